@@ -1,0 +1,44 @@
+# STACK=openmmlab (default) or onedl; ARGS is passed on to the command of a target.
+STACK ?= openmmlab
+PYTHON ?=
+FORCE ?=
+ARGS ?=
+VENV := $(if $(filter onedl,$(STACK)),.venv-onedl,.venv)
+PY := $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test test-slow lint format bench doctor clean
+
+help:  ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "Options: STACK=openmmlab|onedl  PYTHON=3.11  FORCE=1 (env)  ARGS='-k golden' (test, demo, ...)"
+
+env:  ## create .venv with the tested stack; returns at once if it is up to date
+	@python3 tools/make_env.py --stack '$(STACK)' --python '$(PYTHON)' $(if $(FORCE),--force)
+
+demo: env  ## train and test Hi-Mapper on generated scenes, with pictures (minutes)
+	@$(PY) tools/demo.py $(ARGS)
+
+test: env  ## run the tests, but for the slow ones
+	@$(PY) -m pytest -q $(ARGS)
+
+test-slow: env  ## run all tests
+	@$(PY) -m pytest -q -m '' $(ARGS)
+
+lint: env  ## check style and format
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+format: env  ## mend style and format
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+bench: env  ## list the benchmarks
+	@for file in tools/benchmarks/*.py; do echo "$(PY) $$file"; done
+
+doctor: env  ## tell what is installed and what is missing
+	@$(PY) -m hyper_mm.doctor $(ARGS)
+
+clean:  ## remove caches and build products (environments and work_dirs stay)
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@find hyper_mm tools tests configs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,10 @@
+# Hi-Mapper, DeiT-T + UPerNet on CamVid from random weights.
+#   python tools/train.py configs/himapper_deit-t_camvid.py
+# Data: data/camvid (ADE20K layout, 367 + 101 images of 240x180). 400 iterations of 8 images.
+# Results, with command, seeds and spread: docs/himapper.md.
+_base_ = 'deit-t_camvid.py'
+model = dict(
+    type='hyper_mm.EncoderDecoder',
+    backbone=dict(output_cls_token=True),
+    neck=dict(type='hyper_mm.HiMapper', in_channels=192),
+)

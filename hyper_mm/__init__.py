@@ -1,0 +1,17 @@
+"""hyper_mm: hyperbolic geometry and meta-learning for OpenMMLab 2.x.
+
+Importing the package is cheap: components load when a config names them (``type='hyper_mm.X'``) or when
+they are asked for as attributes of :mod:`hyper_mm.models` and its siblings.
+:mod:`hyper_mm.ops` and :mod:`hyper_mm.layers` need torch alone.
+"""
+
+from importlib.util import find_spec
+
+from .version import __version__
+
+if find_spec('mmengine') is not None:
+    from .registry import register_all_modules  # noqa: F401
+
+    __all__ = ['__version__', 'register_all_modules']
+else:
+    __all__ = ['__version__']

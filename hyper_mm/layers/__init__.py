@@ -1,0 +1,26 @@
+"""Plain :class:`torch.nn.Module` building blocks. Needs torch alone."""
+
+from .attention import Attention
+from .curvature import Curvature, LogParameter
+from .fusion import NodeFusion, TokenFusion
+from .hierarchy import HierarchyDecomposer, HierarchyEncoder, Nodes
+from .hierarchy_loss import HierarchicalContrastiveLoss, LorentzLift
+from .mapper import Hierarchy, HierarchyMapper
+from .tree import HierarchyTree, Queries
+
+__all__ = [
+    'Attention',
+    'Curvature',
+    'HierarchicalContrastiveLoss',
+    'Hierarchy',
+    'HierarchyDecomposer',
+    'HierarchyEncoder',
+    'HierarchyMapper',
+    'HierarchyTree',
+    'LogParameter',
+    'LorentzLift',
+    'NodeFusion',
+    'Nodes',
+    'Queries',
+    'TokenFusion',
+]

@@ -1,0 +1,192 @@
+"""The whole Hi-Mapper module: tree, decomposer, lift, losses and encoder."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hyper_mm.ops import lorentz
+
+from .hierarchy import HierarchyDecomposer, HierarchyEncoder
+from .hierarchy_loss import HierarchicalContrastiveLoss, LorentzLift, official_expmap0
+from .tree import HierarchyTree, Queries
+
+
+class Hierarchy(NamedTuple):
+    """What :class:`HierarchyMapper` finds in a batch of images.
+
+    Attributes:
+        levels: Node features ``(B, N_l, d)`` of each level, leaves first.
+        update: Encoded hierarchy :math:`v^L` of the global tokens ``(B, T, d)``.
+        token: Enhanced tokens ``(B, T, d)``: ``token + update``, or ``update`` without residual.
+    """
+
+    levels: tuple[Tensor, ...]
+    update: Tensor
+    token: Tensor
+
+
+class HierarchyMapper(nn.Module):
+    r"""Hi-Mapper: finds the visual hierarchy of a feature map and enriches a global token by it.
+
+    .. math:: S_{1..L} = D(v_{map}, T),\qquad \hat v = v_{cls} + G(v_{cls}, S_{1..L}),\qquad
+        L = \alpha L_{cont} + \beta L_{KL}
+
+    Defaults are the recommended readings where paper and released code differ (the docstrings of the
+    parts say where); ``compat='official'`` computes the losses as released.
+
+    Args:
+        dim: Feature width d.
+        num_leaves: Leaves of the tree.
+        num_levels: Levels of the tree.
+        width: Hidden width.
+        num_heads: Attention heads.
+        dropout: Dropout.
+        cross_scale: Scale of the decomposer's cross-attention logits; None for the usual one.
+        hyp_dim: Width of the lift; None for the feature width without a projection.
+        manifold: ``'lorentz'`` or ``'euclidean'``.
+        curvature: Arguments of :class:`Curvature` (``init``, ``bounds``, ``learnable``).
+        alpha_init: Initial scale of the lift; ``hyp_dim ** -0.5`` if None.
+        max_radius: Largest scaled radius of the lift.
+        probabilistic: Gaussian nodes that are sampled in training.
+        mixture: Sample nodes from the mixture of their leaves.
+        max_samples: Most samples of one node.
+        test_mode: ``'mean'`` (deterministic) or ``'sample'`` (as released) in evaluation.
+        encode_samples: Feed the samples of the nodes to the encoder instead of the nodes.
+        residual: Add the token to its update.
+        zero_init_out: Start with an update of zero.
+        contrastive: Arguments of :class:`HierarchicalContrastiveLoss`.
+        contrastive_weight: Weight alpha of the contrastive loss; 0 leaves it out.
+        kl_weight: Weight beta of the KL loss; 0 leaves it out.
+        kl_reduction: ``'mean'`` (as released) or ``'sum'`` (as written).
+        compat: ``'official'`` for the losses of the released code: sign +1 and its exponential map.
+
+    Raises:
+        ValueError: For values outside their range, each with its name.
+
+    Source: Kwon et al., Improving Visual Recognition with Hyperbolical Visual Hierarchy Mapping
+    (CVPR 2024, arXiv 2404.00974).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_leaves: int = 32,
+        num_levels: int = 4,
+        width: int = 128,
+        num_heads: int = 4,
+        dropout: float = 0.1,
+        cross_scale: float | None = 1 / 0.07,
+        hyp_dim: int | None = 128,
+        manifold: str = 'lorentz',
+        curvature: dict | None = None,
+        alpha_init: float | None = None,
+        max_radius: float | None = 6.0,
+        probabilistic: bool = True,
+        mixture: bool = False,
+        max_samples: int | None = None,
+        test_mode: str = 'mean',
+        encode_samples: bool = False,
+        residual: bool = True,
+        zero_init_out: bool = False,
+        contrastive: dict | None = None,
+        contrastive_weight: float = 0.1,
+        kl_weight: float = 0.01,
+        kl_reduction: str = 'mean',
+        compat: str | None = None,
+    ):
+        super().__init__()
+        for name, value, allowed in (
+            ('test_mode', test_mode, ('mean', 'sample')),
+            ('kl_reduction', kl_reduction, ('mean', 'sum')),
+            ('compat', compat, (None, 'official')),
+        ):
+            if value not in allowed:
+                raise ValueError(f'{name} must be one of {allowed}, got {value!r}')
+        for name, value in (('contrastive_weight', contrastive_weight), ('kl_weight', kl_weight)):
+            if not value >= 0:
+                raise ValueError(f'{name} must not be negative, got {value}')
+        if compat == 'official':
+            if manifold != 'lorentz':
+                raise ValueError(f"compat='official' needs manifold='lorentz', got {manifold!r}")
+            contrastive = dict(sign=1, **(contrastive or {}))
+        self.test_mode = test_mode
+        self.encode_samples = encode_samples
+        self.residual = residual
+        self.contrastive_weight = contrastive_weight
+        self.kl_weight = kl_weight if probabilistic else 0.0
+        self.kl_reduction = kl_reduction
+        self.compat = compat
+        self.tree = HierarchyTree(
+            dim, num_leaves, num_levels, probabilistic, mixture, max_samples
+        )
+        self.decomposer = HierarchyDecomposer(dim, width, num_heads, cross_scale, dropout)
+        self.encoder = HierarchyEncoder(dim, num_levels, width, num_heads, dropout, zero_init_out)
+        self.lift = self.contrast = None
+        if contrastive_weight > 0:
+            self.lift = LorentzLift(dim, hyp_dim, manifold, curvature, alpha_init, max_radius)
+            self.contrast = HierarchicalContrastiveLoss(**(contrastive or {}))
+
+    def queries(self, eps: list[Tensor] | Tensor | None = None) -> Queries:
+        """Tree queries of the current mode: samples in training, means in evaluation."""
+        sample = self.training or self.test_mode == 'sample' or eps is not None
+        return self.tree(sample, eps)
+
+    def forward(
+        self, memory: Tensor, token: Tensor, eps: list[Tensor] | Tensor | None = None
+    ) -> Hierarchy:
+        """Finds the hierarchy.
+
+        Args:
+            memory: Feature map as tokens ``(B, M, d)``, class tokens excluded.
+            token: Global tokens ``(B, T, d)``.
+            eps: Noise of the tree samples, see :meth:`HierarchyTree.forward`.
+
+        Returns:
+            Nodes and enhanced tokens.
+        """
+        nodes = self.decomposer(memory, self.queries(eps), self.encode_samples)
+        levels = nodes.samples if self.encode_samples else nodes.levels
+        update = self.encoder(token, levels)
+        return Hierarchy(nodes.levels, update, token + update if self.residual else update)
+
+    def losses(self, levels: tuple[Tensor, ...]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Losses of the hierarchy.
+
+        Args:
+            levels: Node features ``(B, N_l, d)`` of each level.
+
+        Returns:
+            Weighted losses ``cont`` and ``kl``, those with a weight; and diagnostics without
+            gradient: ``curvature``, ``capped`` (fraction of nodes at the largest radius),
+            ``radius_l`` (mean scaled radius of level l, 1 = leaves).
+        """
+        losses, diagnostics = {}, {}
+        if self.contrast is not None:
+            u, capped = self.lift(torch.cat(levels, 1))
+            distances = self._distances(u)
+            losses['cont'] = self.contrastive_weight * self.contrast(distances, self.tree.nodes)
+            diagnostics = self._diagnostics(u.detach(), capped)
+        if self.kl_weight > 0:
+            losses['kl'] = self.kl_weight * self.tree.kl(self.kl_reduction)
+        return losses, diagnostics
+
+    def _distances(self, u: Tensor) -> Tensor:
+        if self.compat == 'official':
+            h = official_expmap0(u)
+            return lorentz.pairwise_dist(h, h, self.lift.curvature())
+        return self.lift.pairwise_dist(u, u)
+
+    @torch.no_grad()
+    def _diagnostics(self, u: Tensor, capped: Tensor) -> dict[str, Tensor]:
+        out = {'capped': capped}
+        radius = torch.linalg.vector_norm(u, dim=-1)
+        if self.lift.curvature is not None:
+            c = self.lift.curvature()
+            out['curvature'] = c.detach()
+            radius = radius * c.sqrt()
+        for level, part in enumerate(radius.split(self.tree.nodes, 1), 1):
+            out[f'radius_{level}'] = part.mean()
+        return out

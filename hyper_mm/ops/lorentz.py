@@ -1,0 +1,567 @@
+r"""The hyperboloid (Lorentz model) of hyperbolic space, on space parts.
+
+Convention of the whole package: the curvature is ``-c`` with ``c > 0``, and a point is stored by its
+space part ``x`` of shape ``(..., d)``; its time part is a function of it,
+:math:`x_0 = \sqrt{1/c + \lVert x \rVert^2}`, so that a point can never leave the manifold:
+:math:`\langle x, x \rangle_{\mathcal L} = \lVert x \rVert^2 - x_0^2 = -1/c`. A tangent vector at the
+origin has no time part and is a plain vector of ``R^d``.
+
+``c`` is a float or a tensor: 0-dimensional, or of the points' rank with a last dimension of 1.
+Half precision is promoted to float32 and results stay there; float64 stays float64. Values and
+gradients are finite for every scaled radius ``sqrt(c) d(0, x)`` up to 38 in float32 (sums of two radii
+below 88 in distances), zero vectors and coincident points included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .stable import (
+    Curvature,
+    asinhc,
+    check_curvature,
+    chord_to_distance,
+    per_point,
+    safe_atan2,
+    safe_norm,
+    sinhc,
+    sqrt,
+    squared_norm,
+    unit,
+    upcast,
+    wide_sqrt,
+    widen,
+)
+
+__all__ = [
+    'centroid',
+    'dist',
+    'dist0',
+    'dist_tangent0',
+    'expmap',
+    'expmap0',
+    'exterior_angle',
+    'half_aperture',
+    'inner',
+    'logmap',
+    'logmap0',
+    'pairwise_dist',
+    'pairwise_dist_tangent0',
+    'pairwise_inner',
+    'rescale',
+    'time',
+    'to_poincare',
+    'transport0',
+]
+
+_CLOSE = 1e-3
+_COINCIDENT = 64 * torch.finfo(torch.float64).eps
+_CHUNK = 1 << 22
+
+
+def time(x: Tensor, c: Curvature, keepdim: bool = False) -> Tensor:
+    r"""Time part of points, :math:`x_0 = \sqrt{1/c + \lVert x \rVert^2}`.
+
+    Args:
+        x: Points ``(..., d)``.
+        c: Curvature.
+        keepdim: Keep the last dimension, of size 1.
+
+    Returns:
+        Time parts ``(...)``, or ``(..., 1)``.
+    """
+    (x,) = upcast(x)
+    c = check_curvature(c)
+    return (squared_norm(x, keepdim) + 1 / (c if keepdim else per_point(c))).sqrt()
+
+
+def expmap0(v: Tensor, c: Curvature) -> Tensor:
+    r"""Exponential map at the origin.
+
+    .. math:: \exp_0(v) = \frac{\sinh(\sqrt c \lVert v \rVert)}{\sqrt c \lVert v \rVert}\, v
+
+    Args:
+        v: Tangent vectors at the origin ``(..., d)``, ``sqrt(c) |v| < 88`` in float32.
+        c: Curvature.
+
+    Returns:
+        Points ``(..., d)`` at distance ``|v|`` from the origin.
+    """
+    (v,) = upcast(v)
+    return v * sinhc(sqrt(check_curvature(c)) * safe_norm(v, keepdim=True))
+
+
+def logmap0(x: Tensor, c: Curvature) -> Tensor:
+    r"""Logarithmic map at the origin, the inverse of :func:`expmap0`.
+
+    .. math:: \log_0(x) = \frac{\operatorname{arsinh}(\sqrt c \lVert x \rVert)}
+        {\sqrt c \lVert x \rVert}\, x
+
+    Args:
+        x: Points ``(..., d)``.
+        c: Curvature.
+
+    Returns:
+        Tangent vectors at the origin ``(..., d)``.
+    """
+    (x,) = upcast(x)
+    return x * asinhc(sqrt(check_curvature(c)) * safe_norm(x, keepdim=True))
+
+
+def dist0(x: Tensor, c: Curvature) -> Tensor:
+    r"""Distance from the origin, :math:`\operatorname{arsinh}(\sqrt c \lVert x \rVert)/\sqrt c`.
+
+    Args:
+        x: Points ``(..., d)``.
+        c: Curvature.
+
+    Returns:
+        Distances ``(...)``.
+    """
+    (x,) = upcast(x)
+    root = per_point(sqrt(check_curvature(c)))
+    return torch.asinh(root * safe_norm(x)) / root
+
+
+def inner(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
+    r"""Lorentzian inner product :math:`\langle x, y \rangle_{\mathcal L} = x \cdot y - x_0 y_0`.
+
+    Args:
+        x: Points ``(..., d)``.
+        y: Points ``(..., d)``, broadcast with ``x``.
+        c: Curvature.
+
+    Returns:
+        Products ``(...)``, at most ``-1/c``.
+    """
+    x, y = upcast(x, y)
+    return (x * y).sum(-1) - time(x, c) * time(y, c)
+
+
+def _squared_chord(x: Tensor, y: Tensor, root: Curvature) -> Tensor:
+    """Squared Lorentzian chord of points, scaled to curvature -1 (``root = sqrt(c)``), elementwise.
+
+    ``-2 - 2 <x, y>``, made of terms of one sign. At an obtuse angle it is ``x0 y0 - 1 - x.y`` with
+    ``x0 - 1 = |x|^2 / (x0 + 1)``. At an acute one ``x`` and ``y`` are ``(a, p)`` and ``(b, -p)`` along
+    and across their bisector, and with ``h = 1 + |p|^2`` and ``s = (x0 + a) (y0 + b)`` it is
+    ``4 (|p|^2 (x0 + y0)^2 + (a - b)^2) s / (s + h)^2``.
+    """
+    difference = root * (x - y)
+    x, y = root * x, root * y
+    x2, y2, dot = squared_norm(x), squared_norm(y), (x * y).sum(-1)
+    x0, y0 = (x2 + 1).sqrt(), (y2 + 1).sqrt()
+    obtuse = 2 * (x2 / (x0 + 1) * y0 + y2 / (y0 + 1) - dot)
+
+    acute = dot > 0
+    total = x + y
+    length = torch.where(acute, safe_norm(total), 1)
+    lag = (difference * total).sum(-1) / length
+    dot = torch.where(acute, dot, 0)
+    a, b = (x2 + dot) / length, (y2 + dot) / length
+    # p is the smallest of x, y and (x - y) / 2, less its part along the bisector: of least rounding
+    close, first = x2 + y2 - 2 * dot < torch.minimum(x2, y2), x2 < y2
+    short = torch.where(first.unsqueeze(-1), x, y)
+    short = torch.where(close.unsqueeze(-1), difference / 2, short)
+    along = torch.where(close, lag / 2, torch.where(first, a, b))
+    p2 = squared_norm(short - (along / length).unsqueeze(-1) * total)
+    s = ((x0 + a) * (y0 + b)).sqrt()
+    s = s + (1 + p2) / s
+    t = ((x0 + y0) / s).square() * p2 + (lag / s).square()
+    return torch.where(acute, 4 * t, obtuse)
+
+
+def dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
+    r"""Geodesic distance, elementwise.
+
+    .. math:: d(x, y) = \tfrac{1}{\sqrt c} \operatorname{arcosh}(-c \langle x, y \rangle_{\mathcal L})
+        = \tfrac{2}{\sqrt c} \operatorname{arsinh}\!\big(\tfrac{\sqrt c}{2}
+        \sqrt{\lVert x - y \rVert^2 - (x_0 - y_0)^2}\big)
+
+    Computed without subtracting large numbers, so that only the rounding of the coordinates is left.
+    It grows with the radius for close pairs: from tangent vectors, :func:`dist_tangent0` has not even
+    that.
+
+    Args:
+        x: Points ``(..., d)``.
+        y: Points ``(..., d)``, broadcast with ``x``.
+        c: Curvature.
+
+    Returns:
+        Distances ``(...)``; 0 with gradient 0 for coincident points.
+    """
+    x, y = upcast(x, y)
+    root = sqrt(check_curvature(c))
+    return chord_to_distance(_squared_chord(x, y, root)) / per_point(root)
+
+
+def dist_tangent0(u: Tensor, v: Tensor, c: Curvature) -> Tensor:
+    r"""Distance between the points ``expmap0(u)`` and ``expmap0(v)``, elementwise.
+
+    .. math:: \cosh(\sqrt c\, d) - 1 = 2 \sinh^2\frac{r_u - r_v}{2}
+        + \tfrac12 \sinh r_u \sinh r_v \lVert \hat u - \hat v \rVert^2,\qquad
+        r = \sqrt c \lVert \cdot \rVert
+
+    This polar form subtracts no large numbers, so close pairs keep their digits at any radius.
+
+    Args:
+        u: Tangent vectors at the origin ``(..., d)``.
+        v: Tangent vectors at the origin ``(..., d)``, broadcast with ``u``.
+        c: Curvature.
+
+    Returns:
+        Distances ``(...)``; 0 with gradient 0 for coincident vectors.
+    """
+    u, v = upcast(u, v)
+    root = sqrt(check_curvature(c))
+    return chord_to_distance(_polar_chord(u, v, root)) / per_point(root)
+
+
+def _polar_chord(u: Tensor, v: Tensor, root: Curvature) -> Tensor:
+    """The same from tangent vectors at the origin, elementwise.
+
+    ``4 sinh^2((ru - rv)/2) + sinh(ru) sinh(rv) |u^ - v^|^2``. ``u - v`` is exact for close vectors
+    and gives both terms: ``ru - rv`` from the difference of squares, and ``|u^ - v^|`` from
+    its part across the bisector, times ``2 / (ru + rv)``.
+    """
+    difference, total = root * (u - v), root * (u + v)
+    ru, rv, u, v = safe_norm(root * u), safe_norm(root * v), unit(u), unit(v)
+    length = torch.where(ru + rv > 0, ru + rv, 1)
+    lag = (difference * total).sum(-1) / length
+    bisector = unit(u + v)
+    across = difference - (difference * bisector).sum(-1, keepdim=True) * bisector
+    turn = torch.where(
+        (u * v).sum(-1) > 0, squared_norm(2 * across / length[..., None]), squared_norm(u - v)
+    )
+    return 4 * torch.sinh(lag / 2).square() + torch.sinh(ru) * torch.sinh(rv) * turn
+
+
+def pairwise_inner(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
+    r"""Lorentzian inner products of all pairs, by one matrix product.
+
+    Args:
+        x: Points ``(..., n, d)``.
+        y: Points ``(..., m, d)``.
+        c: Curvature.
+
+    Returns:
+        Products ``(..., n, m)``, accumulated in float64 and returned in the inputs' dtype.
+    """
+    x, y = upcast(x, y)
+    a, b, c = widen(x), widen(y), check_curvature(c)
+    a = torch.cat([a, -time(a, c, keepdim=True)], -1)
+    b = torch.cat([b, time(b, c, keepdim=True)], -1)
+    return (a @ b.mT).to(x.dtype)
+
+
+def pairwise_dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
+    r"""Geodesic distances of all pairs, by one matrix product; see :func:`dist`.
+
+    The squared chord :math:`-2 - 2c \langle x, y \rangle_{\mathcal L}` is accumulated in float64
+    (float32 inputs lose nothing to cancellation) and never through an ``(n, m, d)`` intermediate.
+    float32 pairs closer than the rounding of their own coordinates (about ``1e-7 sqrt(c) x_0``)
+    count as coincident: distance 0, gradient 0. float64 inputs have their close pairs, a sparse set,
+    recomputed from differences, which takes time in proportion to their number.
+
+    Args:
+        x: Points ``(..., n, d)``.
+        y: Points ``(..., m, d)``.
+        c: Curvature: float, 0-dimensional, or ``(..., 1, 1)``.
+
+    Returns:
+        Distances ``(..., n, m)``.
+    """
+    x, y = upcast(x, y)
+    root = wide_sqrt(check_curvature(c))
+    a, b = widen(x) * root, widen(y) * root
+    a0, b0 = time(a, 1.0, keepdim=True), time(b, 1.0, keepdim=True)
+    ones = torch.ones_like
+    # one product gives t = 2 (a0 b0 - a.b - 1)
+    t = torch.cat([2 * a0, -2 * a, -2 * ones(a0)], -1) @ torch.cat([b0, b, ones(b0)], -1).mT
+    return finish_pairwise(t, x, y, a0.square(), _squared_chord, root)
+
+
+def pairwise_dist_tangent0(u: Tensor, v: Tensor, c: Curvature) -> Tensor:
+    r"""Distances of all pairs of points given as tangent vectors at the origin.
+
+    The polar form of :func:`dist_tangent0`, as two matrix products accumulated in float64. Prefer it
+    to ``pairwise_dist(expmap0(u), expmap0(v))`` wherever the tangent vectors are at hand.
+
+    Args:
+        u: Tangent vectors at the origin ``(..., n, d)``.
+        v: Tangent vectors at the origin ``(..., m, d)``.
+        c: Curvature: float, 0-dimensional, or ``(..., 1, 1)``.
+
+    Returns:
+        Distances ``(..., n, m)``; 0 with gradient 0 for coincident vectors.
+    """
+    u, v = upcast(u, v)
+    root = wide_sqrt(check_curvature(c))
+    a, b = widen(u) * root, widen(v) * root
+    ra, rb = safe_norm(a, keepdim=True), safe_norm(b, keepdim=True)
+    half = torch.cat([(ra / 2).sinh(), -(ra / 2).cosh()], -1)
+    half = half @ torch.cat([(rb / 2).cosh(), (rb / 2).sinh()], -1).mT
+    sa, sb = ra.sinh(), rb.sinh()
+    # sinh(ra) sinh(rb) |a^ - b^|^2 with |a^| = |b^| = 1
+    turn = torch.cat([2 * sa, -2 * sa * unit(a)], -1) @ torch.cat([sb, sb * unit(b)], -1).mT
+    t = 4 * half.square() + turn
+    return finish_pairwise(t, u, v, ra.cosh().square(), _polar_chord, root)
+
+
+def finish_pairwise(
+    t: Tensor, x: Tensor, y: Tensor, size: Tensor, chord: Callable, root: Curvature
+) -> Tensor:
+    """Distances from squared chords that a matrix product gave, with its cancellation mended.
+
+    Where the product was accumulated in the dtype of the points, close pairs are recomputed one by
+    one; where it was accumulated in a wider one, pairs below its error are coincident.
+
+    Args:
+        t: Squared chords, scaled to curvature -1, ``(..., n, m)`` in the accumulation dtype.
+        x: What the rows were made of ``(..., n, d)``.
+        y: What the columns were made of ``(..., m, d)``.
+        size: Magnitude ``(..., n, 1)`` of the terms that cancel in ``t``.
+        chord: Function ``(x, y, root) -> t``, elementwise and free of cancellation.
+        root: ``sqrt(c)``.
+
+    Returns:
+        Distances ``(..., n, m)`` of curvature ``-c``, in the dtype of the points.
+    """
+    size = size.detach()
+    if t.dtype == x.dtype:
+        t = _refine(t, x, y, _CLOSE * size, chord, root)
+    else:
+        t = t.to(x.dtype)
+        t = t.masked_fill(t <= (_COINCIDENT * size).to(x.dtype), 0)
+    distance = chord_to_distance(t)
+    if isinstance(root, Tensor):
+        return distance / root.to(x.dtype)
+    return distance if root == 1 else distance / root
+
+
+def _refine(
+    t: Tensor, x: Tensor, y: Tensor, close: Tensor, chord: Callable, root: Curvature
+) -> Tensor:
+    """Recomputes the squared chords below ``close`` by ``chord``."""
+    *batch, i, j = torch.nonzero(t.detach() < close, as_tuple=True)
+    if not i.numel():
+        return t
+    x = x.expand(*t.shape[:-2], *x.shape[-2:])
+    y = y.expand(*t.shape[:-2], *y.shape[-2:])
+    if isinstance(root, Tensor) and root.ndim:
+        root = root.expand(*t.shape[:-2], *x.shape[-2:-1], 1)
+    step = max(1, _CHUNK // x.shape[-1])
+    exact = []
+    for start in range(0, i.numel(), step):
+        part = slice(start, start + step)
+        head = [k[part] for k in batch]
+        rows, columns = (*head, i[part]), (*head, j[part])
+        scale = root[rows] if isinstance(root, Tensor) and root.ndim else root
+        exact.append(chord(x[rows], y[columns], scale))
+    return t.index_put((*batch, i, j), torch.cat(exact)).clamp_min(0)
+
+
+def expmap(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
+    r"""Exponential map at ``x``.
+
+    .. math:: \exp_x(v) = \cosh(\sqrt c \lVert v \rVert_{\mathcal L})\, x
+        + \frac{\sinh(\sqrt c \lVert v \rVert_{\mathcal L})}{\sqrt c \lVert v \rVert_{\mathcal L}}\, v
+
+    Args:
+        x: Points ``(..., d)``.
+        v: Space parts ``(..., d)`` of tangent vectors at ``x`` (the time part follows:
+            ``v0 = x.v / x0``).
+        c: Curvature.
+
+    Returns:
+        Points ``(..., d)``.
+    """
+    x, v = upcast(x, v)
+    root = sqrt(check_curvature(c))
+    r = root * safe_norm(_flatten(x, v, root), keepdim=True)
+    return r.cosh() * x + sinhc(r) * v
+
+
+def _flatten(x: Tensor, v: Tensor, root: Curvature) -> Tensor:
+    """A vector of the Euclidean norm that ``v`` has in the tangent space at ``x``.
+
+    ``|v|^2 - v0^2`` is the tangential part plus the radial one shrunk by ``1 / (sqrt(c) x0)``.
+    """
+    axis = unit(x)
+    radial = (axis * v).sum(-1, keepdim=True)
+    return v + axis * radial * (1 / time(root * x, 1.0, keepdim=True) - 1)
+
+
+def logmap(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
+    r"""Logarithmic map at ``x``, the inverse of :func:`expmap`.
+
+    .. math:: \log_x(y) = \frac{r}{\sinh r} \big(y + c \langle x, y \rangle_{\mathcal L}\, x\big)
+        = \frac{r}{\sinh r} (y - x) - r \tanh\!\big(\tfrac r2\big)\, x,
+        \qquad r = \sqrt c\, d(x, y)
+
+    Args:
+        x: Points ``(..., d)``.
+        y: Points ``(..., d)``, broadcast with ``x``.
+        c: Curvature.
+
+    Returns:
+        Space parts ``(..., d)`` of tangent vectors at ``x``.
+    """
+    x, y = upcast(x, y)
+    root = sqrt(check_curvature(c))
+    r = chord_to_distance(_squared_chord(x, y, root)).unsqueeze(-1)
+    return (y - x) / sinhc(r) - r * torch.tanh(r / 2) * x
+
+
+def half_aperture(x: Tensor, c: Curvature, min_radius: float = 0.1) -> Tensor:
+    r"""Half-aperture of the entailment cone of a point.
+
+    .. math:: \psi(x) = \arcsin\min\!\Big(1, \frac{2 K}{\sqrt c \lVert x \rVert}\Big)
+
+    Args:
+        x: Points ``(..., d)``.
+        c: Curvature.
+        min_radius: K; within ``2K / sqrt(c)`` of the origin the cone is the whole half space.
+
+    Returns:
+        Angles ``(...)`` in radians, in (0, pi/2]; constant (gradient 0) near the origin.
+
+    Source: Ganea et al., Hyperbolic Entailment Cones (ICML 2018); Desai et al., MERU (ICML 2023).
+    """
+    if not min_radius > 0:
+        raise ValueError(f'min_radius must be positive, got {min_radius}')
+    (x,) = upcast(x)
+    radius = per_point(sqrt(check_curvature(c))) * safe_norm(x)
+    outside = radius > 2 * min_radius
+    sine = 2 * min_radius / torch.where(outside, radius, 4 * min_radius)
+    return torch.where(outside, torch.asin(sine), torch.pi / 2)
+
+
+def exterior_angle(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
+    r"""Exterior angle at ``x`` of the triangle (origin, ``x``, ``y``).
+
+    .. math:: \arccos \frac{y_0 + x_0\, c \langle x, y \rangle_{\mathcal L}}
+        {\lVert x \rVert \sqrt{(c \langle x, y \rangle_{\mathcal L})^2 - 1}}
+        = \operatorname{atan2}\big(\lVert y_\perp \rVert,\ \sqrt c\,(x_0\, y_\parallel
+        - \lVert x \rVert\, y_0)\big)
+
+    with ``y`` split along and across ``x``. The second form, used here, is exact for collinear
+    points, where the first loses half its digits; far out the angle magnifies every rounding of the
+    direction, so it is accumulated in float64.
+
+    Args:
+        x: Points ``(..., d)``, the apex.
+        y: Points ``(..., d)``, broadcast with ``x``.
+        c: Curvature.
+
+    Returns:
+        Angles ``(...)`` in radians, in [0, pi]: 0 where ``y`` lies straight behind ``x`` as seen from
+        the origin. 0 for coincident points and pi/2 for ``x`` at the origin, both with gradient 0.
+    """
+    x, y = upcast(x, y)
+    dtype, root = x.dtype, wide_sqrt(check_curvature(c))
+    x, y = root * widen(x), root * widen(y)
+    axis = unit(x)
+    along = (axis * y).sum(-1)
+    across = y - along.unsqueeze(-1) * axis
+    height = safe_norm(across)
+    radius, x0, y0 = safe_norm(x), time(x, 1.0), time(y, 1.0)
+    total = x0 * along + radius * y0
+    ahead = total > 0
+    # x0 y_par - |x| y0 as a difference of squares where its two terms have one sign
+    squares = (along - radius) * (along + radius) - (radius * height).square()
+    toward = torch.where(
+        ahead & (along > 0),
+        squares / torch.where(ahead, total, 1),
+        x0 * along - radius * y0,
+    )
+    return torch.where(radius > 0, safe_atan2(height, toward), torch.pi / 2).to(dtype)
+
+
+def centroid(x: Tensor, weight: Tensor | None = None, c: Curvature = 1.0) -> Tensor:
+    r"""Lorentz centroid along the last but one dimension.
+
+    .. math:: \mu = \frac{\sum_i w_i x_i}{\sqrt c\, \sqrt{-\langle s, s \rangle_{\mathcal L}}},
+        \qquad s = \sum_i w_i x_i \ \text{(space and time parts)}
+
+    It minimises the weighted sum of squared Lorentzian chords to the points.
+
+    Args:
+        x: Points ``(..., n, d)``.
+        weight: Non-negative weights ``(..., n)``, of any positive sum; all equal if None.
+        c: Curvature: float, 0-dimensional, or ``(..., 1, 1)``.
+
+    Returns:
+        Points ``(..., d)``, accumulated in float64 and returned in the inputs' dtype. The origin
+        where all weights are 0.
+
+    Source: Law et al., Lorentzian Distance Learning for Hyperbolic Representations (ICML 2019).
+    """
+    (x,) = upcast(x)
+    root = wide_sqrt(check_curvature(c))
+    a = widen(x) * root
+    a = torch.cat([a, time(a, 1.0, keepdim=True)], -1)
+    if weight is None:
+        total = a.sum(-2)
+    else:
+        total = (weight.to(a.dtype).unsqueeze(-2) @ a).squeeze(-2)
+    space, t0 = total[..., :-1], total[..., -1:]
+    length = safe_norm(space, keepdim=True)
+    norm = ((t0 - length) * (t0 + length)).clamp_min(0)
+    scale = torch.where(norm > 0, torch.where(norm > 0, norm, 1).rsqrt(), 0)
+    root = root.squeeze(-2) if isinstance(root, Tensor) and root.ndim > 1 else root
+    return (space * scale / root).to(x.dtype)
+
+
+def transport0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
+    r"""Parallel transport of a tangent vector from the origin to ``x``.
+
+    .. math:: P_{0 \to x}(v) = v + \frac{c\, (x \cdot v)}{1 + \sqrt c\, x_0}\, x
+        \quad\text{(space part)}
+
+    Args:
+        x: Points ``(..., d)``.
+        v: Tangent vectors at the origin ``(..., d)``.
+        c: Curvature.
+
+    Returns:
+        Space parts ``(..., d)`` of tangent vectors at ``x``, of unchanged length.
+    """
+    x, v = upcast(x, v)
+    root = sqrt(check_curvature(c))
+    x = root * x
+    return v + (x * v).sum(-1, keepdim=True) / (1 + time(x, 1.0, keepdim=True)) * x
+
+
+def rescale(x: Tensor, c_in: Curvature, c_out: Curvature) -> Tensor:
+    r"""Moves points between hyperboloids by the homothety :math:`x \sqrt{c_{in}/c_{out}}`.
+
+    It preserves directions and scaled radii ``sqrt(c) d(0, x)``; distances scale by
+    ``sqrt(c_in / c_out)``.
+
+    Args:
+        x: Points ``(..., d)`` of curvature ``-c_in``.
+        c_in: Curvature of ``x``.
+        c_out: Curvature of the result.
+
+    Returns:
+        Points ``(..., d)`` of curvature ``-c_out``.
+    """
+    (x,) = upcast(x)
+    return x * sqrt(check_curvature(c_in, 'c_in') / check_curvature(c_out, 'c_out'))
+
+
+def to_poincare(x: Tensor, c: Curvature) -> Tensor:
+    r"""Isometry to the Poincare ball of the same curvature, :math:`x / (1 + \sqrt c\, x_0)`.
+
+    Args:
+        x: Points of the hyperboloid ``(..., d)``.
+        c: Curvature.
+
+    Returns:
+        Points of the ball ``(..., d)``, ``c |p|^2 < 1``.
+    """
+    (x,) = upcast(x)
+    return x / (1 + time(sqrt(check_curvature(c)) * x, 1.0, keepdim=True))

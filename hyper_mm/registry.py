@@ -1,0 +1,130 @@
+"""Child registries of mmengine's, filled component by component on first use.
+
+``type='hyper_mm.X'`` in any config is enough: mmengine imports this module for the scope, and
+:class:`LazyRegistry` then imports the one module that defines ``X``. So a segmentation config never
+waits for the import of a detection library, and a component whose library is missing says which one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+
+from mmengine import registry as root
+from mmengine.registry import Registry
+
+from . import compat
+
+PACKAGES = {
+    'mmseg': 'mmsegmentation',
+    'mmdet': 'mmdet',
+    'mmpretrain': 'mmpretrain',
+    'open_clip': 'open_clip_torch',
+}
+"""Import name of each optional library, and what to install for it."""
+
+COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
+    'model': {
+        'CascadeEncoderDecoder': ('models.segmentors.encoder_decoder', 'mmseg'),
+        'EncoderDecoder': ('models.segmentors.encoder_decoder', 'mmseg'),
+        'HiMapper': ('models.necks.hi_mapper',),
+    },
+    'dataset': {
+        'CamVidDataset': ('datasets.camvid', 'mmseg'),
+        'PartScenesDataset': ('datasets.part_scenes_seg', 'mmseg'),
+        'PartScenesWholesDataset': ('datasets.part_scenes_seg', 'mmseg'),
+    },
+    'hook': {},
+    'metric': {},
+    'transform': {},
+    'visualizer': {},
+    'loop': {},
+    'data sampler': {},
+}
+"""Every component: registry -> name -> (module of this package, libraries it needs ...)."""
+
+
+class LazyRegistry(Registry):
+    """A child registry that imports the module of a component when it is first asked for."""
+
+    def get(self, key: str) -> type | None:
+        """Returns the component of that name; see :meth:`mmengine.registry.Registry.get`.
+
+        Args:
+            key: Name, with or without the scope.
+
+        Raises:
+            ImportError: If the library that the component adapts is not installed.
+        """
+        name = key.split('.', 1)[1] if key.startswith(f'{self.scope}.') else key
+        entry = COMPONENTS.get(self.name, {}).get(name)
+        if entry is not None and name not in self._module_dict:
+            load_component(name, *entry)
+        return super().get(key)
+
+
+def load_component(name: str, module: str, *libraries: str):
+    """Imports the module of a component.
+
+    Args:
+        name: Name of the component.
+        module: Its module within the package.
+        *libraries: Import names of the libraries that it needs.
+
+    Returns:
+        The component.
+
+    Raises:
+        ImportError: If a library is missing or broken; the message names it.
+    """
+    for library in libraries:
+        if importlib.util.find_spec(library) is None:
+            raise ImportError(
+                f'hyper_mm.{name} needs {library}, which is not installed: '
+                f'pip install {PACKAGES[library]}'
+            )
+    compat.install_checkpoint_loader()
+    return getattr(importlib.import_module(f'{__package__}.{module}'), name)
+
+
+def register_all_modules() -> None:
+    """Imports every component whose libraries are installed (they load by themselves on use)."""
+    for components in COMPONENTS.values():
+        for name, (module, *libraries) in components.items():
+            if all(importlib.util.find_spec(library) for library in libraries):
+                load_component(name, module, *libraries)
+
+
+def lazy_attributes(kind: str):
+    """``__getattr__`` and ``__dir__`` of a package that offers the components of one registry.
+
+    Args:
+        kind: Name of the registry.
+
+    Returns:
+        The two functions, for a module to define.
+    """
+
+    def getattribute(name: str):
+        entry = COMPONENTS[kind].get(name)
+        if entry is None:
+            raise AttributeError(f'hyper_mm has no {kind} {name!r}')
+        return load_component(name, *entry)
+
+    return getattribute, lambda: sorted(COMPONENTS[kind])
+
+
+def _child(parent: Registry) -> LazyRegistry:
+    return LazyRegistry(parent.name, parent=parent, scope='hyper_mm')
+
+
+MODELS = _child(root.MODELS)
+DATASETS = _child(root.DATASETS)
+DATA_SAMPLERS = _child(root.DATA_SAMPLERS)
+TRANSFORMS = _child(root.TRANSFORMS)
+HOOKS = _child(root.HOOKS)
+LOOPS = _child(root.LOOPS)
+METRICS = _child(root.METRICS)
+VISUALIZERS = _child(root.VISUALIZERS)
+
+compat.setup()

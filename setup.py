@@ -1,0 +1,77 @@
+"""Package definition of hyper_mm.
+
+It depends on torch and numpy alone: `pip install -e .` in an existing OpenMMLab environment
+moves none of that environment's packages. The tested versions are in `requirements/`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+
+OPENMMLAB = ['mmengine>=0.10', 'mmcv>=2.1']
+EXTRAS = {
+    'mmseg': [*OPENMMLAB, 'mmsegmentation>=1.2', 'ftfy', 'regex'],
+    'mmdet': [*OPENMMLAB, 'mmdet>=3.3'],
+    'mmpretrain': [*OPENMMLAB, 'mmpretrain>=1.2'],
+    'clip': ['open_clip_torch', 'ftfy', 'regex'],
+}
+EXTRAS['all'] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
+EXTRAS['tests'] = ['pytest', 'hypothesis', 'ruff']
+
+
+def read_version() -> str:
+    """Reads the version without importing the package, which would import torch."""
+    text = (ROOT / 'hyper_mm' / 'version.py').read_text(encoding='utf-8')
+    return re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE)[1]
+
+
+class BuildWithMim(build_py):
+    """Adds `hyper_mm/.mim` with configs and tools, where mim and mmengine look for them.
+
+    A regular build copies them into the package, an editable one links to the checkout.
+    """
+
+    def run(self) -> None:
+        super().run()
+        editable = getattr(self, 'editable_mode', False)
+        mim = (ROOT if editable else Path(self.build_lib)) / 'hyper_mm' / '.mim'
+        mim.mkdir(parents=True, exist_ok=True)
+        for name in ('configs', 'tools'):
+            target = mim / name
+            if target.is_symlink():
+                target.unlink()
+            elif target.exists():
+                shutil.rmtree(target)
+            if editable:
+                target.symlink_to(Path('..', '..', name), target_is_directory=True)
+            elif (ROOT / name).is_dir():
+                shutil.copytree(
+                    ROOT / name, target, ignore=shutil.ignore_patterns('__pycache__', '*.pyc')
+                )
+
+
+setup(
+    name='hyper_mm',
+    version=read_version(),
+    description='Hyperbolic and hierarchical components for OpenMMLab 2.x',
+    long_description=(
+        (ROOT / 'README.md').read_text(encoding='utf-8') if (ROOT / 'README.md').exists() else ''
+    ),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.9',
+    packages=find_packages(include=['hyper_mm', 'hyper_mm.*']),
+    package_dir={'': '.'},
+    package_data={'hyper_mm': ['**/*.json', '**/*.txt']},
+    install_requires=['torch>=2.1', 'numpy'],
+    extras_require=EXTRAS,
+    cmdclass={'build_py': BuildWithMim},
+    zip_safe=False,
+)

@@ -1,0 +1,58 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+def reference_dir(variable: str, default: str) -> Path:
+    """Folder of reference data: the environment variable, or its default beside the project."""
+    return Path(os.environ.get(variable, REPO.parent / 'shared' / default))
+
+
+def golden_files(pattern: str) -> list:
+    """Golden files for parametrisation; a single skipped entry where the folder is missing."""
+    folder = reference_dir('HYPER_MM_GOLDEN', 'golden')
+    if not folder.is_dir():
+        skip = pytest.mark.skip(reason=f'no golden folder at {folder} (HYPER_MM_GOLDEN)')
+        return [pytest.param(None, marks=skip, id=pattern)]
+    files = sorted(folder.glob(pattern))
+    if not files:
+        skip = pytest.mark.skip(reason=f'no {pattern} in {folder} (HYPER_MM_GOLDEN)')
+        return [pytest.param(None, marks=skip, id=pattern)]
+    return [pytest.param(file, id=file.stem) for file in files]
+
+
+@pytest.fixture(scope='session')
+def repo() -> Path:
+    """Root of the checkout."""
+    return REPO
+
+
+@pytest.fixture(scope='session')
+def golden_dir() -> Path:
+    """Folder of golden vectors; skips where there is none."""
+    folder = reference_dir('HYPER_MM_GOLDEN', 'golden')
+    if not folder.is_dir():
+        pytest.skip(f'no golden folder at {folder} (HYPER_MM_GOLDEN)')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def data_dir() -> Path:
+    """Folder of real data; skips where there is none."""
+    folder = reference_dir('HYPER_MM_DATA', 'data')
+    if not folder.is_dir():
+        pytest.skip(f'no data folder at {folder} (HYPER_MM_DATA)')
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
