@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from .version import __version__
 
-if find_spec('mmengine') is not None:
+if find_spec('torch') and find_spec('mmengine'):
     from .registry import register_all_modules  # noqa: F401
 
     __all__ = ['__version__', 'register_all_modules']

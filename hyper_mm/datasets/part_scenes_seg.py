@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-from mmseg.datasets import BaseSegDataset
-
 from hyper_mm.registry import DATASETS
 
+from .ade_layout import AdeLayoutDataset
 from .part_scenes.taxonomy import PART_CLASSES, PART_PALETTE, WHOLE_CLASSES, WHOLE_PALETTE
 
 
 @DATASETS.register_module()
-class PartScenesDataset(BaseSegDataset):
-    """Parts of PartScenes, in the ADE20K layout that its generator writes.
+class PartScenesDataset(AdeLayoutDataset):
+    """Parts of PartScenes, in the ADE20K layout that its generator writes."""
 
-    Use `data_prefix=dict(img_path='images/training', seg_map_path='annotations/training')`.
-
-    Args:
-        img_suffix: Suffix of the images.
-        seg_map_suffix: Suffix of the label maps.
-        reduce_zero_label: Whether 0 is void and classes start at 1, as they do on disk.
-        **kwargs: Passed to `mmseg.datasets.BaseSegDataset`.
-    """
-
+    SOURCE = 'tools/dataset_converters/part_scenes.py draws it.'
     METAINFO = dict(classes=PART_CLASSES, palette=[list(colour) for colour in PART_PALETTE])
-
-    def __init__(
-        self,
-        img_suffix: str = '.jpg',
-        seg_map_suffix: str = '.png',
-        reduce_zero_label: bool = True,
-        **kwargs,
-    ) -> None:
-        super().__init__(
-            img_suffix=img_suffix,
-            seg_map_suffix=seg_map_suffix,
-            reduce_zero_label=reduce_zero_label,
-            **kwargs,
-        )
 
 
 @DATASETS.register_module()

@@ -1,0 +1,52 @@
+"""Segmentation data in the layout of ADE20K."""
+
+from __future__ import annotations
+
+import os
+
+from mmengine.fileio import isdir
+from mmseg.datasets import BaseSegDataset
+
+
+class AdeLayoutDataset(BaseSegDataset):
+    """Base of data sets in ADE20K's layout: JPEG images, PNG label maps, 0 = no label.
+
+    Use ``data_prefix=dict(img_path='images/training', seg_map_path='annotations/training')``.
+
+    Args:
+        img_suffix: Suffix of the images.
+        seg_map_suffix: Suffix of the label maps.
+        reduce_zero_label: Whether 0 is ignored and classes start at 1, as they do on disk.
+        **kwargs: Passed to ``mmseg.datasets.BaseSegDataset``.
+
+    Raises:
+        FileNotFoundError: If there is no folder of images; it says which setting names it.
+    """
+
+    SOURCE = ''
+    """Where the data come from, for the message about a missing folder."""
+
+    def __init__(
+        self,
+        img_suffix: str = '.jpg',
+        seg_map_suffix: str = '.png',
+        reduce_zero_label: bool = True,
+        **kwargs,
+    ):
+        super().__init__(
+            img_suffix=img_suffix,
+            seg_map_suffix=seg_map_suffix,
+            reduce_zero_label=reduce_zero_label,
+            **kwargs,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """Lists the images; see :class:`mmseg.datasets.BaseSegDataset`."""
+        folder = self.data_prefix.get('img_path')
+        if folder is None or not isdir(folder):
+            raise FileNotFoundError(
+                f'{type(self).__name__}: no folder {os.path.abspath(folder or self.data_root or "")}. '
+                'Set data_root (for example --cfg-options train_dataloader.dataset.data_root=DIR '
+                f'val_dataloader.dataset.data_root=DIR) or put the data there. {self.SOURCE}'.strip()
+            )
+        return super().load_data_list()

@@ -1,0 +1,190 @@
+"""Trains and tests several arms over several seeds with the stock scripts, and writes one table.
+
+    python tools/analysis_tools/compare_arms.py --seeds 0 1 2 --work-dir work_dirs/camvid \\
+        --arm plain configs/deit-t_camvid.py \\
+        --arm hi-mapper configs/himapper_deit-t_camvid.py \\
+        --arm no-losses configs/himapper_deit-t_camvid.py model.neck.contrastive_weight=0 \\
+        --out docs/tables/camvid.md
+
+An arm is a name, a config and any number of --cfg-options; the first is what the others are compared
+with, seed by seed. Finished runs are kept: the command resumes where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+SCOPES = {'mmseg': 'mIoU', 'mmdet': 'coco/bbox_mAP', 'mmpretrain': 'accuracy/top1'}
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--arm',
+        nargs='+',
+        action='append',
+        required=True,
+        metavar=('NAME CONFIG', 'KEY=VALUE'),
+        help='name, config and options of an arm; repeat for each',
+    )
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--work-dir', type=Path, required=True)
+    parser.add_argument('--out', type=Path, help='markdown file of the table')
+    parser.add_argument('--metric', help="metric of the test log; the framework's first if left out")
+    parser.add_argument('--jobs', type=int, default=1, help='runs at a time')
+    parser.add_argument('--threads', type=int, default=2, help='threads of a run')
+    parser.add_argument('--cfg-options', nargs='+', default=[], help='options of all arms')
+    args = parser.parse_args()
+    for arm in args.arm:
+        if len(arm) < 2 or not Path(arm[1]).is_file():
+            parser.error(f'--arm needs a name and a config file, got {arm}')
+    return args
+
+
+def stock_script(name: str, scope: str) -> Path:
+    """Path of a script that the framework installs."""
+    root = Path(importlib.util.find_spec(scope).origin).parent
+    return root / '.mim' / 'tools' / name
+
+
+def run(script: Path, arguments: list, log: Path, threads: int) -> None:
+    """Runs a stock script; its output goes to a file.
+
+    Raises:
+        RuntimeError: If it fails; with the last lines of its output.
+    """
+    env = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+    with log.open('w') as file:
+        command = [sys.executable, str(script), *map(str, arguments)]
+        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=env).returncode
+    if code:
+        tail = '\n'.join(log.read_text(errors='replace').splitlines()[-5:])
+        raise RuntimeError(f'{script.name} failed, see {log}:\n{tail}')
+
+
+def scope_of(config: str) -> str:
+    """Default scope of a config."""
+    from mmengine.config import Config
+
+    return Config.fromfile(config, import_custom_modules=False).get('default_scope', 'mmseg')
+
+
+def train_and_test(arm: list[str], seed: int, args: argparse.Namespace) -> dict:
+    """One run; its result is kept in ``result.json`` and read from there if it exists."""
+    name, config, *options = arm
+    folder = args.work_dir / name / f'seed{seed}'
+    result_file = folder / 'result.json'
+    if result_file.is_file():
+        return json.loads(result_file.read_text())
+    folder.mkdir(parents=True, exist_ok=True)
+    scope = scope_of(config)
+    options = [f'randomness.seed={seed}', *args.cfg_options, *options]
+    common = ['--work-dir', folder, '--cfg-options', *options]
+    run(stock_script('train.py', scope), [config, '--resume', *common], folder / 'train.log', args.threads)
+    checkpoint = (folder / 'last_checkpoint').read_text().strip()
+    common[1] = folder / 'test'
+    run(stock_script('test.py', scope), [config, checkpoint, *common], folder / 'test.log', args.threads)
+    log = (folder / 'test.log').read_text()
+    metric = args.metric or SCOPES[scope]
+    found = re.findall(rf'{re.escape(metric)}: +([0-9.]+)', log)
+    if not found:
+        raise RuntimeError(f'no {metric} in {folder / "test.log"}')
+    scalars = sorted(folder.glob('*/vis_data/scalars.json'))[-1]
+    steps = [json.loads(line) for line in scalars.read_text().splitlines()]
+    times = [s['time'] for s in steps if 'loss' in s]
+    result = dict(
+        arm=name,
+        seed=seed,
+        metric=float(found[-1]),
+        seconds=statistics.median(times[1:] or times),
+        last={k: v for k, v in steps[-2 if 'loss' not in steps[-1] else -1].items()},
+    )
+    result_file.write_text(json.dumps(result, indent=1))
+    return result
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation."""
+    deviation = statistics.stdev(values) if len(values) > 1 else float('nan')
+    return f'{statistics.mean(values):.2f} ± {deviation:.2f}'
+
+
+def table(args: argparse.Namespace, results: dict[tuple[str, int], dict]) -> str:
+    """The markdown table."""
+    names = [arm[0] for arm in args.arm]
+    metric = args.metric or SCOPES[scope_of(args.arm[0][1])]
+    seeds = ' | '.join(f'seed {s}' for s in args.seeds)
+    lines = [
+        f'| arm | {seeds} | {metric} | against {names[0]} | s/iter |',
+        '|---' * (len(args.seeds) + 4) + '|',
+    ]
+    for name in names:
+        own = [results[name, s] for s in args.seeds]
+        base = [results[names[0], s]['metric'] for s in args.seeds]
+        values = [r['metric'] for r in own]
+        gain = spread([v - b for v, b in zip(values, base)]) if name != names[0] else ''
+        each = ' | '.join(f'{v:.2f}' for v in values)
+        seconds = statistics.median(r['seconds'] for r in own)
+        lines.append(f'| {name} | {each} | {spread(values)} | {gain} | {seconds:.3f} |')
+    return '\n'.join(lines)
+
+
+def versions() -> str:
+    """Versions that produced the table."""
+    from importlib.metadata import version
+
+    import torch
+
+    parts = [f'Python {platform.python_version()}', f'torch {torch.__version__}']
+    for package in ('mmengine', 'mmcv', 'mmsegmentation', 'mmdet', 'mmpretrain'):
+        for name in (package, f'onedl-{package}'):
+            try:
+                parts.append(f'{name} {version(name)}')
+            except ImportError:
+                continue
+    return ', '.join(parts)
+
+
+def main() -> None:
+    """Command line."""
+    args = parse_args()
+    jobs = [(arm, seed) for seed in args.seeds for arm in args.arm]
+    results = {}
+    with Progress() as progress, ThreadPoolExecutor(args.jobs) as pool:
+        task = progress.add_task('runs', total=len(jobs))
+
+        def work(job):
+            result = train_and_test(*job, args)
+            progress.advance(task)
+            progress.console.print(f'{job[0][0]} seed {job[1]}: {result["metric"]:.2f}')
+            return (job[0][0], job[1]), result
+
+        results = dict(pool.map(work, jobs))
+    text = table(args, results)
+    Console().print(text, markup=False, soft_wrap=True)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        command = ' '.join(f"'{a}'" if ' ' in a else a for a in sys.argv)
+        args.out.write_text(
+            f'{text}\n\n`python {command}`\n\n{versions()}; {args.threads} threads a run.\n'
+        )
+
+
+if __name__ == '__main__':
+    main()
