@@ -1,10 +1,10 @@
 """The one place that knows of versions.
 
-mmengine 0.10 cannot read its own checkpoints on torch >= 2.6: ``torch.load`` now accepts only what is
-on a list (``weights_only=True``), and the message hub of a checkpoint pickles ``HistoryBuffer``, whose
-methods go through ``getattr``. Importing hyper_mm puts the few harmless types of mmengine's checkpoints
-on that list, with a ``getattr`` that reaches only ``HistoryBuffer``'s own methods; everything else stays
-refused. So resume and test work, and a checkpoint still cannot run code.
+mmengine 0.10 cannot read its own checkpoints on torch >= 2.6: ``torch.load`` now accepts only what
+is on a list (``weights_only=True``), and the message hub of a checkpoint pickles ``HistoryBuffer``,
+whose methods go through ``getattr``. Importing hyper_mm puts the few harmless types of mmengine's
+checkpoints on that list, with a ``getattr`` that reaches only the methods that they pickle;
+everything else stays refused. So resume and test work, and a checkpoint still cannot run code.
 """
 
 from __future__ import annotations
@@ -18,11 +18,16 @@ import torch
 _installed = False
 
 
-def _history_method(owner: object, name: str) -> object:
-    """The ``getattr`` of checkpoints: methods of ``HistoryBuffer`` and nothing else."""
+def _checkpoint_getattr(owner: object, name: str) -> object:
+    """The ``getattr`` of checkpoints: the methods that mmengine itself pickles and nothing else."""
     from mmengine.logging import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
+    allowed = {
+        HistoryBuffer: ('min', 'max', 'mean', 'current'),
+        OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
+    }
+    if not isinstance(owner, type) or name not in allowed.get(owner, ()):
         raise pickle.UnpicklingError(
             f'refused an unsafe checkpoint: it reads attribute {name!r} of {owner!r}'
         )
@@ -40,20 +45,25 @@ def allow_mmengine_checkpoints() -> None:
     if not has_safe_globals():
         return
     import numpy as np
+    from mmengine.config import ConfigDict
     from mmengine.logging import HistoryBuffer
 
     core = np._core if hasattr(np, '_core') else np.core
     reconstruct, scalar = core.multiarray._reconstruct, core.multiarray.scalar
-    dtypes = [type(np.dtype(t)) for t in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
+    numbers_and_text = {type(np.dtype(code)) for code in '?bhilqBHILQefdFDU'}
     torch.serialization.add_safe_globals(
         [
             HistoryBuffer,
-            (_history_method, 'builtins.getattr'),
+            ConfigDict,
+            (_checkpoint_getattr, 'builtins.getattr'),
             np.ndarray,
             np.dtype,
-            *dtypes,
-            *((f, f'{m}.{f.__name__}') for f in (reconstruct, scalar)
-              for m in ('numpy.core.multiarray', 'numpy._core.multiarray')),
+            *numbers_and_text,
+            *(
+                (f, f'{m}.{f.__name__}')
+                for f in (reconstruct, scalar)
+                for m in ('numpy.core.multiarray', 'numpy._core.multiarray')
+            ),
         ]
     )
 
@@ -78,8 +88,9 @@ def load_from_local(filename: str, map_location: object = None) -> dict:
     try:
         return torch.load(filename, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()
-        found = next((line.strip() for line in reason if 'GLOBAL' in line), reason[0].strip())
+        lines = [line.strip() for line in str(error).splitlines()]
+        marks = ('GLOBAL', 'refused', 'Can only build', 'Unsupported')
+        found = next((line for line in lines if any(m in line for m in marks)), lines[0])
         raise pickle.UnpicklingError(
             f'refused to load {filename}: it carries something that is not allowed in a checkpoint '
             'because unpickling it could run code.\n'
@@ -123,7 +134,7 @@ def timm_vit_to_mmseg(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
 
 
 def load_timm_vit(filename: str, map_location: object = None, logger: object = None) -> dict:
-    """Loads ``timm-vit+ADDRESS``: the checkpoint at ADDRESS, renamed for ``mmseg.VisionTransformer``.
+    """Loads ``timm-vit+ADDRESS``: what is at ADDRESS, renamed for ``mmseg.VisionTransformer``.
 
     Args:
         filename: The address with its prefix; a path, or anything that mmengine loads.
@@ -146,9 +157,11 @@ def install_checkpoint_loader() -> None:
     global _installed
     if _installed:
         return
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
     from mmengine.runner.checkpoint import CheckpointLoader
 
     if has_safe_globals():
+        torch.serialization.add_safe_globals([OneCycleParamScheduler])
         CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
     prefix = TIMM_VIT.replace('+', r'\+')  # mmengine matches prefixes as regular expressions
     CheckpointLoader.register_scheme(prefixes=prefix, loader=load_timm_vit, force=True)

@@ -34,7 +34,12 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'PartScenesDataset': ('datasets.part_scenes_seg', 'mmseg'),
         'PartScenesWholesDataset': ('datasets.part_scenes_seg', 'mmseg'),
     },
-    'hook': {},
+    'hook': {
+        'ExactResumeHook': ('engine.hooks.exact_resume',),
+    },
+    'optim_wrapper': {
+        'BFloat16OptimWrapper': ('engine.optim_wrappers',),
+    },
     'metric': {},
     'transform': {},
     'visualizer': {},
@@ -124,6 +129,7 @@ DATA_SAMPLERS = _child(root.DATA_SAMPLERS)
 TRANSFORMS = _child(root.TRANSFORMS)
 HOOKS = _child(root.HOOKS)
 LOOPS = _child(root.LOOPS)
+OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS)
 METRICS = _child(root.METRICS)
 VISUALIZERS = _child(root.VISUALIZERS)
 

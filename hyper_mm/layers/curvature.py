@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class LogParameter(nn.Module):
     """A positive number, stored as its logarithm and kept within bounds.
 
-    The bounds hold by projection: training steps that leave them are moved back onto them at the next
-    forward pass, so the gradient is never cut and the parameter can return.
+    The bounds hold by projection: training steps that leave them are moved back onto them at the
+    next forward pass, so the gradient is never cut and the parameter can return.
 
     Args:
         init: Initial value, within ``bounds``.
@@ -95,7 +95,8 @@ class Curvature(LogParameter):
             self._warned = True
             warnings.warn(
                 f'the learnable curvature has reached its bound ({math.exp(self.log.item()):g}): '
-                'widen `curvature.bounds`, fix it with `learnable=False`, or lower its learning rate',
+                'widen `curvature.bounds`, fix it with `learnable=False`, or lower its learning '
+                'rate',
                 stacklevel=2,
             )
         return super().train(mode)

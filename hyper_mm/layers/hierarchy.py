@@ -71,9 +71,8 @@ class DecomposerBlock(nn.Module):
             y = y.unflatten(1, (len(sizes), -1)).flatten(0, 1)
             y = self.self_attn(y, y).view_as(x)
         else:
-            level = torch.arange(len(sizes), device=x.device)
-            level = level.repeat_interleave(torch.tensor(sizes, device=x.device), output_size=sum(sizes))
-            y = self.self_attn(y, y, mask=level[:, None] == level)
+            same_level = torch.block_diag(*(x.new_ones(n, n) for n in sizes)).bool()
+            y = self.self_attn(y, y, mask=same_level)
         x = x + y
         return x + self.mlp(self.norm3(x))
 

@@ -22,14 +22,14 @@ class LorentzLift(nn.Module):
         {\sqrt c \lVert u \rVert} u
 
     It returns the tangent vectors ``u``: distances are exact from them
-    (:func:`hyper_mm.ops.lorentz.pairwise_dist_tangent0`) where points have already lost their digits.
-    The scale ``alpha``, which the paper does not have, starts the radii near 0.5; without it ``W s``
-    starts at radius 6, where all distances saturate.
+    (:func:`hyper_mm.ops.lorentz.pairwise_dist_tangent0`) where points have already lost their
+    digits. The scale ``alpha``, which the paper does not have, starts the radii near 0.5; without
+    it ``W s`` starts at radius 6, where all distances saturate.
 
     Args:
         dim: Feature width d.
         hyp_dim: Width of ``W s``; no ``W`` if None, as the paper writes it.
-        manifold: ``'lorentz'``, or ``'euclidean'`` to take ``u`` as flat points (no curvature then).
+        manifold: ``'lorentz'``, or ``'euclidean'`` to take ``u`` as flat points, without curvature.
         curvature: Arguments of :class:`hyper_mm.layers.Curvature`.
         alpha_init: Initial scale in (0, 1]; ``hyp_dim ** -0.5`` if None.
         max_radius: Largest scaled radius ``sqrt(c) |u|``; longer vectors are shortened to it, and
@@ -106,8 +106,8 @@ def euclidean_pairwise_dist(x: Tensor, y: Tensor) -> Tensor:
 def official_expmap0(u: Tensor) -> Tensor:
     r"""The exponential map of the released Hi-Mapper code, for parity only.
 
-    It takes element 0 as a time part (:math:`r^2 = -u_0^2 + \sum_i u_i^2`), clamps the radius at 1.5
-    and ignores the curvature; the loss then reads all its numbers as space parts.
+    It takes element 0 as a time part (:math:`r^2 = -u_0^2 + \sum_i u_i^2`), clamps the radius at
+    1.5 and ignores the curvature; the loss then reads all its numbers as space parts.
 
     Args:
         u: Lifted nodes ``(..., d)``.
@@ -129,8 +129,8 @@ class HierarchicalContrastiveLoss(nn.Module):
     .. math:: L = \sum_{l<L} w_l\, \operatorname*{mean}_{b, i} -\log \frac{e^{s\, d(i, p(i))/\tau}}
         {e^{s\, d(i, p(i))/\tau} + \sum_{j \ne i} e^{s\, d(i, j)/\tau}},\qquad s = -1
 
-    The formula and the code of the paper have ``s = +1``, which pushes parents away and collapses the
-    level (to NaN in the released code), the opposite of what its text and figures say.
+    The formula and the code of the paper have ``s = +1``, which pushes parents away and collapses
+    the level (to NaN in the released code), the opposite of what its text and figures say.
 
     Args:
         sign: ``s``.

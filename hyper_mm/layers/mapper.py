@@ -19,12 +19,12 @@ class Hierarchy(NamedTuple):
 
     Attributes:
         levels: Node features ``(B, N_l, d)`` of each level, leaves first.
-        update: Encoded hierarchy :math:`v^L` of the global tokens ``(B, T, d)``.
+        update: Encoded hierarchy :math:`v^L` of the tokens ``(B, T, d)``; None without encoder.
         token: Enhanced tokens ``(B, T, d)``: ``token + update``, or ``update`` without residual.
     """
 
     levels: tuple[Tensor, ...]
-    update: Tensor
+    update: Tensor | None
     token: Tensor
 
 
@@ -34,8 +34,8 @@ class HierarchyMapper(nn.Module):
     .. math:: S_{1..L} = D(v_{map}, T),\qquad \hat v = v_{cls} + G(v_{cls}, S_{1..L}),\qquad
         L = \alpha L_{cont} + \beta L_{KL}
 
-    Defaults are the recommended readings where paper and released code differ (the docstrings of the
-    parts say where); ``compat='official'`` computes the losses as released.
+    Defaults are the recommended readings where paper and released code differ (the docstrings of
+    the parts say where); ``compat='official'`` computes the losses as released.
 
     Args:
         dim: Feature width d.
@@ -54,11 +54,13 @@ class HierarchyMapper(nn.Module):
         mixture: Sample nodes from the mixture of their leaves.
         max_samples: Most samples of one node.
         test_mode: ``'mean'`` (deterministic) or ``'sample'`` (as released) in evaluation.
+        encode: Build the encoder; without it the tokens stay as they are.
         encode_samples: Feed the samples of the nodes to the encoder instead of the nodes.
         residual: Add the token to its update.
         zero_init_out: Start with an update of zero.
         contrastive: Arguments of :class:`HierarchicalContrastiveLoss`.
-        contrastive_weight: Weight alpha of the contrastive loss; 0 leaves it out.
+        contrastive_weight: Weight alpha of the contrastive loss; 0 leaves it out, as a single level
+            does.
         kl_weight: Weight beta of the KL loss; 0 leaves it out.
         kl_reduction: ``'mean'`` (as released) or ``'sum'`` (as written).
         compat: ``'official'`` for the losses of the released code: sign +1 and its exponential map.
@@ -88,6 +90,7 @@ class HierarchyMapper(nn.Module):
         mixture: bool = False,
         max_samples: int | None = None,
         test_mode: str = 'mean',
+        encode: bool = True,
         encode_samples: bool = False,
         residual: bool = True,
         zero_init_out: bool = False,
@@ -111,7 +114,7 @@ class HierarchyMapper(nn.Module):
         if compat == 'official':
             if manifold != 'lorentz':
                 raise ValueError(f"compat='official' needs manifold='lorentz', got {manifold!r}")
-            contrastive = dict(sign=1, **(contrastive or {}))
+            contrastive = {'sign': 1, **(contrastive or {})}
         self.test_mode = test_mode
         self.encode_samples = encode_samples
         self.residual = residual
@@ -119,13 +122,15 @@ class HierarchyMapper(nn.Module):
         self.kl_weight = kl_weight if probabilistic else 0.0
         self.kl_reduction = kl_reduction
         self.compat = compat
-        self.tree = HierarchyTree(
-            dim, num_leaves, num_levels, probabilistic, mixture, max_samples
-        )
+        self.tree = HierarchyTree(dim, num_leaves, num_levels, probabilistic, mixture, max_samples)
         self.decomposer = HierarchyDecomposer(dim, width, num_heads, cross_scale, dropout)
-        self.encoder = HierarchyEncoder(dim, num_levels, width, num_heads, dropout, zero_init_out)
+        self.encoder = None
+        if encode:
+            self.encoder = HierarchyEncoder(
+                dim, num_levels, width, num_heads, dropout, zero_init_out
+            )
         self.lift = self.contrast = None
-        if contrastive_weight > 0:
+        if contrastive_weight > 0 and num_levels > 1:
             self.lift = LorentzLift(dim, hyp_dim, manifold, curvature, alpha_init, max_radius)
             self.contrast = HierarchicalContrastiveLoss(**(contrastive or {}))
 
@@ -148,6 +153,8 @@ class HierarchyMapper(nn.Module):
             Nodes and enhanced tokens.
         """
         nodes = self.decomposer(memory, self.queries(eps), self.encode_samples)
+        if self.encoder is None:
+            return Hierarchy(nodes.levels, None, token)
         levels = nodes.samples if self.encode_samples else nodes.levels
         update = self.encoder(token, levels)
         return Hierarchy(nodes.levels, update, token + update if self.residual else update)

@@ -40,7 +40,7 @@ class HierarchyTree(nn.Module):
         probabilistic: Learn variances and sample; otherwise the nodes are their means.
         mixture: Sample a node from the mixture of its leaves (a leaf is drawn, then its Gaussian)
             instead of from the moment-matched Gaussian.
-        max_samples: Most samples of one node; level ``l`` draws ``min(2 ** l, max_samples)`` of each.
+        max_samples: Most samples of one node: level ``l`` draws ``min(2 ** l, max_samples)``.
 
     Raises:
         ValueError: If the leaves do not fill the levels.
@@ -94,7 +94,7 @@ class HierarchyTree(nn.Module):
         return tuple(min(1 << level, cap) for level in range(len(self.nodes)))
 
     def moments(self) -> list[tuple[Tensor, Tensor | None]]:
-        """Mean and variance ``(N_l, d)`` of the nodes of each level; no variance if deterministic."""
+        """Mean and variance ``(N_l, d)`` of each level's nodes; no variance if deterministic."""
         mean, var = self.mu, None if self.logvar is None else self.logvar.exp()
         levels = [(mean, var)]
         for _ in self.nodes[1:]:

@@ -1,12 +1,12 @@
 r"""Entailment: exterior angles and cones, in Euclidean, Poincare and Lorentz form.
 
-``y`` is entailed by ``x`` (is more specific than it) when the exterior angle at ``x`` is at most the
-half-aperture of the cone of ``x``; :func:`cone_energy` is how far it is from that. Isometries keep
-angles, so the Poincare forms are the Lorentz ones of the same points.
+``y`` is entailed by ``x`` (is more specific than it) when the exterior angle at ``x`` is at most
+the half-aperture of the cone of ``x``; :func:`cone_energy` is how far it is from that. Isometries
+keep angles, so the Poincare forms are the Lorentz ones of the same points.
 
 Sources: Ganea et al., Hyperbolic Entailment Cones (ICML 2018); Desai et al., MERU (ICML 2023);
-Alper and Averbuch-Elor, Emergent Visual-Semantic Hierarchies (ECCV 2024) for the Euclidean form around
-a root.
+Alper and Averbuch-Elor, Emergent Visual-Semantic Hierarchies (ECCV 2024) for the Euclidean form
+around a root.
 """
 
 from __future__ import annotations

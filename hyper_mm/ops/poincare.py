@@ -1,14 +1,15 @@
 r"""The Poincare ball model of hyperbolic space.
 
-Curvature ``-c`` with ``c > 0``, the same convention and the same space as :mod:`hyper_mm.ops.lorentz`:
-points are those of the ball :math:`c \lVert x \rVert^2 < 1`, with distance
+Curvature ``-c`` with ``c > 0``, the same convention and the same space as
+:mod:`hyper_mm.ops.lorentz`: points are those of the ball :math:`c \lVert x \rVert^2 < 1`, with
+distance
 :math:`d(x, y) = \tfrac{2}{\sqrt c} \operatorname{artanh}(\sqrt c \lVert -x \oplus y \rVert)`.
 The exponential map at the origin is the usual one of the ball (:math:`\tanh(r)/r\, v`), so that
 ``d(0, expmap0(v)) = 2 |v|``.
 
-Nothing is projected or clamped behind your back: points on or outside the boundary (``c |x|^2 >= 1``,
-which float32 reaches at ``sqrt(c) |v| = 9``) have no distance and give NaN. :func:`project` moves them
-inside where that is wanted.
+Nothing is projected or clamped behind your back: points on or outside the boundary
+(``c |x|^2 >= 1``, which float32 reaches at ``sqrt(c) |v| = 9``) have no distance and give NaN.
+:func:`project` moves them inside where that is wanted.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ def mobius_add(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
     r"""Moebius addition.
 
     .. math:: x \oplus y = \frac{(1 + 2c\, x \cdot y + c \lVert y \rVert^2)\, x
-        + (1 - c \lVert x \rVert^2)\, y}{1 + 2c\, x \cdot y + c^2 \lVert x \rVert^2 \lVert y \rVert^2}
+        + (1 - c \lVert x \rVert^2)\, y}
+        {1 + 2c\, x \cdot y + c^2 \lVert x \rVert^2 \lVert y \rVert^2}
 
     Args:
         x: Points ``(..., d)``.
@@ -137,20 +139,25 @@ def mobius_matvec(m: Tensor, x: Tensor, c: Curvature) -> Tensor:
     if m.ndim != 2 or m.shape[1] != x.shape[-1]:
         raise ValueError(f'm must have shape (k, {x.shape[-1]}), got {tuple(m.shape)}')
     with torch.autocast(x.device.type, enabled=False):
-        return expmap0(torch.nn.functional.linear(logmap0(x, c), m), c)
+        v = logmap0(x, c)
+        return expmap0(torch.nn.functional.linear(v, m.to(v.dtype)), c)
 
 
-def _conformal(x: Tensor) -> Tensor:
-    """``1 - |x|^2`` in the unit ball, kept as a column; NaN outside."""
-    gap = 1 - squared_norm(x, keepdim=True)
-    return torch.where(gap > 0, gap, torch.nan)
+def _conformal(x: Tensor, root: Curvature) -> Tensor:
+    """``1 - c |x|^2`` for ``root = sqrt(c)``, kept as a column; NaN outside the ball.
+
+    In float64: at the boundary float32 would leave it but a few digits.
+    """
+    gap = 1 - squared_norm(widen(x) * root, keepdim=True)
+    return torch.where(gap > 0, gap, torch.nan).to(x.dtype)
 
 
 def dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
     r"""Geodesic distance, elementwise.
 
     .. math:: d(x, y) = \tfrac{2}{\sqrt c} \operatorname{arsinh}
-        \frac{\sqrt c \lVert x - y \rVert}{\sqrt{(1 - c \lVert x \rVert^2)(1 - c \lVert y \rVert^2)}}
+        \frac{\sqrt c \lVert x - y \rVert}
+        {\sqrt{(1 - c \lVert x \rVert^2)(1 - c \lVert y \rVert^2)}}
 
     Args:
         x: Points ``(..., d)``.
@@ -161,14 +168,14 @@ def dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         Distances ``(...)``; 0 with gradient 0 for coincident points, NaN outside the ball.
     """
     x, y = upcast(x, y)
-    root = sqrt(check_curvature(c))
+    root = wide_sqrt(check_curvature(c))
     t = _squared_chord(x, y, root)
-    return chord_to_distance(t) / per_point(root)
+    return (chord_to_distance(t) / per_point(root)).to(x.dtype)
 
 
 def _squared_chord(x: Tensor, y: Tensor, root: Curvature) -> Tensor:
-    """Squared chord on the hyperboloid, scaled to curvature -1 (``root = sqrt(c)``), elementwise."""
-    gaps = (_conformal(root * x) * _conformal(root * y)).squeeze(-1)
+    """Squared chord on the hyperboloid of curvature -1, for ``root = sqrt(c)``, elementwise."""
+    gaps = (_conformal(x, root) * _conformal(y, root)).squeeze(-1)
     return 4 * squared_norm(root * (x - y)) / gaps
 
 
@@ -189,7 +196,7 @@ def pairwise_dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
     x, y = upcast(x, y)
     root = wide_sqrt(check_curvature(c))
     a, b = widen(x) * root, widen(y) * root
-    wa, wb = 4 / _conformal(a), 1 / _conformal(b)
+    wa, wb = 4 / _conformal(a, 1.0), 1 / _conformal(b, 1.0)
     a2, b2 = squared_norm(a, keepdim=True), squared_norm(b, keepdim=True)
     # one product gives t = 4 |a - b|^2 / ((1 - |a|^2) (1 - |b|^2))
     t = torch.cat([wa * a2, wa, -2 * wa * a], -1) @ torch.cat([wb, wb * b2, wb * b], -1).mT
@@ -197,7 +204,9 @@ def pairwise_dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
 
 
 def radius(x: Tensor, c: Curvature) -> Tensor:
-    r"""Distance from the origin, :math:`\tfrac{2}{\sqrt c} \operatorname{artanh}(\sqrt c \lVert x \rVert)`.
+    r"""Distance from the origin.
+
+    .. math:: d(0, x) = \tfrac{2}{\sqrt c} \operatorname{artanh}(\sqrt c \lVert x \rVert)
 
     Args:
         x: Points ``(..., d)``.
@@ -222,4 +231,4 @@ def to_lorentz(x: Tensor, c: Curvature) -> Tensor:
         Space parts of points of the hyperboloid ``(..., d)``.
     """
     (x,) = upcast(x)
-    return 2 * x / _conformal(sqrt(check_curvature(c)) * x)
+    return 2 * x / _conformal(x, wide_sqrt(check_curvature(c)))

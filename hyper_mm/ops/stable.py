@@ -1,7 +1,7 @@
 """Numerical building blocks of the geometry ops.
 
-Everything here is total: finite values and finite gradients on the documented domain, including zero
-vectors and coincident points, and usable twice (every backward is itself differentiable).
+Everything here is total: finite values and finite gradients on the documented domain, including
+zero vectors and coincident points, and usable twice (every backward is itself differentiable).
 """
 
 from __future__ import annotations

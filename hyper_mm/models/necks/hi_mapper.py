@@ -19,9 +19,10 @@ FUSIONS = {'token': TokenFusion, 'nodes': NodeFusion}
 class HiMapper(AuxLossSource, BaseModule):
     """Hi-Mapper between a backbone and a decode head, or a neck such as FPN.
 
-    It decomposes one feature level into a visual hierarchy, brings the hierarchy back into that level
-    through a gate that starts at zero (a pretrained model starts unchanged), and passes the other
-    levels on. The count, widths and sizes of the levels do not change, and any image size works.
+    It decomposes one feature level into a visual hierarchy, brings the hierarchy back into that
+    level through a gate that starts at zero (a pretrained model starts unchanged), and passes the
+    other levels on. The count, widths and sizes of the levels do not change, and any image size
+    works.
 
     Its losses, ``loss_hier_cont`` and ``loss_hier_kl``, need a model that collects them:
     ``hyper_mm.EncoderDecoder`` and its like.
@@ -78,7 +79,7 @@ class HiMapper(AuxLossSource, BaseModule):
             raise ValueError(f'level must index in_channels {self.in_channels}, got {level}')
         self.level = level
         self.memory_grad = memory_grad
-        self.mapper = HierarchyMapper(dim, **mapper)
+        self.mapper = HierarchyMapper(dim, encode=fusion == 'token', **mapper)
         self.fusion = FUSIONS[fusion](dim, gate_init=gate_init)
         self.neck = None if neck is None else MODELS.build(neck)
 
@@ -126,6 +127,10 @@ class HiMapper(AuxLossSource, BaseModule):
 
     def _check_channels(self, levels: list[Tensor]) -> None:
         found = tuple(x.shape[1] for x in levels)
+        if not -len(found) <= self.level < len(found):
+            raise ValueError(
+                f'HiMapper: level is {self.level}, but the backbone gives {len(found)} levels'
+            )
         expected = self.in_channels
         expected = (expected,) * len(found) if isinstance(expected, int) else expected
         if found != expected:
@@ -140,6 +145,6 @@ class HiMapper(AuxLossSource, BaseModule):
         count = int((~torch.isfinite(features)).sum())
         raise ValueError(
             f'HiMapper: {count} of {features.numel()} input features at level {self.level} are not '
-            'finite: training has diverged before this neck (lower the learning rate, clip gradients '
-            'with optim_wrapper.clip_grad, or look at the last good checkpoint)'
+            'finite: training has diverged before this neck (lower the learning rate, clip '
+            'gradients with optim_wrapper.clip_grad, or look at the last good checkpoint)'
         )

@@ -11,8 +11,8 @@ class AuxLossSource:
     """Mixin of a component that has losses of its own.
 
     The component calls :meth:`publish` in its training forward pass; a model with
-    :class:`AuxLossMixin` adds the losses of the last forward pass to its own. In any other model they
-    would be lost: the component then says so, once, at its second training step.
+    :class:`AuxLossMixin` adds the losses of the last forward pass to its own. In any other model
+    they would be lost: the component then says so, once, at its second training step.
     """
 
     _published: dict[str, Tensor] | None = None
@@ -26,14 +26,15 @@ class AuxLossSource:
             losses: Entries for the loss dict of the model: ``loss_*`` are added up and
                 back-propagated, other names are logged.
         """
-        if self._published and not self._collected and not self._warned:
+        lost = sorted(n for n in self._published or () if 'loss' in n)
+        if lost and not self._collected and not self._warned:
             self._warned = True
             name = type(self).__name__
             warnings.warn(
-                f'{name} computes {sorted(n for n in self._published if "loss" in n)} but the model '
-                f'does not add them to its losses, so {name} is trained without them. Use the '
-                "model's hyper_mm twin (for example type='hyper_mm.EncoderDecoder' instead of "
-                "'EncoderDecoder'), or set the weights of these losses to 0.",
+                f'{name} computes {lost} but the model does not add them to its losses, so '
+                f"{name} is trained without them. Use the model's hyper_mm twin (for example "
+                "type='hyper_mm.EncoderDecoder' instead of 'EncoderDecoder'), or set the weights "
+                'of these losses to 0.',
                 stacklevel=3,
             )
         self._published = losses
@@ -46,7 +47,7 @@ class AuxLossSource:
 
 
 class AuxLossMixin:
-    """Mixin of a model, before its stock class: adds what :class:`AuxLossSource` components publish.
+    """Mixin of a model, before its stock class: adds what :class:`AuxLossSource` parts publish.
 
     Example:
         >>> class EncoderDecoder(AuxLossMixin, mmseg.models.EncoderDecoder):
@@ -61,7 +62,7 @@ class AuxLossMixin:
             front of it.
         """
         for source in aux_loss_sources(self).values():
-            source._published = None
+            source.aux_losses()  # drops what an earlier pass has left
         losses = super().loss(*args, **kwargs)
         for path, source in aux_loss_sources(self).items():
             for name, value in source.aux_losses().items():

@@ -1,0 +1,103 @@
+"""Makes a resumed run the continuation, bit by bit, of the one that was interrupted."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from hyper_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ExactResumeHook(Hook):
+    """Makes a resumed run the continuation, bit by bit, of the one that was interrupted.
+
+    mmengine's checkpoints hold no state of the random generators. Instead of adding it, this hook
+    makes that state a function of the seed and the step: it seeds the generators of python, numpy
+    and torch before every batch of an iteration-based loop and every epoch of an epoch-based one.
+    So any checkpoint will do, with any number of processes, and validation in between changes
+    nothing.
+
+    mmengine itself brings the data back into position: an iteration-based loop draws the batches of
+    the past once more. The data loader was built before the checkpoint was read; where the
+    checkpoint is of another seed (a run without a seed draws one), the hook builds it again.
+
+    The continuation is exact where the operations are deterministic (``--deterministic`` on GPUs)
+    and the numbers of processes and workers stay the same. In epoch-based loops the transforms draw
+    from generators of the workers, which start afresh: there it is exact with ``num_workers=0`` or
+    ``persistent_workers=False``. Gradients accumulated since the last optimizer step are not in a
+    checkpoint: its interval should be a multiple of ``accumulative_counts``.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        """Remembers the seed of the data loader.
+
+        Args:
+            runner: The runner.
+        """
+        self._loader_seed = runner.seed
+
+    def before_train(self, runner: Runner) -> None:
+        """Builds the data loader again if a checkpoint has brought another seed.
+
+        Args:
+            runner: The runner.
+        """
+        if runner.seed == self._loader_seed:
+            return
+        loop = runner.train_loop
+        loop.dataloader = runner.build_dataloader(
+            dict(runner.cfg.train_dataloader, dataset=loop.dataloader.dataset),
+            seed=runner.seed,
+            diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False),
+        )
+        if hasattr(loop, 'dataloader_iterator'):
+            loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seeds the generators for an epoch, or for each step of an iteration-based loop.
+
+        Args:
+            runner: The runner.
+        """
+        loop = runner.train_loop
+        if hasattr(loop, 'dataloader_iterator'):
+            loop.dataloader_iterator = seeded(loop.dataloader_iterator, runner.seed)
+        else:
+            seed_generators(runner.seed, loop.epoch)
+
+
+def seeded(batches: Iterator, seed: int) -> Iterator:
+    """Seeds the generators before each batch.
+
+    Args:
+        batches: Batches.
+        seed: Seed of the run.
+
+    Yields:
+        The batches.
+    """
+    step = 0
+    seed_generators(seed, step)
+    for batch in batches:
+        yield batch
+        step += 1
+        seed_generators(seed, step)
+
+
+def seed_generators(seed: int, step: int) -> None:
+    """Seeds the generators of python, numpy and torch (all devices).
+
+    Args:
+        seed: Seed of the run, not negative.
+        step: Number of the step, not negative.
+    """
+    words = np.random.SeedSequence([seed, step]).generate_state(3)
+    random.seed(int(words[0]))
+    np.random.seed(words[1])
+    torch.manual_seed(int(words[2]))

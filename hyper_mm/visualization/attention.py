@@ -1,0 +1,113 @@
+"""How the nodes of a hierarchy divide an image among themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .colours import check_tree
+
+MIN_STRENGTH = 0.1
+"""A position counts as seen where a node gives it this much of even attention."""
+TINY = 1e-300
+
+
+@dataclass(frozen=True)
+class LevelSummary:
+    r"""What the attention of one level of nodes says.
+
+    Attributes:
+        shares: Fraction of the positions that each node wins, of shape `(N,)`. A position counts
+            where some node gives it at least a tenth of what even attention would.
+        distinctness: Mutual information of node and position over its maximum :math:`\log N`, nodes
+            being equally likely: 0 where all nodes look at the same positions, 1 where every
+            position belongs to one node.
+        spread: Positions that a node looks at, on the average: the exponential of its entropy over
+            the number of positions, in (0, 1].
+        nested: Fraction of the counted positions whose winner is a child of the winner of the level
+            above; None for the top level.
+    """
+
+    shares: np.ndarray
+    distinctness: float
+    spread: float
+    nested: float | None
+
+    @property
+    def visible(self) -> int:
+        """Number of nodes that win anywhere."""
+        return int((self.shares > 0).sum())
+
+    @property
+    def covered(self) -> float:
+        """Fraction of the positions that some node looks at."""
+        return float(self.shares.sum())
+
+
+def attention_summary(attention: Sequence[np.ndarray]) -> list[LevelSummary]:
+    """Says how far the nodes of each level have divided the image among themselves.
+
+    Args:
+        attention: Attention of the nodes of each level over the positions, `(N_l, M)`, leaves
+            first.
+
+    Returns:
+        A summary of each level, leaves first.
+
+    Raises:
+        ValueError: If `attention` is not that of a tree.
+    """
+    attention = check_attention(attention)
+    positions = attention[0].shape[1]
+    winners = [a.argmax(0) for a in attention]
+    summaries = []
+    for level, (a, winner) in enumerate(zip(attention, winners)):
+        count = len(a)
+        counted = a.max(0) * positions >= MIN_STRENGTH
+        shares = np.bincount(winner[counted], minlength=count) / positions
+        information = (a * np.log(np.maximum(a / np.maximum(a.mean(0), TINY), TINY))).sum(1).mean()
+        entropy = -(a * np.log(np.maximum(a, TINY))).sum(1)
+        nested = None
+        if level + 1 < len(attention):
+            parent = winner // (count // len(attention[level + 1]))
+            nested = float((parent == winners[level + 1])[counted].mean())
+        summaries.append(
+            LevelSummary(
+                shares=shares,
+                distinctness=float(information / np.log(count)) if count > 1 else 0.0,
+                spread=float(np.exp(entropy).mean() / positions),
+                nested=nested,
+            )
+        )
+    return summaries
+
+
+def check_attention(attention: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Checks the attention of the nodes of a tree.
+
+    Args:
+        attention: Attention of each level `(N_l, M)`, leaves first.
+
+    Returns:
+        The same in float64, each row scaled to the sum of 1.
+
+    Raises:
+        ValueError: If levels do not form a tree, differ in positions, or hold numbers that are not
+            weights.
+    """
+    attention = [np.asarray(a, dtype=np.float64) for a in attention]
+    if not attention or any(a.ndim != 2 or a.shape[1] != attention[0].shape[-1] for a in attention):
+        raise ValueError(
+            'attention must hold a matrix (N_l, M) for each level, of the same M, got shapes '
+            f'{[a.shape for a in attention]}'
+        )
+    check_tree([len(a) for a in attention])
+    for level, a in enumerate(attention):
+        if not (np.isfinite(a).all() and (a >= 0).all() and (a.sum(1) > 0).all()):
+            raise ValueError(
+                f'attention must hold weights: finite, not negative, no empty row; level {level} '
+                f'ranges from {a.min()} to {a.max()}'
+            )
+    return [a / a.sum(1, keepdims=True) for a in attention]

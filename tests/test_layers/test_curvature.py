@@ -1,0 +1,124 @@
+import copy
+import math
+import warnings
+
+import pytest
+import torch
+
+from hyper_mm.layers import Curvature, LogParameter
+
+
+@pytest.mark.parametrize('init', [0.1, 1.0, 2.5, 10.0])
+def test_starts_at_its_initial_value(init):
+    assert Curvature(init)().item() == pytest.approx(init, rel=1e-6)
+
+
+@pytest.mark.parametrize('init', [0, -1.0, 0.05, 11.0, math.nan, math.inf])
+def test_init_outside_bounds(init):
+    with pytest.raises(
+        ValueError, match=r'curvature init must be positive and within \(0.1, 10.0\)'
+    ):
+        Curvature(init)
+
+
+@pytest.mark.parametrize(
+    'bounds', [(0, 1.0), (-1.0, 1.0), (2.0, 1.0), (0.1, math.inf), (math.nan, 1.0)]
+)
+def test_bad_bounds(bounds):
+    with pytest.raises(ValueError, match='curvature bounds must be positive, finite and ordered'):
+        Curvature(1.0, bounds)
+
+
+def test_messages_call_it_by_its_name():
+    with pytest.raises(ValueError, match='temperature init'):
+        LogParameter(-1.0, name='temperature')
+
+
+@pytest.mark.parametrize(('step', 'bound'), [(50.0, 10.0), (-50.0, 0.1)])
+def test_training_is_projected_onto_the_bounds(step, bound):
+    c = Curvature()
+    with torch.no_grad():
+        c.log.add_(step)
+    assert c().item() == pytest.approx(bound, rel=1e-5)
+    assert c.log.item() == pytest.approx(math.log(bound), rel=1e-5)
+
+
+def test_gradient_lives_at_the_bound_and_leads_back():
+    c = Curvature(1.0, bounds=(0.5, 2.0))
+    for target, steps in ((10.0, 20), (1.0, 50)):  # out of the bounds, then within
+        for _ in range(steps):
+            (grad,) = torch.autograd.grad((c() - target).square(), c.log)
+            assert grad.abs() > 0 or c().item() == target
+            with torch.no_grad():
+                c.log.sub_(0.5 * grad.clamp(-0.2, 0.2))
+        value = c().item()
+        assert value == pytest.approx(min(target, 2.0), abs=0.1)
+
+
+def test_evaluation_does_not_move_it():
+    c = Curvature().eval()
+    with torch.no_grad():
+        c.log.fill_(5.0)
+    c()
+    assert c.log.item() == 5.0
+
+
+def test_fixed_curvature_is_a_buffer():
+    c = Curvature(2.0, learnable=False)
+    assert not list(c.parameters()) and not c.learnable
+    assert 'log' in c.state_dict()
+    assert not c().requires_grad
+    assert Curvature(2.0).learnable
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'expected'),
+    [
+        (torch.float64, torch.float64),
+        (torch.float32, torch.float32),
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.float32),
+    ],
+)
+def test_value_is_at_least_float32(dtype, expected):
+    assert Curvature(2.0).to(dtype)().dtype == expected
+
+
+def test_state_dict_round_trip():
+    c = Curvature(3.0)
+    other = Curvature()
+    other.load_state_dict(c.state_dict())
+    assert other().item() == c().item()
+
+
+def move_to_bound(c: Curvature) -> Curvature:
+    with torch.no_grad():
+        c.log.fill_(-9.0)
+    c()
+    return c
+
+
+def test_warns_once_at_the_bound():
+    c = move_to_bound(Curvature())
+    assert c.at_bound()
+    with pytest.warns(UserWarning, match=r'reached its bound \(0.1\).*curvature.bounds') as caught:
+        for mode in (False, True, False):
+            c.train(mode)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize('c', [Curvature(), Curvature(0.1, learnable=False)])
+def test_does_not_warn_where_there_is_nothing_to_say(c):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        copy.deepcopy(c).eval()
+
+
+def test_warning_comes_through_a_parent_module():
+    parent = torch.nn.Sequential(move_to_bound(Curvature()))
+    with pytest.warns(UserWarning, match='reached its bound'):
+        parent.eval()
+
+
+def test_representation_tells_the_bounds():
+    assert 'curvature, bounds=(0.1, 10), learnable=True' in repr(Curvature())

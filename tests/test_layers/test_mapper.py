@@ -1,0 +1,350 @@
+import copy
+import math
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
+
+from hyper_mm.layers import HierarchyMapper
+
+DIM = 12
+SMALL = dict(dim=DIM, num_leaves=8, num_levels=3, width=8, num_heads=2, hyp_dim=6)
+NODES = (8, 4, 2)
+
+
+def mapper(**options) -> HierarchyMapper:
+    return HierarchyMapper(**{**SMALL, **options})
+
+
+def inputs(batch=2, length=9, tokens=1, dim=DIM, **options):
+    return torch.randn(batch, length, dim, **options), torch.randn(batch, tokens, dim, **options)
+
+
+def total_loss(module, memory, token, eps=None):
+    """A scalar that everything in the module has a part in."""
+    found = module(memory, token, eps)
+    losses, _ = module.losses(found.levels)
+    return found.token.square().sum() + sum(losses.values())
+
+
+SWITCHES = {
+    'defaults': {},
+    'one level': dict(num_levels=1),
+    'two levels': dict(num_levels=2, num_leaves=2),
+    'euclidean': dict(manifold='euclidean'),
+    'deterministic': dict(probabilistic=False),
+    'deterministic sampled test': dict(probabilistic=False, test_mode='sample'),
+    'mixture': dict(mixture=True),
+    'max_samples': dict(max_samples=2),
+    'sample at test': dict(test_mode='sample'),
+    'encode_samples': dict(encode_samples=True),
+    'encode_samples mixture': dict(encode_samples=True, mixture=True, max_samples=3),
+    'no residual': dict(residual=False),
+    'zero_init_out': dict(zero_init_out=True),
+    'usual scale': dict(cross_scale=None),
+    'no projection': dict(hyp_dim=None),
+    'alpha 1': dict(alpha_init=1.0),
+    'no cap': dict(max_radius=None),
+    'fixed curvature': dict(curvature=dict(init=0.5, learnable=False)),
+    'curvature bounds': dict(curvature=dict(init=20.0, bounds=(1.0, 30.0))),
+    'no contrast': dict(contrastive_weight=0.0),
+    'no kl': dict(kl_weight=0.0),
+    'no losses': dict(contrastive_weight=0.0, kl_weight=0.0),
+    'kl sum': dict(kl_reduction='sum'),
+    'sign and tau': dict(contrastive=dict(sign=1, tau=0.2)),
+    'no positive': dict(contrastive=dict(include_positive=False)),
+    'level weights': dict(contrastive=dict(level_weights=(1.0, 0.5))),
+    'official': dict(compat='official'),
+    'official with options': dict(compat='official', contrastive=dict(sign=1, tau=0.5)),
+    'no dropout': dict(dropout=0.0),
+}
+
+
+@pytest.mark.parametrize('options', SWITCHES.values(), ids=SWITCHES)
+class TestSwitches:
+    def test_trains_without_dead_parameters(self, options):
+        module = mapper(**options)
+        if options.get('zero_init_out'):
+            torch.nn.init.ones_(module.encoder.out_proj[1].weight)
+        memory, token = inputs()
+        total_loss(module, memory, token).backward()
+        dead = [
+            name
+            for name, p in module.named_parameters()
+            if p.grad is None or not p.grad.isfinite().all() or not (p.grad != 0).any()
+        ]
+        assert not dead
+
+    def test_evaluates(self, options):
+        module = mapper(**options).eval()
+        memory, token = inputs(tokens=2)
+        with torch.no_grad():
+            first, second = module(memory, token), module(memory, token)
+        assert first.token.shape == first.update.shape == (2, 2, DIM)
+        assert [x.shape for x in first.levels] == [(2, n, DIM) for n in module.tree.nodes]
+        samples = options.get('test_mode') == 'sample' and options.get('probabilistic', True)
+        assert torch.equal(first.token, second.token) != samples
+
+    def test_state_dict_round_trip(self, options):
+        module, other = mapper(**options).eval(), mapper(**options).eval()
+        memory, token = inputs()
+        other.load_state_dict(module.state_dict())
+        torch.manual_seed(1)
+        expected = module(memory, token).token
+        torch.manual_seed(1)
+        assert torch.equal(other(memory, token).token, expected)
+
+
+def test_residual():
+    module = mapper().eval()
+    memory, token = inputs()
+    found = module(memory, token)
+    assert torch.equal(found.token, token + found.update)
+    module.residual = False
+    assert torch.equal(module(memory, token).token, found.update)
+
+
+def test_zero_init_out_starts_with_the_token():
+    memory, token = inputs()
+    assert torch.equal(mapper(zero_init_out=True)(memory, token).token, token)
+    assert not torch.equal(mapper()(memory, token).token, token)
+
+
+def test_without_encoder():
+    module = mapper(encode=False)
+    memory, token = inputs()
+    found = module(memory, token)
+    assert found.update is None and found.token is token
+    assert not [name for name, _ in module.named_parameters() if name.startswith('encoder')]
+    losses, _ = module.losses(found.levels)
+    sum(losses.values()).backward()
+    assert all((p.grad != 0).any() for p in module.parameters())
+
+
+def test_training_samples_and_evaluation_does_not():
+    module = mapper(dropout=0.0)
+    memory, token = inputs()
+    assert not torch.equal(module(memory, token).token, module(memory, token).token)
+    module.eval()
+    assert module.queries().copies == (1, 1, 1)
+    module.train()
+    assert module.queries().copies == (1, 2, 4)
+
+
+def test_given_noise_is_used_in_evaluation():
+    module = mapper().eval()
+    memory, token = inputs()
+    eps = torch.randn(3, 8, DIM)
+    found = module(memory, token, eps)
+    assert torch.equal(found.token, module(memory, token, eps).token)
+    assert not torch.equal(found.token, module(memory, token).token)
+    zero = module(memory, token, torch.zeros(3, 8, DIM)).token
+    torch.testing.assert_close(zero, module(memory, token).token)
+
+
+def test_encode_samples_feeds_them_to_the_encoder():
+    module = mapper(encode_samples=True, dropout=0.0)
+    memory, token = inputs()
+    eps = torch.randn(3, 8, DIM)
+    nodes = module.decomposer(memory, module.tree(eps=eps), with_samples=True)
+    update = module(memory, token, eps).update
+    torch.testing.assert_close(update, module.encoder(token, nodes.samples))
+    assert not torch.allclose(update, module.encoder(token, nodes.levels))
+
+
+def test_images_do_not_see_each_other():
+    module = mapper().eval().double()
+    memory, token = inputs(batch=3, dtype=torch.float64)
+    together = module(memory, token)
+    for i in range(3):
+        alone = module(memory[i : i + 1], token[i : i + 1])
+        torch.testing.assert_close(alone.token[0], together.token[i])
+
+
+class TestLosses:
+    def test_are_weighted(self):
+        module = mapper(contrastive_weight=1.0, kl_weight=1.0)
+        scaled = mapper(contrastive_weight=0.3, kl_weight=0.2)
+        scaled.load_state_dict(module.state_dict())
+        levels = tuple(torch.randn(2, n, DIM) for n in NODES)
+        losses, _ = module.losses(levels)
+        smaller, _ = scaled.losses(levels)
+        assert losses.keys() == {'cont', 'kl'}
+        torch.testing.assert_close(smaller['cont'], 0.3 * losses['cont'])
+        torch.testing.assert_close(smaller['kl'], 0.2 * losses['kl'])
+        torch.testing.assert_close(losses['kl'], module.tree.kl())
+
+    def test_default_weights_are_the_released_ones(self):
+        module = mapper()
+        assert module.contrastive_weight == 0.1 and module.kl_weight == 0.01
+
+    @pytest.mark.parametrize(
+        'options, names',
+        [
+            (dict(contrastive_weight=0.0), {'kl'}),
+            (dict(kl_weight=0.0), {'cont'}),
+            (dict(probabilistic=False), {'cont'}),
+            (dict(contrastive_weight=0.0, kl_weight=0.0), set()),
+        ],
+    )
+    def test_without_weight_there_is_no_loss(self, options, names):
+        module = mapper(**options)
+        losses, _ = module.losses(tuple(torch.randn(2, n, DIM) for n in NODES))
+        assert losses.keys() == names
+        if 'cont' not in names:
+            assert not [name for name in module.state_dict() if 'lift' in name]
+
+    def test_diagnostics(self):
+        module = mapper(curvature=dict(init=4.0), max_radius=2.0)
+        levels = tuple(s * torch.randn(2, n, DIM) for n, s in zip(NODES, (100.0, 0.1, 0.0)))
+        _, found = module.losses(levels)
+        assert found.keys() == {'capped', 'curvature', 'radius_1', 'radius_2', 'radius_3'}
+        assert not any(value.requires_grad for value in found.values())
+        u, _ = module.lift(levels[1])
+        assert found['curvature'].item() == pytest.approx(4.0)
+        assert found['capped'].item() == pytest.approx(8 / 14)
+        assert found['radius_1'].item() == pytest.approx(2.0, rel=1e-5)
+        assert found['radius_2'].item() == pytest.approx(2 * u.norm(dim=-1).mean().item(), rel=1e-5)
+        assert found['radius_3'].item() == 0
+
+    def test_euclidean_has_no_curvature_to_report(self):
+        _, found = mapper(manifold='euclidean').losses(tuple(torch.randn(2, n, DIM) for n in NODES))
+        assert 'curvature' not in found and 'radius_3' in found
+
+
+class TestPrecision:
+    def test_float64(self):
+        module = mapper().double()
+        memory, token = inputs(dtype=torch.float64)
+        found = module(memory, token)
+        losses, _ = module.losses(found.levels)
+        assert found.token.dtype == torch.float64
+        assert all(loss.dtype == torch.float64 for loss in losses.values())
+
+    @pytest.mark.parametrize('manifold', ['lorentz', 'euclidean'])
+    @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+    def test_autocast_is_close_to_float32(self, manifold, dtype):
+        module = mapper(manifold=manifold, dropout=0.0)
+        memory, token = inputs()
+        eps = torch.randn(3, 8, DIM)
+        losses, _ = module.losses(module(memory, token, eps).levels)
+        with torch.autocast('cpu', dtype):
+            found = module(memory, token, eps)
+            half, _ = module.losses(found.levels)
+        assert found.levels[0].dtype == dtype
+        for name, loss in half.items():
+            assert loss.dtype == torch.float32
+            assert loss.item() == pytest.approx(losses[name].item(), rel=0.02)
+        sum(half.values()).backward()
+        assert module.tree.mu.grad.isfinite().all()
+
+    @pytest.mark.parametrize('manifold', ['lorentz', 'euclidean'])
+    def test_geometry_ignores_autocast(self, manifold):
+        """Near nodes far out, where bfloat16 would see one point."""
+        module = mapper(manifold=manifold)
+        u = 3 * torch.randn(1, 1, 6) + 1e-3 * torch.randn(1, 14, 6)
+        expected = module.lift.pairwise_dist(u, u)
+        with torch.autocast('cpu', torch.bfloat16):
+            assert torch.equal(module.lift.pairwise_dist(u, u), expected)
+            lifted, _ = module.lift(torch.randn(1, 14, DIM))
+        assert lifted.dtype == torch.float32
+        assert (expected[0, 0, 1:] > 0).all()
+
+    def test_losses_of_half_precision_nodes(self):
+        module = mapper()
+        levels = tuple(torch.randn(2, n, DIM).bfloat16().float() for n in NODES)
+        expected, _ = module.losses(levels)
+        with torch.autocast('cpu', torch.bfloat16):
+            found, _ = module.losses(tuple(x.bfloat16() for x in levels))
+        assert found['cont'].item() == pytest.approx(expected['cont'].item(), rel=1e-2)
+
+
+def test_checkpointing_gives_the_same_gradient():
+    module = mapper()
+    memory, token = inputs()
+    grads = []
+    for forward in (module, lambda *args: checkpoint(module, *args, use_reentrant=False)):
+        module.zero_grad()
+        torch.manual_seed(2)
+        found = forward(memory, token)
+        losses, _ = module.losses(found.levels)
+        (found.token.square().sum() + sum(losses.values())).backward()
+        grads.append([p.grad.clone() for p in module.parameters()])
+    torch.testing.assert_close(*grads)
+
+
+def test_copies_are_independent():
+    module = mapper()
+    memory, token = inputs()
+    total_loss(module, memory, token).backward()
+    twin = copy.deepcopy(module)
+    with torch.no_grad():
+        twin.tree.mu.zero_()
+    assert (module.tree.mu != 0).any()
+
+
+# dim, memory tokens -> parameters and MACs of one image in evaluation, of the released modules
+RELEASED = {
+    'deit-t': (192, 196, 1.51e6, 81e6),
+    'deit-s': (384, 196, 1.69e6, 97e6),
+    'deit-b': (768, 196, 2.07e6, 128e6),
+    'swin-t': (768, 49, 2.07e6, 90e6),
+    'resnet-50': (2048, 49, 3.31e6, 170e6),
+    'efficientnet-b4': (1792, 49, 3.06e6, 154e6),
+    'efficientnet-b4 at 380': (1792, 144, 3.06e6, 191e6),
+}
+
+
+@pytest.mark.parametrize('dim, length, params, macs', RELEASED.values(), ids=RELEASED)
+def test_is_no_larger_than_the_released_module(dim, length, params, macs):
+    module = HierarchyMapper(dim).eval()
+    assert sum(p.numel() for p in module.parameters()) <= params
+    memory, token = inputs(1, length, dim=dim)
+    # the counter knows matrix products, not the fused attention of CPUs
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        module.lift(torch.cat(module(memory, token).levels, 1))
+    flops = counter.get_total_flops()
+    assert 2 * length * dim * 128 < flops <= 2 * macs
+
+
+def test_module_grows_with_the_width_alone():
+    sizes = {
+        leaves: sum(p.numel() for p in mapper(num_leaves=leaves).parameters()) for leaves in (8, 16)
+    }
+    assert sizes[16] - sizes[8] == 2 * 8 * DIM
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(test_mode='median'), r"test_mode must be one of \('mean', 'sample'\), got 'median'"),
+        (dict(kl_reduction='none'), "kl_reduction must be one of .*, got 'none'"),
+        (dict(compat='paper'), "compat must be one of .*'official'.*, got 'paper'"),
+        (dict(contrastive_weight=-0.1), 'contrastive_weight must not be negative, got -0.1'),
+        (dict(kl_weight=-1), 'kl_weight must not be negative, got -1'),
+        (dict(kl_weight=math.nan), 'kl_weight must not be negative, got nan'),
+        (dict(compat='official', manifold='euclidean'), "compat='official' needs manifold"),
+        (dict(manifold='sphere'), "manifold must be one of .*, got 'sphere'"),
+        (dict(num_leaves=10), r'num_leaves must be divisible by .* = 4, got num_leaves=10'),
+        (dict(num_heads=3), 'num_heads must divide width 8, got 3'),
+        (dict(curvature=dict(init=0.0)), 'curvature init must be positive and within'),
+        (dict(contrastive=dict(tau=0)), 'tau must be positive, got 0'),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        mapper(**options)
+
+
+@pytest.mark.slow
+def test_compiled_equals_eager():
+    module, (memory, token) = mapper(dropout=0.0), inputs()
+    eps, results = torch.randn(3, 8, DIM), []
+    for function in (total_loss, torch.compile(total_loss, fullgraph=True)):
+        module.zero_grad()
+        loss = function(module, memory, token, eps)
+        loss.backward()
+        results.append((loss.detach(), [p.grad.clone() for p in module.parameters()]))
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,84 @@
+"""Model converters: their command lines."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import pytest
+import torch
+
+from hyper_mm.layers import HierarchyMapper
+from tests.conftest import REPO
+
+MAPPER = dict(num_leaves=8, num_levels=3, width=16, num_heads=2, hyp_dim=8)
+DIM = 16
+
+
+@pytest.fixture(scope='module')
+def converter():
+    path = REPO / 'tools' / 'model_converters' / 'himapper2mm.py'
+    spec = importlib.util.spec_from_file_location('himapper2mm', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def released(mapper: HierarchyMapper) -> dict[str, torch.Tensor]:
+    """The weights of a mapper under the names of the released code, with its dead keys."""
+    prefixes = (
+        ('tree.mu', 'last_l.node_mean'),
+        ('tree.logvar', 'last_l.node_log_sigma'),
+        ('decomposer.query_proj.', 'last_l.Etransformer.node_proj.'),
+        ('decomposer.block.', 'last_l.Etransformer.decoder.0.'),
+        ('decomposer.', 'last_l.Etransformer.'),
+        ('lift.proj.weight', 'last_l.Llinear.weight'),
+        ('lift.curvature.log', 'last_l.Llinear.lorentz.k'),
+        ('encoder.query_proj.', 'mix_l.node_proj.'),
+        ('encoder.blocks.', 'mix_l.decoder.'),
+        ('encoder.', 'mix_l.'),
+    )
+    state = {}
+    for name, weight in mapper.state_dict().items():
+        if name == 'lift.alpha.log':
+            continue
+        ours, theirs = next(pair for pair in prefixes if name.startswith(pair[0]))
+        new = theirs + name[len(ours) :]
+        if new.startswith('mix_l.decoder.'):
+            new = new.replace('.value.', '.self_attn.v_proj.').replace('.proj.', '.self_attn.proj.')
+        state[f'module.{new}'] = weight.T if ours == 'lift.proj.weight' else weight
+    state['module.mix_l.decoder.0.memnorm.weight'] = torch.ones(16)
+    state['module.mix_l.decoder.0.self_attn.q_proj.weight'] = torch.ones(16, 16)
+    state['module.backbone.cls_token'] = torch.ones(1)
+    return state
+
+
+@pytest.mark.parametrize('wrap', ['state_dict', 'model', None])
+def test_himapper_round_trip(converter, tmp_path, monkeypatch, capsys, wrap):
+    mapper = HierarchyMapper(DIM, **MAPPER)
+    for parameter in mapper.parameters():
+        torch.nn.init.normal_(parameter)
+    state = released(mapper)
+    torch.save({wrap: state} if wrap else state, tmp_path / 'released.pth')
+    argv = ['himapper2mm.py', str(tmp_path / 'released.pth'), str(tmp_path / 'mm.pth')]
+    monkeypatch.setattr(sys, 'argv', argv)
+    converter.main()
+    assert 'converted' in capsys.readouterr().out
+    converted = torch.load(tmp_path / 'mm.pth', weights_only=True)['state_dict']
+    prefix = 'neck.mapper.'
+    assert all(name.startswith(prefix) for name in converted)
+    converted = {name[len(prefix) :]: weight for name, weight in converted.items()}
+    assert converted.pop('lift.alpha.log') == 0
+    expected = mapper.state_dict()
+    expected.pop('lift.alpha.log')
+    assert converted.keys() == expected.keys()
+    for name, weight in expected.items():
+        assert torch.equal(converted[name], weight), name
+    HierarchyMapper(DIM, **MAPPER).load_state_dict(converted | {'lift.alpha.log': torch.zeros(())})
+
+
+def test_himapper_refuses_what_it_does_not_know(converter):
+    with pytest.raises(KeyError, match='last_l.surprise'):
+        converter.convert_state_dict({'last_l.surprise': torch.ones(1)})
+    with pytest.raises(KeyError, match='no weights'):
+        converter.convert_state_dict({'backbone.weight': torch.ones(1)})

@@ -1,0 +1,150 @@
+"""Test a checkpoint of mmseg, mmdet or mmpretrain.
+
+Example:
+    python tools/test.py configs/himapper_deit-s_ade20k.py work_dirs/.../iter_160000.pth
+    python tools/test.py CONFIG CHECKPOINT --tta --show-dir pictures
+    bash tools/dist_test.sh CONFIG CHECKPOINT 8
+"""
+
+from __future__ import annotations
+
+import argparse
+from copy import deepcopy
+
+import mmengine
+from mmengine.config import Config, ConfigDict
+from mmengine.evaluator import DumpResults
+from mmengine.registry import METRICS
+
+from hyper_mm.engine.launch import add_arguments, build_runner, innermost_datasets, load_config
+
+PICTURES = {'mmseg': 'draw', 'mmdet': 'draw', 'mmpretrain': 'enable'}
+"""What switches the visualization hook of each library on."""
+TTA_MODELS = {
+    'mmseg': dict(type='SegTTAModel'),
+    'mmdet': dict(
+        type='DetTTAModel', tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
+    ),
+    'mmpretrain': dict(type='AverageClsScoreTTA'),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('config', help='config file')
+    add('checkpoint', help='checkpoint file')
+    add(
+        '--out',
+        help='where predictions go: a folder of label maps (mmseg), a pickle file (mmdet, '
+        'mmpretrain); see --out-item',
+    )
+    add(
+        '--out-item',
+        choices=['pred', 'metrics'],
+        default='pred',
+        help="with 'metrics', --out is the json file of the metrics (default: %(default)s)",
+    )
+    add('--tta', action='store_true', help='test-time augmentation')
+    add('--show', action='store_true', help='show each prediction in a window')
+    add('--show-dir', help='folder for pictures of the predictions')
+    add('--wait-time', type=float, default=2, help='seconds for each window (default: 2)')
+    add_arguments(parser)
+    return parser
+
+
+def use_pictures(cfg: Config, args: argparse.Namespace) -> None:
+    """Makes the visualization hook draw every image of the test.
+
+    Args:
+        cfg: The config, changed in place.
+        args: Parsed arguments.
+
+    Raises:
+        ValueError: If the config has no such hook.
+    """
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None or cfg.default_scope not in PICTURES:
+        raise ValueError(
+            "--show and --show-dir need default_hooks.visualization of 'mmseg', 'mmdet' or "
+            f"'mmpretrain' in the config; default_scope is {cfg.default_scope!r}"
+        )
+    hook.update({PICTURES[cfg.default_scope]: True}, show=args.show, wait_time=args.wait_time)
+    hook['interval'] = 1
+    if args.show_dir:
+        if cfg.default_scope == 'mmseg':
+            cfg.visualizer['save_dir'] = args.show_dir
+        else:
+            hook['test_out_dir' if cfg.default_scope == 'mmdet' else 'out_dir'] = args.show_dir
+
+
+def use_tta(cfg: Config) -> None:
+    """Replaces model and test pipeline by those of test-time augmentation.
+
+    Without ``tta_pipeline`` in the config, the test pipeline is run plain and flipped.
+
+    Args:
+        cfg: The config, changed in place.
+
+    Raises:
+        ValueError: If the config has no ``tta_model`` and its library has none by default.
+    """
+    model = cfg.get('tta_model', TTA_MODELS.get(cfg.default_scope))
+    if model is None:
+        raise ValueError('--tta needs tta_model and tta_pipeline in the config')
+    for _, dataset in innermost_datasets(cfg.test_dataloader.dataset, ''):
+        dataset.pipeline = cfg.get('tta_pipeline') or flipped_pipeline(dataset.pipeline)
+    cfg.model = ConfigDict(**model, module=cfg.model)
+
+
+def flipped_pipeline(pipeline: list[dict]) -> list[dict]:
+    """Returns the test pipeline with a flip, in two branches, before it packs its inputs."""
+    *first, pack = deepcopy(pipeline)
+    if 'meta_keys' in pack:
+        pack['meta_keys'] = (*pack['meta_keys'], 'flip', 'flip_direction')
+    flips = [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)]
+    return [*first, dict(type='TestTimeAug', transforms=[flips, [pack]])]
+
+
+def save_label_maps(cfg: Config, folder: str) -> None:
+    """Makes the metrics of mmseg write the predicted label maps."""
+    metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    writers = [m for m in metrics if m['type'].rsplit('.')[-1] in ('IoUMetric', 'CityscapesMetric')]
+    if not writers:
+        raise ValueError('--out needs IoUMetric or CityscapesMetric in test_evaluator')
+    for metric in writers:
+        metric.update(output_dir=folder, keep_results=True)
+
+
+def main() -> None:
+    """Command line."""
+    parser = build_parser()
+    args = parser.parse_args()
+    predictions = args.out if args.out_item == 'pred' else None
+    try:
+        cfg = load_config(args, ('test',))
+        cfg.load_from = args.checkpoint
+        if args.show or args.show_dir:
+            use_pictures(cfg, args)
+        if args.tta:
+            use_tta(cfg)
+        if predictions and cfg.default_scope == 'mmseg':
+            save_label_maps(cfg, predictions)
+        elif predictions and not predictions.endswith(('.pkl', '.pickle')):
+            raise ValueError(f'--out must be a .pkl file, got {predictions!r}')
+    except (ValueError, ImportError, FileNotFoundError) as error:
+        parser.error(str(error))
+    runner = build_runner(cfg)
+    if predictions and cfg.default_scope != 'mmseg':
+        dump = METRICS.get('mmdet.DumpDetResults') if cfg.default_scope == 'mmdet' else DumpResults
+        runner.test_evaluator.metrics.append(dump(out_file_path=predictions))
+    metrics = runner.test()
+    if args.out and args.out_item == 'metrics':
+        mmengine.dump(metrics, args.out)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,229 @@
+r"""Draw the visual hierarchy that a trained model finds in images.
+
+Works with any model of mmsegmentation, mmdetection or mmpretrain that has Hi-Mapper in it.
+
+Example:
+    python tools/visualize_hierarchy.py configs/himapper_deit-s_ade20k.py iter_160000.pth \
+        street.jpg data/ade/ADEChallengeData2016/images/validation --out-dir work_dirs/hierarchy
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import load_checkpoint
+from torch import Tensor, nn
+
+import hyper_mm  # noqa: F401  (reads mmengine's checkpoints on torch >= 2.6)
+from hyper_mm.layers import HierarchyMapper
+from hyper_mm.visualization import attention_summary, draw_hierarchy
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('config', help='config of the model')
+    add('checkpoint', help='its weights')
+    add('images', nargs='+', help='images, or folders of images')
+    add('--out-dir', default='work_dirs/hierarchy', help='where to write (default: %(default)s)')
+    add(
+        '--device',
+        default='cuda:0' if torch.cuda.is_available() else 'cpu',
+        help='cpu, cuda:0, ...',
+    )
+    add('--max-images', type=int, help='draw at most so many (default: all)')
+    add('--cfg-options', nargs='+', action=DictAction, help='overrides of the config, key=value')
+    return parser
+
+
+def find_images(paths: Iterable[str | os.PathLike], limit: int | None = None) -> list[Path]:
+    """Lists images.
+
+    Args:
+        paths: Images, or folders of images (not searched recursively).
+        limit: Most images to return.
+
+    Returns:
+        Images, those of a folder by name.
+
+    Raises:
+        FileNotFoundError: If a path does not exist, or there is no image at all.
+        ValueError: If `limit` is not positive.
+    """
+    if limit is not None and limit < 1:
+        raise ValueError(f'max_images must be at least 1, got {limit}')
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found += sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise FileNotFoundError(f'no image or folder {path}')
+    if not found:
+        raise FileNotFoundError(f'no image in {", ".join(map(str, paths))}')
+    return found[:limit]
+
+
+def load_model(
+    config: str, checkpoint: str, device: str = 'cpu', cfg_options: dict | None = None
+) -> tuple[nn.Module, Compose, dict]:
+    """Builds a model with its weights, and the test pipeline without annotations.
+
+    Args:
+        config: Config file.
+        checkpoint: Checkpoint file.
+        device: Where to run.
+        cfg_options: Overrides of the config.
+
+    Returns:
+        The model in evaluation mode, its pipeline, and `classes` and `palette` of its data set.
+
+    Raises:
+        ValueError: If the config has no test pipeline.
+    """
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(cfg_options or {})
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    dataset = cfg.get('test_dataloader', {}).get('dataset', {})
+    while 'pipeline' not in dataset and 'dataset' in dataset:
+        dataset = dataset['dataset']
+    if 'pipeline' not in dataset:
+        raise ValueError(f'{config} has no test_dataloader.dataset.pipeline')
+    steps = [step for step in dataset['pipeline'] if 'Annotations' not in step['type']]
+    if 'mode' in cfg.model.get('test_cfg', {}):
+        cfg.model.test_cfg.mode = 'whole'  # one hierarchy of the image, not one of each window
+    model = MODELS.build(cfg.model)
+    meta = load_checkpoint(model, checkpoint, map_location='cpu').get('meta', {})
+    return model.to(device).eval(), Compose(steps), meta.get('dataset_meta') or {}
+
+
+def find_mapper(model: nn.Module) -> HierarchyMapper:
+    """Returns the one Hi-Mapper module of a model.
+
+    Raises:
+        ValueError: If there is none, or more than one.
+    """
+    mappers = [module for module in model.modules() if isinstance(module, HierarchyMapper)]
+    if len(mappers) != 1:
+        raise ValueError(f'the model must have one HierarchyMapper to draw, it has {len(mappers)}')
+    return mappers[0]
+
+
+def feature_size(positions: int, height: int, width: int) -> tuple[int, int]:
+    """Finds the size of a feature map, that of its image's shape with the given positions.
+
+    Args:
+        positions: Number of positions.
+        height: Height of the image.
+        width: Width of the image.
+
+    Returns:
+        Height and width of the feature map.
+    """
+    sizes = [(h, positions // h) for h in range(1, positions + 1) if positions % h == 0]
+    return min(sizes, key=lambda size: abs(np.log(size[0] * width / (size[1] * height))))
+
+
+@torch.no_grad()
+def hierarchy_of(model: nn.Module, pipeline: Compose, path: str | os.PathLike) -> dict:
+    """Runs a model on an image and reads the hierarchy.
+
+    Args:
+        model: Model with a :class:`hyper_mm.layers.HierarchyMapper`.
+        pipeline: Test pipeline.
+        path: The image.
+
+    Returns:
+        Arguments of :func:`hyper_mm.visualization.draw_hierarchy`, but for the names of classes.
+    """
+    mapper = find_mapper(model)
+    memories: list[Tensor] = []
+    hook = mapper.register_forward_pre_hook(
+        lambda _, args, kwargs: memories.append(args[0] if args else kwargs['memory']),
+        with_kwargs=True,
+    )
+    data = pipeline(dict(img_path=str(path), img_id=0))
+    seen = data['inputs']
+    try:
+        batch = model.data_preprocessor(pseudo_collate([data]), False)
+        result = model(**batch, mode='predict')[0]
+    finally:
+        hook.remove()
+    memory, (height, width) = memories[0], batch['inputs'].shape[-2:]
+
+    queries = mapper.queries()
+    drawing = dict(
+        image=_as_image(seen, height, width),
+        attention=[a[0].cpu().numpy() for a in mapper.decomposer.attention(memory, queries)],
+        feature_size=feature_size(memory.shape[1], height, width),
+    )
+    if mapper.lift is not None:
+        levels = mapper.decomposer(memory, queries).levels
+        tangents, _ = mapper.lift(torch.cat(levels, 1))
+        drawing['tangents'] = tangents[0].cpu().numpy()
+        if mapper.lift.curvature is not None:
+            drawing['curvature'] = mapper.lift.curvature().item()
+    if 'pred_sem_seg' in result:
+        labels = result.pred_sem_seg.data[0].cpu().numpy().astype(np.int32)
+        shape = seen.shape[-2:]
+        labels = cv2.resize(labels, shape[::-1], interpolation=cv2.INTER_NEAREST)
+        drawing['segmentation'] = np.pad(labels, [(0, height - shape[0]), (0, width - shape[1])])
+    return drawing
+
+
+def _as_image(inputs: Tensor, height: int, width: int) -> np.ndarray:
+    """The BGR input (3, h, w) of a model as an RGB image, padded as the model pads it."""
+    image = inputs.flip(0).permute(1, 2, 0).clamp(0, 255).byte().cpu().numpy()
+    pad = [(0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)]
+    return np.pad(image, pad)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Draw the images that the command line asks for."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    try:
+        images = find_images(args.images, args.max_images)
+        model, pipeline, meta = load_model(
+            args.config, args.checkpoint, args.device, args.cfg_options
+        )
+        find_mapper(model)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    out_dir = Path(args.out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    names = {'classes': meta.get('classes', ()), 'palette': meta.get('palette')}
+    for path in images:
+        drawing = hierarchy_of(model, pipeline, path)
+        picture = draw_hierarchy(**drawing, **names, title=path.name)
+        target = out_dir / f'{path.stem}_hierarchy.png'
+        cv2.imwrite(str(target), picture[..., ::-1])
+        summary = attention_summary(drawing['attention'])[::-1]
+        distinct = ' '.join(f'{s.distinctness:.2f}' for s in summary)
+        visible = ' '.join(f'{s.visible}/{len(s.shares)}' for s in summary)
+        spread = ' '.join(f'{s.spread:.2f}' for s in summary)
+        print(
+            f'{target}  top to leaves: visible nodes {visible}, distinctness {distinct}, '
+            f'spread {spread}'
+        )
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
