@@ -1,4 +1,4 @@
-# A small DeiT + UPerNet on PartScenes, from random weights: the twin of himapper_deit-t_part-scenes.py.
+# A small DeiT + UPerNet on PartScenes from random weights: himapper_deit-t_part-scenes.py's twin.
 #   python tools/train.py configs/deit-t_part-scenes.py
 # Data: data/part_scenes/ade, generated in seconds (see _base_/datasets/part_scenes.py).
 # 400 iterations of 16 images. Expected: not trained here.

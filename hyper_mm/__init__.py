@@ -1,7 +1,7 @@
 """hyper_mm: hyperbolic geometry and meta-learning for OpenMMLab 2.x.
 
-Importing the package is cheap: components load when a config names them (``type='hyper_mm.X'``) or when
-they are asked for as attributes of :mod:`hyper_mm.models` and its siblings.
+Importing the package is cheap: components load when a config names them (``type='hyper_mm.X'``)
+or when they are asked for as attributes of :mod:`hyper_mm.models` and its siblings.
 :mod:`hyper_mm.ops` and :mod:`hyper_mm.layers` need torch alone.
 """
 

@@ -1,8 +1,8 @@
 """Child registries of mmengine's, filled component by component on first use.
 
 ``type='hyper_mm.X'`` in any config is enough: mmengine imports this module for the scope, and
-:class:`LazyRegistry` then imports the one module that defines ``X``. So a segmentation config never
-waits for the import of a detection library, and a component whose library is missing says which one.
+:class:`LazyRegistry` then imports the one module that defines ``X``. So a config never waits for
+components that it does not use, and one whose library is missing says which.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     'metric': {},
     'transform': {},
-    'visualizer': {},
+    'visualizer': {
+        'SegLocalVisualizer': ('visualization.seg_local_visualizer', 'mmseg'),
+    },
     'loop': {},
     'data sampler': {},
 }

@@ -58,4 +58,5 @@ def of_max(value: Tensor, reference: Tensor) -> float:
 def by_row(value: Tensor, reference: Tensor) -> float:
     """Largest error of a row relative to the length of the reference row; 0/0 counts as 0."""
     error = (value.detach().double() - reference.double()).norm(dim=-1)
-    return (error / reference.double().norm(dim=-1)).nan_to_num(0.0, posinf=float('inf')).max().item()
+    error = error / reference.double().norm(dim=-1)
+    return error.nan_to_num(0.0, posinf=float('inf')).max().item()

@@ -44,9 +44,10 @@ class AdeLayoutDataset(BaseSegDataset):
         """Lists the images; see :class:`mmseg.datasets.BaseSegDataset`."""
         folder = self.data_prefix.get('img_path')
         if folder is None or not isdir(folder):
+            where = os.path.abspath(folder or self.data_root or '')
             raise FileNotFoundError(
-                f'{type(self).__name__}: no folder {os.path.abspath(folder or self.data_root or "")}. '
-                'Set data_root (for example --cfg-options train_dataloader.dataset.data_root=DIR '
-                f'val_dataloader.dataset.data_root=DIR) or put the data there. {self.SOURCE}'.strip()
+                f'{type(self).__name__}: no folder {where}. Put the data there or set data_root, '
+                'for example --cfg-options train_dataloader.dataset.data_root=DIR '
+                f'val_dataloader.dataset.data_root=DIR. {self.SOURCE}'
             )
         return super().load_data_list()

@@ -67,4 +67,5 @@ class NodeFusion(nn.Module):
             Feature map ``(B, M, d)``.
         """
         memory = self.memory_proj(torch.cat(levels, 1))
-        return tokens + self.gate * self.out_proj(self.attn(self.query_proj(tokens), memory))
+        query = self.query_proj(tokens.contiguous())
+        return tokens + self.gate * self.out_proj(self.attn(query, memory))

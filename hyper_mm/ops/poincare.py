@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import lorentz
+from .chord import finish_pairwise
 from .stable import (
     Curvature,
     artanhc,
@@ -200,7 +200,7 @@ def pairwise_dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
     a2, b2 = squared_norm(a, keepdim=True), squared_norm(b, keepdim=True)
     # one product gives t = 4 |a - b|^2 / ((1 - |a|^2) (1 - |b|^2))
     t = torch.cat([wa * a2, wa, -2 * wa * a], -1) @ torch.cat([wb, wb * b2, wb * b], -1).mT
-    return lorentz.finish_pairwise(t, x, y, wa.square() / 4, _squared_chord, root)
+    return finish_pairwise(t, x, y, wa.square() / 4, _squared_chord, root)
 
 
 def radius(x: Tensor, c: Curvature) -> Tensor:

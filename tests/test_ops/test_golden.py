@@ -101,10 +101,16 @@ class TestLorentzGolden:
 
         expected = g.exact(f'near_dist_tangent{suffix}')
         tangent = L.dist_tangent0(g['near_u'], g['near_v'], c)
-        pairs = L.pairwise_dist_tangent0(g['near_u'].unsqueeze(-2), g['near_v'].unsqueeze(-2), c[..., None])
+        u, v = g['near_u'].unsqueeze(-2), g['near_v'].unsqueeze(-2)
+        pairs = L.pairwise_dist_tangent0(u, v, c[..., None])
         wide = gap > 0.05
-        limits = [(1, 1e-6, 3e-12), (3, 4e-6, 3e-12), (6, 1e-4, 3e-12), (9, 7e-4, 3e-12), (12, 1e-2, 3e-12)]
-        for limit, fp32, fp64 in limits:
+        for limit, fp32, fp64 in [
+            (1, 1e-6, 3e-12),
+            (3, 4e-6, 3e-12),
+            (6, 1e-4, 3e-12),
+            (9, 7e-4, 3e-12),
+            (12, 1e-2, 3e-12),
+        ]:
             chosen = (radius <= limit) & (wide if single else gap > 0)
             for value in (tangent, pairs.flatten(1)):
                 error = relative(value[:, chosen], expected[:, chosen])
@@ -112,7 +118,13 @@ class TestLorentzGolden:
 
         expected = g.exact(f'near_dist_points{suffix}')
         points = L.dist(g['near_x'], g['near_y'], c)
-        for limit, fp32, fp64 in [(1, 3e-7, 3e-12), (3, 3e-5, 3e-12), (6, 1e-2, 1e-11), (9, None, 6e-9), (12, None, 2e-6)]:
+        for limit, fp32, fp64 in [
+            (1, 3e-7, 3e-12),
+            (3, 3e-5, 3e-12),
+            (6, 1e-2, 1e-11),
+            (9, None, 6e-9),
+            (12, None, 2e-6),
+        ]:
             if single and fp32 is None:
                 continue
             chosen = (radius <= limit) & (wide if single else gap > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 
 import pytest
@@ -44,8 +45,8 @@ def released(mapper: HierarchyMapper) -> dict[str, torch.Tensor]:
             continue
         ours, theirs = next(pair for pair in prefixes if name.startswith(pair[0]))
         new = theirs + name[len(ours) :]
-        if new.startswith('mix_l.decoder.'):
-            new = new.replace('.value.', '.self_attn.v_proj.').replace('.proj.', '.self_attn.proj.')
+        new = re.sub(r'(decoder\.\d+)\.value\.', r'\1.self_attn.v_proj.', new)
+        new = re.sub(r'(mix_l\.decoder\.\d+)\.proj\.', r'\1.self_attn.proj.', new)
         state[f'module.{new}'] = weight.T if ours == 'lift.proj.weight' else weight
     state['module.mix_l.decoder.0.memnorm.weight'] = torch.ones(16)
     state['module.mix_l.decoder.0.self_attn.q_proj.weight'] = torch.ones(16, 16)

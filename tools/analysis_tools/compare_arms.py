@@ -1,13 +1,13 @@
 """Trains and tests several arms over several seeds with the stock scripts, and writes one table.
 
-    python tools/analysis_tools/compare_arms.py --seeds 0 1 2 --work-dir work_dirs/camvid \\
-        --arm plain configs/deit-t_camvid.py \\
-        --arm hi-mapper configs/himapper_deit-t_camvid.py \\
-        --arm no-losses configs/himapper_deit-t_camvid.py model.neck.contrastive_weight=0 \\
+    python tools/analysis_tools/compare_arms.py --seeds 0 1 2 --work-dir work_dirs/camvid
+        --arm plain configs/deit-t_camvid.py
+        --arm hi-mapper configs/himapper_deit-t_camvid.py
+        --arm open-gate configs/himapper_deit-t_camvid.py model.neck.gate_init=1.0
         --out docs/tables/camvid.md
 
-An arm is a name, a config and any number of --cfg-options; the first is what the others are compared
-with, seed by seed. Finished runs are kept: the command resumes where it stopped.
+An arm is a name, a config and any number of --cfg-options; the first is what the others are
+compared with, seed by seed. Finished runs are kept: the command resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--work-dir', type=Path, required=True)
     parser.add_argument('--out', type=Path, help='markdown file of the table')
-    parser.add_argument('--metric', help="metric of the test log; the framework's first if left out")
+    parser.add_argument('--metric', help="metric of the test log (default: the framework's first)")
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time')
     parser.add_argument('--threads', type=int, default=2, help='threads of a run')
     parser.add_argument('--cfg-options', nargs='+', default=[], help='options of all arms')
@@ -95,11 +95,12 @@ def train_and_test(arm: list[str], seed: int, args: argparse.Namespace) -> dict:
     folder.mkdir(parents=True, exist_ok=True)
     scope = scope_of(config)
     options = [f'randomness.seed={seed}', *args.cfg_options, *options]
-    common = ['--work-dir', folder, '--cfg-options', *options]
-    run(stock_script('train.py', scope), [config, '--resume', *common], folder / 'train.log', args.threads)
+    tail = ['--cfg-options', *options]
+    arguments = [config, '--resume', '--work-dir', folder, *tail]
+    run(stock_script('train.py', scope), arguments, folder / 'train.log', args.threads)
     checkpoint = (folder / 'last_checkpoint').read_text().strip()
-    common[1] = folder / 'test'
-    run(stock_script('test.py', scope), [config, checkpoint, *common], folder / 'test.log', args.threads)
+    arguments = [config, checkpoint, '--work-dir', folder / 'test', *tail]
+    run(stock_script('test.py', scope), arguments, folder / 'test.log', args.threads)
     log = (folder / 'test.log').read_text()
     metric = args.metric or SCOPES[scope]
     found = re.findall(rf'{re.escape(metric)}: +([0-9.]+)', log)
@@ -107,13 +108,14 @@ def train_and_test(arm: list[str], seed: int, args: argparse.Namespace) -> dict:
         raise RuntimeError(f'no {metric} in {folder / "test.log"}')
     scalars = sorted(folder.glob('*/vis_data/scalars.json'))[-1]
     steps = [json.loads(line) for line in scalars.read_text().splitlines()]
-    times = [s['time'] for s in steps if 'loss' in s]
+    steps = [step for step in steps if 'loss' in step]
+    times = [step['time'] for step in steps]
     result = dict(
         arm=name,
         seed=seed,
         metric=float(found[-1]),
         seconds=statistics.median(times[1:] or times),
-        last={k: v for k, v in steps[-2 if 'loss' not in steps[-1] else -1].items()},
+        last=steps[-1],
     )
     result_file.write_text(json.dumps(result, indent=1))
     return result

@@ -2,9 +2,10 @@
 
     python tools/model_converters/himapper2mm.py released.pth converted.pth --prefix neck.mapper.
 
-The released modules are ``last_l`` (tree, decomposer, lift) and ``mix_l`` (encoder). Keys without effect
-there have no counterpart here and are dropped by name: the ``memnorm`` of the encoder, and the query and
-key projections of its self-attention over a single token. Every other key is converted or refused.
+The released modules are ``last_l`` (tree, decomposer, lift) and ``mix_l`` (encoder). Keys without
+effect there have no counterpart here and are dropped by name: the ``memnorm`` of the encoder, and
+the query and key projections of its self-attention over a single token. Every other key is
+converted or refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# PartScenes, 19 wholes (sky, house, person, car, ...), in the ADE20K layout that its generator writes:
+# PartScenes, 19 wholes (sky, house, person, ...), in the ADE20K layout that its generator writes:
 #   python tools/dataset_converters/part_scenes.py data/part_scenes --num-train 400 --size 96 96
 # (label 0 is void). For its 48 parts: dataset_type 'hyper_mm.PartScenesDataset' and annotations/.
 dataset_type = 'hyper_mm.PartScenesWholesDataset'

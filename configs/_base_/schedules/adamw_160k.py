@@ -8,8 +8,8 @@ optim_wrapper = dict(
             'cls_token': dict(decay_mult=0.0),
             'relative_position_bias_table': dict(decay_mult=0.0),
             'norm': dict(decay_mult=0.0),
-            # Hi-Mapper, where there is one, starts from nothing beside a pretrained backbone: ten times
-            # its learning rate; no decay on distributions, gates and the parameters of the geometry
+            # Hi-Mapper, where there is one, starts from nothing beside a pretrained backbone: ten
+            # times its learning rate; no decay on distributions, gates and geometry
             'neck': dict(lr_mult=10.0),
             'neck.mapper.tree': dict(lr_mult=10.0, decay_mult=0.0),
             'neck.mapper.lift.curvature': dict(decay_mult=0.0),

@@ -1,0 +1,138 @@
+"""Squared chords of the hyperboloid, from which every distance is computed.
+
+The squared chord ``t = |x - y|_L^2 = -2 - 2 <x, y>`` of points scaled to curvature -1 determines
+their distance, :func:`hyper_mm.ops.stable.chord_to_distance`. Here it is computed without
+cancellation: elementwise, from points or from tangent vectors, and for all pairs from a matrix
+product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .stable import Curvature, chord_to_distance, safe_norm, squared_norm, unit
+
+_CLOSE = 1e-3
+_COINCIDENT = 64 * torch.finfo(torch.float64).eps
+_CHUNK = 1 << 22
+
+
+def squared_chord(x: Tensor, y: Tensor, root: Curvature) -> Tensor:
+    """Squared Lorentzian chord of points, scaled to curvature -1, elementwise.
+
+    ``-2 - 2 <x, y>`` as a sum of positive terms, for nothing to cancel. At an obtuse angle of ``x``
+    and ``y`` it is one already, with ``x0 - 1 = |x|^2 / (x0 + 1)``. At an acute one, where
+    ``x = (a, p)`` and ``y = (b, -p)`` along and across ``x + y``, it equals
+    ``|p|^2 (x0 + y0)^2 / w^2 + (a - b)^2 / w^2`` with
+    ``2 w = sqrt(s) + (1 + |p|^2) / sqrt(s)`` and ``s = (x0 + a) (y0 + b)``.
+
+    Args:
+        x: Points of the hyperboloid ``(..., d)``.
+        y: Points ``(..., d)``, broadcast with ``x``.
+        root: ``sqrt(c)``.
+
+    Returns:
+        Squared chords ``(...)``.
+    """
+    difference = root * (x - y)
+    x, y = root * x, root * y
+    x2, y2, dot = squared_norm(x), squared_norm(y), (x * y).sum(-1)
+    x0, y0 = (x2 + 1).sqrt(), (y2 + 1).sqrt()
+    obtuse = 2 * (x2 / (x0 + 1) * y0 + y2 / (y0 + 1) - dot)
+
+    acute = dot > 0
+    total = x + y
+    length = torch.where(acute, safe_norm(total), torch.inf)
+    lag, a, b = (difference * total).sum(-1) / length, (x2 + dot) / length, (y2 + dot) / length
+    # p is what any of x, y and (x - y) / 2 has across x + y; the shortest rounds the least
+    close, first = x2 + y2 - 2 * dot < torch.minimum(x2, y2), x2 < y2
+    short = torch.where(first.unsqueeze(-1), x, y)
+    short = torch.where(close.unsqueeze(-1), difference / 2, short)
+    along = torch.where(close, lag / 2, torch.where(first, a, b))
+    p2 = squared_norm(short - (along / length).unsqueeze(-1) * total)
+    w = ((x0 + a) * (y0 + b)).sqrt()
+    w = (w + (1 + p2) / w) / 2
+    return torch.where(acute, ((x0 + y0) / w).square() * p2 + (lag / w).square(), obtuse)
+
+
+def squared_chord_tangent0(u: Tensor, v: Tensor, root: Curvature) -> Tensor:
+    """The same as :func:`squared_chord`, from tangent vectors at the origin.
+
+    ``4 sinh^2((ru - rv)/2) + sinh(ru) sinh(rv) |u^ - v^|^2``. ``u - v`` is exact for close vectors
+    and gives both terms: ``ru - rv`` from the difference of squares, and ``|u^ - v^|`` from
+    its part across the bisector, times ``2 / (ru + rv)``.
+
+    Args:
+        u: Tangent vectors ``(..., d)``.
+        v: Tangent vectors ``(..., d)``, broadcast with ``u``.
+        root: ``sqrt(c)``.
+
+    Returns:
+        Squared chords ``(...)``.
+    """
+    difference, total = root * (u - v), root * (u + v)
+    ru, rv, u, v = safe_norm(root * u), safe_norm(root * v), unit(u), unit(v)
+    length = torch.where(ru + rv > 0, ru + rv, 1)
+    lag = (difference * total).sum(-1) / length
+    bisector = unit(u + v)
+    across = difference - (difference * bisector).sum(-1, keepdim=True) * bisector
+    turn = torch.where(
+        (u * v).sum(-1) > 0, squared_norm(2 * across / length[..., None]), squared_norm(u - v)
+    )
+    return 4 * torch.sinh(lag / 2).square() + torch.sinh(ru) * torch.sinh(rv) * turn
+
+
+def finish_pairwise(
+    t: Tensor, x: Tensor, y: Tensor, size: Tensor, chord: Callable, root: Curvature
+) -> Tensor:
+    """Distances from squared chords that a matrix product gave, with its cancellation mended.
+
+    Where the product was accumulated in the dtype of the points, close pairs are recomputed one by
+    one; where it was accumulated in a wider one, pairs below its error are coincident.
+
+    Args:
+        t: Squared chords, scaled to curvature -1, ``(..., n, m)`` in the accumulation dtype.
+        x: What the rows were made of ``(..., n, d)``.
+        y: What the columns were made of ``(..., m, d)``.
+        size: Magnitude ``(..., n, 1)`` of the terms that cancel in ``t``.
+        chord: Function ``(x, y, root) -> t``, elementwise and free of cancellation.
+        root: ``sqrt(c)``.
+
+    Returns:
+        Distances ``(..., n, m)`` of curvature ``-c``, in the dtype of the points.
+    """
+    size = size.detach()
+    if t.dtype == x.dtype:
+        t = _refine(t, x, y, _CLOSE * size, chord, root)
+    else:
+        t = t.to(x.dtype)
+        t = t.masked_fill(t <= (_COINCIDENT * size).to(x.dtype), 0)
+    distance = chord_to_distance(t)
+    if isinstance(root, Tensor):
+        return distance / root.to(x.dtype)
+    return distance if root == 1 else distance / root
+
+
+def _refine(
+    t: Tensor, x: Tensor, y: Tensor, close: Tensor, chord: Callable, root: Curvature
+) -> Tensor:
+    """Recomputes the squared chords below ``close`` by ``chord``."""
+    *batch, i, j = torch.nonzero(t.detach() < close, as_tuple=True)
+    if not i.numel():
+        return t
+    x = x.expand(*t.shape[:-2], *x.shape[-2:])
+    y = y.expand(*t.shape[:-2], *y.shape[-2:])
+    if isinstance(root, Tensor) and root.ndim:
+        root = root.expand(*t.shape[:-2], *x.shape[-2:-1], 1)
+    step = max(1, _CHUNK // x.shape[-1])
+    exact = []
+    for start in range(0, i.numel(), step):
+        part = slice(start, start + step)
+        head = [k[part] for k in batch]
+        rows, columns = (*head, i[part]), (*head, j[part])
+        scale = root[rows] if isinstance(root, Tensor) and root.ndim else root
+        exact.append(chord(x[rows], y[columns], scale))
+    return t.index_put((*batch, i, j), torch.cat(exact)).clamp_min(0)
