@@ -63,19 +63,25 @@ def stock_script(name: str, scope: str) -> Path:
     return root / '.mim' / 'tools' / name
 
 
-def run(script: Path, arguments: list, log: Path, threads: int) -> None:
+def run(script: Path, arguments: list, log: Path, threads: int) -> float:
     """Runs a stock script; its output goes to a file.
+
+    Returns:
+        Peak memory of its main process, in GiB.
 
     Raises:
         RuntimeError: If it fails; with the last lines of its output.
     """
     env = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+    command = [sys.executable, str(script), *map(str, arguments)]
     with log.open('w') as file:
-        command = [sys.executable, str(script), *map(str, arguments)]
-        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=env).returncode
-    if code:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=env)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
         tail = '\n'.join(log.read_text(errors='replace').splitlines()[-5:])
         raise RuntimeError(f'{script.name} failed, see {log}:\n{tail}')
+    return usage.ru_maxrss / 2**20
 
 
 def scope_of(config: str) -> str:
@@ -97,7 +103,8 @@ def train_and_test(arm: list[str], seed: int, args: argparse.Namespace) -> dict:
     options = [f'randomness.seed={seed}', *args.cfg_options, *options]
     tail = ['--cfg-options', *options]
     arguments = [config, '--resume', '--work-dir', folder, *tail]
-    run(stock_script('train.py', scope), arguments, folder / 'train.log', args.threads)
+    script = stock_script('train.py', scope)
+    memory = run(script, arguments, folder / 'train.log', args.threads)
     checkpoint = (folder / 'last_checkpoint').read_text().strip()
     arguments = [config, checkpoint, '--work-dir', folder / 'test', *tail]
     run(stock_script('test.py', scope), arguments, folder / 'test.log', args.threads)
@@ -115,6 +122,7 @@ def train_and_test(arm: list[str], seed: int, args: argparse.Namespace) -> dict:
         seed=seed,
         metric=float(found[-1]),
         seconds=statistics.median(times[1:] or times),
+        memory=memory,
         last=steps[-1],
     )
     result_file.write_text(json.dumps(result, indent=1))
@@ -133,8 +141,8 @@ def table(args: argparse.Namespace, results: dict[tuple[str, int], dict]) -> str
     metric = args.metric or SCOPES[scope_of(args.arm[0][1])]
     seeds = ' | '.join(f'seed {s}' for s in args.seeds)
     lines = [
-        f'| arm | {seeds} | {metric} | against {names[0]} | s/iter |',
-        '|---' * (len(args.seeds) + 4) + '|',
+        f'| arm | {seeds} | {metric} | against {names[0]} | s/iter | GiB |',
+        '|---' * (len(args.seeds) + 5) + '|',
     ]
     for name in names:
         own = [results[name, s] for s in args.seeds]
@@ -143,7 +151,9 @@ def table(args: argparse.Namespace, results: dict[tuple[str, int], dict]) -> str
         gain = spread([v - b for v, b in zip(values, base)]) if name != names[0] else ''
         each = ' | '.join(f'{v:.2f}' for v in values)
         seconds = statistics.median(r['seconds'] for r in own)
-        lines.append(f'| {name} | {each} | {spread(values)} | {gain} | {seconds:.3f} |')
+        memory = max(r['memory'] for r in own)
+        cost = f'{seconds:.3f} | {memory:.2f}'
+        lines.append(f'| {name} | {each} | {spread(values)} | {gain} | {cost} |')
     return '\n'.join(lines)
 
 
