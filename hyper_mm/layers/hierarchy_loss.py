@@ -32,6 +32,7 @@ class LorentzLift(nn.Module):
         manifold: ``'lorentz'``, or ``'euclidean'`` to take ``u`` as flat points, without curvature.
         curvature: Arguments of :class:`hyper_mm.layers.Curvature`.
         alpha_init: Initial scale in (0, 1]; ``hyp_dim ** -0.5`` if None.
+        learn_alpha: Train the scale.
         max_radius: Largest scaled radius ``sqrt(c) |u|``; longer vectors are shortened to it, and
             :meth:`forward` says how many. No limit if None.
 
@@ -46,6 +47,7 @@ class LorentzLift(nn.Module):
         manifold: str = 'lorentz',
         curvature: dict | None = None,
         alpha_init: float | None = None,
+        learn_alpha: bool = True,
         max_radius: float | None = 6.0,
     ):
         super().__init__()
@@ -60,7 +62,7 @@ class LorentzLift(nn.Module):
             self.proj = nn.Linear(dim, hyp_dim, bias=False)
             nn.init.kaiming_uniform_(self.proj.weight, mode='fan_out')
         alpha_init = (hyp_dim or dim) ** -0.5 if alpha_init is None else alpha_init
-        self.alpha = LogParameter(alpha_init, (1e-6, 1.0), name='alpha')
+        self.alpha = LogParameter(alpha_init, (1e-6, 1.0), learn_alpha, name='alpha')
         self.curvature = Curvature(**(curvature or {})) if manifold == 'lorentz' else None
 
     def forward(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,6 +160,21 @@ class HierarchicalContrastiveLoss(nn.Module):
         self.include_positive = include_positive
         self.level_weights = level_weights
 
+    def weights_of(self, num_levels: int) -> tuple[float, ...]:
+        """Weights of the pairs of so many levels.
+
+        Raises:
+            ValueError: If ``level_weights`` do not fit.
+        """
+        if self.level_weights is None:
+            return (1.0,) * (num_levels - 1)
+        if len(self.level_weights) != num_levels - 1:
+            raise ValueError(
+                f'level_weights must have {num_levels - 1} entries, one for each pair of levels, '
+                f'got {self.level_weights}'
+            )
+        return tuple(self.level_weights)
+
     def per_level(self, distances: Tensor, nodes: tuple[int, ...]) -> list[Tensor]:
         """The terms of the sum before weighting.
 
@@ -194,11 +211,6 @@ class HierarchicalContrastiveLoss(nn.Module):
         Raises:
             ValueError: If ``level_weights`` do not fit the levels.
         """
-        weights = (1.0,) * (len(nodes) - 1) if self.level_weights is None else self.level_weights
-        if len(weights) != len(nodes) - 1:
-            raise ValueError(
-                f'level_weights must have {len(nodes) - 1} entries, one for each pair of levels, '
-                f'got {weights}'
-            )
+        weights = self.weights_of(len(nodes))
         terms = [w * t for w, t in zip(weights, self.per_level(distances, nodes))]
         return torch.stack(terms).sum() if terms else distances.new_zeros(())

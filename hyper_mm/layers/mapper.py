@@ -63,7 +63,8 @@ class HierarchyMapper(nn.Module):
             does.
         kl_weight: Weight beta of the KL loss; 0 leaves it out.
         kl_reduction: ``'mean'`` (as released) or ``'sum'`` (as written).
-        compat: ``'official'`` for the losses of the released code: sign +1 and its exponential map.
+        compat: ``'official'`` for the losses of the released code: sign +1, its exponential map,
+            and neither a scale nor a largest radius in the lift.
 
     Raises:
         ValueError: For values outside their range, each with its name.
@@ -131,8 +132,13 @@ class HierarchyMapper(nn.Module):
             )
         self.lift = self.contrast = None
         if contrastive_weight > 0 and num_levels > 1:
-            self.lift = LorentzLift(dim, hyp_dim, manifold, curvature, alpha_init, max_radius)
+            if compat == 'official':
+                lift = dict(alpha_init=1.0, learn_alpha=False, max_radius=None)
+            else:
+                lift = dict(alpha_init=alpha_init, max_radius=max_radius)
+            self.lift = LorentzLift(dim, hyp_dim, manifold, curvature, **lift)
             self.contrast = HierarchicalContrastiveLoss(**(contrastive or {}))
+            self.contrast.weights_of(num_levels)
 
     def queries(self, eps: list[Tensor] | Tensor | None = None) -> Queries:
         """Tree queries of the current mode: samples in training, means in evaluation."""

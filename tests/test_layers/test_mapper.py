@@ -348,3 +348,17 @@ def test_compiled_equals_eager():
         loss.backward()
         results.append((loss.detach(), [p.grad.clone() for p in module.parameters()]))
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+
+
+def test_official_lift_has_neither_scale_nor_cap():
+    mapper = HierarchyMapper(16, compat='official', width=8, num_heads=2, hyp_dim=8)
+    assert mapper.lift.alpha() == 1 and not mapper.lift.alpha.learnable
+    nodes = 100 * torch.randn(2, 4, 16)
+    u, capped = mapper.lift(nodes)
+    assert capped == 0
+    torch.testing.assert_close(u, mapper.lift.proj(nodes))
+
+
+def test_level_weights_that_do_not_fit_are_refused_at_construction():
+    with pytest.raises(ValueError, match='level_weights must have 3 entries'):
+        HierarchyMapper(16, width=8, num_heads=2, contrastive=dict(level_weights=(1.0, 2.0)))
