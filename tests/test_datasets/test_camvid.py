@@ -25,7 +25,7 @@ def test_reads_real_data(data_dir):
         data_root=str(data_dir / 'camvid'),
         data_prefix={'img_path': 'images/validation', 'seg_map_path': 'annotations/validation'},
         pipeline=[
-            {'type': 'mmseg.LoadImageFromFile'},
+            {'type': 'LoadImageFromFile'},
             {'type': 'mmseg.LoadAnnotations'},
             {'type': 'mmseg.PackSegInputs'},
         ],

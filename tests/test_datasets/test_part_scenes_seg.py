@@ -11,7 +11,7 @@ pytest.importorskip('mmseg')
 
 SIZE = (48, 64)
 PIPELINE = [
-    {'type': 'mmseg.LoadImageFromFile'},
+    {'type': 'LoadImageFromFile'},
     {'type': 'mmseg.LoadAnnotations'},
     {'type': 'mmseg.PackSegInputs'},
 ]

@@ -227,7 +227,7 @@ def test_stock_get_flops(config, tmp_path):
 
 def test_stock_browse_dataset(config, tmp_path):
     script = STOCK / 'analysis_tools' / 'browse_dataset.py'
-    args = ('--output-dir', tmp_path / 'pictures', '--show-interval', 0)
+    args = ('--output-dir', tmp_path / 'pictures', '--not-show')
     runs.run(script, config, *args, log=tmp_path / 'log')
     assert len(list((tmp_path / 'pictures').rglob('*.jpg'))) == 8
 
