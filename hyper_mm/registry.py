@@ -26,21 +26,34 @@ PACKAGES = {
 COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
     'model': {
         'CascadeEncoderDecoder': ('models.segmentors.encoder_decoder', 'mmseg'),
+        'CascadeRCNN': ('models.detectors.detectors', 'mmdet'),
         'EncoderDecoder': ('models.segmentors.encoder_decoder', 'mmseg'),
+        'FasterRCNN': ('models.detectors.detectors', 'mmdet'),
         'HiMapper': ('models.necks.hi_mapper',),
+        'HiMapperPooling': ('models.necks.hi_mapper_pooling',),
+        'ImageClassifier': ('models.classifiers.image_classifier', 'mmpretrain'),
+        'MaskRCNN': ('models.detectors.detectors', 'mmdet'),
+        'RetinaNet': ('models.detectors.detectors', 'mmdet'),
+        'SimpleFeaturePyramid': ('models.necks.simple_feature_pyramid',),
     },
     'dataset': {
+        'BCCDDataset': ('datasets.bccd', 'mmdet'),
+        'BreedsDataset': ('datasets.breeds', 'mmpretrain'),
         'CamVidDataset': ('datasets.camvid', 'mmseg'),
         'PartScenesDataset': ('datasets.part_scenes_seg', 'mmseg'),
+        'PartScenesDetDataset': ('datasets.part_scenes_det', 'mmdet'),
         'PartScenesWholesDataset': ('datasets.part_scenes_seg', 'mmseg'),
     },
     'hook': {
         'ExactResumeHook': ('engine.hooks.exact_resume',),
+        'HierarchyVisualizationHook': ('engine.hooks.hierarchy_visualization',),
     },
     'optim_wrapper': {
         'BFloat16OptimWrapper': ('engine.optim_wrappers',),
     },
-    'metric': {},
+    'metric': {
+        'HierarchyPurity': ('evaluation.hierarchy_purity',),
+    },
     'transform': {},
     'visualizer': {
         'SegLocalVisualizer': ('visualization.seg_local_visualizer', 'mmseg'),

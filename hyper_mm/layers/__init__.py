@@ -2,13 +2,15 @@
 
 from .attention import Attention
 from .curvature import Curvature, LogParameter
-from .fusion import NodeFusion, TokenFusion
+from .fusion import AssignmentFusion, NodeFusion, TokenFusion
 from .hierarchy import HierarchyDecomposer, HierarchyEncoder, Nodes
 from .hierarchy_loss import HierarchicalContrastiveLoss, LorentzLift
 from .mapper import Hierarchy, HierarchyMapper
+from .structure_loss import StructureLoss
 from .tree import HierarchyTree, Queries
 
 __all__ = [
+    'AssignmentFusion',
     'Attention',
     'Curvature',
     'HierarchicalContrastiveLoss',
@@ -22,5 +24,6 @@ __all__ = [
     'NodeFusion',
     'Nodes',
     'Queries',
+    'StructureLoss',
     'TokenFusion',
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,18 +15,27 @@ class Attention(nn.Module):
         num_heads: Number of heads.
         scale: Multiplier of the logits; ``1 / sqrt(width / num_heads)`` if None.
         dropout: Dropout after the output projection.
+        competition: Let queries compete for the memory as in slot attention (Locatello et al.,
+            NeurIPS 2020): the softmax is over the queries of a group, and its weights are scaled to
+            the sum of 1 over the memory. The usual softmax is over the memory alone.
 
     Raises:
         ValueError: If ``num_heads`` does not divide ``width``.
     """
 
     def __init__(
-        self, width: int, num_heads: int, scale: float | None = None, dropout: float = 0.0
+        self,
+        width: int,
+        num_heads: int,
+        scale: float | None = None,
+        dropout: float = 0.0,
+        competition: bool = False,
     ):
         super().__init__()
         if width % num_heads:
             raise ValueError(f'num_heads must divide width {width}, got {num_heads}')
         self.num_heads = num_heads
+        self.competition = competition
         self.scale = (width // num_heads) ** -0.5 if scale is None else scale
         self.q_proj = nn.Linear(width, width, bias=False)
         self.k_proj = nn.Linear(width, width, bias=False)
@@ -36,13 +46,20 @@ class Attention(nn.Module):
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
 
-    def forward(self, query: Tensor, memory: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        query: Tensor,
+        memory: Tensor,
+        mask: Tensor | None = None,
+        groups: tuple[int, ...] | None = None,
+    ) -> Tensor:
         """Attends from queries to a memory.
 
         Args:
             query: Queries ``(B, Q, width)``, or ``(Q, width)`` for queries shared by the batch.
             memory: Memory ``(B, M, width)``.
-            mask: Where attention is allowed, boolean ``(Q, M)``.
+            mask: Where attention is allowed, boolean ``(Q, M)``; not with ``competition``.
+            groups: Sizes of the groups of queries that compete; all of them if None.
 
         Returns:
             Output ``(B, Q, width)``.
@@ -52,21 +69,65 @@ class Attention(nn.Module):
             for p, x in ((self.q_proj, query), (self.k_proj, memory), (self.v_proj, memory))
         )
         q = q.expand(k.shape[0], *q.shape[-3:])
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale)
+        if self.competition:
+            share = self._shares(q @ k.mT * self.scale, groups)
+            # the floor lets a query that wins nothing read the mean, with a finite gradient
+            share = share + 1e-6
+            out = (share / share.sum(-1, keepdim=True)).to(v.dtype) @ v
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale)
         return self.drop(self.proj(out.transpose(-3, -2).flatten(-2)))
 
-    def weights(self, query: Tensor, memory: Tensor) -> Tensor:
+    def weights(
+        self, query: Tensor, memory: Tensor, groups: tuple[int, ...] | None = None
+    ) -> Tensor:
         """Attention weights, averaged over heads.
 
         Args:
             query: Queries ``(B, Q, width)`` or ``(Q, width)``.
             memory: Memory ``(B, M, width)``.
+            groups: Sizes of the groups of queries that compete; all of them if None.
 
         Returns:
             Weights ``(B, Q, M)``; each row sums to 1.
         """
+        logits = self._logits(query, memory)
+        if self.competition:
+            share = self._shares(logits, groups) + 1e-6
+            return (share / share.sum(-1, keepdim=True)).mean(-3)
+        return logits.softmax(-1).mean(-3)
+
+    def assignment(
+        self, query: Tensor, memory: Tensor, groups: tuple[int, ...] | None = None
+    ) -> Tensor:
+        r"""To which query each position of the memory belongs, averaged over heads.
+
+        With ``competition``, the softmax over queries; otherwise the posterior
+        :math:`w_{qm} / \sum_{q'} w_{q'm}` of the attention weights ``w``.
+
+        Args:
+            query: Queries ``(B, Q, width)`` or ``(Q, width)``.
+            memory: Memory ``(B, M, width)``.
+            groups: Sizes of the groups of queries; all of them if None.
+
+        Returns:
+            Probabilities ``(B, Q, M)``, float32 at least; they sum to 1 over each group.
+        """
+        logits = self._logits(query, memory)
+        if not self.competition:
+            logits = logits.float() if logits.dtype != torch.float64 else logits
+            logits = logits - logits.logsumexp(-1, keepdim=True)
+        return self._shares(logits, groups).mean(-3)
+
+    def _logits(self, query: Tensor, memory: Tensor) -> Tensor:
         q, k = self._heads(self.q_proj(query)), self._heads(self.k_proj(memory))
-        return (q @ k.mT * self.scale).softmax(-1).mean(-3)
+        return q @ k.mT * self.scale
+
+    @staticmethod
+    def _shares(logits: Tensor, groups: tuple[int, ...] | None) -> Tensor:
+        logits = logits.float() if logits.dtype != torch.float64 else logits
+        parts = logits.split(groups, -2) if groups else (logits,)
+        return torch.cat([part.softmax(-2) for part in parts], -2)
 
 
 class Mlp(nn.Sequential):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from .attention import Attention
 from .hierarchy import init_weights
+
+if TYPE_CHECKING:
+    from .mapper import Hierarchy
 
 
 class TokenFusion(nn.Module):
@@ -21,18 +26,17 @@ class TokenFusion(nn.Module):
         super().__init__()
         self.gate = nn.Parameter(torch.full((dim,), float(gate_init)))
 
-    def forward(self, tokens: Tensor, update: Tensor, levels: tuple[Tensor, ...]) -> Tensor:
+    def forward(self, tokens: Tensor, found: Hierarchy) -> Tensor:
         """Fuses.
 
         Args:
             tokens: Feature map ``(B, M, d)``.
-            update: Encoded hierarchy ``(B, 1, d)``.
-            levels: Not used.
+            found: Its hierarchy, with an ``update`` ``(B, 1, d)``.
 
         Returns:
             Feature map ``(B, M, d)``.
         """
-        return tokens + self.gate * update
+        return tokens + self.gate * found.update
 
 
 class NodeFusion(nn.Module):
@@ -55,17 +59,53 @@ class NodeFusion(nn.Module):
         self.apply(init_weights)
         self.gate = nn.Parameter(torch.full((dim,), float(gate_init)))
 
-    def forward(self, tokens: Tensor, update: Tensor, levels: tuple[Tensor, ...]) -> Tensor:
+    def forward(self, tokens: Tensor, found: Hierarchy) -> Tensor:
         """Fuses.
 
         Args:
             tokens: Feature map ``(B, M, d)``.
-            update: Not used.
-            levels: Node features ``(B, N_l, d)`` of each level.
+            found: Its hierarchy.
 
         Returns:
             Feature map ``(B, M, d)``.
         """
-        memory = self.memory_proj(torch.cat(levels, 1))
+        memory = self.memory_proj(torch.cat(found.levels, 1))
         query = self.query_proj(tokens.contiguous())
         return tokens + self.gate * self.out_proj(self.attn(query, memory))
+
+
+class AssignmentFusion(nn.Module):
+    r"""Gives every position the nodes that it is assigned to, by the decomposer's own attention,
+    :math:`v_m + \gamma \odot W \sum_l \operatorname{LN}_l(\sum_n A_l[n, m]\, s_l[n])`.
+
+    So the gradient of the task reaches the assignment itself; with the other fusions it reaches
+    only what the nodes carry.
+
+    Args:
+        dim: Feature width d.
+        num_levels: Levels of the tree.
+        gate_init: Initial value of the gate ``gamma``; with 0 the feature map starts unchanged.
+    """
+
+    def __init__(self, dim: int, num_levels: int = 4, gate_init: float = 0.0):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(num_levels))
+        self.out_proj = nn.Linear(dim, dim)
+        self.apply(init_weights)
+        self.gate = nn.Parameter(torch.full((dim,), float(gate_init)))
+
+    def forward(self, tokens: Tensor, found: Hierarchy) -> Tensor:
+        """Fuses.
+
+        Args:
+            tokens: Feature map ``(B, M, d)``.
+            found: Its hierarchy, with an ``assignment``.
+
+        Returns:
+            Feature map ``(B, M, d)``.
+        """
+        drawn = sum(
+            norm(share.to(nodes.dtype).mT @ nodes)
+            for norm, share, nodes in zip(self.norms, found.assignment, found.levels)
+        )
+        return tokens + self.gate * self.out_proj(drawn)

@@ -29,10 +29,13 @@ class Nodes(NamedTuple):
     Attributes:
         levels: Node features ``(B, N_l, d)`` of each level, leaves first.
         samples: The same before averaging over the samples of a node; None unless asked for.
+        assignment: To which node of a level each position belongs: probabilities ``(B, N_l, M)``
+            that sum to 1 over the nodes; None unless asked for.
     """
 
     levels: tuple[Tensor, ...]
     samples: tuple[Tensor, ...] | None = None
+    assignment: tuple[Tensor, ...] | None = None
 
 
 class DecomposerBlock(nn.Module):
@@ -43,12 +46,20 @@ class DecomposerBlock(nn.Module):
         num_heads: Heads.
         scale: Scale of the cross-attention logits.
         dropout: Dropout.
+        competition: Let the queries of a level compete for the memory.
     """
 
-    def __init__(self, width: int, num_heads: int, scale: float | None, dropout: float):
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        scale: float | None,
+        dropout: float,
+        competition: bool = False,
+    ):
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.cross_attn = Attention(width, num_heads, scale, dropout)
+        self.cross_attn = Attention(width, num_heads, scale, dropout, competition)
         self.norm2 = nn.LayerNorm(width)
         self.self_attn = Attention(width, num_heads, dropout=dropout)
         self.norm3 = nn.LayerNorm(width)
@@ -65,7 +76,7 @@ class DecomposerBlock(nn.Module):
         Returns:
             Refined queries ``(B, Q, width)``.
         """
-        x = x + self.cross_attn(self.norm1(x), memory)
+        x = x + self.cross_attn(self.norm1(x), memory, groups=sizes)
         y = self.norm2(x)
         if len(set(sizes)) == 1:
             y = y.unflatten(1, (len(sizes), -1)).flatten(0, 1)
@@ -96,6 +107,8 @@ class HierarchyDecomposer(nn.Module):
         num_heads: Heads.
         scale: Scale of the cross-attention logits.
         dropout: Dropout.
+        competition: Let the nodes of a level compete for positions; see :class:`Attention`. The
+            paper has a softmax over positions, without competition.
     """
 
     def __init__(
@@ -105,37 +118,56 @@ class HierarchyDecomposer(nn.Module):
         num_heads: int = 4,
         scale: float | None = 1 / 0.07,
         dropout: float = 0.1,
+        competition: bool = False,
     ):
         super().__init__()
         self.memory_proj = nn.Sequential(
             nn.LayerNorm(dim), nn.Linear(dim, width), nn.LayerNorm(width)
         )
         self.query_proj = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
-        self.block = DecomposerBlock(width, num_heads, scale, dropout)
+        self.block = DecomposerBlock(width, num_heads, scale, dropout, competition)
         self.out_proj = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
         self.apply(init_weights)
 
-    def forward(self, memory: Tensor, queries: Queries, with_samples: bool = False) -> Nodes:
+    def forward(
+        self,
+        memory: Tensor,
+        queries: Queries,
+        with_samples: bool = False,
+        with_assignment: bool = False,
+    ) -> Nodes:
         """Computes the nodes.
 
         Args:
             memory: Feature map as tokens ``(B, M, d)``.
             queries: Tree samples.
             with_samples: Return the nodes' samples, too.
+            with_assignment: Return the assignment of positions to nodes, too.
 
         Returns:
             Node features ``(B, N_l, d)`` of each level.
         """
         samples, nodes, copies = queries
         sizes = tuple(n * k for n, k in zip(nodes, copies))
-        x = self.block(self.query_proj(samples), self.memory_proj(memory), sizes)
+        query, memory = self.query_proj(samples), self.memory_proj(memory)
+        x = self.block(query, memory, sizes)
         if max(copies) == 1:
             mean = x
         else:
             parts = zip(x.split(sizes, 1), nodes)
             mean = torch.cat([p.unflatten(1, (n, -1)).mean(2) for p, n in parts], 1)
         levels = self.out_proj(mean).split(nodes, 1)
-        return Nodes(levels, self.out_proj(x).split(sizes, 1) if with_samples else None)
+        return Nodes(
+            levels,
+            self.out_proj(x).split(sizes, 1) if with_samples else None,
+            self._assignment(query, memory, queries) if with_assignment else None,
+        )
+
+    def _assignment(self, query: Tensor, memory: Tensor, queries: Queries) -> tuple[Tensor, ...]:
+        sizes = tuple(n * k for n, k in zip(queries.nodes, queries.copies))
+        shares = self.block.cross_attn.assignment(self.block.norm1(query), memory, sizes)
+        parts = zip(shares.split(sizes, 1), queries.nodes)
+        return tuple(p.unflatten(1, (n, -1)).sum(2) for p, n in parts)
 
     def attention(self, memory: Tensor, queries: Queries) -> tuple[Tensor, ...]:
         """Where the nodes look: cross-attention weights, averaged over heads and samples.
@@ -149,8 +181,9 @@ class HierarchyDecomposer(nn.Module):
         """
         samples, nodes, copies = queries
         x = self.block.norm1(self.query_proj(samples))
-        weights = self.block.cross_attn.weights(x, self.memory_proj(memory))
-        parts = weights.split([n * k for n, k in zip(nodes, copies)], 1)
+        sizes = tuple(n * k for n, k in zip(nodes, copies))
+        weights = self.block.cross_attn.weights(x, self.memory_proj(memory), sizes)
+        parts = weights.split(sizes, 1)
         return tuple(p.unflatten(1, (n, -1)).mean(2) for p, n in zip(parts, nodes))
 
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from hyper_mm.ops import lorentz
+from hyper_mm.ops import entailment, lorentz
 from hyper_mm.ops.stable import safe_norm
 
 from .curvature import Curvature, LogParameter
@@ -90,6 +90,33 @@ class LorentzLift(nn.Module):
         if self.manifold == 'euclidean':
             return euclidean_pairwise_dist(u, v)
         return lorentz.pairwise_dist_tangent0(u, v, self.curvature())
+
+    def cone_energies(self, u: Tensor, nodes: tuple[int, ...]) -> Tensor:
+        """How far the nodes are outside the entailment cones of their parents.
+
+        Args:
+            u: Lifted nodes of all levels ``(B, sum(N_l), hyp_dim)``, leaves first.
+            nodes: Nodes of each level.
+
+        Returns:
+            Violations ``(B, sum(N_l) - N_L)`` in radians, 0 inside the cone.
+        """
+        levels = u.split(nodes, 1)
+        children = torch.cat(levels[:-1], 1)
+        parents = torch.cat(
+            [
+                above.repeat_interleave(below.shape[1] // above.shape[1], 1)
+                for below, above in zip(levels, levels[1:])
+            ],
+            1,
+        )
+        if self.manifold == 'euclidean':
+            angle = entailment.euclidean_exterior_angle(parents, children)
+            return entailment.cone_energy(angle, entailment.euclidean_half_aperture(parents))
+        c = self.curvature()
+        parents, children = lorentz.expmap0(parents, c), lorentz.expmap0(children, c)
+        angle = entailment.lorentz_exterior_angle(parents, children, c)
+        return entailment.cone_energy(angle, entailment.lorentz_half_aperture(parents, c))
 
 
 def euclidean_pairwise_dist(x: Tensor, y: Tensor) -> Tensor:

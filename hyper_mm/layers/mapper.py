@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from hyper_mm.ops import lorentz
 
-from .hierarchy import HierarchyDecomposer, HierarchyEncoder
+from .hierarchy import HierarchyDecomposer, HierarchyEncoder, Nodes
 from .hierarchy_loss import HierarchicalContrastiveLoss, LorentzLift, official_expmap0
+from .structure_loss import StructureLoss
 from .tree import HierarchyTree, Queries
 
 
@@ -21,11 +22,16 @@ class Hierarchy(NamedTuple):
         levels: Node features ``(B, N_l, d)`` of each level, leaves first.
         update: Encoded hierarchy :math:`v^L` of the tokens ``(B, T, d)``; None without encoder.
         token: Enhanced tokens ``(B, T, d)``: ``token + update``, or ``update`` without residual.
+        assignment: To which node of a level each position belongs, ``(B, N_l, M)``; None unless
+            asked for.
+        queries: The tree samples that found it.
     """
 
     levels: tuple[Tensor, ...]
     update: Tensor | None
     token: Tensor
+    assignment: tuple[Tensor, ...] | None = None
+    queries: Queries | None = None
 
 
 class HierarchyMapper(nn.Module):
@@ -63,6 +69,9 @@ class HierarchyMapper(nn.Module):
             does.
         kl_weight: Weight beta of the KL loss; 0 leaves it out.
         kl_reduction: ``'mean'`` (as released) or ``'sum'`` (as written).
+        competition: Let the nodes of a level compete for positions (not in the paper).
+        structure: Weights of :class:`StructureLoss` (``reconstruction``, ``balance``,
+            ``containment``, ``entailment``), all 0 by default (not in the paper).
         compat: ``'official'`` for the losses of the released code: sign +1, its exponential map,
             and neither a scale nor a largest radius in the lift.
 
@@ -99,6 +108,8 @@ class HierarchyMapper(nn.Module):
         contrastive_weight: float = 0.1,
         kl_weight: float = 0.01,
         kl_reduction: str = 'mean',
+        competition: bool = False,
+        structure: dict | None = None,
         compat: str | None = None,
     ):
         super().__init__()
@@ -124,19 +135,23 @@ class HierarchyMapper(nn.Module):
         self.kl_reduction = kl_reduction
         self.compat = compat
         self.tree = HierarchyTree(dim, num_leaves, num_levels, probabilistic, mixture, max_samples)
-        self.decomposer = HierarchyDecomposer(dim, width, num_heads, cross_scale, dropout)
+        self.decomposer = HierarchyDecomposer(
+            dim, width, num_heads, cross_scale, dropout, competition
+        )
         self.encoder = None
         if encode:
             self.encoder = HierarchyEncoder(
                 dim, num_levels, width, num_heads, dropout, zero_init_out
             )
+        self.structure = StructureLoss(**(structure or {}))
         self.lift = self.contrast = None
-        if contrastive_weight > 0 and num_levels > 1:
+        if num_levels > 1 and (contrastive_weight > 0 or self.structure.needs_lift):
             if compat == 'official':
                 lift = dict(alpha_init=1.0, learn_alpha=False, max_radius=None)
             else:
                 lift = dict(alpha_init=alpha_init, max_radius=max_radius)
             self.lift = LorentzLift(dim, hyp_dim, manifold, curvature, **lift)
+        if num_levels > 1 and contrastive_weight > 0:
             self.contrast = HierarchicalContrastiveLoss(**(contrastive or {}))
             self.contrast.weights_of(num_levels)
 
@@ -145,8 +160,30 @@ class HierarchyMapper(nn.Module):
         sample = self.training or self.test_mode == 'sample' or eps is not None
         return self.tree(sample, eps)
 
+    def decompose(
+        self, memory: Tensor, queries: Queries | None = None, with_assignment: bool = False
+    ) -> Nodes:
+        """Finds the nodes alone.
+
+        Args:
+            memory: Feature map as tokens ``(B, M, d)``.
+            queries: Tree samples; new ones if None.
+            with_assignment: Find the assignment of positions to nodes, too; so do the losses that
+                need it, in training.
+
+        Returns:
+            Nodes, with samples where the encoder wants them.
+        """
+        with_assignment |= self.training and self.structure.needs_assignment
+        queries = self.queries() if queries is None else queries
+        return self.decomposer(memory, queries, self.encode_samples, with_assignment)
+
     def forward(
-        self, memory: Tensor, token: Tensor, eps: list[Tensor] | Tensor | None = None
+        self,
+        memory: Tensor,
+        token: Tensor,
+        eps: list[Tensor] | Tensor | None = None,
+        with_assignment: bool = False,
     ) -> Hierarchy:
         """Finds the hierarchy.
 
@@ -154,36 +191,49 @@ class HierarchyMapper(nn.Module):
             memory: Feature map as tokens ``(B, M, d)``, class tokens excluded.
             token: Global tokens ``(B, T, d)``.
             eps: Noise of the tree samples, see :meth:`HierarchyTree.forward`.
+            with_assignment: Find the assignment of positions to nodes, too.
 
         Returns:
             Nodes and enhanced tokens.
         """
-        nodes = self.decomposer(memory, self.queries(eps), self.encode_samples)
+        queries = self.queries(eps)
+        nodes = self.decompose(memory, queries, with_assignment)
         if self.encoder is None:
-            return Hierarchy(nodes.levels, None, token)
-        levels = nodes.samples if self.encode_samples else nodes.levels
-        update = self.encoder(token, levels)
-        return Hierarchy(nodes.levels, update, token + update if self.residual else update)
+            return Hierarchy(nodes.levels, None, token, nodes.assignment, queries)
+        update = self.encoder(token, nodes.samples if self.encode_samples else nodes.levels)
+        enhanced = token + update if self.residual else update
+        return Hierarchy(nodes.levels, update, enhanced, nodes.assignment, queries)
 
-    def losses(self, levels: tuple[Tensor, ...]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def losses(
+        self,
+        levels: tuple[Tensor, ...],
+        assignment: tuple[Tensor, ...] | None = None,
+        memory: Tensor | None = None,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Losses of the hierarchy.
 
         Args:
             levels: Node features ``(B, N_l, d)`` of each level.
+            assignment: Assignment of positions ``(B, N_l, M)`` of each level, for ``structure``.
+            memory: Features ``(B, M, d)``, for ``structure``.
 
         Returns:
-            Weighted losses ``cont`` and ``kl``, those with a weight; and diagnostics without
-            gradient: ``curvature``, ``capped`` (fraction of nodes at the largest radius),
-            ``radius_l`` (mean scaled radius of level l, 1 = leaves).
+            Weighted losses ``cont``, ``kl`` and those of ``structure``, where they have a weight;
+            and diagnostics without gradient: ``curvature``, ``capped`` (fraction of nodes at the
+            largest radius), ``radius_l`` (mean scaled radius of level l, 1 = leaves).
         """
-        losses, diagnostics = {}, {}
-        if self.contrast is not None:
+        losses, diagnostics, energies = {}, {}, None
+        if self.lift is not None:
             u, capped = self.lift(torch.cat(levels, 1))
-            distances = self._distances(u)
-            losses['cont'] = self.contrastive_weight * self.contrast(distances, self.tree.nodes)
+            if self.contrast is not None:
+                distances = self._distances(u)
+                losses['cont'] = self.contrastive_weight * self.contrast(distances, self.tree.nodes)
+            if self.structure.needs_lift:
+                energies = self.lift.cone_energies(u, self.tree.nodes)
             diagnostics = self._diagnostics(u.detach(), capped)
         if self.kl_weight > 0:
             losses['kl'] = self.kl_weight * self.tree.kl(self.kl_reduction)
+        losses |= self.structure(levels, assignment, memory, energies)
         return losses, diagnostics
 
     def _distances(self, u: Tensor) -> Tensor:

@@ -85,3 +85,50 @@ def test_mlp_is_linear_gelu_linear():
     hidden = nn.functional.gelu(x @ mlp[0].weight.T + mlp[0].bias)
     torch.testing.assert_close(mlp(x), hidden @ mlp[3].weight.T + mlp[3].bias)
     assert mlp[0].out_features == 32
+
+
+class TestCompetition:
+    """Slot-attention normalisation: the softmax is over the queries of a group."""
+
+    def make(self):
+        return Attention(8, 2, competition=True)
+
+    def test_by_hand(self):
+        attn, query, memory = self.make(), torch.randn(2, 5, 8), torch.randn(2, 7, 8)
+        q = attn.q_proj(query).unflatten(-1, (2, 4)).transpose(1, 2)
+        k = attn.k_proj(memory).unflatten(-1, (2, 4)).transpose(1, 2)
+        v = attn.v_proj(memory).unflatten(-1, (2, 4)).transpose(1, 2)
+        logits = q @ k.mT / 2
+        share = torch.cat([logits[:, :, :3].softmax(2), logits[:, :, 3:].softmax(2)], 2) + 1e-6
+        out = (share / share.sum(-1, keepdim=True)) @ v
+        expected = attn.proj(out.transpose(1, 2).flatten(2))
+        torch.testing.assert_close(attn(query, memory, groups=(3, 2)), expected)
+
+    def test_copies_of_a_query_change_nothing(self):
+        attn, query, memory = self.make(), torch.randn(3, 8), torch.randn(2, 7, 8)
+        once = attn(query, memory)
+        twice = attn(query.repeat_interleave(2, 0), memory)
+        torch.testing.assert_close(twice[:, ::2], once, rtol=1e-4, atol=1e-5)
+
+    def test_loser_of_every_position_is_finite(self):
+        attn, memory = Attention(8, 2, scale=1e4, competition=True), torch.randn(1, 7, 8)
+        query = torch.randn(4, 8, requires_grad=True)
+        out = attn(query, memory)
+        out.sum().backward()
+        assert out.isfinite().all() and query.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('competition', [False, True])
+def test_assignment_sums_to_one_over_each_group(competition):
+    attn = Attention(8, 2, competition=competition)
+    share = attn.assignment(torch.randn(5, 8), torch.randn(2, 7, 8), (3, 2))
+    torch.testing.assert_close(share[:, :3].sum(1), torch.ones(2, 7))
+    torch.testing.assert_close(share[:, 3:].sum(1), torch.ones(2, 7))
+
+
+def test_assignment_without_competition_is_the_posterior_of_the_weights():
+    attn = Attention(8, 1)
+    query, memory = torch.randn(5, 8), torch.randn(2, 7, 8)
+    weights = attn.weights(query, memory)
+    expected = weights / weights.sum(1, keepdim=True)
+    torch.testing.assert_close(attn.assignment(query, memory), expected)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from mmengine.model import BaseModule
 from torch import Tensor
 
-from hyper_mm.layers import HierarchyMapper, NodeFusion, TokenFusion
-from hyper_mm.models.utils.aux_losses import AuxLossSource
+from hyper_mm.layers import AssignmentFusion, NodeFusion, TokenFusion
+from hyper_mm.models.necks.hi_mapper_base import HiMapperBase
 from hyper_mm.registry import MODELS
 
-FUSIONS = {'token': TokenFusion, 'nodes': NodeFusion}
+FUSIONS = {'token': TokenFusion, 'nodes': NodeFusion, 'assignment': AssignmentFusion}
 
 
 @MODELS.register_module()
-class HiMapper(AuxLossSource, BaseModule):
+class HiMapper(HiMapperBase):
     """Hi-Mapper between a backbone and a decode head, or a neck such as FPN.
 
     It decomposes one feature level into a visual hierarchy, brings the hierarchy back into that
@@ -31,18 +29,17 @@ class HiMapper(AuxLossSource, BaseModule):
         in_channels: Channels of the backbone's levels; a single number for levels of equal width.
         level: Which level to decompose.
         fusion: ``'token'`` adds the encoded global token to every position; ``'nodes'`` lets every
-            position attend to the nodes.
+            position attend to the nodes; ``'assignment'`` gives it the nodes that it is assigned
+            to.
         gate_init: Initial value of the gate.
-        memory_grad: Factor of the gradient from the module into the backbone, in [0, 1]; 0 lets the
-            module read the features without shaping them.
         neck: Config of a neck to apply to the result.
-        init_cfg: Initialisation config of mmengine.
-        **mapper: Arguments of :class:`hyper_mm.layers.HierarchyMapper` (``num_leaves``,
+        **kwargs: Arguments of :class:`HiMapperBase` (``memory_grad``, ``loss_grad``,
+            ``loss_warmup``) and of :class:`hyper_mm.layers.HierarchyMapper` (``num_leaves``,
             ``num_levels``, ``manifold``, ``probabilistic``, ``test_mode``, ``curvature``, ...).
 
     Raises:
-        ValueError: For an unknown ``fusion``, a ``level`` or ``memory_grad`` outside its range; in
-            forward, for features that are not finite or do not fit ``in_channels``.
+        ValueError: For an unknown ``fusion`` or a ``level`` outside its range; in forward, for
+            features that are not finite or do not fit ``in_channels``.
 
     Example:
         >>> model = dict(
@@ -60,27 +57,21 @@ class HiMapper(AuxLossSource, BaseModule):
         level: int = -1,
         fusion: str = 'token',
         gate_init: float = 0.0,
-        memory_grad: float = 1.0,
         neck: dict | None = None,
-        init_cfg: dict | list[dict] | None = None,
-        **mapper,
+        **kwargs,
     ):
-        super().__init__(init_cfg)
         if fusion not in FUSIONS:
             raise ValueError(f'fusion must be one of {tuple(FUSIONS)}, got {fusion!r}')
-        if not 0 <= memory_grad <= 1:
-            raise ValueError(f'memory_grad must be in [0, 1], got {memory_grad}')
-        self.in_channels = in_channels if isinstance(in_channels, int) else tuple(in_channels)
-        if isinstance(in_channels, int):
-            dim = in_channels
-        elif -len(in_channels) <= level < len(in_channels):
-            dim = in_channels[level]
-        else:
-            raise ValueError(f'level must index in_channels {self.in_channels}, got {level}')
+        widths = (in_channels,) if isinstance(in_channels, int) else tuple(in_channels)
+        if not isinstance(in_channels, int) and not -len(widths) <= level < len(widths):
+            raise ValueError(f'level must index in_channels {widths}, got {level}')
+        dim = in_channels if isinstance(in_channels, int) else widths[level]
+        super().__init__(dim, encode=fusion == 'token', **kwargs)
+        self.in_channels = in_channels if isinstance(in_channels, int) else widths
         self.level = level
-        self.memory_grad = memory_grad
-        self.mapper = HierarchyMapper(dim, encode=fusion == 'token', **mapper)
-        self.fusion = FUSIONS[fusion](dim, gate_init=gate_init)
+        options = dict(num_levels=len(self.mapper.tree.nodes)) if fusion == 'assignment' else {}
+        self.fusion = FUSIONS[fusion](dim, gate_init=gate_init, **options)
+        self.with_assignment = fusion == 'assignment'
         self.neck = None if neck is None else MODELS.build(neck)
 
     def forward(self, inputs: Sequence[Tensor | Sequence[Tensor]]) -> tuple[Tensor, ...]:
@@ -96,34 +87,17 @@ class HiMapper(AuxLossSource, BaseModule):
         """
         levels = [x if isinstance(x, Tensor) else x[0] for x in inputs]
         self._check_channels(levels)
-        features = levels[self.level]
-        self._check_finite(features)
-        given = inputs[self.level]
-        tokens = features.flatten(2).transpose(1, 2)
-        memory = self._scale_gradient(tokens.contiguous())  # layer norms are slow across strides
-        if isinstance(given, Tensor):
-            token = memory.mean(1, keepdim=True)
-        else:
-            token = self._scale_gradient(given[1]).unsqueeze(1)
-        found = self.mapper(memory, token)
-        if self.training and torch.is_grad_enabled():
-            self._publish_losses(found.levels)
-        tokens = self.fusion(tokens, found.update, found.levels)
-        levels[self.level] = tokens.transpose(1, 2).reshape(features.shape)
-        return tuple(levels) if self.neck is None else self.neck(tuple(levels))
-
-    def _publish_losses(self, levels: tuple[Tensor, ...]) -> None:
-        losses, diagnostics = self.mapper.losses(levels)
-        gate = self.fusion.gate.detach().abs().mean()
-        self.publish(
-            {f'loss_hier_{name}': loss for name, loss in losses.items()}
-            | {f'hi_mapper/{name}': value for name, value in dict(diagnostics, gate=gate).items()}
+        features, given = levels[self.level], inputs[self.level]
+        tokens = features.flatten(2).mT
+        found = self.find(
+            tokens.contiguous(),  # layer norms are slow across strides
+            None if isinstance(given, Tensor) else given[1].unsqueeze(1),
+            f'features at level {self.level}',
+            gate=self.fusion.gate.detach().abs().mean(),
         )
-
-    def _scale_gradient(self, x: Tensor) -> Tensor:
-        if self.memory_grad == 1:
-            return x
-        return x.detach() if self.memory_grad == 0 else x.detach().lerp(x, self.memory_grad)
+        tokens = self.fusion(tokens, found)
+        levels[self.level] = tokens.mT.reshape(features.shape)
+        return tuple(levels) if self.neck is None else self.neck(tuple(levels))
 
     def _check_channels(self, levels: list[Tensor]) -> None:
         found = tuple(x.shape[1] for x in levels)
@@ -138,16 +112,3 @@ class HiMapper(AuxLossSource, BaseModule):
                 f'HiMapper: in_channels is {self.in_channels}, but the backbone gives levels of '
                 f'{found} channels: set in_channels={found} in the neck'
             )
-
-    def _check_finite(self, features: Tensor) -> None:
-        if torch.compiler.is_compiling():
-            return
-        extremes = torch.stack(features.detach().aminmax())  # NaN if there is one
-        if extremes.isfinite().all():
-            return
-        count = int((~torch.isfinite(features)).sum())
-        raise ValueError(
-            f'HiMapper: {count} of {features.numel()} input features at level {self.level} are not '
-            'finite: training has diverged before this neck (lower the learning rate, clip '
-            'gradients with optim_wrapper.clip_grad, or look at the last good checkpoint)'
-        )

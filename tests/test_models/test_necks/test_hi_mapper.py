@@ -282,7 +282,10 @@ def test_channels_that_do_not_fit(in_channels, found):
 @pytest.mark.parametrize(
     'options, message',
     [
-        (dict(fusion='concat'), r"fusion must be one of \('token', 'nodes'\), got 'concat'"),
+        (
+            dict(fusion='concat'),
+            r"fusion must be one of \('token', 'nodes', 'assignment'\), got 'concat'",
+        ),
         (dict(memory_grad=-0.1), r'memory_grad must be in \[0, 1\], got -0.1'),
         (dict(memory_grad=1.5), r'memory_grad must be in \[0, 1\], got 1.5'),
         (dict(level=3), r'level must index in_channels \(8, 12, 16\), got 3'),

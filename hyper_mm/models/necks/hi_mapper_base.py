@@ -1,0 +1,135 @@
+"""What the Hi-Mapper necks of all tasks share."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from hyper_mm.layers import Hierarchy, HierarchyMapper
+from hyper_mm.models.utils.aux_losses import AuxLossSource
+
+
+class HiMapperBase(AuxLossSource, BaseModule):
+    """Base of the Hi-Mapper necks: the module, its losses, and the checks of its input.
+
+    Args:
+        dim: Feature width d.
+        memory_grad: Factor of the gradient from the module into the backbone, in [0, 1]; 0 lets the
+            module read the features without shaping them.
+        loss_grad: Factor of the gradient from the losses of the hierarchy into the backbone, in
+            [0, 1], on top of ``memory_grad``; the gradient of the task is not touched. A value
+            other than 1 costs a second pass of the decomposer in training.
+        loss_warmup: Training steps over which the losses of the hierarchy rise from 0 to their
+            weights, linearly.
+        encode: Build the encoder.
+        init_cfg: Initialisation config of mmengine.
+        **mapper: Arguments of :class:`hyper_mm.layers.HierarchyMapper`.
+
+    Raises:
+        ValueError: If ``memory_grad``, ``loss_grad`` or ``loss_warmup`` are outside their range.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        memory_grad: float = 1.0,
+        loss_grad: float = 1.0,
+        loss_warmup: int = 0,
+        encode: bool = True,
+        init_cfg: dict | list[dict] | None = None,
+        **mapper,
+    ):
+        super().__init__(init_cfg)
+        for name, value in (('memory_grad', memory_grad), ('loss_grad', loss_grad)):
+            if not 0 <= value <= 1:
+                raise ValueError(f'{name} must be in [0, 1], got {value}')
+        if loss_warmup < 0:
+            raise ValueError(f'loss_warmup must not be negative, got {loss_warmup}')
+        self.memory_grad = memory_grad
+        self.loss_grad = loss_grad
+        self.loss_warmup = loss_warmup
+        if loss_warmup:
+            self.register_buffer('loss_steps', torch.zeros((), dtype=torch.long))
+        self.mapper = HierarchyMapper(dim, encode=encode, **mapper)
+        self.with_assignment = False
+        self.keep_hierarchy = False
+        self.last_hierarchy: Hierarchy | None = None
+
+    def find(
+        self,
+        memory: Tensor,
+        token: Tensor | None = None,
+        what: str = 'features',
+        **diagnostics: Tensor,
+    ) -> Hierarchy:
+        """Finds the hierarchy, and publishes its losses in training.
+
+        Args:
+            memory: Feature map as tokens ``(B, M, d)``.
+            token: Global tokens ``(B, T, d)``; the mean of the memory if None.
+            what: What messages call the memory.
+            **diagnostics: More values to log.
+
+        Returns:
+            Nodes and enhanced tokens. With ``keep_hierarchy`` set it stays, detached, in
+            ``last_hierarchy``.
+
+        Raises:
+            ValueError: For features that are not finite.
+        """
+        self._check_finite(memory, what)
+        if token is not None:
+            self._check_finite(token, 'class tokens')
+            token = scale_gradient(token, self.memory_grad)
+        memory = scale_gradient(memory, self.memory_grad)
+        if token is None:
+            token = memory.mean(1, keepdim=True)
+        with_assignment = self.with_assignment or self.keep_hierarchy
+        found = self.mapper(memory, token, with_assignment=with_assignment)
+        if self.training and torch.is_grad_enabled():
+            self._publish_losses(memory, found, diagnostics)
+        if self.keep_hierarchy:
+            self.last_hierarchy = Hierarchy(
+                levels=tuple(x.detach() for x in found.levels),
+                update=None,
+                token=found.token.detach(),
+                assignment=tuple(x.detach() for x in found.assignment),
+            )
+        return found
+
+    def _publish_losses(
+        self, memory: Tensor, found: Hierarchy, diagnostics: dict[str, Tensor]
+    ) -> None:
+        if self.loss_grad != 1:
+            memory = scale_gradient(memory, self.loss_grad)
+            found = self.mapper.decompose(memory, found.queries)
+        losses, more = self.mapper.losses(found.levels, found.assignment, memory)
+        rate = 1.0
+        if self.loss_warmup:
+            rate = (self.loss_steps / self.loss_warmup).clamp(max=1.0)
+            self.loss_steps += 1
+        self.publish(
+            {f'loss_hier_{name}': rate * loss for name, loss in losses.items()}
+            | {f'hi_mapper/{name}': value for name, value in (more | diagnostics).items()}
+        )
+
+    def _check_finite(self, features: Tensor, what: str) -> None:
+        if torch.compiler.is_compiling():
+            return
+        extremes = torch.stack(features.detach().aminmax())  # NaN if there is one
+        if extremes.isfinite().all():
+            return
+        count = int((~torch.isfinite(features)).sum())
+        raise ValueError(
+            f'{type(self).__name__}: {count} of {features.numel()} input {what} are not finite: '
+            'training has diverged before this neck (lower the learning rate, clip gradients with '
+            'optim_wrapper.clip_grad, or look at the last good checkpoint)'
+        )
+
+
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """The same values, with their gradient multiplied by a factor in [0, 1]."""
+    if factor == 1:
+        return x
+    return x.detach() if factor == 0 else x.detach().lerp(x, factor)
