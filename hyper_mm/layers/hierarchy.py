@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .attention import Attention, Mlp
+from .dropout import Dropout
 from .tree import Queries
 
 
@@ -206,7 +207,7 @@ class EncoderBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.value = nn.Linear(width, width, bias=False)
         self.proj = nn.Linear(width, width)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.norm3 = nn.LayerNorm(width)
         self.mlp = Mlp(width, 4 * width, dropout)
 

@@ -243,15 +243,24 @@ def pairwise_dist_tangent0(u: Tensor, v: Tensor, c: Curvature) -> Tensor:
     Returns:
         Distances ``(..., n, m)``; 0 with gradient 0 for coincident vectors.
     """
+    same = u is v
     u, v = upcast(u, v)
     root = wide_sqrt(check_curvature(c))
-    a, b = widen(u) * root, widen(v) * root
-    ra, rb = safe_norm(a, keepdim=True), safe_norm(b, keepdim=True)
+    a = widen(u) * root
+    ra = safe_norm(a, keepdim=True)
+    sa = ra.sinh()
+    da = sa * unit(a)
+    if same:
+        rb, sb, db = ra, sa, da
+    else:
+        b = widen(v) * root
+        rb = safe_norm(b, keepdim=True)
+        sb = rb.sinh()
+        db = sb * unit(b)
     half = torch.cat([(ra / 2).sinh(), -(ra / 2).cosh()], -1)
     half = half @ torch.cat([(rb / 2).cosh(), (rb / 2).sinh()], -1).mT
-    sa, sb = ra.sinh(), rb.sinh()
     # sinh(ra) sinh(rb) |a^ - b^|^2 with |a^| = |b^| = 1
-    turn = torch.cat([2 * sa, -2 * sa * unit(a)], -1) @ torch.cat([sb, sb * unit(b)], -1).mT
+    turn = 2 * (torch.cat([sa, -da], -1) @ torch.cat([sb, db], -1).mT)
     t = 4 * half.square() + turn
     return finish_pairwise(t, u, v, ra.cosh().square(), squared_chord_tangent0, root)
 

@@ -38,6 +38,8 @@ SWITCHES = {
     'deterministic sampled test': dict(probabilistic=False, test_mode='sample'),
     'mixture': dict(mixture=True),
     'max_samples': dict(max_samples=2),
+    'competition': dict(competition=True),
+    'competition, mean': dict(competition=True, probabilistic=False),
     'sample at test': dict(test_mode='sample'),
     'encode_samples': dict(encode_samples=True),
     'encode_samples mixture': dict(encode_samples=True, mixture=True, max_samples=3),
@@ -67,7 +69,7 @@ class TestSwitches:
     def test_trains_without_dead_parameters(self, options):
         module = mapper(**options)
         if options.get('zero_init_out'):
-            torch.nn.init.ones_(module.encoder.out_proj[1].weight)
+            torch.nn.init.normal_(module.encoder.out_proj[1].weight)
         memory, token = inputs()
         total_loss(module, memory, token).backward()
         dead = [
