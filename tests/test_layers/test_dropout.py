@@ -12,8 +12,6 @@ def test_rate_and_scale(p):
     assert y.mean().item() == pytest.approx(1, abs=1e-2)
     kept = y[y != 0]
     torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - p)), rtol=2e-4, atol=0)
-        y[y != 0], torch.full_like(y[y != 0], 1 / (1 - p)), rtol=2e-4, atol=0
-    )
 
 
 def test_elements_are_independent():
