@@ -6,8 +6,9 @@
         --arm open-gate configs/himapper_deit-t_camvid.py model.neck.gate_init=1.0
         --out docs/tables/camvid.md
 
-An arm is a name, a config and any number of --cfg-options; the first is what the others are
-compared with, seed by seed. Finished runs are kept: the command resumes where it stopped.
+An arm is a name, a config and any number of --cfg-options, in which {seed} stands for the seed; the
+first is what the others are compared with, seed by seed. Finished runs are kept: the command
+resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -100,13 +101,19 @@ def train_and_test(arm: list[str], seed: int, args: argparse.Namespace) -> dict:
         return json.loads(result_file.read_text())
     folder.mkdir(parents=True, exist_ok=True)
     scope = scope_of(config)
-    options = [f'randomness.seed={seed}', *args.cfg_options, *options]
-    tail = ['--cfg-options', *options]
-    arguments = [config, '--resume', '--work-dir', folder, *tail]
+    options = [o.replace('{seed}', str(seed)) for o in (*args.cfg_options, *options)]
+    options = [f'randomness.seed={seed}', *options]
+    own = [o for o in options if not o.startswith('load_from=')]
+    if (folder / 'last_checkpoint').is_file():  # `load_from` would be what to resume
+        start = ['--resume', '--cfg-options', *own]
+    else:
+        start = ['--cfg-options', *options]
+    arguments = [config, '--work-dir', folder, *start]
     script = stock_script('train.py', scope)
     memory = run(script, arguments, folder / 'train.log', args.threads)
     checkpoint = (folder / 'last_checkpoint').read_text().strip()
-    arguments = [config, checkpoint, '--work-dir', folder / 'test', *tail]
+    # mmpretrain's test script prefers a `load_from` among the options to its checkpoint
+    arguments = [config, checkpoint, '--work-dir', folder / 'test', '--cfg-options', *own]
     run(stock_script('test.py', scope), arguments, folder / 'test.log', args.threads)
     log = (folder / 'test.log').read_text()
     metric = args.metric or SCOPES[scope]
@@ -130,9 +137,9 @@ def train_and_test(arm: list[str], seed: int, args: argparse.Namespace) -> dict:
 
 
 def spread(values: list[float]) -> str:
-    """Mean and standard deviation."""
-    deviation = statistics.stdev(values) if len(values) > 1 else float('nan')
-    return f'{statistics.mean(values):.2f} ± {deviation:.2f}'
+    """Mean, and standard deviation where there are several."""
+    mean = f'{statistics.mean(values):.2f}'
+    return f'{mean} ± {statistics.stdev(values):.2f}' if len(values) > 1 else mean
 
 
 def table(args: argparse.Namespace, results: dict[tuple[str, int], dict]) -> str:
@@ -173,9 +180,15 @@ def versions() -> str:
     return ', '.join(parts)
 
 
-def main() -> None:
-    """Command line."""
-    args = parse_args()
+def compare(args: argparse.Namespace) -> str:
+    """Runs all arms with all seeds.
+
+    Args:
+        args: What :func:`parse_args` gives.
+
+    Returns:
+        The markdown table.
+    """
     jobs = [(arm, seed) for seed in args.seeds for arm in args.arm]
     results = {}
     with Progress() as progress, ThreadPoolExecutor(args.jobs) as pool:
@@ -190,6 +203,13 @@ def main() -> None:
         results = dict(pool.map(work, jobs))
     text = table(args, results)
     Console().print(text, markup=False, soft_wrap=True)
+    return text
+
+
+def main() -> None:
+    """Command line."""
+    args = parse_args()
+    text = compare(args)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         command = ' '.join(f"'{a}'" if ' ' in a else a for a in sys.argv)

@@ -1,0 +1,5 @@
+# DeiT-S, Mask R-CNN on COCO for three times as long.
+#   python tools/train.py configs/deit-s_coco_3x.py
+# Data: data/coco (as mmdet prepares it). 8 GPUs x 2 images, 36 epochs.
+# Expected: not trained here.
+_base_ = ['deit-s_coco.py', '_base_/schedules/adamw_3x_coco.py']

@@ -1,0 +1,106 @@
+"""mmdet's own scripts on a tiny detector with masks and Hi-Mapper."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('mmseg')  # the server of tests.runs has it loaded
+pytest.importorskip('mmdet')
+
+from tests import runs  # noqa: E402
+from tests.runs import REPO, SIZE  # noqa: E402
+
+pytestmark = pytest.mark.mmdet
+STOCK = Path(importlib.util.find_spec('mmdet').origin).parent / '.mim' / 'tools'
+
+TINY = """
+_base_ = {base!r}
+custom_imports = dict(imports=['hyper_mm', 'tests.runs'], allow_failed_imports=False)
+env_cfg = dict(dist_cfg=dict(backend='gloo'))
+model = dict(
+    backbone=dict(arch=dict(
+        embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)),
+    neck=dict(
+        in_channels=16, num_leaves=8, num_levels=3, width=8, num_heads=2, hyp_dim=8,
+        neck=dict(in_channels=16)),
+    train_cfg=dict(rcnn=dict(sampler=dict(num=16))))
+data = dict(data_root={root!r}, indices=6)
+train_dataloader = dict(
+    batch_size=2, num_workers=0, persistent_workers=False, dataset=data)
+val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=data)
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file={root!r} + '/annotations/instances_val.json')
+test_evaluator = val_evaluator
+train_cfg = dict(max_epochs=2, val_interval=2)
+default_hooks = dict(logger=dict(interval=1), record=dict(type='RecordHook'))
+"""
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory) -> Path:
+    from hyper_mm.datasets.part_scenes import generate
+
+    folder = tmp_path_factory.mktemp('data')
+    root = generate(folder, ['coco'], 8, 3, (SIZE, SIZE), progress=False)['coco']
+    path = tmp_path_factory.mktemp('config') / 'tiny.py'
+    base = REPO / 'configs' / 'himapper_vit-mini_part-scenes_det.py'
+    path.write_text(TINY.format(base=str(base), root=str(root)))
+    return path
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory, config) -> Path:
+    folder = tmp_path_factory.mktemp('trained')
+    runs.run(STOCK / 'train.py', config, '--work-dir', folder, log=folder / 'log')
+    return folder
+
+
+def test_train(trained):
+    losses = runs.losses(trained)
+    assert len(losses) >= 4
+    assert {'loss', 'loss_mask', 'loss_hier_cont', 'loss_hier_kl'} <= set(losses[0])
+    assert all(math.isfinite(value) for step in losses for value in step.values())
+
+
+def test_test(trained, config, tmp_path):
+    args = ('--work-dir', tmp_path, '--show-dir', 'shown')
+    text = runs.run(STOCK / 'test.py', config, trained / 'epoch_2.pth', *args, log=tmp_path / 'log')
+    for metric in ('bbox', 'segm'):
+        found = re.findall(rf'coco/{metric}_mAP: +(-?[0-9.]+)', text)
+        assert found and -1 <= float(found[-1]) <= 1
+    assert len(list(tmp_path.rglob('*.png')) + list(tmp_path.rglob('*.jpg'))) == 3
+
+
+def test_resume(trained, config, tmp_path):
+    args = ('--work-dir', tmp_path, '--resume', trained / 'epoch_1.pth')
+    runs.run(STOCK / 'train.py', config, *args, log=tmp_path / 'log')
+    unbroken, resumed = (runs.weights(folder / 'epoch_2.pth') for folder in (trained, tmp_path))
+    assert runs.differing(unbroken, resumed) == []
+
+
+def test_get_flops(config, tmp_path):
+    script = STOCK / 'analysis_tools' / 'get_flops.py'
+    text = runs.run(script, config, '--num-images', 1, log=tmp_path / 'log')
+    assert 'Flops' in text and 'Params' in text
+
+
+def test_browse_dataset(config, tmp_path):
+    script = STOCK / 'analysis_tools' / 'browse_dataset.py'
+    args = ('--output-dir', tmp_path / 'shown', '--not-show')
+    runs.run(script, config, *args, log=tmp_path / 'log')
+    assert list((tmp_path / 'shown').rglob('*.*'))
+
+
+def test_inferencer(trained, config):
+    from mmdet.apis import DetInferencer
+
+    inferencer = DetInferencer(str(config), str(trained / 'epoch_2.pth'), device='cpu')
+    root = Path(inferencer.cfg.val_dataloader.dataset.data_root)
+    image = next(iter(sorted((root / 'val').iterdir())))
+    found = inferencer(str(image), show=False)['predictions']
+    assert len(found) == 1 and len(found[0]['scores']) == len(found[0]['bboxes'])
