@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 from pathlib import Path
 
@@ -9,6 +10,16 @@ import pytest
 import torch
 
 REPO = Path(__file__).resolve().parents[1]
+
+
+try:
+    importlib.metadata.version('onedl-mmengine')
+    ONEDL = True
+except importlib.metadata.PackageNotFoundError:
+    ONEDL = False
+no_mmseg_base = pytest.mark.skipif(
+    ONEDL, reason="onedl-mmengine looks for mmseg's configs (`mmseg::`) in the old distribution"
+)
 
 
 def reference_dir(variable: str, default: str) -> Path:
@@ -27,6 +38,11 @@ def golden_files(pattern: str) -> list:
         skip = pytest.mark.skip(reason=f'no {pattern} in {folder} (HYPER_MM_GOLDEN)')
         return [pytest.param(None, marks=skip, id=pattern)]
     return [pytest.param(file, id=file.stem) for file in files]
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker('gpu') and not torch.cuda.is_available():
+        pytest.skip('needs a CUDA device')
 
 
 @pytest.fixture(scope='session')

@@ -13,6 +13,9 @@ pytest.importorskip('mmseg')
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import MODELS, init_default_scope  # noqa: E402
 
+from hyper_mm.models.necks.hi_mapper_base import HiMapperBase  # noqa: E402
+from tests.conftest import no_mmseg_base  # noqa: E402
+
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 NAMES = sorted(path.name for path in CONFIGS.glob('*.py'))
 TWINS = [
@@ -20,7 +23,12 @@ TWINS = [
     for name in NAMES
     if name.startswith('himapper_') and (CONFIGS / name.removeprefix('himapper_')).exists()
 ]
-OWN_KEYS = {'model.type', 'model.neck', 'model.backbone.output_cls_token'}
+OWN_KEYS = {
+    'model.type',
+    'model.neck',
+    'model.backbone.output_cls_token',
+    'model.backbone.out_type',
+}
 
 
 def differences(a: object, b: object, path: str = '') -> set[str]:
@@ -41,18 +49,25 @@ def without_weights(model: dict) -> dict:
     return model
 
 
-@pytest.mark.mmseg
-@pytest.mark.parametrize('name', NAMES)
-def test_config_builds(name, monkeypatch):
-    # what a model is initialised to plays no part here, and takes most of the time
+@pytest.fixture
+def uninitialised(monkeypatch):
+    """What a model is initialised to plays no part here, and takes most of the time."""
     for function in ('kaiming_uniform_', 'uniform_', 'normal_', 'trunc_normal_', 'xavier_uniform_'):
         monkeypatch.setattr(torch.nn.init, function, lambda tensor, *args, **kwargs: tensor)
+
+
+@pytest.mark.mmseg
+@pytest.mark.usefixtures('uninitialised')
+@pytest.mark.parametrize(
+    'name', [pytest.param(n, marks=no_mmseg_base) if 'mmseg-base' in n else n for n in NAMES]
+)
+def test_config_builds(name):
     cfg = Config.fromfile(CONFIGS / name)
     init_default_scope(cfg.default_scope)
     model = MODELS.build(without_weights(cfg.model))
-    assert sum(p.numel() for p in model.parameters()) > 1e6
-    neck = getattr(model, 'neck', None)
-    assert (neck is not None) == name.startswith('himapper_')
+    assert sum(p.numel() for p in model.parameters()) > 5e5
+    found = any(isinstance(module, HiMapperBase) for module in model.modules())
+    assert found == name.startswith('himapper_')
     opening = (CONFIGS / name).read_text().splitlines()
     header = '\n'.join(line for line in opening[:8] if line.startswith('#'))
     assert f'tools/train.py configs/{name}' in header
@@ -62,7 +77,61 @@ def test_config_builds(name, monkeypatch):
 def test_twins_differ_in_nothing_else(name, twin):
     ours, plain = (Config.fromfile(CONFIGS / n) for n in (name, twin))
     found = differences(ours.to_dict(), plain.to_dict())
+    found = {'model.neck' if key.startswith('model.neck.') else key for key in found}
     assert {'model.type', 'model.neck'} <= found <= OWN_KEYS
+
+
+PARAMETERS = {  # of the modules as released, by backbone
+    'deit-t': 1.51e6,
+    'deit-s': 1.69e6,
+    'deit-b': 2.07e6,
+    'swin-t': 2.07e6,
+    'swin-s': 2.07e6,
+    'resnet-50': 3.31e6,
+    'efficientnet-b4': 3.06e6,
+}
+
+
+@pytest.mark.mmpretrain
+@pytest.mark.parametrize('name, most', PARAMETERS.items())
+def test_additional_parameters_are_no_more_than_those_of_the_released_modules(name, most):
+    pytest.importorskip('mmpretrain')
+    cfg = Config.fromfile(CONFIGS / f'himapper_{name}_imagenet.py')
+    neck = MODELS.build(cfg.model.neck)
+    assert 0.8 * most < sum(p.numel() for p in neck.parameters()) <= most
+
+
+IMAGENET = sorted(n for n in NAMES if n.endswith('_imagenet.py') and not n.startswith('himapper_'))
+STOCK_MODELS = {
+    'deit-t_imagenet.py': 'deit/deit-tiny_4xb256_in1k.py',
+    'deit-s_imagenet.py': 'deit/deit-small_4xb256_in1k.py',
+    'deit-b_imagenet.py': 'deit/deit-base_16xb64_in1k.py',
+    'deit-t-distilled_imagenet.py': 'deit/deit-tiny-distilled_4xb256_in1k.py',
+    'deit-s-distilled_imagenet.py': 'deit/deit-small-distilled_4xb256_in1k.py',
+    'deit-b-distilled_imagenet.py': 'deit/deit-base-distilled_16xb64_in1k.py',
+    'swin-t_imagenet.py': 'swin_transformer/swin-tiny_16xb64_in1k.py',
+    'swin-s_imagenet.py': 'swin_transformer/swin-small_16xb64_in1k.py',
+    'resnet-50_imagenet.py': 'resnet/resnet50_8xb32_in1k.py',
+    'efficientnet-b4_imagenet.py': 'efficientnet/efficientnet-b4_8xb32_in1k.py',
+}
+
+
+def shapes(model: dict) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in MODELS.build(model).state_dict().items()}
+
+
+@pytest.mark.mmpretrain
+@pytest.mark.usefixtures('uninitialised')
+@pytest.mark.parametrize('name', IMAGENET)
+def test_imagenet_twins_have_the_weights_of_the_public_checkpoints(name):
+    mmpretrain = pytest.importorskip('mmpretrain')
+    folder = Path(mmpretrain.__file__).parent / '.mim' / 'configs'
+    init_default_scope('mmpretrain')
+    ours = Config.fromfile(CONFIGS / name)
+    stock = Config.fromfile(folder / STOCK_MODELS[name])
+    assert shapes(ours.model) == shapes(stock.model)
+    public = '\n'.join(path.read_text() for path in folder.glob('*/metafile.yml'))
+    assert f'Weights: {ours.load_from}\n' in public
 
 
 def test_there_are_twins():
@@ -75,6 +144,7 @@ def test_differences_are_found():
     assert differences(a, copy.deepcopy(a)) == set()
 
 
+@no_mmseg_base
 def test_config_by_inheritance_is_the_same_model():
     ours = Config.fromfile(CONFIGS / 'himapper_deit-s_ade20k.py')
     inherited = Config.fromfile(CONFIGS / 'himapper_deit-s_ade20k_mmseg-base.py')

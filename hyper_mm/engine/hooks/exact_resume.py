@@ -67,27 +67,41 @@ class ExactResumeHook(Hook):
         """
         loop = runner.train_loop
         if hasattr(loop, 'dataloader_iterator'):
-            loop.dataloader_iterator = seeded(loop.dataloader_iterator, runner.seed)
+            loop.dataloader_iterator = SeededBatches(loop.dataloader_iterator, runner.seed)
         else:
             seed_generators(runner.seed, loop.epoch)
 
 
-def seeded(batches: Iterator, seed: int) -> Iterator:
-    """Seeds the generators before each batch.
+class SeededBatches(Iterator):
+    """Batches of an iteration-based loop, each drawn from generators seeded for its step.
 
     Args:
         batches: Batches.
         seed: Seed of the run.
-
-    Yields:
-        The batches.
     """
-    step = 0
-    seed_generators(seed, step)
-    for batch in batches:
-        yield batch
-        step += 1
-        seed_generators(seed, step)
+
+    def __init__(self, batches: Iterator, seed: int):
+        self._batches = batches
+        self._seed = seed
+        self._step = 0
+
+    def __next__(self):
+        seed_generators(self._seed, self._step)
+        batch = next(self._batches)
+        self._step += 1
+        return batch
+
+    def skip_iter(self, num_iters: int) -> None:
+        """Draws the batches of the past, as mmengine does and its continuation calls it.
+
+        The continuation could skip them in the sampler alone, but then transforms in worker
+        processes would start afresh.
+
+        Args:
+            num_iters: How many.
+        """
+        for _ in range(num_iters):
+            next(self)
 
 
 def seed_generators(seed: int, step: int) -> None:

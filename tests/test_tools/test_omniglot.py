@@ -1,0 +1,118 @@
+"""The converter of Omniglot."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPO
+
+
+@pytest.fixture(scope='module')
+def tool():
+    path = REPO / 'tools' / 'dataset_converters' / 'omniglot.py'
+    spec = importlib.util.spec_from_file_location('omniglot', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def archive(tmp_path) -> Path:
+    """Two alphabets with two characters of five images; images of characters share names."""
+    path = tmp_path / 'images.zip'
+    with zipfile.ZipFile(path, 'w') as file:
+        for alphabet in ('Greek', 'Latin'):
+            for character in ('character01', 'character02'):
+                for i in range(5):
+                    name = f'top/{alphabet}/{character}/{i:02}.png'
+                    file.writestr(name, f'{alphabet} {character} {i}')
+        file.writestr('top/readme.txt', 'text')
+    return path
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in sorted(folder.rglob('*'))
+        if path.is_file()
+    }
+
+
+def test_alphabets(tool, archive, tmp_path):
+    counts = tool.convert(archive, tmp_path / 'out')
+    assert counts == dict(train=16, val=4)
+    found = files(tmp_path / 'out')
+    assert len(set(found.values())) == len(found) == 20
+    for path, content in found.items():
+        split, alphabet, name = path.split('/')
+        assert split in ('train', 'val') and content.startswith(alphabet)
+        assert name.split('_')[0] == content.split()[1]
+    assert len([path for path in found if path.startswith('val/Greek/character01_')]) == 1
+
+
+def test_characters(tool, archive, tmp_path):
+    tool.convert(archive, tmp_path / 'out', classes='characters', val_fraction=0.4)
+    folders = sorted(path.name for path in (tmp_path / 'out' / 'val').iterdir())
+    assert folders == [f'{a}_character0{i}' for a in ('Greek', 'Latin') for i in (1, 2)]
+    assert all(len(list((tmp_path / 'out' / 'val' / name).iterdir())) == 2 for name in folders)
+
+
+def test_split_depends_on_the_seed_alone(tool, archive, tmp_path):
+    for name, seed in (('a', 0), ('b', 0), ('c', 1)):
+        tool.convert(archive, tmp_path / name, seed=seed)
+    a, b, c = (files(tmp_path / name) for name in 'abc')
+    assert a == b and a.keys() != c.keys() and sorted(a.values()) == sorted(c.values())
+
+
+def test_bad_arguments(tool, archive, tmp_path):
+    out = tmp_path / 'out'
+    with pytest.raises(ValueError, match='classes must be one of'):
+        tool.convert(archive, out, classes='letters')
+    with pytest.raises(ValueError, match=r'val_fraction must be in \(0, 1\), got 0'):
+        tool.convert(archive, out, val_fraction=0)
+    (tmp_path / 'text.txt').write_text('text')
+    with pytest.raises(ValueError, match='source must be a zip'):
+        tool.convert(tmp_path / 'text.txt', out)
+    with zipfile.ZipFile(tmp_path / 'other.zip', 'w') as file:
+        file.writestr('readme.txt', 'text')
+    with pytest.raises(ValueError, match='must hold paths <alphabet>'):
+        tool.convert(tmp_path / 'other.zip', out)
+    with zipfile.ZipFile(tmp_path / 'single.zip', 'w') as file:
+        file.writestr('a/b/c.png', '')
+    with pytest.raises(ValueError, match='got one of a/b'):
+        tool.convert(tmp_path / 'single.zip', out)
+    assert not out.exists()
+    tool.convert(archive, out)
+    with pytest.raises(FileExistsError, match='train is not empty'):
+        tool.convert(archive, out)
+
+
+def test_command_line(tool, archive, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['omniglot.py', str(archive), str(tmp_path / 'out')])
+    tool.main()
+    assert '16 training and 4 validation images' in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        tool.main()
+    assert 'is not empty' in capsys.readouterr().err
+
+
+@pytest.mark.mmpretrain
+def test_mmpretrain_reads_real_data(tool, data_dir, tmp_path):
+    datasets = pytest.importorskip('mmpretrain.datasets')
+    sources = sorted((data_dir / 'omniglot').glob('*.zip'))
+    if not sources:
+        pytest.skip(f'no zip in {data_dir / "omniglot"}')
+    counts = tool.convert(sources[0], tmp_path)
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='mmpretrain.PackInputs')]
+    for split, count in counts.items():
+        dataset = datasets.CustomDataset(
+            data_root=str(tmp_path), data_prefix=split, pipeline=pipeline
+        )
+        assert len(dataset) == count
+    assert dataset[0]['inputs'].shape == (3, 105, 105)
+    assert len(dataset.metainfo['classes']) >= 2
