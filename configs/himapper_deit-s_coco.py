@@ -3,8 +3,7 @@
 # Data: data/coco (as mmdet prepares it). 8 GPUs x 2 images, 12 epochs.
 # Expected: not trained here (the paper gives relative gains only).
 _base_ = 'deit-s_coco.py'
-pyramid = _base_.model.neck
 model = dict(
     type='hyper_mm.MaskRCNN',
-    neck=dict(_delete_=True, type='hyper_mm.HiMapper', in_channels=384, neck=pyramid),
+    neck=dict(_delete_=True, type='hyper_mm.HiMapper', in_channels=384, neck=_base_.model.neck),
 )

@@ -3,10 +3,12 @@
 # Data: data/coco (as mmdet prepares it). 8 GPUs x 2 images, 12 epochs.
 # Expected: not trained here.
 _base_ = 'swin-t_coco.py'
-pyramid = _base_.model.neck
 model = dict(
     type='hyper_mm.MaskRCNN',
     neck=dict(
-        _delete_=True, type='hyper_mm.HiMapper', in_channels=[96, 192, 384, 768], neck=pyramid
+        _delete_=True,
+        type='hyper_mm.HiMapper',
+        in_channels=[96, 192, 384, 768],
+        neck=_base_.model.neck,
     ),
 )

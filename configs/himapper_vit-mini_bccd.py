@@ -3,7 +3,6 @@
 # Data: data/bccd. 3 epochs of 205 images from a checkpoint of
 # himapper_vit-mini_tiny-imagenet.py, module included. Expected: docs/tables/miniature.md.
 _base_ = 'vit-mini_bccd.py'
-pyramid = _base_.model.neck
 model = dict(
     type='hyper_mm.FasterRCNN',
     neck=dict(
@@ -15,6 +14,6 @@ model = dict(
         width=64,
         num_heads=2,
         hyp_dim=64,
-        neck=pyramid,
+        neck=_base_.model.neck,
     ),
 )

@@ -3,7 +3,6 @@
 # Data: data/coco_mini (80 + 79 images of COCO 2017, long side 320, in its layout). 3 epochs.
 # Expected: an AP near 0: it shows that masks train and test, not that they are learned.
 _base_ = 'vit-mini_coco-mini.py'
-pyramid = _base_.model.neck
 model = dict(
     type='hyper_mm.MaskRCNN',
     neck=dict(
@@ -15,6 +14,6 @@ model = dict(
         width=64,
         num_heads=2,
         hyp_dim=64,
-        neck=pyramid,
+        neck=_base_.model.neck,
     ),
 )

@@ -3,7 +3,6 @@
 # Data: data/part_scenes/coco, generated in seconds (see vit-mini_part-scenes_det.py). 3 epochs.
 # Expected: not trained here.
 _base_ = 'vit-mini_part-scenes_det.py'
-pyramid = _base_.model.neck
 model = dict(
     type='hyper_mm.MaskRCNN',
     neck=dict(
@@ -15,6 +14,6 @@ model = dict(
         width=64,
         num_heads=2,
         hyp_dim=64,
-        neck=pyramid,
+        neck=_base_.model.neck,
     ),
 )

@@ -31,12 +31,14 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'FasterRCNN': ('models.detectors.detectors', 'mmdet'),
         'HiMapper': ('models.necks.hi_mapper',),
         'HiMapperPooling': ('models.necks.hi_mapper_pooling',),
+        'HiMapperTree': ('models.necks.hi_mapper_tree',),
         'ImageClassifier': ('models.classifiers.image_classifier', 'mmpretrain'),
         'MaskRCNN': ('models.detectors.detectors', 'mmdet'),
         'RetinaNet': ('models.detectors.detectors', 'mmdet'),
         'SimpleFeaturePyramid': ('models.necks.simple_feature_pyramid',),
     },
     'dataset': {
+        'ADE20KPartsDataset': ('datasets.ade20k_parts', 'mmseg'),
         'BCCDDataset': ('datasets.bccd', 'mmdet'),
         'BreedsDataset': ('datasets.breeds', 'mmpretrain'),
         'CamVidDataset': ('datasets.camvid', 'mmseg'),
@@ -54,7 +56,9 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
     'metric': {
         'HierarchyPurity': ('evaluation.hierarchy_purity',),
     },
-    'transform': {},
+    'transform': {
+        'LoadADE20KParts': ('datasets.ade20k_parts', 'mmseg'),
+    },
     'visualizer': {
         'SegLocalVisualizer': ('visualization.seg_local_visualizer', 'mmseg'),
     },

@@ -44,7 +44,8 @@ def differences(a: object, b: object, path: str = '') -> set[str]:
 
 def without_weights(model: dict) -> dict:
     model = copy.deepcopy(model)
-    model['pretrained'] = None
+    if 'pretrained' in model:
+        model['pretrained'] = None
     model['backbone']['init_cfg'] = None
     return model
 

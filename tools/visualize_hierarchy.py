@@ -16,17 +16,20 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
-from torch import Tensor, nn
+from torch import nn
 
 import hyper_mm  # noqa: F401  (reads mmengine's checkpoints on torch >= 2.6)
-from hyper_mm.layers import HierarchyMapper
-from hyper_mm.visualization import attention_summary, draw_hierarchy
+from hyper_mm.visualization import (
+    attention_summary,
+    draw_hierarchy,
+    find_mapper,
+    read_hierarchies,
+)
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
@@ -113,34 +116,6 @@ def load_model(
     return model.to(device).eval(), Compose(steps), meta.get('dataset_meta') or {}
 
 
-def find_mapper(model: nn.Module) -> HierarchyMapper:
-    """Returns the one Hi-Mapper module of a model.
-
-    Raises:
-        ValueError: If there is none, or more than one.
-    """
-    mappers = [module for module in model.modules() if isinstance(module, HierarchyMapper)]
-    if len(mappers) != 1:
-        raise ValueError(f'the model must have one HierarchyMapper to draw, it has {len(mappers)}')
-    return mappers[0]
-
-
-def feature_size(positions: int, height: int, width: int) -> tuple[int, int]:
-    """Finds the size of a feature map, that of its image's shape with the given positions.
-
-    Args:
-        positions: Number of positions.
-        height: Height of the image.
-        width: Width of the image.
-
-    Returns:
-        Height and width of the feature map.
-    """
-    sizes = [(h, positions // h) for h in range(1, positions + 1) if positions % h == 0]
-    return min(sizes, key=lambda size: abs(np.log(size[0] * width / (size[1] * height))))
-
-
-@torch.no_grad()
 def hierarchy_of(model: nn.Module, pipeline: Compose, path: str | os.PathLike) -> dict:
     """Runs a model on an image and reads the hierarchy.
 
@@ -152,46 +127,9 @@ def hierarchy_of(model: nn.Module, pipeline: Compose, path: str | os.PathLike) -
     Returns:
         Arguments of :func:`hyper_mm.visualization.draw_hierarchy`, but for the names of classes.
     """
-    mapper = find_mapper(model)
-    memories: list[Tensor] = []
-    hook = mapper.register_forward_pre_hook(
-        lambda _, args, kwargs: memories.append(args[0] if args else kwargs['memory']),
-        with_kwargs=True,
-    )
     data = pipeline(dict(img_path=str(path), img_id=0))
-    seen = data['inputs']
-    try:
-        batch = model.data_preprocessor(pseudo_collate([data]), False)
-        result = model(**batch, mode='predict')[0]
-    finally:
-        hook.remove()
-    memory, (height, width) = memories[0], batch['inputs'].shape[-2:]
-
-    queries = mapper.queries()
-    drawing = dict(
-        image=_as_image(seen, height, width),
-        attention=[a[0].cpu().numpy() for a in mapper.decomposer.attention(memory, queries)],
-        feature_size=feature_size(memory.shape[1], height, width),
-    )
-    if mapper.lift is not None:
-        levels = mapper.decomposer(memory, queries).levels
-        tangents, _ = mapper.lift(torch.cat(levels, 1))
-        drawing['tangents'] = tangents[0].cpu().numpy()
-        if mapper.lift.curvature is not None:
-            drawing['curvature'] = mapper.lift.curvature().item()
-    if 'pred_sem_seg' in result:
-        labels = result.pred_sem_seg.data[0].cpu().numpy().astype(np.int32)
-        shape = seen.shape[-2:]
-        labels = cv2.resize(labels, shape[::-1], interpolation=cv2.INTER_NEAREST)
-        drawing['segmentation'] = np.pad(labels, [(0, height - shape[0]), (0, width - shape[1])])
-    return drawing
-
-
-def _as_image(inputs: Tensor, height: int, width: int) -> np.ndarray:
-    """The BGR input (3, h, w) of a model as an RGB image, padded as the model pads it."""
-    image = inputs.flip(0).permute(1, 2, 0).clamp(0, 255).byte().cpu().numpy()
-    pad = [(0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)]
-    return np.pad(image, pad)
+    drawings, _ = read_hierarchies(model, pseudo_collate([data]))
+    return drawings[0]
 
 
 def main(argv: list[str] | None = None) -> int:

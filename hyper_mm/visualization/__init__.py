@@ -4,8 +4,11 @@ from importlib import import_module
 
 _MODULES = {
     'attention_summary': 'attention',
+    'collapse_indicators': 'from_model',
     'draw_hierarchy': 'hierarchy',
     'draw_poincare_disk': 'poincare_disk',
+    'find_mapper': 'from_model',
+    'read_hierarchies': 'from_model',
     'tree_colours': 'colours',
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from hyper_mm.visualization.from_model import feature_size
 from tests.conftest import REPO
 
 
@@ -51,6 +52,15 @@ CLASSIFIER = f"""
 _base_ = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'
 model = dict(neck=dict(_delete_=True, {MAPPER}, in_channels=512,
                        neck=dict(type='mmpretrain.GlobalAveragePooling')))
+"""
+
+
+POOLING = """
+_base_ = '{repo}/configs/himapper_deit-t_part-scenes_cls.py'
+model = dict(
+    backbone=dict(arch=dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16)),
+    neck=dict(in_channels=16, num_leaves=8, num_levels=2, width=16, hyp_dim=8),
+    head=dict(in_channels=16))
 """
 
 
@@ -145,10 +155,11 @@ def test_image_is_shown_in_its_colours(tool, files, tmp_path):
     [
         pytest.param(DETECTOR, None, marks=pytest.mark.mmdet, id='mmdet'),
         pytest.param(CLASSIFIER, (7, 7), marks=pytest.mark.mmpretrain, id='mmpretrain'),
+        pytest.param(POOLING, (8, 8), marks=pytest.mark.mmpretrain, id='class token'),
     ],
 )
 def test_models_of_the_other_libraries(tool, tmp_path, text, size):
-    config, checkpoint = write_model(tmp_path, text, {})
+    config, checkpoint = write_model(tmp_path, text.replace('{repo}', str(REPO)), {})
     pixels = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / 'image.jpg'), pixels)
     options = {'test_dataloader.dataset.pipeline.1.scale': (128, 96)} if size is None else {}
@@ -163,8 +174,8 @@ def test_models_of_the_other_libraries(tool, tmp_path, text, size):
     ('positions', 'image', 'expected'),
     [(144, (96, 96), (12, 12)), (24, (64, 96), (4, 6)), (7, (10, 70), (1, 7)), (1, (5, 5), (1, 1))],
 )
-def test_feature_size(tool, positions, image, expected):
-    assert tool.feature_size(positions, *image) == expected
+def test_feature_size(positions, image, expected):
+    assert feature_size(positions, *image) == expected
 
 
 def test_model_without_mapper_is_refused(tool):

@@ -208,3 +208,10 @@ def test_class_token_alone_is_refused_with_the_remedy():
     model.backbone.out_type = 'cls_token'
     with pytest.raises(ValueError, match="out_type='raw'"):
         train(model, batch(2))
+
+
+@pytest.mark.parametrize('family, count', [('distilled', 1), ('vit', 2)])
+def test_prefix_tokens_of_another_backbone_are_refused(family, count):
+    found = FAMILIES[family][3]
+    with pytest.raises(ValueError, match=f'num_prefix_tokens is {count}, .* has {found} tokens'):
+        make(family, neck=dict(num_prefix_tokens=count))

@@ -1,0 +1,147 @@
+"""Reads the hierarchy that a model of OpenMMLab finds in its input."""
+
+from __future__ import annotations
+
+import copy
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyper_mm.layers import HierarchyMapper
+
+from .attention import attention_summary
+
+
+def find_mapper(model: nn.Module) -> HierarchyMapper:
+    """Returns the one Hi-Mapper module of a model.
+
+    Args:
+        model: Any model, wrapped for distributed training or not.
+
+    Returns:
+        The module.
+
+    Raises:
+        ValueError: If there is none, or more than one.
+    """
+    mappers = [module for module in model.modules() if isinstance(module, HierarchyMapper)]
+    if len(mappers) != 1:
+        raise ValueError(f'the model must have one HierarchyMapper to draw, it has {len(mappers)}')
+    return mappers[0]
+
+
+def feature_size(positions: int, height: int, width: int) -> tuple[int, int]:
+    """Finds the size of a feature map, that of its image's shape with the given positions.
+
+    Args:
+        positions: Number of positions.
+        height: Height of the image.
+        width: Width of the image.
+
+    Returns:
+        Height and width of the feature map.
+    """
+    sizes = [(h, positions // h) for h in range(1, positions + 1) if positions % h == 0]
+    return min(sizes, key=lambda size: abs(np.log(size[0] * width / (size[1] * height))))
+
+
+@torch.no_grad()
+def read_hierarchies(model: nn.Module, data: dict) -> tuple[list[dict], dict[str, float]]:
+    """Runs a model in evaluation mode on a batch and reads the hierarchy of each image.
+
+    The modes of the modules and the state of the random generators stay as they were.
+
+    Args:
+        model: Model of mmseg, mmdet or mmpretrain with one Hi-Mapper.
+        data: A batch as the data loader gives it (``inputs``, ``data_samples``).
+
+    Returns:
+        For each image the arguments of :func:`hyper_mm.visualization.draw_hierarchy`, but for the
+        names of classes; and scalars, see :func:`collapse_indicators`.
+    """
+    mapper = find_mapper(model)
+    memories: list[Tensor] = []
+    hook = mapper.register_forward_pre_hook(
+        lambda _, args, kwargs: memories.append(args[0] if args else kwargs['memory']),
+        with_kwargs=True,
+    )
+    modes = {module: module.training for module in model.modules()}
+    data = dict(data, data_samples=copy.deepcopy(data['data_samples']))
+    images = [image.detach().cpu() for image in data['inputs']]
+    devices = sorted({p.device.index for p in model.parameters() if p.is_cuda})
+    try:
+        with torch.random.fork_rng(devices):
+            model.eval()
+            batch = model.data_preprocessor(data, False)
+            results = model(**batch, mode='predict')
+            memory, queries = memories[0], mapper.queries()
+            attention = mapper.decomposer.attention(memory, queries)
+            levels = mapper.decomposer(memory, queries).levels
+            tangents = None if mapper.lift is None else mapper.lift(torch.cat(levels, 1))[0]
+    finally:
+        hook.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    height, width = batch['inputs'].shape[-2:]
+    drawings = []
+    for i, (image, result) in enumerate(zip(images, results)):
+        drawing = dict(
+            image=_as_image(image, height, width),
+            attention=[a[i].float().cpu().numpy() for a in attention],
+            feature_size=feature_size(memory.shape[1], height, width),
+        )
+        if tangents is not None:
+            drawing['tangents'] = tangents[i].float().cpu().numpy()
+            if mapper.lift.curvature is not None:
+                drawing['curvature'] = mapper.lift.curvature().item()
+        if 'pred_sem_seg' in result:
+            labels = result.pred_sem_seg.data[0].cpu().numpy().astype(np.int32)
+            shape = image.shape[-2:]
+            labels = cv2.resize(labels, shape[::-1], interpolation=cv2.INTER_NEAREST)
+            pad = [(0, height - shape[0]), (0, width - shape[1])]
+            drawing['segmentation'] = np.pad(labels, pad)
+        drawings.append(drawing)
+    return drawings, collapse_indicators([d['attention'] for d in drawings], levels[0])
+
+
+def collapse_indicators(attention: list[list[np.ndarray]], leaves: Tensor) -> dict[str, float]:
+    """Numbers that say whether a hierarchy has collapsed.
+
+    Args:
+        attention: Attention ``(N_l, M)`` of each level, leaves first, of each image.
+        leaves: Leaf features ``(B, N, d)``.
+
+    Returns:
+        Means over the images: ``distinct_l`` (0: all nodes of level l look at the same positions),
+        ``visible_l`` (fraction of nodes that win a position), ``nested_l`` (fraction of positions
+        whose winner is a child of the winner above), ``leaf_cosine`` (1: all leaves of an image are
+        one), and with several images ``image_cosine`` (1: leaves do not depend on the image).
+    """
+    out = {}
+    summaries = [attention_summary(a) for a in attention]
+    for k, levels in enumerate(zip(*summaries), 1):
+        out[f'distinct_{k}'] = float(np.mean([s.distinctness for s in levels]))
+        out[f'visible_{k}'] = float(np.mean([s.visible / len(s.shares) for s in levels]))
+        if levels[0].nested is not None:
+            out[f'nested_{k}'] = float(np.mean([s.nested for s in levels]))
+    unit = F.normalize(leaves.float(), dim=-1)
+    images, count = unit.shape[:2]
+    if count > 1:
+        cosines = unit @ unit.mT
+        own = cosines.diagonal(dim1=1, dim2=2).sum()
+        out['leaf_cosine'] = float((cosines.sum() - own) / (images * count * (count - 1)))
+    if images > 1:
+        cosines = torch.einsum('ind,jnd->nij', unit, unit)
+        own = cosines.diagonal(dim1=1, dim2=2).sum()
+        out['image_cosine'] = float((cosines.sum() - own) / (count * images * (images - 1)))
+    return out
+
+
+def _as_image(inputs: Tensor, height: int, width: int) -> np.ndarray:
+    """The BGR input (3, h, w) of a model as an RGB image, padded as the model pads it."""
+    image = inputs.flip(0).permute(1, 2, 0).clamp(0, 255).byte().numpy()
+    pad = [(0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)]
+    return np.pad(image, pad)
