@@ -1,0 +1,130 @@
+"""How the tables of experiments are made: commands, resuming, averages. No training here."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+
+import pytest
+
+pytest.importorskip('mmseg')
+
+from tests.conftest import REPO  # noqa: E402
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    module = load(REPO / 'tools' / 'analysis_tools' / 'compare_arms.py')
+    monkeypatch.chdir(REPO)
+    return module
+
+
+@pytest.fixture
+def commands(tool, monkeypatch):
+    """What would have run; each run leaves the files that a real one leaves."""
+    found = []
+
+    def run(script, arguments, log, threads):
+        found.append((script.name, [str(a) for a in arguments]))
+        folder = log.parent
+        if script.name == 'train.py':
+            (folder / 'last_checkpoint').write_text(str(folder / 'iter_2.pth'))
+            (folder / 'now' / 'vis_data').mkdir(parents=True, exist_ok=True)
+            steps = [dict(loss=1.0, time=t, step=i) for i, t in enumerate((9.0, 0.2, 0.4))]
+            text = '\n'.join(map(json.dumps, steps))
+            (folder / 'now' / 'vis_data' / 'scalars.json').write_text(text)
+        log.write_text(f'mIoU: {10 + len(found):.4f}  aAcc: 1.0\n')
+        return 1.5
+
+    monkeypatch.setattr(tool, 'run', run)
+    return found
+
+
+def arguments(folder, *arms, seeds=(0, 1)):
+    return argparse.Namespace(
+        arm=list(arms),
+        seeds=list(seeds),
+        work_dir=folder,
+        metric=None,
+        jobs=1,
+        threads=1,
+        cfg_options=['train_cfg.max_iters=2'],
+    )
+
+
+CONFIG = 'configs/deit-t_camvid.py'
+
+
+def test_seed_and_checkpoint_of_an_arm(tool, commands, tmp_path):
+    arm = ['tuned', CONFIG, 'load_from=runs/seed{seed}/epoch_1.pth', 'model.x=1']
+    tool.compare(arguments(tmp_path, arm, seeds=[3]))
+    (_, train), (_, test) = commands
+    assert 'load_from=runs/seed3/epoch_1.pth' in train and 'randomness.seed=3' in train
+    assert '--resume' not in train
+    assert not any(a.startswith('load_from') for a in test)  # it would be tested instead
+    assert str(tmp_path / 'tuned' / 'seed3' / 'iter_2.pth') in test
+    assert {'model.x=1', 'train_cfg.max_iters=2'} <= set(train) & set(test)
+
+
+def test_started_run_is_resumed_and_finished_run_is_kept(tool, commands, tmp_path):
+    folder = tmp_path / 'tuned' / 'seed0'
+    folder.mkdir(parents=True)
+    (folder / 'last_checkpoint').write_text('iter_1.pth')
+    args = arguments(tmp_path, ['tuned', CONFIG, 'load_from=a.pth'], seeds=[0])
+    first = tool.compare(args)
+    train = commands[0][1]
+    assert '--resume' in train and not any(a.startswith('load_from') for a in train)
+    assert tool.compare(args) == first and len(commands) == 2
+
+
+def test_table(tool, commands, tmp_path):
+    text = tool.compare(arguments(tmp_path, ['plain', CONFIG], ['other', CONFIG]))
+    lines = text.splitlines()
+    assert lines[0].startswith('| arm | seed 0 | seed 1 | mIoU | against plain')
+    # tests are the runs 2, 4, 6, 8: plain 12 and 16, other 14 and 18
+    assert lines[2].startswith('| plain | 12.00 | 16.00 | 14.00 ± 2.83 |  | 0.300 | 1.50')
+    assert '| 16.00 ± 2.83 | 2.00 ± 0.00 |' in lines[3]
+    single = tool.compare(arguments(tmp_path, ['plain', CONFIG], seeds=[0]))
+    assert '| plain | 12.00 | 12.00 |' in single
+
+
+def test_failing_run_says_where(tool, tmp_path):
+    script = tmp_path / 'train.py'
+    script.write_text("print('what went wrong'); raise SystemExit(3)")
+    with pytest.raises(RuntimeError, match=r'train.py failed, see .*\n.*what went wrong'):
+        tool.run(script, [], tmp_path / 'log', 1)
+
+
+def test_arms_of_the_miniature(tmp_path, monkeypatch):
+    tool = load(REPO / 'tools' / 'run_miniature.py')
+    monkeypatch.chdir(REPO)
+    args = argparse.Namespace(work_dir=tmp_path, seeds=[0, 1], arms=list(tool.ARMS))
+    with pytest.raises(FileNotFoundError, match='run the stage before this first'):
+        tool.stage_arms('finetune', args)
+    for folder in ('pretrain/pretrained', *(f'finetune/{name}' for name in tool.ARMS)):
+        path = tmp_path / folder / 'seed0'
+        path.mkdir(parents=True)
+        (path / 'epoch_2.pth').touch()
+    tuned = tool.stage_arms('finetune', args)
+    assert [arm[0] for arm in tuned] == list(tool.ARMS)
+    assert all(
+        arm[-1] == f'load_from={tmp_path}/pretrain/pretrained/seed0/epoch_2.pth' for arm in tuned
+    )
+    arms = {arm[0]: arm for arm in tool.stage_arms('camvid', args)}
+    assert not any('load_from' in option for option in arms['scratch'])
+    expected = f'load_from={tmp_path}/finetune/hi-mapper/seed{{seed}}/epoch_2.pth'
+    assert expected in arms['hi-mapper, A'] and expected in arms['hi-mapper, B']
+    assert arms['hi-mapper, A'][1] == arms['plain, A'][1] != arms['hi-mapper, B'][1]
+    assert 'model.neck.manifold=euclidean' in arms['euclidean, B']
+    for arm in (*tuned, *arms.values()):
+        assert (REPO / arm[1]).is_file()
