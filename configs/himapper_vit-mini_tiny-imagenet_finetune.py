@@ -1,5 +1,6 @@
 # Hi-Mapper, the miniature ViT fine-tuned on Tiny ImageNet; half as wide, with half the leaves.
-#   python tools/train.py configs/himapper_vit-mini_tiny-imagenet_finetune.py --cfg-options load_from=CKPT
+#   python tools/train.py configs/himapper_vit-mini_tiny-imagenet_finetune.py
+#       --cfg-options load_from=CKPT
 # Data: data/tiny_imagenet. 2 epochs from a checkpoint of vit-mini_tiny-imagenet.py.
 # Expected: docs/tables/miniature.md.
 _base_ = 'vit-mini_tiny-imagenet_finetune.py'

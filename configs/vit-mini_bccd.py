@@ -1,7 +1,7 @@
 # The miniature ViT, Faster R-CNN on BCCD: the twin of himapper_vit-mini_bccd.py.
 #   python tools/train.py configs/vit-mini_bccd.py --cfg-options load_from=CKPT
 # Data: data/bccd. 3 epochs of 205 images from a checkpoint of
-# (himapper_)vit-mini_tiny-imagenet(_pretrain).py. Expected: docs/tables/miniature.md.
+# (himapper_)vit-mini_tiny-imagenet(_finetune).py. Expected: docs/tables/miniature.md.
 _base_ = [
     '_base_/models/faster-rcnn_vit-mini.py',
     '_base_/datasets/bccd.py',

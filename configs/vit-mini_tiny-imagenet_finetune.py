@@ -1,4 +1,5 @@
-# The miniature ViT, fine-tuned on Tiny ImageNet: the twin of himapper_vit-mini_tiny-imagenet_finetune.py.
+# The miniature ViT, fine-tuned on Tiny ImageNet: the twin of
+# himapper_vit-mini_tiny-imagenet_finetune.py.
 #   python tools/train.py configs/vit-mini_tiny-imagenet_finetune.py --cfg-options load_from=CKPT
 # Data: data/tiny_imagenet. 2 epochs from a checkpoint of vit-mini_tiny-imagenet.py.
 # Expected: docs/tables/miniature.md.

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent / 'analysis_tools'))
 import compare_arms
 
 PLAIN = 'configs/vit-mini_tiny-imagenet_finetune.py'
-HI_MAPPER = 'configs/himapper_vit-mini_tiny-imagenet.py'
+HI_MAPPER = 'configs/himapper_vit-mini_tiny-imagenet_finetune.py'
 BLOCKS = 'model.backbone.arch.num_layers=6'
 STRUCTURE = [
     'model.neck.competition=True',
@@ -88,7 +88,7 @@ def stage_arms(stage: str, args: argparse.Namespace) -> list[list[str]]:
     mode_a, mode_b = TASKS[stage]
     arms = [['scratch', mode_a], ['pretrained', mode_a, start]]
     for name in args.arms:
-        folder = args.work_dir / 'finetune' / name
+        folder = args.work_dir / 'finetune' / compare_arms.folder_name(name)
         tuned = checkpoint(folder / f'seed{args.seeds[0]}')
         tuned = f'load_from={folder}/seed{{seed}}/{Path(tuned).name}'
         blocks = [BLOCKS] if BLOCKS in ARMS[name] else []

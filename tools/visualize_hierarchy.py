@@ -109,8 +109,6 @@ def load_model(
     if 'pipeline' not in dataset:
         raise ValueError(f'{config} has no test_dataloader.dataset.pipeline')
     steps = [step for step in dataset['pipeline'] if 'Annotations' not in step['type']]
-    if 'mode' in cfg.model.get('test_cfg', {}):
-        cfg.model.test_cfg.mode = 'whole'  # one hierarchy of the image, not one of each window
     model = MODELS.build(cfg.model)
     meta = load_checkpoint(model, checkpoint, map_location='cpu').get('meta', {})
     return model.to(device).eval(), Compose(steps), meta.get('dataset_meta') or {}

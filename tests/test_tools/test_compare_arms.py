@@ -111,7 +111,10 @@ def test_arms_of_the_miniature(tmp_path, monkeypatch):
     args = argparse.Namespace(work_dir=tmp_path, seeds=[0, 1], arms=list(tool.ARMS))
     with pytest.raises(FileNotFoundError, match='run the stage before this first'):
         tool.stage_arms('finetune', args)
-    for folder in ('pretrain/pretrained', *(f'finetune/{name}' for name in tool.ARMS)):
+    for folder in (
+        'pretrain/pretrained',
+        *(f'finetune/{tool.compare_arms.folder_name(name)}' for name in tool.ARMS),
+    ):
         path = tmp_path / folder / 'seed0'
         path.mkdir(parents=True)
         (path / 'epoch_2.pth').touch()
@@ -127,4 +130,5 @@ def test_arms_of_the_miniature(tmp_path, monkeypatch):
     assert arms['hi-mapper, A'][1] == arms['plain, A'][1] != arms['hi-mapper, B'][1]
     assert 'model.neck.manifold=euclidean' in arms['euclidean, B']
     for arm in (*tuned, *arms.values()):
+        assert ' ' not in ''.join(arm[1:])  # --cfg-options lose them
         assert (REPO / arm[1]).is_file()

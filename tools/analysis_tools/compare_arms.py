@@ -92,10 +92,15 @@ def scope_of(config: str) -> str:
     return Config.fromfile(config, import_custom_modules=False).get('default_scope', 'mmseg')
 
 
+def folder_name(arm: str) -> str:
+    """Folder of an arm: its name in letters that --cfg-options leave alone."""
+    return re.sub(r'[^0-9A-Za-z.+=-]+', '-', arm)
+
+
 def train_and_test(arm: list[str], seed: int, args: argparse.Namespace) -> dict:
     """One run; its result is kept in ``result.json`` and read from there if it exists."""
     name, config, *options = arm
-    folder = args.work_dir / name / f'seed{seed}'
+    folder = args.work_dir / folder_name(name) / f'seed{seed}'
     result_file = folder / 'result.json'
     if result_file.is_file():
         return json.loads(result_file.read_text())
