@@ -5,7 +5,6 @@
 # Not trained here as a whole: see docs/tables/purity.md for its tree on frozen features, and for a
 # whole run at the last level (40.05 mIoU, leaf purity 0.617, k-means 0.645).
 _base_ = 'himapper_deit-t_part-scenes.py'
-custom_imports = dict(imports=['hyper_mm', 'hyper_mm.models.necks.hi_mapper_tree'])
 word = dict(
     type='FCNHead',
     in_channels=192,

@@ -68,7 +68,7 @@ def test_config_builds(name):
     model = MODELS.build(without_weights(cfg.model))
     assert sum(p.numel() for p in model.parameters()) > 5e5
     found = any(isinstance(module, HiMapperBase) for module in model.modules())
-    assert found == name.startswith('himapper_')
+    assert found == name.startswith('himapper')
     opening = (CONFIGS / name).read_text().splitlines()
     header = '\n'.join(line for line in opening[:8] if line.startswith('#'))
     assert f'tools/train.py configs/{name}' in header

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from hyper_mm.layers import HierarchyMapper
@@ -50,9 +50,11 @@ def feature_size(positions: int, height: int, width: int) -> tuple[int, int]:
 
 @torch.no_grad()
 def read_hierarchies(model: nn.Module, data: dict) -> tuple[list[dict], dict[str, float]]:
-    """Runs a model in evaluation mode on a batch and reads the hierarchy of each image.
+    """Shows a model images in evaluation mode, one by one, and reads the hierarchy of each.
 
-    The modes of the modules and the state of the random generators stay as they were.
+    The images of a batch may differ in size. Each is seen as a whole, also by a model that predicts
+    by sliding windows. The modes of the modules and the state of torch's random generators stay as
+    they were.
 
     Args:
         model: Model of mmseg, mmdet or mmpretrain with one Hi-Mapper.
@@ -61,50 +63,61 @@ def read_hierarchies(model: nn.Module, data: dict) -> tuple[list[dict], dict[str
     Returns:
         For each image the arguments of :func:`hyper_mm.visualization.draw_hierarchy`, but for the
         names of classes; and scalars, see :func:`collapse_indicators`.
+
+    Raises:
+        ValueError: If the model has not one Hi-Mapper, or its ``extract_feat`` does not use it.
     """
     mapper = find_mapper(model)
+    modes = {module: module.training for module in model.modules()}
+    devices = sorted({p.device.index for p in model.parameters() if p.is_cuda})
+    samples = copy.deepcopy(data['data_samples'])  # preprocessors write into them
+    try:
+        with torch.random.fork_rng(devices):
+            model.eval()
+            found = [_read(model, mapper, *pair) for pair in zip(data['inputs'], samples)]
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    drawings, leaves = zip(*found)
+    attention = [drawing['attention'] for drawing in drawings]
+    return list(drawings), collapse_indicators(attention, torch.cat(leaves))
+
+
+def _read(
+    model: nn.Module, mapper: HierarchyMapper, image: Tensor, sample: BaseDataElement
+) -> tuple[dict, Tensor]:
+    """What to draw of one image, and its leaves ``(1, N, d)``."""
     memories: list[Tensor] = []
     hook = mapper.register_forward_pre_hook(
         lambda _, args, kwargs: memories.append(args[0] if args else kwargs['memory']),
         with_kwargs=True,
     )
-    modes = {module: module.training for module in model.modules()}
-    data = dict(data, data_samples=copy.deepcopy(data['data_samples']))
-    images = [image.detach().cpu() for image in data['inputs']]
-    devices = sorted({p.device.index for p in model.parameters() if p.is_cuda})
+    inputs = model.data_preprocessor(dict(inputs=[image], data_samples=[sample]), False)['inputs']
+    size = tuple(inputs.shape[-2:])
+    drawing = dict(image=_as_image(image, *size))
     try:
-        with torch.random.fork_rng(devices):
-            model.eval()
-            batch = model.data_preprocessor(data, False)
-            results = model(**batch, mode='predict')
-            memory, queries = memories[0], mapper.queries()
-            attention = mapper.decomposer.attention(memory, queries)
-            levels = mapper.decomposer(memory, queries).levels
-            tangents = None if mapper.lift is None else mapper.lift(torch.cat(levels, 1))[0]
+        if hasattr(model, 'encode_decode'):
+            # not predict: that undoes the flip of a training image
+            logits = model.encode_decode(inputs, [dict(img_shape=size)])
+            labels = model.postprocess_result(logits)[0].pred_sem_seg.data[0]
+            drawing['segmentation'] = labels.cpu().numpy().astype(np.int32)
+        else:
+            model.extract_feat(inputs)  # not predict: mixed images cannot be scaled back
     finally:
         hook.remove()
-        for module, mode in modes.items():
-            module.training = mode
-    height, width = batch['inputs'].shape[-2:]
-    drawings = []
-    for i, (image, result) in enumerate(zip(images, results)):
-        drawing = dict(
-            image=_as_image(image, height, width),
-            attention=[a[i].float().cpu().numpy() for a in attention],
-            feature_size=feature_size(memory.shape[1], height, width),
-        )
-        if tangents is not None:
-            drawing['tangents'] = tangents[i].float().cpu().numpy()
-            if mapper.lift.curvature is not None:
-                drawing['curvature'] = mapper.lift.curvature().item()
-        if 'pred_sem_seg' in result:
-            labels = result.pred_sem_seg.data[0].cpu().numpy().astype(np.int32)
-            shape = image.shape[-2:]
-            labels = cv2.resize(labels, shape[::-1], interpolation=cv2.INTER_NEAREST)
-            pad = [(0, height - shape[0]), (0, width - shape[1])]
-            drawing['segmentation'] = np.pad(labels, pad)
-        drawings.append(drawing)
-    return drawings, collapse_indicators([d['attention'] for d in drawings], levels[0])
+    if not memories:
+        raise ValueError(f'extract_feat of {type(model).__name__} does not use its Hi-Mapper')
+    memory, queries = memories[0], mapper.queries()
+    drawing['attention'] = [
+        a[0].float().cpu().numpy() for a in mapper.decomposer.attention(memory, queries)
+    ]
+    drawing['feature_size'] = feature_size(memory.shape[1], *size)
+    levels = mapper.decomposer(memory, queries).levels
+    if mapper.lift is not None:
+        drawing['tangents'] = mapper.lift(torch.cat(levels, 1))[0][0].float().cpu().numpy()
+        if mapper.lift.curvature is not None:
+            drawing['curvature'] = mapper.lift.curvature().item()
+    return drawing, levels[0]
 
 
 def collapse_indicators(attention: list[list[np.ndarray]], leaves: Tensor) -> dict[str, float]:
@@ -142,6 +155,6 @@ def collapse_indicators(attention: list[list[np.ndarray]], leaves: Tensor) -> di
 
 def _as_image(inputs: Tensor, height: int, width: int) -> np.ndarray:
     """The BGR input (3, h, w) of a model as an RGB image, padded as the model pads it."""
-    image = inputs.flip(0).permute(1, 2, 0).clamp(0, 255).byte().numpy()
+    image = inputs.flip(0).permute(1, 2, 0).clamp(0, 255).byte().cpu().numpy()
     pad = [(0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)]
     return np.pad(image, pad)

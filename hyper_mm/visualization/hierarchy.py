@@ -20,6 +20,10 @@ WIDTH = 13.0
 DPI = 100
 INK = '#222222'
 GREY = '#666666'
+ALIKE = 0.05
+"""Nodes less distinct than this at every level are said to be alike."""
+LEAST_RADIUS = 0.05
+"""Least range of the strip of distances: smaller ones are drawn as what they are, next to none."""
 
 
 def draw_hierarchy(
@@ -234,7 +238,10 @@ def _draw_tree(
     label = 1.25
     ax.set(xlim=(0, width), ylim=(0, height))
     ax.axis('off')
-    ax.text(0, height, 'Tree of parts', fontsize=11, color=INK, va='bottom')
+    name = 'Tree of parts'
+    if max(s.distinctness for s in summaries) < ALIKE:
+        name += ' (its nodes are all but alike: shares say little)'
+    ax.text(0, height, name, fontsize=11, color=INK, va='bottom')
     xs = [label + (np.arange(n) + 0.5) * (width - label) / n for n in nodes]
     row = height / len(nodes)
     ys = [(k + 0.5) * row for k in range(len(nodes))]
@@ -313,7 +320,7 @@ def _draw_space(
         strip.plot([k - 0.38, k + 0.38], [r.mean()] * 2, color=INK, lw=1.2, zorder=1)
     strip.set_title('Distance from\nthe centre', fontsize=9.5, color=INK, pad=4)
     strip.set(xticks=range(len(nodes)), xticklabels=[str(n) for n in nodes])
-    strip.set(xlim=(len(nodes) - 0.4, -0.6), ylim=(0, 1.1 * max(radius.max(), 1e-9)))
+    strip.set(xlim=(len(nodes) - 0.4, -0.6), ylim=(0, 1.1 * max(radius.max(), LEAST_RADIUS)))
     strip.set_xlabel('nodes of the level', fontsize=8.5, color=GREY, labelpad=2)
     strip.tick_params(labelsize=8.5, colors=GREY, length=2)
     strip.grid(axis='y', color='#e5e5e5', lw=0.7)

@@ -93,6 +93,7 @@ class HiMapper(HiMapperBase):
             tokens.contiguous(),  # layer norms are slow across strides
             None if isinstance(given, Tensor) else given[1].unsqueeze(1),
             f'features at level {self.level}',
+            tuple(features.shape[-2:]),
             gate=self.fusion.gate.detach().abs().mean(),
         )
         tokens = self.fusion(tokens, found)

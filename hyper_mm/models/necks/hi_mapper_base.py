@@ -23,6 +23,9 @@ class HiMapperBase(AuxLossSource, BaseModule):
         loss_warmup: Training steps over which the losses of the hierarchy rise from 0 to their
             weights, linearly.
         encode: Build the encoder.
+        keep_hierarchy: Keep the hierarchy of the last forward pass, detached, with its assignment:
+            ``last_hierarchy``, ``last_features`` ``(B, M, d)`` and ``last_size`` ``(h, w)`` of the
+            feature map. Our models then give it to the data samples that they predict.
         init_cfg: Initialisation config of mmengine.
         **mapper: Arguments of :class:`hyper_mm.layers.HierarchyMapper`.
 
@@ -37,6 +40,7 @@ class HiMapperBase(AuxLossSource, BaseModule):
         loss_grad: float = 1.0,
         loss_warmup: int = 0,
         encode: bool = True,
+        keep_hierarchy: bool = False,
         init_cfg: dict | list[dict] | None = None,
         **mapper,
     ):
@@ -53,14 +57,17 @@ class HiMapperBase(AuxLossSource, BaseModule):
             self.register_buffer('loss_steps', torch.zeros((), dtype=torch.long))
         self.mapper = HierarchyMapper(dim, encode=encode, **mapper)
         self.with_assignment = False
-        self.keep_hierarchy = False
+        self.keep_hierarchy = keep_hierarchy
         self.last_hierarchy: Hierarchy | None = None
+        self.last_features: Tensor | None = None
+        self.last_size: tuple[int, int] | None = None
 
     def find(
         self,
         memory: Tensor,
         token: Tensor | None = None,
         what: str = 'features',
+        size: tuple[int, int] | None = None,
         **diagnostics: Tensor,
     ) -> Hierarchy:
         """Finds the hierarchy, and publishes its losses in training.
@@ -69,11 +76,11 @@ class HiMapperBase(AuxLossSource, BaseModule):
             memory: Feature map as tokens ``(B, M, d)``.
             token: Global tokens ``(B, T, d)``; the mean of the memory if None.
             what: What messages call the memory.
+            size: Height and width of the feature map, if known, for ``keep_hierarchy``.
             **diagnostics: More values to log.
 
         Returns:
-            Nodes and enhanced tokens. With ``keep_hierarchy`` set it stays, detached, in
-            ``last_hierarchy``.
+            Nodes and enhanced tokens.
 
         Raises:
             ValueError: For features that are not finite.
@@ -96,6 +103,7 @@ class HiMapperBase(AuxLossSource, BaseModule):
                 token=found.token.detach(),
                 assignment=tuple(x.detach() for x in found.assignment),
             )
+            self.last_features, self.last_size = memory.detach(), size
         return found
 
     def _publish_losses(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+from mmengine.structures import BaseDataElement, PixelData
 from torch import Tensor, nn
 
 
@@ -49,6 +50,8 @@ class AuxLossSource:
 class AuxLossMixin:
     """Mixin of a model, before its stock class: adds what :class:`AuxLossSource` parts publish.
 
+    Losses in training, and in prediction the hierarchy of a part with ``keep_hierarchy`` set.
+
     Example:
         >>> class EncoderDecoder(AuxLossMixin, mmseg.models.EncoderDecoder):
         ...     pass
@@ -68,6 +71,71 @@ class AuxLossMixin:
             for name, value in source.aux_losses().items():
                 losses[f'{path}.{name}' if name in losses else name] = value
         return losses
+
+    def predict(self, inputs: Tensor, *args, **kwargs) -> list[BaseDataElement]:
+        """Predictions of the stock model, with the hierarchy found on the way.
+
+        Args:
+            inputs: Images ``(B, 3, H, W)``, padded.
+            *args: What the stock model takes beside them.
+            **kwargs: The same.
+
+        Returns:
+            Data samples. Those of a model with a part that keeps its hierarchy have a field
+            ``hierarchy``; see :func:`attach_hierarchy`.
+
+        Raises:
+            ValueError: If several parts keep one, or prediction is by sliding windows, of which
+                only the last hierarchy would stay.
+        """
+        keepers = {n: m for n, m in self.named_modules() if getattr(m, 'keep_hierarchy', False)}
+        if len(keepers) > 1:
+            raise ValueError(f'keep_hierarchy may be set in one module, got {sorted(keepers)}')
+        if keepers and (getattr(self, 'test_cfg', None) or {}).get('mode') == 'slide':
+            raise ValueError("keep_hierarchy needs test_cfg.mode='whole', got 'slide'")
+        samples = super().predict(inputs, *args, **kwargs)
+        for keeper in keepers.values():
+            attach_hierarchy(keeper, tuple(inputs.shape[-2:]), samples)
+        return samples
+
+
+def attach_hierarchy(
+    keeper: nn.Module, input_shape: tuple[int, int], samples: list[BaseDataElement]
+) -> None:
+    """Gives each data sample the hierarchy of its image, as the field ``hierarchy``.
+
+    It is a :class:`PixelData` at the size ``(h, w)`` of the feature map, which covers the padded
+    image: ``assignment_l`` ``(N_l, h, w)`` for each level (1 = leaves), ``features`` ``(d, h, w)``,
+    and as metainfo ``input_shape`` (height and width of the padded image).
+
+    Args:
+        keeper: Neck with ``last_hierarchy``, ``last_features`` and ``last_size``. Without a size,
+            the positions are rows of a grid of the image's proportions.
+        input_shape: Height and width of the padded image in pixels.
+        samples: Data samples of the batch.
+
+    Raises:
+        ValueError: If there is no such grid, or not one hierarchy a data sample.
+    """
+    features, size = keeper.last_features, keeper.last_size
+    if len(features) != len(samples):
+        raise ValueError(
+            f'keep_hierarchy: {len(features)} hierarchies for {len(samples)} data samples; '
+            'test-time augmentation is not supported'
+        )
+    count = features.shape[1]
+    if size is None:
+        rows = max(round((count * input_shape[0] / input_shape[1]) ** 0.5), 1)
+        size = (rows, count // rows)
+    if size[0] * size[1] != count:
+        raise ValueError(f'keep_hierarchy: {count} positions are no grid for images {input_shape}')
+    maps = {f'assignment_{k}': x for k, x in enumerate(keeper.last_hierarchy.assignment, 1)}
+    maps['features'] = features.mT
+    maps = {name: x.unflatten(-1, size) for name, x in maps.items()}
+    for index, sample in enumerate(samples):
+        data = {name: x[index] for name, x in maps.items()}
+        found = PixelData(metainfo=dict(input_shape=input_shape), **data)
+        sample.set_field(found, 'hierarchy', dtype=PixelData)
 
 
 def aux_loss_sources(model: nn.Module) -> dict[str, AuxLossSource]:

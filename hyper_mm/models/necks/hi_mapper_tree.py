@@ -1,0 +1,87 @@
+"""Hi-Mapper whose tree the task teaches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hyper_mm.layers import Hierarchy
+from hyper_mm.models.necks.hi_mapper import HiMapper
+from hyper_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class HiMapperTree(HiMapper):
+    r"""Hi-Mapper that also says at every position what the tree alone knows of it.
+
+    In training, one level of words is added to the pyramid for each level of the tree,
+
+    .. math:: w_l[m] = \operatorname{LN}\big(\textstyle\sum_n A_l[n, m]\, \mu_l[n]\big),
+
+    made of the assignment ``A`` and the tree's own means, which are the same in all images. An
+    auxiliary head on each, with 1x1 weights, makes the nodes of every level tell classes apart: a
+    node comes to mean the same in all images, and the nodes of a level share the classes among
+    them. (The features of a node are free to mean something else in every image; a head on them
+    teaches the assignment less.) Not in the paper.
+
+    The tree starts as a tree: a leaf is the sum of one random vector for itself and for each of its
+    ancestors, so that the nodes of a family are near each other.
+
+    Args:
+        in_channels: See :class:`HiMapper`; all levels must be of one width for the words to be
+            stacked with them.
+        spread: Standard deviation of each of these random vectors.
+        **kwargs: Arguments of :class:`HiMapper`.
+
+    Raises:
+        ValueError: If ``spread`` is not positive, or with an inner ``neck``, which would take the
+            words for levels of the image.
+
+    Example:
+        >>> neck = dict(type='hyper_mm.HiMapperTree', in_channels=192, competition=True)
+        >>> word = dict(type='FCNHead', in_channels=192, channels=192, num_convs=0, ...)
+        >>> auxiliary_head = [dict(**word, in_index=4 + k) for k in range(4)]
+    """
+
+    def __init__(self, in_channels: int | Sequence[int], spread: float = 0.75, **kwargs):
+        if not spread > 0:
+            raise ValueError(f'spread must be positive, got {spread}')
+        if kwargs.get('neck') is not None:
+            raise ValueError(f'HiMapperTree takes no inner neck, got neck={kwargs["neck"]}')
+        super().__init__(in_channels, **kwargs)
+        self.with_assignment = True
+        tree = self.mapper.tree
+        self.norms = nn.ModuleList(nn.LayerNorm(tree.mu.shape[1]) for _ in tree.nodes)
+        with torch.no_grad():
+            tree.mu.zero_()
+            for count in tree.nodes:
+                shared = spread * torch.randn(count, tree.mu.shape[1])
+                tree.mu += shared.repeat_interleave(tree.nodes[0] // count, 0)
+        self._words: list[Tensor] = []
+
+    def forward(self, inputs: Sequence[Tensor | Sequence[Tensor]]) -> tuple[Tensor, ...]:
+        """Enriches one level of a feature pyramid; see :class:`HiMapper`.
+
+        Returns:
+            The levels ``(B, C, H, W)``, and in training the words ``(B, d, H, W)`` of each level of
+            the tree, leaves first.
+        """
+        levels = super().forward(inputs)
+        words, self._words = self._words, []
+        if not self.training:
+            return levels
+        size = levels[self.level].shape[-2:]
+        return (*levels, *(word.mT.unflatten(-1, size) for word in words))
+
+    def find(self, *args, **kwargs) -> Hierarchy:
+        """Finds the hierarchy; see :class:`HiMapperBase`."""
+        found = super().find(*args, **kwargs)
+        if self.training:
+            moments = self.mapper.tree.moments()
+            self._words = [
+                norm(share.to(mean.dtype).mT @ mean)
+                for norm, share, (mean, _) in zip(self.norms, found.assignment, moments)
+            ]
+        return found
