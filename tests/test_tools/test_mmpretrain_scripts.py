@@ -96,13 +96,15 @@ def test_get_flops(config, tmp_path):
 
 
 def test_inferencer(trained, config, root):
+    from mmengine.registry import DefaultScope
     from mmpretrain import ImageClassificationInferencer
 
-    inferencer = ImageClassificationInferencer(
-        str(config), pretrained=str(trained / 'epoch_2.pth'), device='cpu'
-    )
     images = [str(path) for path in sorted((root / 'val').rglob('*.*'))[:2]]
-    results = inferencer(images, show=False)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):  # other tests leave theirs
+        inferencer = ImageClassificationInferencer(
+            str(config), pretrained=str(trained / 'epoch_2.pth'), device='cpu'
+        )
+        results = inferencer(images, show=False)
     names = {path.name for path in (root / 'val').iterdir()}
     assert len(results) == 2 and {result['pred_class'] for result in results} <= names
     assert all(abs(result['pred_scores'].sum() - 1) < 1e-4 for result in results)
