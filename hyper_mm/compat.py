@@ -85,6 +85,7 @@ def load_from_local(filename: str, map_location: object = None) -> dict:
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
         raise FileNotFoundError(f'{filename} can not be found.')
+    allow_mmengine_checkpoints()  # others may have emptied the list: onedl-mmengine's loader does
     try:
         return torch.load(filename, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
