@@ -25,7 +25,7 @@ model = dict(
         mask_head=dict(num_convs=1, in_channels=64, conv_out_channels=64),
     ),
 )
-data_root = 'data/coco_mini/'
+data_root = '{{$HYPER_MM_DATA:data}}/coco_mini/'
 train_pipeline = _base_.train_pipeline
 train_pipeline[2]['scale'] = (320, 320)
 test_pipeline = _base_.test_pipeline

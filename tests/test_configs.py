@@ -137,6 +137,18 @@ def test_imagenet_twins_have_the_weights_of_the_public_checkpoints(name):
     assert f'/mmclassification/{address}\n' in public
 
 
+@pytest.mark.parametrize('name', ['camvid', 'bccd', 'tiny_imagenet', 'breeds'])
+def test_small_sets_are_found_where_the_environment_says(name, monkeypatch):
+    monkeypatch.delenv('HYPER_MM_DATA', raising=False)
+    path = CONFIGS / '_base_' / 'datasets' / f'{name}.py'
+    root = Config.fromfile(path).data_root
+    assert root.startswith('data/')
+    monkeypatch.setenv('HYPER_MM_DATA', '/elsewhere')
+    cfg = Config.fromfile(path)
+    assert cfg.data_root == root.replace('data', '/elsewhere', 1)
+    assert cfg.val_dataloader.dataset.data_root == cfg.data_root
+
+
 def test_there_are_twins():
     assert len(TWINS) >= 5
 

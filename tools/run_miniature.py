@@ -48,7 +48,7 @@ TASKS = {
     'bccd': ('configs/vit-mini_bccd.py', 'configs/himapper_vit-mini_bccd.py'),
 }
 """Tasks of the transfer: config of mode A, and of mode B."""
-MODE_B = ('hi-mapper', 'official sign and map', 'euclidean', 'structure')
+MODE_B = ('hi-mapper', 'official sign and map', 'euclidean', 'no losses', 'structure')
 METRICS = {'camvid': 'mIoU', 'bccd': 'coco/bbox_mAP_50'}
 STAGES = ('pretrain', 'finetune', *TASKS)
 

@@ -152,14 +152,15 @@ def table(args: argparse.Namespace, results: dict[tuple[str, int], dict]) -> str
     names = [arm[0] for arm in args.arm]
     metric = args.metric or SCOPES[scope_of(args.arm[0][1])]
     seeds = ' | '.join(f'seed {s}' for s in args.seeds)
+    scale = 100 if metric.startswith('coco/') else 1  # mmdet's are fractions
     lines = [
         f'| arm | {seeds} | {metric} | against {names[0]} | s/iter | GiB |',
         '|---' * (len(args.seeds) + 5) + '|',
     ]
     for name in names:
         own = [results[name, s] for s in args.seeds]
-        base = [results[names[0], s]['metric'] for s in args.seeds]
-        values = [r['metric'] for r in own]
+        base = [scale * results[names[0], s]['metric'] for s in args.seeds]
+        values = [scale * r['metric'] for r in own]
         gain = spread([v - b for v, b in zip(values, base)]) if name != names[0] else ''
         each = ' | '.join(f'{v:.2f}' for v in values)
         seconds = statistics.median(r['seconds'] for r in own)
@@ -202,7 +203,7 @@ def compare(args: argparse.Namespace) -> str:
         def work(job):
             result = train_and_test(*job, args)
             progress.advance(task)
-            progress.console.print(f'{job[0][0]} seed {job[1]}: {result["metric"]:.2f}')
+            progress.console.print(f'{job[0][0]} seed {job[1]}: {result["metric"]:.4g}')
             return (job[0][0], job[1]), result
 
         results = dict(pool.map(work, jobs))

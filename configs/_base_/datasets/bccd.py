@@ -1,6 +1,6 @@
 # BCCD: blood cells with boxes, 205 + 87 images of 320x240, in the COCO layout
 dataset_type = 'hyper_mm.BCCDDataset'
-data_root = 'data/bccd/'
+data_root = '{{$HYPER_MM_DATA:data}}/bccd/'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),

@@ -1,7 +1,7 @@
 # One image of each ImageNet-1k class, 96x96, labelled by the 13 superclasses of BREEDS' hierarchy
 # at depth 3 with at least 20 images each (mammal, instrument, bird, ...)
 dataset_type = 'hyper_mm.BreedsDataset'
-data_root = 'data/imagenet_sample'
+data_root = '{{$HYPER_MM_DATA:data}}/imagenet_sample'
 data_preprocessor = dict(
     num_classes=13,
     mean=[123.675, 116.28, 103.53],

@@ -1,7 +1,7 @@
 # CamVid, 11 classes, in the ADE20K layout (images/ and annotations/, each with training/ and
-# validation/; label 0 is ignored), 240x180
+# validation/; label 0 is ignored), 240x180; in data/, or where HYPER_MM_DATA says
 dataset_type = 'hyper_mm.CamVidDataset'
-data_root = 'data/camvid'
+data_root = '{{$HYPER_MM_DATA:data}}/camvid'
 crop_size = (160, 160)
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -69,8 +69,8 @@ class HiMapperPooling(HiMapperBase):
         if not count:
             found = self.find(tokens)
         else:
-            # layer norms are slow across strides
-            found = self.find(tokens[:, count:].contiguous(), tokens[:, :count])
+            prefix, patches = tokens.split((count, tokens.shape[1] - count), 1)
+            found = self.find(patches.contiguous(), prefix)  # layer norms are slow across strides
         return (found.token.squeeze(1) if count < 2 else found.token.unbind(1),)
 
     def _tokens(self, features: Tensor) -> Tensor:
@@ -84,6 +84,8 @@ class HiMapperPooling(HiMapperBase):
                 "out_type='raw' in a ViT backbone and num_prefix_tokens=1 (2 if distilled)"
             )
         if ndim == 4:
+            if features.requires_grad:  # convolutions are slow for gradients across strides
+                features.register_hook(Tensor.contiguous)
             features = features.flatten(2).mT.contiguous()
         if features.shape[-1] != self.in_channels:
             raise ValueError(
