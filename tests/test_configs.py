@@ -43,11 +43,15 @@ def differences(a: object, b: object, path: str = '') -> set[str]:
 
 
 def without_weights(model: dict) -> dict:
-    model = copy.deepcopy(model)
-    if 'pretrained' in model:
-        model['pretrained'] = None
-    model['backbone']['init_cfg'] = None
-    return model
+    """The same model without the checkpoints that it would start from, at any depth."""
+    if isinstance(model, dict):
+        pretrained = dict(pretrained=None, init_cfg=None)
+        return type(model)(
+            {k: pretrained[k] if k in pretrained else without_weights(v) for k, v in model.items()}
+        )
+    if isinstance(model, (list, tuple)):
+        return type(model)(without_weights(part) for part in model)
+    return copy.deepcopy(model)
 
 
 @pytest.fixture
