@@ -84,7 +84,8 @@ def test_names_are_free_in_the_libraries():
     """A name that a library has too would hide behind it where the scope is left out."""
     # stock classes, with our losses or a repair
     allowed = {
-        *('EncoderDecoder', 'CascadeEncoderDecoder', 'SegLocalVisualizer', 'ImageClassifier'),
+        *('EncoderDecoder', 'CascadeEncoderDecoder', 'MultimodalEncoderDecoder'),
+        *('SegLocalVisualizer', 'ImageClassifier'),
         *('MaskRCNN', 'FasterRCNN', 'CascadeRCNN', 'RetinaNet'),
     }
     for library in LIBRARIES:
@@ -161,7 +162,8 @@ import torch, hyper_mm, hyper_mm.ops, hyper_mm.layers
 mapper = hyper_mm.layers.HierarchyMapper(16, num_leaves=8, num_levels=3, width=8, num_heads=2)
 mapper(torch.randn(2, 9, 16), torch.randn(2, 1, 16))
 import hyper_mm.datasets.part_scenes
-assert hyper_mm.__all__ == ['__version__']
+assert hyper_mm.__all__ == ['__version__', 'apply_hyperclip']
+hyper_mm.apply_hyperclip(torch.nn.MultiheadAttention(16, 2), block_size=4)
 """
     python(code, blocked=('mmengine', 'mmcv', *LIBRARIES, 'open_clip', 'timm'))
 

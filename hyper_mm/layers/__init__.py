@@ -1,29 +1,61 @@
 """Plain :class:`torch.nn.Module` building blocks. Needs torch alone."""
 
 from .attention import Attention
+from .block_diagonal import BlockDiagonalMobius
+from .boundary_contrast import Bands, BoundaryInfoNCE, boundary_bands
+from .cost_aggregation import CostAggregator, CostDecoder
 from .curvature import Curvature, LogParameter
+from .dense_clip import DenseCLIP, DenseFeatures
 from .fusion import AssignmentFusion, NodeFusion, TokenFusion
 from .hierarchy import HierarchyDecomposer, HierarchyEncoder, Nodes
 from .hierarchy_loss import HierarchicalContrastiveLoss, LorentzLift
+from .hope import HoPE
+from .hyperclip import HyperCLIPAdapter, apply_hyperclip
+from .latent_hierarchy import AttributeRefiner, LatentHierarchyLoss
+from .lorentz_attention import LorentzAttention
+from .lorentz_ffn import LorentzSwiGLU
+from .lorentz_linear import LorentzLinear
+from .lorentz_norm import LorentzResidual, LorentzRMSNorm
 from .mapper import Hierarchy, HierarchyMapper
+from .radial import EntailmentConeLoss, RadialEmbeddingLoss
 from .structure_loss import StructureLoss
 from .tree import HierarchyTree, Queries
 
 __all__ = [
     'AssignmentFusion',
     'Attention',
+    'Bands',
+    'AttributeRefiner',
+    'BlockDiagonalMobius',
+    'BoundaryInfoNCE',
+    'CostAggregator',
+    'CostDecoder',
     'Curvature',
+    'DenseCLIP',
+    'DenseFeatures',
+    'EntailmentConeLoss',
     'HierarchicalContrastiveLoss',
     'Hierarchy',
     'HierarchyDecomposer',
     'HierarchyEncoder',
     'HierarchyMapper',
     'HierarchyTree',
+    'HoPE',
+    'HyperCLIPAdapter',
+    'LatentHierarchyLoss',
     'LogParameter',
+    'LorentzAttention',
     'LorentzLift',
+    'LorentzLinear',
+    'LorentzRMSNorm',
+    'LorentzResidual',
+    'LorentzSwiGLU',
     'NodeFusion',
     'Nodes',
     'Queries',
+    'RadialEmbeddingLoss',
     'StructureLoss',
     'TokenFusion',
+    'apply_hyperclip',
+    'boundary_bands',
 ]

@@ -8,6 +8,7 @@ import json
 import sys
 
 import pytest
+import torch
 
 pytest.importorskip('mmseg')
 
@@ -96,6 +97,21 @@ def test_table(tool, commands, tmp_path):
     assert '| 16.00 ± 2.83 | 2.00 ± 0.00 |' in lines[3]
     single = tool.compare(arguments(tmp_path, ['plain', CONFIG], seeds=[0]))
     assert '| plain | 12.00 | 12.00 |' in single
+
+
+def test_trained_parameters(tool, commands, tmp_path):
+    model = torch.nn.Linear(3, 2)
+    model.bias.requires_grad_(False)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    path = tmp_path / 'iter_2.pth'
+    torch.save(dict(state_dict={}, optimizer=optimizer.state_dict()), path)
+    assert tool.trained_parameters(path) == 6
+    assert tool.trained_parameters(tmp_path / 'missing.pth') is None
+    text = tool.compare(arguments(tmp_path, ['plain', CONFIG], seeds=[0]))
+    assert text.splitlines()[0].endswith('| s/iter | GiB | trained |')
+    assert text.splitlines()[2].endswith('| 0.300 | 1.50 |  |')
 
 
 def test_failing_run_says_where(tool, tmp_path):

@@ -97,6 +97,18 @@ def folder_name(arm: str) -> str:
     return re.sub(r'[^0-9A-Za-z.+=-]+', '-', arm)
 
 
+def trained_parameters(checkpoint: Path) -> int | None:
+    """How many parameters the optimizer of a checkpoint has moved; None if it keeps no moments."""
+    if not checkpoint.is_file():
+        return None
+    from hyper_mm.compat import load_from_local
+
+    optimizer = load_from_local(str(checkpoint), map_location='cpu').get('optimizer', {})
+    states = optimizer.get('state', {}).values()
+    moments = [s.get('exp_avg', s.get('momentum_buffer')) for s in states]
+    return sum(m.numel() for m in moments if m is not None) or None
+
+
 def train_and_test(arm: list[str], seed: int, args: argparse.Namespace) -> dict:
     """One run; its result is kept in ``result.json`` and read from there if it exists."""
     name, config, *options = arm
@@ -135,6 +147,7 @@ def train_and_test(arm: list[str], seed: int, args: argparse.Namespace) -> dict:
         metric=float(found[-1]),
         seconds=statistics.median(times[1:] or times),
         memory=memory,
+        trained=trained_parameters(Path(checkpoint)),
         last=steps[-1],
     )
     result_file.write_text(json.dumps(result, indent=1))
@@ -154,8 +167,8 @@ def table(args: argparse.Namespace, results: dict[tuple[str, int], dict]) -> str
     seeds = ' | '.join(f'seed {s}' for s in args.seeds)
     scale = 100 if metric.startswith('coco/') else 1  # mmdet's are fractions
     lines = [
-        f'| arm | {seeds} | {metric} | against {names[0]} | s/iter | GiB |',
-        '|---' * (len(args.seeds) + 5) + '|',
+        f'| arm | {seeds} | {metric} | against {names[0]} | s/iter | GiB | trained |',
+        '|---' * (len(args.seeds) + 6) + '|',
     ]
     for name in names:
         own = [results[name, s] for s in args.seeds]
@@ -165,7 +178,8 @@ def table(args: argparse.Namespace, results: dict[tuple[str, int], dict]) -> str
         each = ' | '.join(f'{v:.2f}' for v in values)
         seconds = statistics.median(r['seconds'] for r in own)
         memory = max(r['memory'] for r in own)
-        cost = f'{seconds:.3f} | {memory:.2f}'
+        trained = own[0].get('trained')
+        cost = f'{seconds:.3f} | {memory:.2f} | {f"{trained:,}" if trained else ""}'
         lines.append(f'| {name} | {each} | {spread(values)} | {gain} | {cost} |')
     return '\n'.join(lines)
 

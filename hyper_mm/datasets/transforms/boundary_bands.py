@@ -1,0 +1,50 @@
+"""Boundary bands in the data pipeline."""
+
+from __future__ import annotations
+
+import torch
+from mmcv.transforms import BaseTransform
+
+from hyper_mm.layers.boundary_contrast import _check_width, boundary_bands
+from hyper_mm.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class GenerateBoundaryBands(BaseTransform):
+    """Adds the boundary and background bands of each structure of ``gt_seg_map``.
+
+    Required keys: ``gt_seg_map`` ``(H, W)``. Added: ``gt_boundary`` and ``gt_background``, uint8
+    ``(S, H, W)``. :class:`BoundaryInfoNCELoss` computes them by
+    itself on the device; use this where the bands are wanted in the data.
+
+    Args:
+        num_classes: Number of classes.
+        erode: Width of the boundary band in pixels.
+        dilate: Width of the background band in pixels.
+        background: Class that is no structure, None if all are.
+        ignore_index: Label of pixels without a class, which are in no band.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        erode: int = 1,
+        dilate: int = 5,
+        background: int | None = 0,
+        ignore_index: int = 255,
+    ):
+        _check_width('erode', erode)
+        _check_width('dilate', dilate)
+        self.structures = [k for k in range(num_classes) if k != background]
+        if not self.structures:
+            raise ValueError(f'num_classes must leave a structure, got {num_classes}')
+        self.erode, self.dilate, self.ignore_index = erode, dilate, ignore_index
+
+    def transform(self, results: dict) -> dict:
+        """Adds the bands; see the class."""
+        labels = torch.as_tensor(results['gt_seg_map']).long()
+        masks = torch.stack([labels == k for k in self.structures])
+        bands = boundary_bands(masks, self.erode, self.dilate)
+        for name, band in zip(('gt_boundary', 'gt_background'), bands):
+            results[name] = (band & (labels != self.ignore_index)).byte().numpy()
+        return results

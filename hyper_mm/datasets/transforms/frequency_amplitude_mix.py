@@ -1,0 +1,66 @@
+"""Images in the style of another domain, by their low frequencies."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+
+from hyper_mm.ops.frequency import amplitude_mix, half_size
+from hyper_mm.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class FrequencyAmplitudeMix(BaseTransform):
+    """Mixes low-frequency amplitudes of a random image of another domain into the image.
+
+    Required keys: ``img`` ``(H, W, C)``, and ``domain`` where the own domain is to be left out.
+    Added: ``key``, float32, clipped to 0..255. Source: FedDG, CVPR 2021.
+
+    Args:
+        bank: File of ``tools/dataset_converters/amplitude_bank.py``.
+        band: The paper's L; see :func:`hyper_mm.ops.frequency.half_size`.
+        lam: Range of the interpolation, within [0, 1].
+        key: Where the result goes; ``'img'`` replaces the image.
+
+    Raises:
+        ValueError: If an argument is not allowed or the bank lacks its arrays.
+    """
+
+    def __init__(
+        self,
+        bank: str,
+        band: float = 0.01,
+        lam: tuple[float, float] = (0.0, 1.0),
+        key: str = 'img_mix',
+    ):
+        half_size(band, 1, 1)
+        if len(lam) != 2 or not 0 <= lam[0] <= lam[1] <= 1:
+            raise ValueError(f'lam must be a range within [0, 1], got {lam}')
+        with np.load(bank) as arrays:
+            if not {'amplitude', 'domain'} <= set(arrays):
+                raise ValueError(f'bank must hold amplitude and domain, got {sorted(arrays)}')
+            self.amplitude, self.domain = arrays['amplitude'], arrays['domain']
+        self.bank, self.band, self.lam, self.key = bank, band, lam, key
+
+    def transform(self, results: dict) -> dict:
+        """Adds the mixed image; see the class.
+
+        Raises:
+            ValueError: If the bank has no other domain, too few frequencies or other channels.
+        """
+        image = torch.from_numpy(np.ascontiguousarray(results['img'])).movedim(-1, 0).float()
+        half, stored = half_size(self.band, *image.shape[-2:]), self.amplitude.shape[-1] // 2
+        if half > stored or len(image) != self.amplitude.shape[1]:
+            raise ValueError(
+                f'bank {self.bank} holds half-size {stored} and {self.amplitude.shape[1]} channels,'
+                f' an image {tuple(image.shape)} with band={self.band} needs {half}'
+            )
+        others = np.flatnonzero(self.domain != str(results.get('domain', '')))
+        if not len(others):
+            raise ValueError(f'bank {self.bank} has no domain but {results["domain"]!r}')
+        inner = slice(stored - half, stored + half + 1)
+        other = torch.from_numpy(self.amplitude[np.random.choice(others)][:, inner, inner])
+        mixed = amplitude_mix(image, other, np.random.uniform(*self.lam))
+        results[self.key] = mixed.clamp(0, 255).movedim(0, -1).contiguous().numpy()
+        return results

@@ -1,0 +1,181 @@
+"""Vocabularies: the classes of an open-vocabulary model, by name."""
+
+from __future__ import annotations
+
+import colorsys
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / 'vocabularies'
+SYNONYMS = ('first', 'mean')
+
+
+@lru_cache(maxsize=1)
+def builtin_names() -> tuple[str, ...]:
+    """Names of the vocabularies that the package holds."""
+    return tuple(sorted(path.stem for path in FOLDER.glob('*.json') if path.stem != 'templates'))
+
+
+@lru_cache(maxsize=1)
+def template_sets() -> dict[str, list[str]]:
+    """Prompt templates: ``'cat-seg'`` and ``'plain'`` (one each), ``'imagenet'`` (CLIP's 80)."""
+    return json.loads((FOLDER / 'templates.json').read_text(encoding='utf-8'))
+
+
+class Vocabulary:
+    """Class names, what they are also called, and the prompts that are made of them.
+
+    Args:
+        names: Classes, each with its synonyms behind it, separated by commas
+            (``'sofa, couch, lounge'``); or the name or path of a vocabulary, see :meth:`load`.
+        templates: Name of a set of templates (see :func:`template_sets`), or templates with one
+            ``{}`` each.
+        synonyms: ``'first'`` (the first name stands for the class, as CAT-Seg has it) or ``'mean'``
+            (the features of all names are averaged).
+
+    Raises:
+        TypeError: If a name or a template is not a string.
+        ValueError: If there is no class; for an empty name, a class that is there twice, a template
+            without ``{}``, or an unknown set or policy.
+
+    Attributes:
+        names: Display name of each class: its first synonym, or the whole entry where two classes
+            begin with the same.
+        entries: The classes as given.
+        templates: The templates.
+
+    Example:
+        >>> Vocabulary(['cat, kitten', 'sky']).names
+        ('cat', 'sky')
+    """
+
+    def __init__(
+        self,
+        names: str | Sequence[str],
+        templates: str | Sequence[str] = 'cat-seg',
+        synonyms: str = 'first',
+    ):
+        if isinstance(names, (str, os.PathLike)):
+            names = _read(str(names))
+        if synonyms not in SYNONYMS:
+            raise ValueError(f'synonyms must be one of {SYNONYMS}, got {synonyms!r}')
+        self.entries = tuple(_check_name(name) for name in names)
+        if not self.entries:
+            raise ValueError('a vocabulary needs at least one class, got none')
+        twice = [name for name, count in Counter(self.entries).items() if count > 1]
+        if twice:
+            raise ValueError(f'classes must be there once, got {twice} more than once')
+        self.templates = _check_templates(templates)
+        self.synonyms = synonyms
+        first = Counter(entry[0] for entry in self.entries)
+        self.names = tuple(e[0] if first[e[0]] == 1 else ', '.join(e) for e in self.entries)
+
+    @classmethod
+    def load(cls, source: str | Sequence[str] | Mapping | Vocabulary) -> Vocabulary:
+        """Makes a vocabulary of whatever names one.
+
+        Args:
+            source: Name of a built-in vocabulary (see :func:`builtin_names`), path of a file (see
+                :meth:`from_file`), list of names, arguments of the class, or a vocabulary.
+
+        Returns:
+            The vocabulary.
+
+        Raises:
+            TypeError: For anything else.
+            ValueError: If there is no such vocabulary.
+        """
+        if isinstance(source, Vocabulary):
+            return source
+        if isinstance(source, Mapping):
+            return cls(**source)
+        if isinstance(source, (str, os.PathLike, Sequence)):
+            return cls(source)
+        raise TypeError(f'a vocabulary is a name, a path, a list or a dict, got {source!r}')
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike, **options) -> Vocabulary:
+        """Reads a file: ``.json`` with a list of names, or text with one class a line.
+
+        Args:
+            path: The file; empty lines of a text are skipped.
+            **options: ``templates``, ``synonyms``.
+
+        Returns:
+            The vocabulary.
+
+        Raises:
+            ValueError: If there is no such file.
+        """
+        return cls(os.fspath(path), **options)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __repr__(self) -> str:
+        return f'Vocabulary({len(self)} classes, {len(self.templates)} templates)'
+
+    def prompts(self) -> list[list[list[str]]]:
+        """Prompts: for each class, for each of its names that is used, one a template."""
+        used = (e[:1] if self.synonyms == 'first' else e for e in self.entries)
+        return [[[t.format(name) for t in self.templates] for name in names] for names in used]
+
+    @property
+    def palette(self) -> list[list[int]]:
+        """A colour for each class: hues by the golden ratio, so that neighbours differ."""
+        colours = []
+        for i in range(len(self)):
+            saturation, value = (0.85, 0.55, 0.7)[i % 3], (0.95, 0.8, 0.6)[i // 3 % 3]
+            rgb = colorsys.hsv_to_rgb(i * 0.61803398875 % 1, saturation, value)
+            colours.append([round(255 * part) for part in rgb])
+        return colours
+
+
+def _check_name(entry: str) -> tuple[str, ...]:
+    """Synonyms of an entry."""
+    if not isinstance(entry, str):
+        raise TypeError(f'class names must be strings, got {entry!r}')
+    names = tuple(name.strip() for name in entry.split(','))
+    if not all(names):
+        raise ValueError(f'class names must not be empty, got {entry!r}')
+    return names
+
+
+def _check_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(templates, str):
+        if templates not in template_sets():
+            raise ValueError(
+                f'templates must be a list or one of {sorted(template_sets())}, got {templates!r}'
+            )
+        templates = template_sets()[templates]
+    for template in templates:
+        if not isinstance(template, str):
+            raise TypeError(f'templates must be strings, got {template!r}')
+        if template.count('{}') != 1 or template.count('{') + template.count('}') != 2:
+            raise ValueError(f'a template must have one {{}} for the name, got {template!r}')
+    if not templates:
+        raise ValueError('templates must not be empty')
+    return tuple(templates)
+
+
+def _read(source: str) -> list[str]:
+    """Names of a built-in vocabulary or a file."""
+    if source in builtin_names():
+        source = str(FOLDER / f'{source}.json')
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise ValueError(
+            f'a vocabulary must be one of {", ".join(builtin_names())}, or a file with one class a '
+            f'line; got {source!r}'
+        )
+    text = path.read_text(encoding='utf-8-sig')  # some editors mark the start
+    if path.suffix == '.json':
+        names = json.loads(text)
+        if not isinstance(names, list):
+            raise ValueError(f'{source} must hold a list of names, got {type(names).__name__}')
+        return names
+    return [line for line in text.splitlines() if line.strip()]

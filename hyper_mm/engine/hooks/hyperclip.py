@@ -1,0 +1,140 @@
+"""Hooks of models with a HyperCLIP adapter: what its space does, and folding it away."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor
+
+from hyper_mm.layers.hyperclip import HyperCLIPAdapter
+from hyper_mm.ops.stable import safe_norm
+from hyper_mm.registry import HOOKS
+
+
+def adapter_of(runner: Runner) -> HyperCLIPAdapter:
+    """The adapter of the runner's model.
+
+    Raises:
+        ValueError: If the model has none in its attribute ``adapter``.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    adapter = getattr(model, 'adapter', None)
+    if not isinstance(adapter, HyperCLIPAdapter):
+        raise ValueError(f'{type(model).__name__} has no HyperCLIP adapter: found {adapter!r}')
+    return adapter
+
+
+@HOOKS.register_module()
+class HyperbolicRadiusHook(Hook):
+    r"""Logs how far from the origin of the ball the embeddings of texts and pixels lie.
+
+    The radius of an embedding ``z`` is its distance from the origin after the exponential map,
+    :math:`\frac{2}{\sqrt c} \operatorname{artanh}(\sqrt c \lVert \exp_0 z \rVert) = 2 \lVert z
+    \rVert` in every curvature. The log gets ``hyperclip/radius_text``, ``hyperclip/radius_pixel``
+    (means), ``hyperclip/clipped_vision`` and ``clipped_text`` (fractions of weight rows at the
+    largest length) and ``hyperclip/curvature``; the visualizer gets a histogram of the radii.
+
+    (The released code reports 7.5 at the start, which is the largest radius at c = 1 and so says
+    nothing; hence the fraction beside it.)
+
+    Args:
+        interval: Training iterations between two entries.
+
+    Raises:
+        ValueError: If ``interval`` is not positive; in training, if the model has no adapter.
+    """
+
+    priority = 'BELOW_NORMAL'
+
+    def __init__(self, interval: int = 500):
+        if interval < 1:
+            raise ValueError(f'interval must be at least 1, got {interval}')
+        self.interval = interval
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None
+    ) -> None:
+        """Logs; see the class.
+
+        Args:
+            runner: The runner.
+            batch_idx: Not used.
+            data_batch: Not used.
+            outputs: Not used.
+        """
+        if not self.every_n_train_iters(runner, self.interval):
+            return
+        adapter = adapter_of(runner)
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        radii = {
+            'text': hyperbolic_radius(model.last_text, -1),
+            'pixel': hyperbolic_radius(model.last_pixels, 1),
+        }
+        scalars = {f'radius_{name}': radius.mean() for name, radius in radii.items()}
+        if adapter.target == 'weight':
+            scalars |= {f'clipped_{name}': value for name, value in adapter.clipped().items()}
+        scalars['curvature'] = torch.tensor(adapter.curvature['vision'])
+        for name, value in scalars.items():
+            runner.message_hub.update_scalar(f'train/hyperclip/{name}', value.item())
+        picture = draw_histogram({name: radius.cpu() for name, radius in radii.items()})
+        runner.visualizer.add_image('hyperclip/radius', picture, step=runner.iter + 1)
+
+
+def hyperbolic_radius(embeddings: Tensor, dim: int) -> Tensor:
+    """Distances ``2 |z|`` of embeddings from the origin.
+
+    Args:
+        embeddings: Embeddings along ``dim``.
+        dim: Their dimension.
+
+    Returns:
+        All radii ``(N,)``, float32.
+    """
+    return 2 * safe_norm(embeddings.detach().float().movedim(dim, -1)).flatten()
+
+
+def draw_histogram(radii: dict[str, Tensor]) -> np.ndarray:
+    """Draws histograms of radii.
+
+    Args:
+        radii: Radii ``(N,)`` by what they are of.
+
+    Returns:
+        RGB picture ``(H, W, 3)``.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.5), dpi=100, layout='constrained')
+    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
+    edges = np.histogram_bin_edges(torch.cat(list(radii.values())).numpy(), bins=60)
+    for name, values in radii.items():
+        axes.hist(values.numpy(), edges, density=True, histtype='stepfilled', alpha=0.6, label=name)
+    axes.set(xlabel='hyperbolic radius', ylabel='density')
+    axes.legend(frameon=False)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+@HOOKS.register_module()
+class MergeAdaptersHook(Hook):
+    """Merges the adapter of the model for validation and test, and takes it out again after.
+
+    Evaluation then runs at the speed of the plain model. Checkpoints always hold the adapter.
+
+    Raises:
+        ValueError: In evaluation, if the model has no adapter.
+    """
+
+    def before_val(self, runner: Runner) -> None:
+        """Merges."""
+        adapter_of(runner).merge()
+
+    def after_val(self, runner: Runner) -> None:
+        """Takes it out again."""
+        adapter_of(runner).unmerge()
+
+    before_test, after_test = before_val, after_val

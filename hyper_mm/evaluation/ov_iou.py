@@ -1,0 +1,175 @@
+"""Intersection over union for open-vocabulary segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.dist import is_main_process
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from hyper_mm.registry import METRICS
+
+ABSENT = ('ignore', 'zero')
+
+
+@METRICS.register_module()
+class OVIoUMetric(BaseMetric):
+    r"""Mean intersection over union over any number of classes.
+
+    .. math:: \text{IoU}_t = \frac{|P_t \cap G_t|}{|P_t \cup G_t|}, \qquad
+        \text{mIoU} = \operatorname{mean}_{t \in \mathcal T} \text{IoU}_t
+
+    What is the mean over? detectron2's evaluator, with which the numbers of this field are made,
+    takes the classes that are there in the ground truth; mmseg's ``IoUMetric`` also those that are
+    only predicted, at an IoU of 0. On PC-459 this is about 19 against 14.6 for the same
+    predictions. Results: ``mIoU``, ``mAcc``, ``fwIoU``, ``aAcc`` in percent, and with
+    ``seen_classes``, ``mIoU_seen``, ``mIoU_unseen`` and their harmonic mean ``hIoU``.
+
+    Args:
+        ignore_index: Label that is ignored.
+        absent: Classes that are not in the ground truth: ``'ignore'`` leaves them out
+            (detectron2), ``'zero'`` counts those that were predicted as 0 (mmseg).
+        seen_classes: Names of the classes of training, for the split; None for no split.
+        collapse: Predictions from this number on become this number: 20 for PAS-20b, where
+            everything but 20 classes is background.
+        output_dir: Folder for the predicted label maps, PNGs of 8 bits, or of 16 where the
+            vocabulary has more than 256 classes.
+        format_only: Only write the label maps.
+        **kwargs: ``collect_device``, ``prefix``, ``collect_dir``.
+
+    Raises:
+        ValueError: If ``absent`` is unknown; in evaluation, if labels or predictions are no
+            classes, ``ignore_index`` is one, or ``seen_classes`` are not among the classes.
+    """
+
+    def __init__(
+        self,
+        ignore_index: int = 255,
+        absent: str = 'ignore',
+        seen_classes: Sequence[str] | None = None,
+        collapse: int | None = None,
+        output_dir: str | None = None,
+        format_only: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if absent not in ABSENT:
+            raise ValueError(f'absent must be one of {ABSENT}, got {absent!r}')
+        if format_only and output_dir is None:
+            raise ValueError('format_only needs an output_dir, got None')
+        self.ignore_index = ignore_index
+        self.absent = absent
+        self.seen_classes = None if seen_classes is None else list(seen_classes)
+        self.collapse = collapse
+        self.output_dir = None if output_dir is None else Path(output_dir)
+        self.format_only = format_only
+        if self.output_dir is not None and is_main_process():
+            self.output_dir.mkdir(parents=True, exist_ok=True)
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Counts pixels of a batch.
+
+        Args:
+            data_batch: Not used.
+            data_samples: With ``pred_sem_seg`` and ``gt_sem_seg``.
+        """
+        for sample in data_samples:
+            predicted = sample['pred_sem_seg']['data'].squeeze(0)
+            if self.output_dir is not None:
+                self._write(predicted, sample['img_path'])
+            if self.format_only:
+                self.results.append(None)
+                continue
+            labels = sample['gt_sem_seg']['data'].squeeze(0).to(predicted.device)
+            where = sample.get('seg_map_path') or sample.get('img_path') or 'an image'
+            self.results.append(self._count(predicted.long(), labels.long(), where))
+
+    def _count(self, predicted: Tensor, labels: Tensor, where: str) -> Tensor:
+        """Intersection, predicted and labelled pixels of each class, ``(3, T)``."""
+        classes = len(self.dataset_meta['classes'])
+        if 0 <= self.ignore_index < classes:
+            raise ValueError(
+                f'ignore_index must not be one of the {classes} classes, got {self.ignore_index}: '
+                'label maps of 8 bits cannot tell them apart, use 16'
+            )
+        if predicted.shape != labels.shape:
+            raise ValueError(
+                f'{where}: predictions are {tuple(predicted.shape)}, labels {tuple(labels.shape)}'
+            )
+        if self.collapse is not None:
+            predicted = predicted.clamp(max=self.collapse)
+        valid = labels != self.ignore_index
+        predicted, labels = predicted[valid], labels[valid]
+        for name, values in (('labels', labels), ('predictions', predicted)):
+            wrong = values[(values < 0) | (values >= classes)]
+            if wrong.numel():
+                raise ValueError(
+                    f'{where}: {name} must be classes 0..{classes - 1}, got '
+                    f'{wrong.unique()[:5].tolist()} (ignore_index is {self.ignore_index})'
+                )
+        counted = [labels[labels == predicted], predicted, labels]
+        return torch.stack([torch.bincount(x, minlength=classes) for x in counted]).cpu()
+
+    def _write(self, predicted: Tensor, path: str) -> None:
+        labels = predicted.cpu().numpy()
+        wide = max(len(self.dataset_meta['classes']) - 1, labels.max(initial=0)) > 255
+        image = Image.fromarray(labels.astype(np.uint16 if wide else np.uint8))
+        image.save(self.output_dir / f'{Path(path).stem}.png')
+
+    def compute_metrics(self, results: list[Tensor | None]) -> dict[str, float]:
+        """Means over classes.
+
+        Args:
+            results: Counts of all images.
+
+        Returns:
+            The results, in percent.
+        """
+        if self.format_only:
+            return {}
+        if not results:
+            raise ValueError('there are no images to score')
+        intersection, predicted, labelled = torch.stack(results).sum(0).double()
+        union = predicted + labelled - intersection
+        counts = labelled if self.absent == 'ignore' else union
+        iou = torch.where(counts > 0, intersection / union, torch.nan)
+        accuracy = torch.where(labelled > 0, intersection / labelled, torch.nan)
+        total = labelled.sum()
+        metrics = {
+            'mIoU': iou.nanmean(),
+            'mAcc': accuracy.nanmean(),
+            'fwIoU': (labelled / total * iou.nan_to_num(0)).sum(),
+            'aAcc': intersection.sum() / total,
+        }
+        names = list(self.dataset_meta['classes'])
+        if self.seen_classes is not None:
+            unknown = set(self.seen_classes) - set(names)
+            if unknown:
+                raise ValueError(f'seen_classes are not among the classes: {sorted(unknown)}')
+            seen = torch.tensor([name in self.seen_classes for name in names])
+            a, b = metrics['mIoU_seen'], metrics['mIoU_unseen'] = (
+                iou[seen].nanmean(),
+                iou[~seen].nanmean(),
+            )
+            metrics['hIoU'] = 2 * a * b / (a + b) if a + b > 0 else a * 0
+        self._print(names, iou, accuracy)
+        return {name: round(100 * value.item(), 2) for name, value in metrics.items()}
+
+    def _print(self, names: list[str], iou: Tensor, accuracy: Tensor) -> None:
+        """Logs the classes that were there."""
+        table = Table('class', 'IoU', 'Acc')
+        for name, *values in zip(names, iou.tolist(), accuracy.tolist()):
+            if not np.isnan(values[0]):
+                table.add_row(name, *(f'{100 * value:.2f}' for value in values))
+        console = Console(width=80, color_system=None)
+        with console.capture() as capture:
+            console.print(table)
+        MMLogger.get_current_instance().info(f'per class:\n{capture.get()}')

@@ -1,0 +1,454 @@
+"""HyperCLIP's adapter of the attention layers of a CLIP model, which folds away after training.
+
+Source: HyperCLIP (CVPR 2025), from the release: the paper writes the map of features, the code maps
+the rows of the projections; both are the same but for the largest length (``target``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from .block_diagonal import BlockDiagonalMobius
+
+PROJECTIONS = ('q', 'k', 'v', 'out')
+TOWERS = ('vision', 'text')
+TARGETS = ('weight', 'input')
+Maps = dict[str, BlockDiagonalMobius]
+"""A map for each of some projections."""
+
+
+def rows_of(weight: Tensor, kind: str) -> dict[str, Tensor]:
+    """Rows of each projection: of a weight ``(3 d, d)`` for ``'qkv'``, ``(d, d)`` for ``'out'``."""
+    return {'out': weight} if kind == 'out' else dict(zip('qkv', weight.chunk(3)))
+
+
+class ProjectionMaps(nn.Module):
+    """Parametrization of the projections of an attention layer by a map for each.
+
+    Each row of a projection is a vector that its map moves, ``W' = W S^T``. While the layer runs,
+    the result is kept: PyTorch's attention reads its weight several times.
+
+    Args:
+        maps: Maps of some of ``'q'``, ``'k'``, ``'v'``, or of ``'out'`` alone.
+    """
+
+    def __init__(self, maps: Maps):
+        super().__init__()
+        self.maps = nn.ModuleDict(maps)
+        self.kind = 'out' if 'out' in maps else 'qkv'
+        self._running = False
+        self._kept: Tensor | None = None
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The adapted weight, in the shape of ``weight``."""
+        if self._kept is not None:
+            return self._kept
+        parts = [
+            self.maps[name](rows) if name in self.maps else rows
+            for name, rows in rows_of(weight, self.kind).items()
+        ]
+        adapted = torch.cat(parts) if len(parts) > 1 else parts[0]
+        if self._running:
+            self._kept = adapted
+        return adapted
+
+    def run(self, running: bool) -> None:
+        """The layer begins to run, or has ended."""
+        self._running, self._kept = running, None
+
+
+class InputMaps(nn.Module):
+    """Maps of what enters the projections of an attention layer.
+
+    Args:
+        maps: Maps, transposed, of some of ``'q'``, ``'k'``, ``'v'``.
+    """
+
+    def __init__(self, maps: Maps):
+        super().__init__()
+        self.maps = nn.ModuleDict(maps)
+
+    def forward(self, x: Tensor, name: str) -> Tensor:
+        """Maps the input ``(..., d)`` of a projection, or returns it where that has no map."""
+        return self.maps[name](x) if name in self.maps else x
+
+
+def attention_input(attention: nn.Module, x: Tensor, name: str) -> Tensor:
+    """What a projection of an attention layer takes in place of its input.
+
+    Args:
+        attention: The layer, with an adapter or without.
+        x: Input ``(..., d)``.
+        name: ``'q'``, ``'k'`` or ``'v'``.
+
+    Returns:
+        Mapped input ``(..., d)`` where an adapter with ``target='input'`` is attached; else ``x``.
+    """
+    maps = getattr(attention, 'input_maps', None)
+    return x if maps is None else maps(x, name)
+
+
+def _begin(attention: nn.Module, args: tuple) -> None:
+    for module in attention.modules():
+        if isinstance(module, ProjectionMaps):
+            module.run(True)
+
+
+def _end(attention: nn.Module, args: tuple, output: object) -> None:
+    for module in attention.modules():
+        if isinstance(module, ProjectionMaps):
+            module.run(False)
+
+
+def _accept_base(attention: nn.Module, state: dict, prefix: str, *_args: object) -> None:
+    """Lets weights of the plain model load into the adapted one."""
+    for owner, name, key in _places(attention):
+        if prefix + key in state and parametrize.is_parametrized(owner, name):
+            path, _, _ = key.rpartition(name)
+            state[f'{prefix}{path}parametrizations.{name}.original'] = state.pop(prefix + key)
+
+
+def _map_inputs(attention: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    names = {'query': 'q', 'key': 'k', 'value': 'v'}
+    given = {**dict(zip(names, args)), **kwargs}
+    for argument, name in names.items():
+        given[argument] = attention_input(attention, given[argument], name)
+    return args[len(names) :], given
+
+
+class AdaptedLayer(NamedTuple):
+    """An attention layer with its adapter.
+
+    Attributes:
+        name: Its name in the model.
+        tower: ``'vision'`` or ``'text'``.
+        attention: The layer.
+        maps: The map of each projection.
+        frozen: Weights before merging, by name within the layer; empty while not merged.
+        hooks: Handles of the hooks; empty while merged.
+    """
+
+    name: str
+    tower: str
+    attention: nn.MultiheadAttention
+    maps: Maps
+    frozen: dict[str, Tensor]
+    hooks: list
+
+
+class HyperCLIPAdapter:
+    r"""Block-diagonal Moebius adapter of the attention projections of a CLIP model.
+
+    Every row ``w`` of the chosen projections of every :class:`torch.nn.MultiheadAttention` becomes
+    ``log0(S (x)_c exp0(w))``, see :class:`BlockDiagonalMobius`, with a block-diagonal ``S`` of its
+    own, the identity at first; everything else of the model is frozen. ``merge`` writes the result
+    into the weights: the model is then plain again and costs nothing more.
+
+    Args:
+        block_size: Side n of a block; it divides the widths of the towers.
+        targets: Which of ``'q'``, ``'k'``, ``'v'``, ``'out'`` are adapted.
+        towers: Which of ``'vision'`` (everything below ``visual``) and ``'text'``. A model without
+            ``visual`` is a vision tower.
+        layers: Numbers of the layers in each tower, from 0 (negative ones from the last), or names
+            of attention layers in the model; all if None.
+        space: ``'poincare'`` or ``'euclidean'``.
+        curvature: ``c`` of the ball.
+        text_curvature: ``c`` in the text tower (1.0 in the release); ``curvature`` if None.
+        shared: One block for all places of a map.
+        target: ``'weight'`` (the release), or ``'input'``: the transposed map of the input of q, k
+            and v instead (the paper), the same but for the largest length.
+        freeze: Freeze the model's own parameters.
+
+    Raises:
+        ValueError: For values that are not allowed; in :meth:`attach`, for what the model lacks.
+
+    Example:
+        >>> clip = open_clip.create_model('ViT-B-16-quickgelu', pretrained='openai')
+        >>> adapter = HyperCLIPAdapter(block_size=128).attach(clip)
+        >>> optimizer = torch.optim.AdamW(adapter.parameters(), lr=1.5e-5)
+        >>> ...  # train `clip`
+        >>> torch.save(adapter.state_dict(), 'adapter.pth')
+        >>> adapter.merge()
+
+    Source: HyperCLIP (CVPR 2025).
+    """
+
+    def __init__(
+        self,
+        block_size: int = 128,
+        targets: Sequence[str] = ('q', 'k', 'v'),
+        towers: Sequence[str] = TOWERS,
+        layers: Sequence[int | str] | None = None,
+        space: str = 'poincare',
+        curvature: float = 0.01,
+        text_curvature: float | None = None,
+        shared: bool = False,
+        target: str = 'weight',
+        freeze: bool = True,
+    ):
+        for name, values, allowed in (
+            ('targets', targets, PROJECTIONS),
+            ('towers', towers, TOWERS),
+        ):
+            if not values or len(set(values)) < len(values) or set(values) - set(allowed):
+                raise ValueError(f'{name} must be some of {allowed}, got {values!r}')
+        if target not in TARGETS:
+            raise ValueError(f'target must be one of {TARGETS}, got {target!r}')
+        if target == 'input' and 'out' in targets:
+            raise ValueError("targets must not have 'out' with target='input', got {targets!r}")
+        if layers is not None and not layers:
+            raise ValueError('layers must name at least one layer, or be None for all')
+        self.targets = tuple(name for name in PROJECTIONS if name in targets)
+        self.towers = tuple(towers)
+        self.wanted = layers
+        self.target = target
+        self.freeze = freeze
+        text_curvature = curvature if text_curvature is None else text_curvature
+        self.curvature = {'vision': curvature, 'text': text_curvature}
+        self.options = dict(
+            block_size=block_size, shared=shared, space=space, transposed=target == 'input'
+        )
+        for c in self.curvature.values():  # reports bad options now, not on attachment
+            BlockDiagonalMobius(block_size, curvature=c, **self.options)
+        self.model: nn.Module | None = None
+        self.layers: list[AdaptedLayer] = []
+
+    def attach(self, model: nn.Module) -> HyperCLIPAdapter:
+        """Inserts the adapter.
+
+        Args:
+            model: A CLIP model of open_clip, or any module with attention layers of
+                :class:`torch.nn.MultiheadAttention`; changed in place.
+
+        Returns:
+            The adapter.
+
+        Raises:
+            ValueError: If the adapter is attached already, the model has another one, there is no
+                such layer, or ``block_size`` does not divide a width.
+        """
+        if self.model is not None:
+            raise ValueError('the adapter is attached to a model already; make another one')
+        chosen = list(self._choose(model))
+        widths = {attention.embed_dim for _, _, attention in chosen}
+        for width in sorted(widths):
+            BlockDiagonalMobius(width, **self.options)
+        if self.freeze:
+            model.requires_grad_(False)
+        self.model = model
+        for name, tower, attention in chosen:
+            options = dict(self.options, curvature=self.curvature[tower])
+            maps = {
+                t: BlockDiagonalMobius(attention.embed_dim, **options).to(
+                    attention.out_proj.weight.device
+                )
+                for t in self.targets
+            }
+            layer = AdaptedLayer(name, tower, attention, maps, {}, [])
+            self.layers.append(layer)
+            self._insert(layer)
+        return self
+
+    def _choose(self, model: nn.Module) -> Iterator[tuple[str, str, nn.MultiheadAttention]]:
+        """Name, tower and module of the layers to adapt."""
+        towers: dict[str, dict[str, nn.MultiheadAttention]] = {tower: {} for tower in TOWERS}
+        for name, module in model.named_modules():
+            if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+                text = hasattr(model, 'visual') and not name.startswith('visual.')
+                towers['text' if text else 'vision'][name] = module
+                if hasattr(module, 'input_maps') or parametrize.is_parametrized(module):
+                    raise ValueError(f'{name} of the model has an adapter already')
+        found = {tower: towers[tower] for tower in self.towers if towers[tower]}
+        if not found:
+            raise ValueError(
+                f'{type(model).__name__} has no torch.nn.MultiheadAttention with a fused '
+                f'projection in {self.towers}'
+            )
+        names = {name for layers in found.values() for name in layers}
+        depth = max(len(layers) for layers in found.values())
+        for layer in self.wanted or ():
+            known = -depth <= layer < depth if isinstance(layer, int) else layer in names
+            if not known:
+                raise ValueError(
+                    f'layers must be numbers below {depth} or some of {sorted(names)}, '
+                    f'got {layer!r}'
+                )
+        for tower, layers in found.items():
+            for number, (name, module) in enumerate(layers.items()):
+                if self.wanted is None or {number, number - len(layers), name} & {*self.wanted}:
+                    yield name, tower, module
+
+    def _insert(self, layer: AdaptedLayer) -> None:
+        attention, maps = layer.attention, layer.maps
+        if self.target == 'input':
+            attention.input_maps = InputMaps(maps)
+            layer.hooks.append(attention.register_forward_pre_hook(_map_inputs, with_kwargs=True))
+            return
+        fused = {name: part for name, part in maps.items() if name != 'out'}
+        if fused:
+            parametrize.register_parametrization(attention, 'in_proj_weight', ProjectionMaps(fused))
+        if 'out' in maps:
+            out = ProjectionMaps({'out': maps['out']})
+            parametrize.register_parametrization(attention.out_proj, 'weight', out)
+        layer.hooks.append(attention.register_forward_pre_hook(_begin))
+        layer.hooks.append(attention.register_forward_hook(_end, always_call=True))
+        load = attention._register_load_state_dict_pre_hook(_accept_base, with_module=True)
+        layer.hooks.append(load)
+
+    def merge(self) -> None:
+        """Writes the adapted weights into the model and removes the adapter from it.
+
+        Raises:
+            ValueError: If the adapter is not attached or merged already; or maps inputs in the
+                ball, whose largest length no weight can express.
+        """
+        self._check_attached()
+        if self.merged:
+            raise ValueError('the adapter is merged already; unmerge it first')
+        if self.target == 'input' and self.options['space'] != 'euclidean':
+            raise ValueError(
+                "target='input' merges with space='euclidean' only, got space='poincare': no "
+                'weight bounds the length of its input'
+            )
+        for layer in self.layers:
+            attention = layer.attention
+            for hook in layer.hooks:
+                hook.remove()
+            layer.hooks.clear()
+            if self.target == 'input':
+                layer.frozen['in_proj_weight'] = attention.in_proj_weight.detach().clone()
+                with torch.no_grad():
+                    for name, rows in zip('qkv', attention.in_proj_weight.chunk(3)):
+                        if name in layer.maps:
+                            rows.copy_(layer.maps[name].linear(rows, transposed=False))
+                del attention.input_maps
+                continue
+            for owner, name, key in _places(attention):
+                if parametrize.is_parametrized(owner, name):
+                    layer.frozen[key] = owner.parametrizations[name].original.detach().clone()
+                    parametrize.remove_parametrizations(owner, name, leave_parametrized=True)
+
+    def unmerge(self) -> None:
+        """Puts the frozen weights back and the adapter on top of them again, exactly as before.
+
+        Raises:
+            ValueError: If the adapter is not merged.
+        """
+        self._check_attached()
+        if not self.merged:
+            raise ValueError('the adapter is not merged')
+        for layer in self.layers:
+            with torch.no_grad():
+                for owner, name, key in _places(layer.attention):
+                    if key in layer.frozen:
+                        getattr(owner, name).copy_(layer.frozen[key])
+            layer.frozen.clear()
+            self._insert(layer)
+
+    @property
+    def merged(self) -> bool:
+        """Whether the adapter is merged into the model."""
+        return any(layer.frozen for layer in self.layers)
+
+    def named_maps(self) -> Iterator[tuple[str, BlockDiagonalMobius]]:
+        """Maps with names such as ``'visual.transformer.resblocks.0.attn.q'``."""
+        for layer in self.layers:
+            for name, part in layer.maps.items():
+                yield f'{layer.name}.{name}', part
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """The blocks of all maps."""
+        return (part.weight for _, part in self.named_maps())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The blocks alone, by name, to be loaded onto any base of the same shape."""
+        return {f'{name}.weight': part.weight.detach() for name, part in self.named_maps()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Loads blocks.
+
+        Args:
+            state: What :meth:`state_dict` gave.
+
+        Raises:
+            ValueError: If names or shapes differ from the adapter's, or it is merged.
+        """
+        if self.merged:
+            raise ValueError('the adapter is merged; unmerge it first')
+        own = self.state_dict()
+        if own.keys() != state.keys():
+            raise ValueError(
+                f'the adapter lacks {sorted(state.keys() - own.keys())} and the state '
+                f'{sorted(own.keys() - state.keys())}'
+            )
+        for name, value in state.items():
+            if own[name].shape != value.shape:
+                raise ValueError(
+                    f'{name} must have the shape {tuple(own[name].shape)}, got {tuple(value.shape)}'
+                )
+        for name, part in self.named_maps():
+            part.weight.data.copy_(state[f'{name}.weight'])
+
+    @torch.no_grad()
+    def clipped(self) -> dict[str, Tensor]:
+        """Fraction ``()`` of rows at the largest length, by tower; ``target='weight'`` only."""
+        if self.target == 'input':
+            raise ValueError("clipped() needs target='weight', got 'input'")
+        self._check_attached()
+        found: dict[str, list[Tensor]] = {}
+        for layer in self.layers:
+            for owner, name, key in _places(layer.attention):
+                if key in layer.frozen:
+                    weight = layer.frozen[key]
+                elif parametrize.is_parametrized(owner, name):
+                    weight = owner.parametrizations[name].original
+                else:
+                    continue
+                rows = rows_of(weight, 'out' if owner is not layer.attention else 'qkv')
+                found.setdefault(layer.tower, []).extend(
+                    layer.maps[part].clipped(rows[part]) for part in rows if part in layer.maps
+                )
+        return {tower: torch.stack(values).mean() for tower, values in found.items()}
+
+    def _check_attached(self) -> None:
+        if self.model is None:
+            raise ValueError('the adapter is not attached to a model; call attach(model)')
+
+    def __repr__(self) -> str:
+        """Its size beside the model's."""
+        if self.model is None:
+            return f'{type(self).__name__}(not attached)'
+        own = sum(p.numel() for p in self.parameters())
+        base = sum(p.numel() for p in self.model.parameters()) - (0 if self.merged else own)
+        state = 'merged' if self.merged else f'{own:,} parameters, {own / base:.2%} of the model'
+        return f'{type(self).__name__}({len(self.layers)} layers, {state})'
+
+
+def _places(attention: nn.MultiheadAttention) -> tuple[tuple[nn.Module, str, str], ...]:
+    """Where an attention layer keeps its weights: module, name in it, and name in the layer."""
+    return (
+        (attention, 'in_proj_weight', 'in_proj_weight'),
+        (attention.out_proj, 'weight', 'out_proj.weight'),
+    )
+
+
+def apply_hyperclip(model: nn.Module, block_size: int = 128, **options) -> HyperCLIPAdapter:
+    """Adapts a CLIP model: only the adapter trains from here on.
+
+    Args:
+        model: A CLIP model of open_clip, changed in place.
+        block_size: Side of a block; it divides the widths of the towers.
+        **options: See :class:`HyperCLIPAdapter`.
+
+    Returns:
+        The adapter: ``parameters``, ``state_dict``, ``load_state_dict``, ``merge``, ``unmerge``.
+
+    Raises:
+        ValueError: See :class:`HyperCLIPAdapter`.
+    """
+    return HyperCLIPAdapter(block_size, **options).attach(model)

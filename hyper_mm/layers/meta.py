@@ -1,0 +1,87 @@
+r"""Inner loop of gradient-based meta-learning, on dicts of parameters.
+
+Sources: Finn et al., Model-Agnostic Meta-Learning, ICML 2017 (MAML and its first-order form);
+Raghu et al., ANIL, ICLR 2020 (adapt a subset); Li et al., Meta-SGD, 2017 (a rate a parameter);
+Nichol et al., Reptile, 2018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+Parameters = Mapping[str, Tensor]
+
+
+def adapt(
+    loss: Callable[[dict[str, Tensor]], Tensor],
+    parameters: Parameters,
+    lr: float | Parameters,
+    steps: int = 1,
+    first_order: bool = False,
+    clip: float | None = None,
+    names: Iterable[str] | None = None,
+) -> dict[str, Tensor]:
+    r"""Gradient steps :math:`\theta \leftarrow \theta - \alpha \operatorname{clamp}(\nabla L)`.
+
+    The result depends on ``parameters`` by differentiable operations; nothing is changed in place.
+
+    Args:
+        loss: Support loss of a dict of parameters, for example through
+            :func:`torch.func.functional_call`.
+        parameters: theta, by name.
+        lr: alpha, or one a parameter that broadcasts with it (Meta-SGD).
+        steps: Number of steps, at least 1.
+        first_order: Take the gradients as constants (FOMAML).
+        clip: Limit of each entry of a gradient, None for no limit.
+        names: The adapted parameters (ANIL); all if None.
+
+    Returns:
+        All parameters, adapted ones updated. One that the loss does not use stays as it is.
+
+    Raises:
+        ValueError: If an argument is not allowed, or no adapted parameter has a gradient.
+    """
+    if not isinstance(lr, Mapping) and not lr > 0:
+        raise ValueError(f'lr must be positive, got {lr}')
+    if steps < 1:
+        raise ValueError(f'steps must be at least 1, got {steps}')
+    if clip is not None and not clip > 0:
+        raise ValueError(f'clip must be positive, got {clip}')
+    adapted, chosen = dict(parameters), list(parameters if names is None else names)
+    unknown = sorted(set(chosen) - set(adapted))
+    if unknown or not chosen:
+        raise ValueError(f'names must be some of the parameters, got {unknown or chosen}')
+    with torch.enable_grad():
+        frozen = [n for n in chosen if not adapted[n].requires_grad]
+        adapted.update({n: adapted[n].detach().requires_grad_() for n in frozen})
+        for _ in range(steps):
+            value, values = loss(adapted), [adapted[n] for n in chosen]
+            grads: tuple[Tensor | None, ...] = (None,) * len(chosen)
+            if value.requires_grad:
+                grads = torch.autograd.grad(
+                    value, values, create_graph=not first_order, allow_unused=True
+                )
+            if all(grad is None for grad in grads):
+                raise ValueError(f'the loss has no gradient for the adapted parameters {chosen}')
+            for name, grad in zip(chosen, grads):
+                if grad is not None:
+                    grad = grad if clip is None else grad.clamp(-clip, clip)
+                    rate = lr[name] if isinstance(lr, Mapping) else lr
+                    adapted[name] = adapted[name] - rate * grad
+    return adapted
+
+
+def reptile_loss(parameters: Parameters, adapted: Parameters) -> Tensor:
+    r"""A loss with Reptile's pseudo-gradient: :math:`\tfrac12 \lVert \theta - \phi \rVert^2`.
+
+    Args:
+        parameters: theta.
+        adapted: phi of one task, taken as constant.
+
+    Returns:
+        The loss, whose gradient is :math:`\theta - \phi`; average it over the tasks.
+    """
+    return sum((p - adapted[n].detach()).square().sum() for n, p in parameters.items()) / 2

@@ -1,0 +1,124 @@
+"""Head of open-vocabulary segmentors: cosines of pixels and class names, refined (CAT-Seg)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from hyper_mm.layers.cost_aggregation import CostAggregator
+from hyper_mm.layers.dense_clip import DenseFeatures
+from hyper_mm.models.utils.windows import resize
+from hyper_mm.registry import MODELS
+
+CLASSES_AT_A_TIME = 64
+
+
+@MODELS.register_module()
+class CostAggregationHead(BaseModule):
+    """Upsampled guidance and CAT-Seg's cost aggregation (Cho et al., CVPR 2024).
+
+    Two maps of the vision tower are brought to two and four times the patch grid by transposed
+    convolutions; with the dense features they guide :class:`hyper_mm.layers.CostAggregator`, which
+    gives one logit map for each class, at four times the patch grid.
+
+    The loss is binary cross-entropy over all classes and all pixels,
+
+        L = mean_{t, p} softplus(x_tp) - [t = y_p] x_tp
+
+    summed a few classes at a time, without one-hot targets, so that hundreds of classes fit.
+
+    Args:
+        in_channels: Width of the vision tower.
+        guidance_channels: Channels of the two maps after upsampling.
+        aggregator: Arguments of :class:`hyper_mm.layers.CostAggregator`.
+        ignore: What ignored pixels are: ``'zero'``, targets of no class, as in the release, or
+            ``'mask'``, left out.
+        ignore_index: Label of ignored pixels.
+        loss_weight: Factor of the loss.
+        init_cfg: See mmengine.
+
+    Raises:
+        ValueError: If ``ignore`` is unknown.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        guidance_channels: tuple[int, int] = (256, 128),
+        aggregator: dict | None = None,
+        ignore: str = 'zero',
+        ignore_index: int = 255,
+        loss_weight: float = 1.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if ignore not in ('zero', 'mask'):
+            raise ValueError(f"ignore must be 'zero' or 'mask', got {ignore!r}")
+        self.ignore, self.ignore_index, self.loss_weight = ignore, ignore_index, loss_weight
+        first, second = guidance_channels
+        self.upsample1 = nn.ConvTranspose2d(in_channels, first, kernel_size=2, stride=2)
+        self.upsample2 = nn.ConvTranspose2d(in_channels, second, kernel_size=4, stride=4)
+        self.aggregator = CostAggregator(guidance_dims=(first, second), **(aggregator or {}))
+
+    def forward(self, dense: DenseFeatures, text: Tensor) -> Tensor:
+        """Logits of every class.
+
+        Args:
+            dense: Features ``(B, D, h, w)`` and two maps ``(B, in_channels, h, w)``.
+            text: Text features ``(T, P, D)``.
+
+        Returns:
+            ``(B, T, 4 h, 4 w)``.
+        """
+        early, late = dense.intermediate
+        guidance = [dense.features, self.upsample1(early), self.upsample2(late)]
+        return self.aggregator(dense.features, text, guidance)
+
+    def loss(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Loss at the resolution of the labels.
+
+        Args:
+            logits: ``(B, T, h, w)``, scaled up to the labels (bilinear).
+            labels: ``(B, H, W)``; 0..T-1, or ``ignore_index``.
+
+        Returns:
+            ``loss_ce``.
+
+        Raises:
+            ValueError: If a label is neither a class nor ``ignore_index``, or ``ignore_index`` is
+                the number of a class.
+        """
+        classes, labels = logits.shape[1], labels.long()
+        if 0 <= self.ignore_index < classes:
+            raise ValueError(
+                f'ignore_index must not be one of {classes} classes, got {self.ignore_index}'
+            )
+        ignored = labels == self.ignore_index
+        wrong = ~ignored & ((labels < 0) | (labels >= classes))
+        if wrong.any():
+            found = labels[wrong].unique()[:5].tolist()
+            raise ValueError(
+                f'labels must be 0..{classes - 1} (the vocabulary) or {self.ignore_index} '
+                f'(ignored), got {found}'
+            )
+        counted = ~ignored if self.ignore == 'mask' else torch.ones_like(ignored)
+        labels = labels.masked_fill(ignored, -1)
+        total = logits.new_zeros((), dtype=torch.float32)
+        for start in range(0, classes, CLASSES_AT_A_TIME):
+            part = logits[:, start : start + CLASSES_AT_A_TIME]
+            total = total + checkpoint(_bce_sum, part, labels - start, counted, use_reentrant=False)
+        mean = total / (counted.sum() * classes).clamp(min=1)
+        return dict(loss_ce=self.loss_weight * mean)
+
+
+def _bce_sum(logits: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
+    """Binary cross-entropy, summed; labels outside the classes given here are of none of them."""
+    with torch.autocast(logits.device.type, enabled=False):
+        logits = resize(logits.float(), labels.shape[-2:])
+        loss = F.softplus(logits).sum(1)
+        inside = (labels >= 0) & (labels < logits.shape[1])
+        target = logits.gather(1, labels.where(inside, 0)[:, None])[:, 0]
+        return ((loss - target * inside) * counted).sum()

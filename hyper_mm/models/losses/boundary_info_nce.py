@@ -1,0 +1,77 @@
+"""Boundary contrast as a loss for configs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from hyper_mm.layers.boundary_contrast import (
+    BoundaryContrast,
+    BoundaryInfoNCE,
+    _check_width,
+    boundary_bands,
+)
+from hyper_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class BoundaryInfoNCELoss(nn.Module):
+    """InfoNCE of the features inside against those outside of the boundaries of masks.
+
+    See :class:`hyper_mm.layers.BoundaryInfoNCE`. The loss is summed over the structures.
+
+    Args:
+        temperature: tau.
+        denominator: ``'pos_neg'`` or ``'neg'``.
+        pairs: ``'ordered'`` or ``'unordered'``.
+        resolution: ``'feature'`` or ``'full'``.
+        erode: Width of the boundary band in mask pixels.
+        dilate: Width of the background band in mask pixels.
+        loss_weight: Factor of the loss, at least 0.
+
+    Raises:
+        ValueError: If an argument is not allowed.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 0.05,
+        denominator: str = 'pos_neg',
+        pairs: str = 'ordered',
+        resolution: str = 'feature',
+        erode: int = 1,
+        dilate: int = 5,
+        loss_weight: float = 0.1,
+    ):
+        super().__init__()
+        if not loss_weight >= 0:
+            raise ValueError(f'loss_weight must be at least 0, got {loss_weight}')
+        _check_width('erode', erode)
+        _check_width('dilate', dilate)
+        self.contrast = BoundaryInfoNCE(temperature, denominator, pairs, resolution)
+        self.erode, self.dilate = erode, dilate
+        self.loss_weight = loss_weight
+
+    def forward(
+        self,
+        features: Tensor | Sequence[Tensor],
+        masks: Tensor,
+        valid: Tensor | None = None,
+    ) -> BoundaryContrast:
+        """Computes the weighted loss.
+
+        Args:
+            features: Feature maps ``(B, C, h, w)``, one or several of the same images.
+            masks: 0/1 masks ``(B, S, H, W)`` of S structures.
+            valid: Pixels with a label ``(B, 1, H, W)``; all if None. The others are in no band.
+
+        Returns:
+            The loss, times ``loss_weight``, and what it consists of.
+        """
+        bands = boundary_bands(masks, self.erode, self.dilate)
+        if valid is not None:
+            bands = type(bands)(*(band * valid.to(band.dtype) for band in bands))
+        found = self.contrast(features, bands)
+        weight = self.loss_weight
+        return found._replace(loss=weight * found.loss, per_structure=weight * found.per_structure)

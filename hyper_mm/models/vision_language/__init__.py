@@ -1,0 +1,1 @@
+"""Models of images and texts; by name from :mod:`hyper_mm.models`."""

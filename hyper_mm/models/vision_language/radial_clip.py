@@ -1,0 +1,256 @@
+"""CLIP whose texts are given a hierarchy around the empty text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import open_clip
+import torch
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+from hyper_mm.evaluation.caption_hierarchy import radius_order
+from hyper_mm.layers.radial import text_radii
+from hyper_mm.models.utils.open_clip import MEAN, STD, build_open_clip, encode_text, tokenize
+from hyper_mm.registry import MODELS
+
+
+class FrozenTargets:
+    """Embeddings of texts before training, looked up by text.
+
+    Args:
+        texts: The texts, all different.
+        features: Their features, an array ``(N, D)`` (a memory map is read row by row).
+
+    Raises:
+        ValueError: If the numbers of texts and features differ.
+    """
+
+    def __init__(self, texts: Sequence[str], features):
+        if len(texts) != len(features):
+            raise ValueError(f'features must be of {len(texts)} texts, got {len(features)}')
+        self.rows = {text: row for row, text in enumerate(texts)}
+        self.features = features
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Features ``(len(texts), D)`` in float32, on the CPU.
+
+        Raises:
+            ValueError: If a text is not known.
+        """
+        unknown = next((text for text in texts if text not in self.rows), None)
+        if unknown is not None:
+            raise ValueError(f'frozen targets were not computed for the text {unknown!r}')
+        return torch.from_numpy(self.features[[self.rows[t] for t in texts]]).float()
+
+
+@MODELS.register_module()
+class RadialCLIP(BaseModel):
+    """CLIP of open_clip whose text tower learns a hierarchy around the embedding of the empty text.
+
+    The image tower is frozen and is not run in training. A batch takes one pass of the text tower:
+    all captions of all chains and, last, the empty text, whose embedding is the root and has its
+    gradient. The targets of the regulariser are computed once, by
+    :class:`hyper_mm.FrozenTargetsHook`.
+
+    Args:
+        clip: Arguments of :func:`hyper_mm.models.utils.open_clip.build_open_clip`.
+        loss: Config of :class:`hyper_mm.RadialEmbeddingLoss` (the default) or
+            :class:`hyper_mm.EntailmentConeLoss`.
+        adapter: Config of :class:`hyper_mm.HyperCLIPAdapter`: then it alone is trained. None: the
+            whole text tower is.
+        chunk: Texts at a time where there are no gradients.
+        checkpoint: Whether to compute activations again instead of keeping them.
+        truncate: Whether to cut captions that have too many tokens, as the official code does, and
+            some of its training set need; an error if False.
+        data_preprocessor: See ``mmengine.model.BaseModel``.
+        init_cfg: See ``mmengine.model.BaseModel``.
+
+    Raises:
+        ValueError: For arguments that the parts refuse, or an adapter that reaches the image tower,
+            which no loss trains.
+
+    Source: Alper and Averbuch-Elor, Emergent Visual-Semantic Hierarchies (ECCV 2024); the adapter
+    is from HyperCLIP (CVPR 2025).
+    """
+
+    def __init__(
+        self,
+        clip: dict,
+        loss: dict | None = None,
+        adapter: dict | None = None,
+        chunk: int = 256,
+        checkpoint: bool = False,
+        truncate: bool = False,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(data_preprocessor, init_cfg)
+        if chunk < 1:
+            raise ValueError(f'chunk must be at least 1, got {chunk}')
+        self.chunk = chunk
+        self.checkpoint = checkpoint
+        self.truncate = truncate
+        self.radial_loss = MODELS.build(loss or dict(type='hyper_mm.RadialEmbeddingLoss'))
+        self.clip = build_open_clip(**clip)
+        self.adapter = None
+        if adapter is None:
+            for name, parameter in self.clip.named_parameters():
+                parameter.requires_grad_(_of_text_tower(name))
+        else:
+            self.adapter = MODELS.build(adapter)
+            if tuple(self.adapter.towers) != ('text',):
+                raise ValueError(
+                    f"adapter.towers must be ('text',): no loss reaches the images, got "
+                    f'{self.adapter.towers}'
+                )
+            self.adapter.attach(self.clip)
+        self.frozen: FrozenTargets | None = None
+        mean, std = (torch.tensor(x).view(1, 3, 1, 1) for x in (MEAN, STD))
+        self.register_buffer('mean', mean, persistent=False)
+        self.register_buffer('std', std, persistent=False)
+        trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        total = sum(p.numel() for p in self.parameters())
+        MMLogger.get_current_instance().info(
+            f'RadialCLIP: {trained / 1e6:.2f} of {total / 1e6:.2f} M parameters are trained'
+        )
+
+    @property
+    def needs_frozen(self) -> bool:
+        """Whether the loss regularises towards frozen targets."""
+        return self.radial_loss.lambda_reg > 0
+
+    def text_features(self, texts: Sequence[str]) -> Tensor:
+        """Features of texts, not normalised.
+
+        Args:
+            texts: N texts; the empty one is the root.
+
+        Returns:
+            ``(N, D)``.
+
+        Raises:
+            ValueError: If a text has too many tokens, unless they are cut.
+        """
+        chunk = None if torch.is_grad_enabled() else self.chunk
+        return encode_text(self.clip, self._tokens(texts), chunk, self.checkpoint)
+
+    def image_features(self, images: Sequence[Tensor]) -> Tensor:
+        """Features of images, not normalised.
+
+        Args:
+            images: N images ``(3, H, W)``, BGR of 0 to 255, all of the size of the tower.
+
+        Returns:
+            ``(N, D)``.
+
+        Raises:
+            ValueError: If an image has another size.
+        """
+        size = self.clip.visual.image_size
+        size = (size, size) if isinstance(size, int) else tuple(size)
+        for image in images:
+            if tuple(image.shape) != (3, *size):
+                raise ValueError(f'images must be (3, {size[0]}, {size[1]}), got {image.shape}')
+        batch = torch.stack(list(images)).to(self.mean.device).flip(1).float()
+        return self.clip.encode_image((batch - self.mean) / self.std)
+
+    def forward(
+        self,
+        inputs: Sequence[Tensor | None],
+        data_samples: Sequence[BaseDataElement],
+        mode: str = 'loss',
+    ):
+        """Computes losses or features.
+
+        Args:
+            inputs: Image of each sample, or None.
+            data_samples: ``texts`` of each and, for losses, ``negatives``.
+            mode: ``'loss'``, ``'predict'``, or ``'tensor'`` for the features of all texts.
+
+        Returns:
+            The losses; the data samples with ``text_features``, ``root`` and, of those with an
+            image, ``image_feature``; or features ``(N, D)``, the root last.
+
+        Raises:
+            ValueError: For another mode, or samples that do not serve it.
+        """
+        if mode == 'loss':
+            return self._loss(data_samples)
+        texts = [text for sample in data_samples for text in sample.texts]
+        if mode == 'tensor':
+            return self.text_features([*texts, ''])
+        if mode != 'predict':
+            raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
+        return self._predict(inputs, data_samples, texts)
+
+    def _loss(self, data_samples: Sequence[BaseDataElement]) -> dict[str, Tensor]:
+        for sample in data_samples:
+            if 'negatives' not in sample:
+                raise ValueError(
+                    f'training needs negatives, which the sample {sample.texts} does not have: '
+                    "use HierarCapsDataset with mode='train'"
+                )
+        tiers = len(data_samples[0].texts)
+        texts = [
+            text
+            for key in ('texts', 'negatives')
+            for tier in zip(*(getattr(sample, key) for sample in data_samples))
+            for text in tier
+        ]
+        try:
+            features = self.text_features([*texts, ''])
+        except ValueError as error:
+            raise self._at_fault(data_samples, error) from None
+        embeddings = features[:-1].view(2, tiers, len(data_samples), -1)
+        frozen = None
+        if self.needs_frozen:
+            if self.frozen is None:
+                raise ValueError(
+                    'the regulariser needs frozen targets: add '
+                    "custom_hooks=[dict(type='hyper_mm.FrozenTargetsHook')] or set lambda_reg=0"
+                )
+            frozen = self.frozen(texts).to(embeddings.device).view_as(embeddings)
+        losses = self.radial_loss(embeddings, features[-1], frozen)
+        with torch.no_grad():
+            radii = text_radii(embeddings[0], features[-1])
+            losses['radial/tau_d'] = radius_order(radii.T).mean()
+        return losses
+
+    def _at_fault(self, data_samples: Sequence[BaseDataElement], error: ValueError) -> ValueError:
+        """The error, with the item whose texts it is about, if it is about one."""
+        for sample in data_samples:
+            try:
+                self._tokens([*sample.texts, *sample.get('negatives', ())])
+            except ValueError as found:
+                return ValueError(f'item {sample.get("sample_idx")}: {found}')
+        return error
+
+    def _tokens(self, texts: Sequence[str]) -> Tensor:
+        position = self.clip.positional_embedding
+        if self.truncate:
+            return open_clip.tokenize(list(texts), position.shape[0]).to(position.device)
+        return tokenize(texts, position.shape[0], allow_empty=True).to(position.device)
+
+    def _predict(
+        self,
+        inputs: Sequence[Tensor | None],
+        data_samples: Sequence[BaseDataElement],
+        texts: Sequence[str],
+    ) -> list[BaseDataElement]:
+        distinct = list(dict.fromkeys([*texts, '']))
+        features = dict(zip(distinct, self.text_features(distinct)))
+        present = [image for image in inputs if image is not None]
+        images = iter(self.image_features(present)) if present else iter(())
+        for image, sample in zip(inputs, data_samples):
+            sample.text_features = torch.stack([features[text] for text in sample.texts])
+            sample.root = features['']
+            if image is not None:
+                sample.image_feature = next(images)
+        return list(data_samples)
+
+
+def _of_text_tower(name: str) -> bool:
+    return not name.startswith('visual.') and name not in ('logit_scale', 'logit_bias')

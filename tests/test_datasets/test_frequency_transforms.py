@@ -1,0 +1,67 @@
+"""Amplitude bank, FrequencyAmplitudeMix and GenerateBoundaryBands."""
+
+import importlib.util
+
+import mmcv
+import numpy as np
+import pytest
+
+from hyper_mm.registry import TRANSFORMS
+
+from ..conftest import REPO
+
+
+@pytest.fixture(scope='module')
+def bank(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('bank')
+    for name, value in (('a', 50), ('b', 200)):
+        mmcv.imwrite(np.full((24, 20, 3), value, np.uint8), str(folder / name / 'x.png'))
+    path = REPO / 'tools/dataset_converters/amplitude_bank.py'
+    spec = importlib.util.spec_from_file_location('amplitude_bank', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main([f'a={folder / "a"}', f'b={folder / "b"}', '-o', str(folder / 'bank.npz')])
+    (folder / 'empty').mkdir()
+    with pytest.raises(ValueError, match='no image'):
+        module.build_bank(dict(c=folder / 'empty'))
+    return str(folder / 'bank.npz')
+
+
+def build(**options):
+    return TRANSFORMS.build(dict(type='hyper_mm.FrequencyAmplitudeMix', **options))
+
+
+@pytest.mark.parametrize('domain, mean', [('a', 200), ('b', 50)])
+def test_mix_takes_the_other_domain(bank, domain, mean):
+    image = np.full((30, 40, 3), 100, np.uint8)
+    mix = build(bank=bank, lam=(1, 1), band=0.1)
+    found = mix(dict(img=image, domain=domain))
+    np.testing.assert_allclose(found['img_mix'], mean, atol=1e-3)
+    assert found['img_mix'].dtype == np.float32 and (found['img'] == 100).all()
+
+
+def test_mix_bad_input(bank, tmp_path):
+    with pytest.raises(ValueError, match='lam'):
+        build(bank=bank, lam=(0, 2))
+    with pytest.raises(ValueError, match='band'):
+        build(bank=bank, band=0.7)
+    with pytest.raises(ValueError, match='half-size 3'):
+        build(bank=bank, band=0.2)(dict(img=np.zeros((30, 40, 3), np.uint8)))
+    with np.load(bank) as arrays:
+        np.savez(tmp_path / 'one.npz', amplitude=arrays['amplitude'], domain=np.array(['a', 'a']))
+    with pytest.raises(ValueError, match='no domain but'):
+        build(bank=str(tmp_path / 'one.npz'))(dict(img=np.zeros((30, 40, 3), 'u1'), domain='a'))
+
+
+def test_bands():
+    labels = np.zeros((9, 9), np.uint8)
+    labels[3:6, 3:6] = 1
+    labels[0] = 255
+    config = dict(type='hyper_mm.GenerateBoundaryBands', num_classes=2, dilate=3)
+    found = TRANSFORMS.build(config)(dict(gt_seg_map=labels))
+    assert found['gt_boundary'].shape == (1, 9, 9) and found['gt_boundary'].sum() == 8
+    assert (found['gt_background'][0, 1:3, 4] == 1).all() and found['gt_background'][
+        0, 0
+    ].sum() == 0
+    with pytest.raises(ValueError, match='num_classes'):
+        TRANSFORMS.build(dict(config, num_classes=1))

@@ -1,0 +1,96 @@
+import json
+
+import pytest
+
+from hyper_mm.datasets.vocabulary import Vocabulary, builtin_names, template_sets
+
+SIZES = {
+    'ade150': 150,
+    'ade847': 847,
+    'coco-stuff171': 171,
+    'pc459': 459,
+    'pc59': 59,
+    'voc20': 20,
+    'voc20b': 59,
+}
+
+
+def test_builtin():
+    assert {name: len(Vocabulary.load(name)) for name in builtin_names()} == SIZES
+    assert Vocabulary.load('voc20b').names[:20] == Vocabulary.load('voc20').names
+
+
+@pytest.mark.parametrize('name', SIZES)
+def test_display_names_and_colours_tell_classes_apart(name):
+    vocabulary = Vocabulary.load(name)
+    assert len(set(vocabulary.names)) == len(vocabulary.palette) == len(vocabulary)
+    colours = [tuple(c) for c in vocabulary.palette]
+    assert all(a != b for a, b in zip(colours, colours[1:]))
+    assert all(0 <= value <= 255 for colour in colours for value in colour)
+
+
+def test_stock_data_sets_have_the_same_names():
+    pytest.importorskip('mmseg')
+    from mmseg.datasets import ADE20KDataset, COCOStuffDataset
+
+    for name, dataset in (('ade150', ADE20KDataset), ('coco-stuff171', COCOStuffDataset)):
+        assert Vocabulary.load(name).names == tuple(c.strip() for c in dataset.METAINFO['classes'])
+
+
+def test_prompts():
+    names = ['cat, kitten', 'sky']
+    first = Vocabulary(names, templates=['a {}.', 'the {}'])
+    assert first.prompts() == [[['a cat.', 'the cat']], [['a sky.', 'the sky']]]
+    mean = Vocabulary(names, templates='cat-seg', synonyms='mean')
+    assert mean.prompts()[0] == [
+        ['A photo of a cat in the scene'],
+        ['A photo of a kitten in the scene'],
+    ]
+    assert len(Vocabulary(names, templates='imagenet').templates) == 80
+
+
+def test_classes_that_begin_alike_are_shown_whole():
+    assert Vocabulary(['bag, purse', 'bag', 'sky, air']).names == ('bag, purse', 'bag', 'sky')
+
+
+def test_files(tmp_path):
+    text, data = tmp_path / 'classes.txt', tmp_path / 'classes.json'
+    text.write_text('wall\nred chair, seat\n\n')
+    data.write_text(json.dumps(['wall', 'red chair, seat']))
+    for source in (str(text), data, dict(names=str(data), synonyms='mean')):
+        assert Vocabulary.load(source).names == ('wall', 'red chair')
+    assert Vocabulary.from_file(text, templates='plain').templates == ('a photo of a {}.',)
+    assert Vocabulary.load(Vocabulary(['a'])).names == ('a',)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'error', 'message'),
+    [
+        (dict(names=[]), ValueError, 'at least one class'),
+        (dict(names=['cat', 'dog', 'cat']), ValueError, r"once, got \[\('cat',\)\]"),
+        (dict(names=['cat', ' ']), ValueError, "empty, got ' '"),
+        (dict(names=['cat,, dog']), ValueError, "empty, got 'cat,, dog'"),
+        (dict(names=['cat', 3]), TypeError, 'strings, got 3'),
+        (dict(names='nothing.txt'), ValueError, "ade847.*got 'nothing.txt'"),
+        (dict(names=['cat'], templates='none'), ValueError, "cat-seg.*got 'none'"),
+        (dict(names=['cat'], templates=['a cat']), ValueError, "one {} .*got 'a cat'"),
+        (dict(names=['cat'], templates=['{} {}']), ValueError, 'one {}'),
+        (dict(names=['cat'], templates=['{0} {}']), ValueError, 'one {}'),
+        (dict(names=['cat'], templates=[]), ValueError, 'must not be empty'),
+        (dict(names=['cat'], templates=[3]), TypeError, 'strings, got 3'),
+        (dict(names=['cat'], synonyms='max'), ValueError, "got 'max'"),
+    ],
+)
+def test_bad_input(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Vocabulary(**arguments)
+
+
+def test_bad_sources(tmp_path):
+    with pytest.raises(TypeError, match='got 3'):
+        Vocabulary.load(3)
+    path = tmp_path / 'classes.json'
+    path.write_text('{}')
+    with pytest.raises(ValueError, match='list of names, got dict'):
+        Vocabulary.load(path)
+    assert all('{}' in t for templates in template_sets().values() for t in templates)

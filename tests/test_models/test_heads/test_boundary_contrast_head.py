@@ -1,0 +1,75 @@
+"""The auxiliary head of boundary contrast."""
+
+import pytest
+import torch
+
+from hyper_mm.registry import MODELS
+
+pytestmark = pytest.mark.mmseg
+
+
+def segmentor():
+    pytest.importorskip('mmseg')
+    from mmseg.utils import register_all_modules
+
+    register_all_modules(init_default_scope=True)
+    return MODELS.build(
+        dict(
+            type='mmseg.EncoderDecoder',
+            backbone=dict(
+                type='UNet',
+                base_channels=4,
+                num_stages=2,
+                strides=(1, 1),
+                enc_num_convs=(1, 1),
+                dec_num_convs=(1,),
+                downsamples=(True,),
+                enc_dilations=(1, 1),
+                dec_dilations=(1,),
+            ),
+            decode_head=dict(
+                type='FCNHead', in_channels=4, channels=4, num_classes=3, in_index=-1, num_convs=1
+            ),
+            auxiliary_head=dict(type='hyper_mm.BoundaryContrastHead', num_classes=3),
+            test_cfg=dict(mode='whole'),
+        )
+    )
+
+
+def samples(labels):
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    return [SegDataSample(gt_sem_seg=PixelData(data=x[None])) for x in labels]
+
+
+def test_trains_the_backbone_of_a_stock_segmentor():
+    model = segmentor()
+    labels = torch.zeros(2, 16, 16, dtype=torch.long)
+    labels[:, 3:9, 3:9] = 1
+    losses = model.loss(torch.randn(2, 3, 16, 16), samples(labels))
+    assert losses['aux.boundary_contrast/empty'] == 4  # class 2 is nowhere: 2 images, 2 bands
+    losses['aux.loss_boundary'].backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.backbone.parameters())
+    total, log = model.parse_losses(losses)
+    expected = sum(v.mean() for k, v in losses.items() if 'loss' in k)
+    torch.testing.assert_close(total, expected)
+
+
+def test_no_boundary_in_the_batch_gives_a_zero_loss():
+    losses = segmentor().loss(torch.randn(2, 3, 16, 16), samples(torch.zeros(2, 16, 16).long()))
+    assert losses['aux.loss_boundary'] == 0
+
+
+def test_ignored_pixels_are_in_no_band():
+    head = MODELS.build(dict(type='hyper_mm.BoundaryContrastHead', num_classes=2))
+    labels = torch.randint(0, 2, (2, 16, 16))
+    labels[..., :8] = 255
+    z = torch.randn(2, 4, 16, 16, requires_grad=True)
+    head.loss([z], samples(labels))['loss_boundary'].backward()
+    assert (z.grad[..., :8] == 0).all() and (z.grad[..., 8:] != 0).any()
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match='num_classes'):
+        MODELS.build(dict(type='hyper_mm.BoundaryContrastHead', num_classes=1))

@@ -1,0 +1,73 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hyper_mm.registry import MODELS
+from tests.open_vocab import AGGREGATOR
+
+
+def build(in_channels=24, guidance_channels=(16, 8), **options):
+    return MODELS.build(
+        dict(
+            type='hyper_mm.CostAggregationHead',
+            in_channels=in_channels,
+            guidance_channels=guidance_channels,
+            aggregator=dict(AGGREGATOR),
+            **options,
+        )
+    )
+
+
+def plain_loss(logits, labels, ignore):
+    logits = F.interpolate(logits, size=labels.shape[-2:], mode='bilinear')
+    target = F.one_hot(labels.where(labels != 255, logits.shape[1]), logits.shape[1] + 1)
+    target = target[..., :-1].movedim(-1, 1).to(logits.dtype)
+    loss = F.binary_cross_entropy_with_logits(logits, target, reduction='none')
+    return loss.mean() if ignore == 'zero' else loss.movedim(1, -1)[labels != 255].mean()
+
+
+@pytest.mark.parametrize('ignore', ['zero', 'mask'])
+@pytest.mark.parametrize('classes', [3, 64, 130])
+def test_loss_and_gradient(classes, ignore):
+    head = build(ignore=ignore)
+    labels = torch.randint(classes, (2, 9, 12))
+    labels[:, 3:5] = 255
+    found, expected = (torch.randn(2, classes, 4, 4).requires_grad_() for _ in range(2))
+    expected.data.copy_(found.data)
+    loss = head.loss(found, labels)['loss_ce']
+    reference = plain_loss(expected, labels, ignore)
+    torch.testing.assert_close(loss, reference)
+    loss.backward()
+    reference.backward()
+    torch.testing.assert_close(found.grad, expected.grad, rtol=1e-4, atol=1e-9)
+
+
+def test_loss_keeps_no_map_of_all_classes():
+    head, saved = build(), []
+    logits = torch.randn(1, 192, 4, 4, requires_grad=True)
+    labels = torch.zeros(1, 64, 64, dtype=torch.long)
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda x: saved.append(x.numel()) or x, lambda x: x
+    ):
+        head.loss(logits, labels)
+    assert max(saved) <= 64 * 64  # a map of one class, not of 192
+
+
+def test_large_logits_are_finite():
+    logits = torch.tensor([-1e4, 1e4]).reshape(1, 2, 1, 1).requires_grad_()
+    loss = build().loss(logits, torch.zeros(1, 1, 1))['loss_ce']
+    loss.backward()
+    assert loss == 1e4
+    assert logits.grad.isfinite().all()
+
+
+def test_loss_weight():
+    logits, labels = torch.randn(1, 3, 4, 4), torch.zeros(1, 4, 4)
+    one, two = (build(loss_weight=w).loss(logits, labels)['loss_ce'] for w in (1.0, 2.0))
+    torch.testing.assert_close(2 * one, two)
+
+
+def test_upsampling_has_the_parameters_of_the_release():
+    head = build(768, (256, 128))
+    parts = (head.upsample1, head.upsample2)
+    assert sum(p.numel() for part in parts for p in part.parameters()) == 2_359_680

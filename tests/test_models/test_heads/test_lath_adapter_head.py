@@ -1,0 +1,68 @@
+import pytest
+import torch
+
+from hyper_mm.registry import MODELS
+
+
+def build(**options):
+    return MODELS.build({**dict(type='hyper_mm.LatHAdapterHead', num_classes=12, dim=8), **options})
+
+
+class TestLatHAdapterHead:
+    @pytest.mark.parametrize('batch', [1, 2, 9])
+    @pytest.mark.parametrize('labelled', [True, False])
+    def test_loss(self, batch, labelled):
+        head = build()
+        image = torch.randn(batch, 8, requires_grad=True)
+        text = torch.randn(12, 8, requires_grad=True)
+        losses = head.loss(image, text, torch.randint(0, 12, (batch,)) if labelled else None)
+        names = {'loss_va', 'loss_at'} | ({'loss_ecls', 'loss_hcls'} if labelled else set())
+        assert losses.keys() == names
+        sum(losses.values()).backward()
+        for tensor in (*losses.values(), text.grad, head.refiner.attributes.grad):
+            assert tensor.isfinite().all()
+
+    def test_start_once_and_saved(self):
+        head, text = build(), torch.randn(12, 8)
+        before = head.refiner.attributes.clone()
+        head.loss(torch.randn(4, 8), text, torch.zeros(4, dtype=torch.long))
+        first = head.refiner.attributes.clone()
+        mean = torch.nn.functional.normalize(text, dim=-1).mean(0)
+        torch.testing.assert_close(first, before + mean)
+        other = build()
+        other.load_state_dict(head.state_dict())
+        other.loss(torch.randn(4, 8), text, torch.zeros(4, dtype=torch.long))
+        assert torch.equal(other.refiner.attributes, first)
+
+    def test_other_vocabulary_at_test(self):
+        assert build()(torch.randn(3, 8), torch.randn(30, 8)).shape == (3, 30)
+
+    def test_length_of_features_does_not_matter(self):
+        head, image, text = build(), torch.randn(3, 8), torch.randn(12, 8)
+        torch.testing.assert_close(head(10 * image, 5 * text), head(image, text))
+
+    def test_weights(self):
+        losses = build(weights=dict(hcls=0.0)).loss(
+            torch.randn(4, 8), torch.randn(12, 8), torch.arange(4)
+        )
+        assert losses['loss_hcls'] == 0 and losses['loss_ecls'] > 0
+
+    def test_attribute_count(self):
+        assert len(build(num_classes=397).refiner.attributes) == 16
+        assert len(build(num_attributes=24).refiner.attributes) == 24
+
+    @pytest.mark.parametrize(
+        'options, message',
+        [
+            (dict(num_classes=0), 'num_classes'),
+            (dict(tau=0.0), 'tau'),
+            (dict(weights=dict(cls=1.0)), 'weights'),
+        ],
+    )
+    def test_bad_arguments(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            build(**options)
+
+    def test_label_outside_the_vocabulary(self):
+        with pytest.raises(ValueError, match='vocabulary'):
+            build().loss(torch.randn(2, 8), torch.randn(12, 8), torch.tensor([0, 12]))

@@ -1,0 +1,33 @@
+"""The registered boundary loss."""
+
+import pytest
+import torch
+
+from hyper_mm.layers import BoundaryInfoNCE, boundary_bands
+from hyper_mm.registry import MODELS
+
+
+def build(**options):
+    return MODELS.build(dict(type='hyper_mm.BoundaryInfoNCELoss', **options))
+
+
+def test_is_the_weighted_contrast_of_the_bands():
+    z, masks = torch.randn(3, 4, 16, 16), torch.rand(3, 2, 16, 16) > 0.5
+    found = build(erode=2, dilate=3, loss_weight=0.5, denominator='neg')(z, masks)
+    expected = BoundaryInfoNCE(denominator='neg')(z, boundary_bands(masks, 2, 3))
+    torch.testing.assert_close(found.loss, 0.5 * expected.loss)
+    torch.testing.assert_close(found.per_structure.sum(), found.loss)
+
+
+def test_pixels_without_label_are_in_no_band():
+    z, masks = torch.randn(2, 4, 16, 16, requires_grad=True), torch.rand(2, 1, 16, 16) > 0.5
+    valid = torch.ones(2, 1, 16, 16, dtype=torch.bool)
+    valid[..., :8] = False
+    build()(z, masks, valid).loss.backward()
+    assert (z.grad[..., :8] == 0).all() and (z.grad[..., 8:] != 0).any()
+
+
+@pytest.mark.parametrize('option', [dict(loss_weight=-1), dict(erode=0), dict(dilate=-2)])
+def test_bad_options(option):
+    with pytest.raises(ValueError, match=next(iter(option))):
+        build(**option)

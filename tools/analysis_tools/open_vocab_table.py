@@ -1,0 +1,122 @@
+"""Tests a checkpoint on the six open-vocabulary benchmarks and prints the row of the papers' table.
+
+    python tools/analysis_tools/open_vocab_table.py CONFIG CHECKPOINT
+
+Data and metrics are those of configs/_base_/datasets/{ade847,pc459,ade150_ov,pc59,voc20,voc20b}.py;
+the model is CONFIG's, with the vocabulary of the set. Sets whose data are missing are left out, and
+said so. Each test leaves its config (for `tools/test.py`) and its output in the work directory;
+finished ones are kept: the command resumes where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from compare_arms import run, stock_script
+from mmengine.config import Config, DictAction
+from rich.console import Console
+
+DATASETS = Path(__file__).resolve().parents[2] / 'configs' / '_base_' / 'datasets'
+SETS = {
+    'ade847': 'A-847',
+    'pc459': 'PC-459',
+    'ade150': 'A-150',
+    'pc59': 'PC-59',
+    'voc20': 'PAS-20',
+    'voc20b': 'PAS-20b',
+}
+"""Vocabularies of the benchmarks in the order of the papers, and what they call them."""
+
+
+def parse_args() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', type=Path, help='config whose model is tested')
+    parser.add_argument('checkpoint', type=Path, help='its checkpoint')
+    parser.add_argument('--sets', nargs='+', choices=list(SETS), default=list(SETS))
+    parser.add_argument('--work-dir', type=Path, help='default: work_dirs/CONFIG/open_vocab')
+    parser.add_argument('--threads', type=int, default=2, help='threads of a run')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes of all tests')
+    args = parser.parse_args()
+    for path in (args.config, args.checkpoint):
+        if not path.is_file():
+            parser.error(f'no such file: {path}')
+    args.work_dir = args.work_dir or Path('work_dirs') / args.config.stem / 'open_vocab'
+    return args
+
+
+def test_config(config: Path, name: str, options: dict | None = None) -> Config:
+    """Config of a model with the data, the vocabulary and the metric of a benchmark.
+
+    Args:
+        config: Config of the model.
+        name: Key of :data:`SETS`.
+        options: Changes, by dotted keys.
+    """
+    cfg = Config.fromfile(config)
+    benchmark = Config.fromfile(DATASETS / f'{"ade150_ov" if name == "ade150" else name}.py')
+    cfg.model.vocabulary = name
+    for key in ('dataloader', 'evaluator'):
+        cfg[f'val_{key}'] = cfg[f'test_{key}'] = benchmark[f'test_{key}']
+    cfg.merge_from_dict(options or {})
+    return cfg
+
+
+def missing_data(cfg: Config) -> Path | None:
+    """The folder or file that a test would need and that does not exist."""
+    dataset = cfg.test_dataloader.dataset
+    root = Path(dataset.data_root)
+    parts = [*dataset.data_prefix.values(), dataset.get('ann_file', '')]
+    return next((root / part for part in parts if not (root / part).exists()), None)
+
+
+def test(args: argparse.Namespace, name: str) -> float | str:
+    """Score on one set, or why there is none."""
+    cfg = test_config(args.config, name, args.cfg_options)
+    missing = missing_data(cfg)
+    if missing is not None:
+        return f'left out, no {missing}'
+    args.work_dir.mkdir(parents=True, exist_ok=True)
+    path, log = args.work_dir / f'{name}.py', args.work_dir / f'{name}.log'
+    if not log.is_file() or score(log) is None:
+        cfg.dump(path)
+        arguments = [path, args.checkpoint, '--work-dir', args.work_dir / name]
+        run(stock_script('test.py', 'mmseg'), arguments, log, args.threads)
+    found = score(log)
+    return f'no mIoU in {log}' if found is None else found
+
+
+def score(log: Path) -> float | None:
+    """Score (mIoU) in the output of a test."""
+    found = re.findall(r'\bmIoU: +([0-9.]+)', log.read_text(errors='replace'))
+    return float(found[-1]) if found else None
+
+
+def table(name: str, results: dict[str, float | str]) -> str:
+    """The row, in markdown."""
+    scores = [f'{results[s]:.1f}' if isinstance(results.get(s), float) else '' for s in SETS]
+    return '\n'.join(
+        (
+            f'| model | {" | ".join(SETS.values())} |',
+            '|---' * (len(SETS) + 1) + '|',
+            f'| {name} | {" | ".join(scores)} |',
+        )
+    )
+
+
+def main() -> None:
+    """Command line."""
+    args, console, results = parse_args(), Console(), {}
+    for name in args.sets:
+        with console.status(f'{SETS[name]} ...'):
+            results[name] = test(args, name)
+        console.print(f'{SETS[name]}: {results[name]}', markup=False, soft_wrap=True)
+    console.print(table(args.config.stem, results), markup=False, soft_wrap=True)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,100 @@
+"""What HyperCLIP's adapter costs a CLIP model.
+
+    python tools/benchmarks/hyperclip.py
+    python tools/benchmarks/hyperclip.py --model ViT-L-14 --repeats 3
+
+Inference of the merged model beside the plain one, and a training step of the adapted vision tower
+(forward and backward, frozen weights, no optimizer) beside the same tower without an adapter, its
+weights frozen and the gradient going to its input. The two take turns in one process; the table has
+the median of the ratios of neighbouring runs, and its quartiles. Random weights and images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from hyper_mm import apply_hyperclip
+from hyper_mm.models.utils.open_clip import build_open_clip
+
+
+def compare(
+    plain: Callable[[], object], adapted: Callable[[], object], repeats: int
+) -> tuple[float, list[float]]:
+    """Runs two functions in turns.
+
+    Args:
+        plain: What is compared with.
+        adapted: What is measured.
+        repeats: Pairs of runs.
+
+    Returns:
+        Median seconds of the first, and quartiles of the ratio.
+    """
+    times, ratios = [], []
+    for turn in range(repeats + 2):
+        taken = {}
+        for function in (plain, adapted) if turn % 2 else (adapted, plain):
+            start = time.perf_counter()
+            function()
+            taken[function] = time.perf_counter() - start
+        if turn > 1:
+            times.append(taken[plain])
+            ratios.append(taken[adapted] / taken[plain])
+    return statistics.median(times), statistics.quantiles(ratios, n=4, method='inclusive')
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--model', default='ViT-B-16', help='architecture of open_clip')
+    parser.add_argument('--block-size', type=int, default=128)
+    parser.add_argument('--batch', type=int, default=8, help='images a step')
+    parser.add_argument('--threads', type=int, default=2, help='threads of torch')
+    parser.add_argument('--repeats', type=int, default=11, help='measured pairs of runs')
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    plain, model = build_open_clip(args.model).eval(), build_open_clip(args.model).eval()
+    model.load_state_dict(plain.state_dict())
+    plain.requires_grad_(False)
+    adapter = apply_hyperclip(model, args.block_size)
+    with torch.no_grad():
+        for weight in adapter.parameters():
+            weight += 0.02 * torch.randn_like(weight)
+    side = model.visual.image_size[0]
+    images = torch.randn(args.batch, 3, side, side)
+    leaf = images.clone().requires_grad_()
+    print(f'torch {torch.__version__}, {args.threads} threads, {args.model}, batch {args.batch}')
+    print(adapter)
+
+    def show(name: str, plain_run: Callable, adapted_run: Callable) -> None:
+        seconds, (low, median, high) = compare(plain_run, adapted_run, args.repeats)
+        print(f'{name}: plain {seconds:.3f} s, ratio {median:.3f} ({low:.3f}-{high:.3f})')
+
+    show(
+        'training step',
+        lambda: plain.encode_image(leaf).sum().backward(),
+        lambda: model.encode_image(leaf).sum().backward(),
+    )
+    with torch.no_grad():
+        unmerged = model.encode_image(images)
+        adapter.merge()
+        merged = model.encode_image(images)
+        error = (merged - unmerged).norm() / unmerged.norm()
+        show(
+            'merged inference',
+            lambda: plain.encode_image(images),
+            lambda: model.encode_image(images),
+        )
+    print(f'merged against unmerged: relative error {error.item():.1e}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,63 @@
+"""Writes the low-frequency amplitudes of the images of several domains.
+
+Example: python tools/dataset_converters/amplitude_bank.py site_a=data/a site_b=data/b -o bank.npz
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import mmcv
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from hyper_mm.ops.frequency import low_amplitude
+
+SUFFIXES = {'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff'}
+
+
+def build_bank(domains: dict[str, Path], half: int = 3) -> dict[str, np.ndarray]:
+    """Amplitudes of all images.
+
+    Args:
+        domains: Folder of images of each domain, searched with its subfolders.
+        half: Half-size of the stored square of coefficients.
+
+    Returns:
+        ``amplitude`` ``(N, 3, 2 half + 1, 2 half + 1)`` float32, channels BGR as mmcv reads them,
+        and ``domain`` ``(N,)``.
+
+    Raises:
+        ValueError: If a folder holds no image.
+    """
+    amplitudes, names = [], []
+    for name, folder in domains.items():
+        files = sorted(f for f in folder.rglob('*') if f.suffix.lower() in SUFFIXES)
+        if not files:
+            raise ValueError(f'domain {name}: no image in {folder}')
+        for file in tqdm(files, desc=name):
+            image = torch.from_numpy(mmcv.imread(file)).movedim(-1, 0)
+            amplitudes.append(low_amplitude(image, half).float().numpy())
+            names.append(name)
+    return dict(amplitude=np.stack(amplitudes), domain=np.array(names))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('domains', nargs='+', metavar='NAME=DIR')
+    parser.add_argument('-o', '--out', type=Path, required=True)
+    parser.add_argument('--half', type=int, default=3, help='half-size of the stored square')
+    args = parser.parse_args(argv)
+    pairs = [entry.partition('=') for entry in args.domains]
+    for name, _, folder in pairs:
+        if not name or not folder:
+            parser.error(f'expected NAME=DIR, got {name!r}')
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(args.out, **build_bank({n: Path(d) for n, _, d in pairs}, args.half))
+
+
+if __name__ == '__main__':
+    main()
