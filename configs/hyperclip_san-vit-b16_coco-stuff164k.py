@@ -1,4 +1,4 @@
-# SAN (mmseg's) with HyperCLIP's adapter in the image encoder, CLIP ViT-B/16, COCO-Stuff-164k.
+# SAN (mmseg's) with HyperCLIP's adapter in the vision tower, CLIP ViT-B/16, COCO-Stuff-164k.
 #   python tools/train.py configs/hyperclip_san-vit-b16_coco-stuff164k.py
 # Data: data/coco_stuff164k (as mmseg prepares it). Its twin is the stock config below.
 # Not trained here.

@@ -1,4 +1,4 @@
-# SAN (mmseg's) with HyperCLIP's adapter in the image encoder, CLIP ViT-L/14, COCO-Stuff-164k.
+# SAN (mmseg's) with HyperCLIP's adapter in the vision tower, CLIP ViT-L/14, COCO-Stuff-164k.
 #   python tools/train.py configs/hyperclip_san-vit-l14_coco-stuff164k.py
 # Data: data/coco_stuff164k (as mmseg prepares it). Its twin is the stock config below.
 # Not trained here.

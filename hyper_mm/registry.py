@@ -25,6 +25,7 @@ PACKAGES = {
 
 COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
     'model': {
+        'BatchDiceLoss': ('models.losses.batch_dice_loss',),
         'BoundaryContrastHead': ('models.heads.boundary_contrast_head',),
         'BoundaryInfoNCELoss': ('models.losses.boundary_info_nce',),
         'CascadeEncoderDecoder': ('models.segmentors.encoder_decoder', 'mmseg'),
@@ -64,6 +65,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'PascalContext59Dataset': ('datasets.open_vocab', 'mmseg'),
         'PascalVOC20Dataset': ('datasets.open_vocab', 'mmseg'),
         'PascalVOC20bDataset': ('datasets.open_vocab', 'mmseg'),
+        'VocabularySegDataset': ('datasets.open_vocab', 'mmseg'),
     },
     'hook': {
         'ExactResumeHook': ('engine.hooks.exact_resume',),

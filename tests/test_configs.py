@@ -75,7 +75,8 @@ def test_config_builds(name):
     assert found == name.startswith('himapper')
     opening = (CONFIGS / name).read_text().splitlines()
     header = '\n'.join(line for line in opening[:8] if line.startswith('#'))
-    assert f'tools/train.py configs/{name}' in header
+    script = 'train' if 'train_dataloader' in cfg else 'test'
+    assert f'tools/{script}.py configs/{name}' in header
 
 
 @pytest.mark.parametrize('name, twin', TWINS)

@@ -6,6 +6,8 @@ Class names are those of the vocabulary of the same name (:mod:`hyper_mm.dataset
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hyper_mm.registry import DATASETS
 
 from .ade_layout import AdeLayoutDataset
@@ -58,19 +60,19 @@ class OpenVocabDataset(AdeLayoutDataset):
 
     def load_data_list(self) -> list[dict]:
         """Lists the images; see :class:`mmseg.datasets.BaseSegDataset`."""
-        if self.label_map is not None:  # mmseg's has 255 for what is left out
-            kept = list(self._metainfo['classes'])
+        names, kept = list(self.METAINFO['classes']), list(self._metainfo['classes'])
+        if kept != names:  # mmseg's own map has 255 for what is left out
             self.label_map = {
                 old: kept.index(name) if name in kept else self.ignore_index
-                for old, name in enumerate(self.METAINFO['classes'])
+                for old, name in enumerate(names)
             }
         return super().load_data_list()
 
 
-def metainfo(vocabulary: str, **more) -> dict:
-    """Class names and palette of a built-in vocabulary."""
+def metainfo(vocabulary: str | Sequence[str] | dict) -> dict:
+    """Class names and palette of a vocabulary."""
     loaded = Vocabulary.load(vocabulary)
-    return dict(classes=loaded.names, palette=loaded.palette, **more)
+    return dict(classes=loaded.names, palette=loaded.palette)
 
 
 @DATASETS.register_module()
@@ -135,3 +137,36 @@ class PascalVOC20bDataset(OpenVocabDataset):
         classes=(*metainfo('voc20')['classes'], 'background'),
         palette=[*metainfo('voc20')['palette'], [0, 0, 0]],
     )
+
+
+@DATASETS.register_module()
+class VocabularySegDataset(OpenVocabDataset):
+    """Label maps of your own, whose classes a vocabulary names.
+
+    Args:
+        vocabulary: Classes ``0 .. N - 1`` of the label maps: whatever
+            :meth:`hyper_mm.datasets.vocabulary.Vocabulary.load` takes.
+        classes: The classes that are kept, in the order of their new labels, in the same forms; the
+            others are ignored. All if None.
+        **kwargs: See :class:`OpenVocabDataset`.
+
+    Raises:
+        ValueError: If a kept class is not in the vocabulary; see also :class:`OpenVocabDataset`.
+    """
+
+    SOURCE = ''
+
+    def __init__(
+        self,
+        vocabulary: str | Sequence[str] | dict,
+        classes: str | Sequence[str] | dict | None = None,
+        **kwargs,
+    ):
+        self.METAINFO = metainfo(vocabulary)
+        names, palette = self.METAINFO['classes'], self.METAINFO['palette']
+        kept = list(names if classes is None else Vocabulary.load(classes).names)
+        unknown = [name for name in kept if name not in names]
+        if unknown:
+            raise ValueError(f'classes must be among those of the vocabulary, got {unknown}')
+        colours = [palette[names.index(name)] for name in kept]
+        super().__init__(metainfo=dict(classes=kept, palette=colours), **kwargs)

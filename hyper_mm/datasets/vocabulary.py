@@ -36,6 +36,7 @@ class Vocabulary:
             ``{}`` each.
         synonyms: ``'first'`` (the first name stands for the class, as CAT-Seg has it) or ``'mean'``
             (the features of all names are averaged).
+        without: Display names of classes to leave out.
 
     Raises:
         TypeError: If a name or a template is not a string.
@@ -58,6 +59,7 @@ class Vocabulary:
         names: str | Sequence[str],
         templates: str | Sequence[str] = 'cat-seg',
         synonyms: str = 'first',
+        without: Sequence[str] = (),
     ):
         if isinstance(names, (str, os.PathLike)):
             names = _read(str(names))
@@ -72,7 +74,13 @@ class Vocabulary:
         self.templates = _check_templates(templates)
         self.synonyms = synonyms
         first = Counter(entry[0] for entry in self.entries)
-        self.names = tuple(e[0] if first[e[0]] == 1 else ', '.join(e) for e in self.entries)
+        shown = [e[0] if first[e[0]] == 1 else ', '.join(e) for e in self.entries]
+        unknown = sorted(set(without) - set(shown))
+        if unknown or len(set(without)) == len(shown):
+            raise ValueError(f'without must be some of the {len(shown)} classes, got {without}')
+        kept = [i for i, name in enumerate(shown) if name not in without]
+        self.entries = tuple(self.entries[i] for i in kept)
+        self.names = tuple(shown[i] for i in kept)
 
     @classmethod
     def load(cls, source: str | Sequence[str] | Mapping | Vocabulary) -> Vocabulary:

@@ -31,13 +31,15 @@ class OVIoUMetric(BaseMetric):
     takes the classes that are there in the ground truth; mmseg's ``IoUMetric`` also those that are
     only predicted, at an IoU of 0. On PC-459 this is about 19 against 14.6 for the same
     predictions. Results: ``mIoU``, ``mAcc``, ``fwIoU``, ``aAcc`` in percent, and with
-    ``seen_classes``, ``mIoU_seen``, ``mIoU_unseen`` and their harmonic mean ``hIoU``.
+    ``seen_classes`` or ``unseen_classes``, ``mIoU_seen``, ``mIoU_unseen`` and their harmonic mean
+    ``hIoU``.
 
     Args:
         ignore_index: Label that is ignored.
         absent: Classes that are not in the ground truth: ``'ignore'`` leaves them out
             (detectron2), ``'zero'`` counts those that were predicted as 0 (mmseg).
-        seen_classes: Names of the classes of training, for the split; None for no split.
+        seen_classes: Names of the classes of training, for the split.
+        unseen_classes: Names of the other classes, if these are fewer to name.
         collapse: Predictions from this number on become this number: 20 for PAS-20b, where
             everything but 20 classes is background.
         output_dir: Folder for the predicted label maps, PNGs of 8 bits, or of 16 where the
@@ -55,6 +57,7 @@ class OVIoUMetric(BaseMetric):
         ignore_index: int = 255,
         absent: str = 'ignore',
         seen_classes: Sequence[str] | None = None,
+        unseen_classes: Sequence[str] | None = None,
         collapse: int | None = None,
         output_dir: str | None = None,
         format_only: bool = False,
@@ -67,7 +70,10 @@ class OVIoUMetric(BaseMetric):
             raise ValueError('format_only needs an output_dir, got None')
         self.ignore_index = ignore_index
         self.absent = absent
+        if seen_classes is not None and unseen_classes is not None:
+            raise ValueError('give seen_classes or unseen_classes, got both')
         self.seen_classes = None if seen_classes is None else list(seen_classes)
+        self.unseen_classes = None if unseen_classes is None else list(unseen_classes)
         self.collapse = collapse
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.format_only = format_only
@@ -150,11 +156,16 @@ class OVIoUMetric(BaseMetric):
             'aAcc': intersection.sum() / total,
         }
         names = list(self.dataset_meta['classes'])
-        if self.seen_classes is not None:
-            unknown = set(self.seen_classes) - set(names)
+        split = self.seen_classes if self.unseen_classes is None else self.unseen_classes
+        if split is not None:
+            unknown = set(split) - set(names)
             if unknown:
-                raise ValueError(f'seen_classes are not among the classes: {sorted(unknown)}')
-            seen = torch.tensor([name in self.seen_classes for name in names])
+                raise ValueError(
+                    f'seen_classes and unseen_classes must be among the classes, got '
+                    f'{sorted(unknown)}'
+                )
+            chosen = torch.tensor([name in split for name in names])
+            seen = chosen if self.unseen_classes is None else ~chosen
             a, b = metrics['mIoU_seen'], metrics['mIoU_unseen'] = (
                 iou[seen].nanmean(),
                 iou[~seen].nanmean(),

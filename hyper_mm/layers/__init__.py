@@ -1,6 +1,7 @@
 """Plain :class:`torch.nn.Module` building blocks. Needs torch alone."""
 
 from .attention import Attention
+from .batch_dice import BatchDice
 from .block_diagonal import BlockDiagonalMobius
 from .boundary_contrast import Bands, BoundaryInfoNCE, boundary_bands
 from .cost_aggregation import CostAggregator, CostDecoder
@@ -26,6 +27,7 @@ __all__ = [
     'Attention',
     'Bands',
     'AttributeRefiner',
+    'BatchDice',
     'BlockDiagonalMobius',
     'BoundaryInfoNCE',
     'CostAggregator',

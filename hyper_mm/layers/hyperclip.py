@@ -161,7 +161,8 @@ class HyperCLIPAdapter:
         text_curvature: ``c`` in the text tower (1.0 in the release); ``curvature`` if None.
         shared: One block for all places of a map.
         target: ``'weight'`` (the release), or ``'input'``: the transposed map of the input of q, k
-            and v instead (the paper), the same but for the largest length.
+            and v instead (the paper), the same but for the largest length. Dense features then
+            leave the last block's maps of q and k unused: DDP needs ``find_unused_parameters``.
         freeze: Freeze the model's own parameters.
 
     Raises:
@@ -191,16 +192,14 @@ class HyperCLIPAdapter:
         target: str = 'weight',
         freeze: bool = True,
     ):
-        for name, values, allowed in (
-            ('targets', targets, PROJECTIONS),
-            ('towers', towers, TOWERS),
-        ):
+        chosen = (('targets', targets, PROJECTIONS), ('towers', towers, TOWERS))
+        for name, values, allowed in chosen:
             if not values or len(set(values)) < len(values) or set(values) - set(allowed):
                 raise ValueError(f'{name} must be some of {allowed}, got {values!r}')
         if target not in TARGETS:
             raise ValueError(f'target must be one of {TARGETS}, got {target!r}')
         if target == 'input' and 'out' in targets:
-            raise ValueError("targets must not have 'out' with target='input', got {targets!r}")
+            raise ValueError(f"targets must not have 'out' with target='input', got {targets!r}")
         if layers is not None and not layers:
             raise ValueError('layers must name at least one layer, or be None for all')
         self.targets = tuple(name for name in PROJECTIONS if name in targets)
@@ -243,12 +242,8 @@ class HyperCLIPAdapter:
         self.model = model
         for name, tower, attention in chosen:
             options = dict(self.options, curvature=self.curvature[tower])
-            maps = {
-                t: BlockDiagonalMobius(attention.embed_dim, **options).to(
-                    attention.out_proj.weight.device
-                )
-                for t in self.targets
-            }
+            width, device = attention.embed_dim, attention.out_proj.weight.device
+            maps = {t: BlockDiagonalMobius(width, **options).to(device) for t in self.targets}
             layer = AdaptedLayer(name, tower, attention, maps, {}, [])
             self.layers.append(layer)
             self._insert(layer)

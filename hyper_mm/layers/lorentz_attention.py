@@ -12,41 +12,73 @@ from ..ops import lorentz
 from ..ops.stable import upcast
 from .hope import HoPE
 from .lorentz_linear import LorentzLinear
+from .lorentz_norm import LorentzRMSNorm
+from .token_cache import TokenCache
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, c: Tensor | float, tau: Tensor, causal: bool) -> Tensor:
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    c: Tensor | float,
+    tau: Tensor,
+    causal: bool,
+    mask: Tensor | None = None,
+) -> Tensor:
     r"""Lorentzian attention with the centroid of the values.
 
     .. math:: s_{ij} = \frac{2/c + 2\langle q_i, k_j\rangle_{\mathcal L}}{\tau},\qquad
         o_i = \frac{u_i}{\sqrt{-c\,\langle u_i, u_i\rangle_{\mathcal L}}},\quad
         u_i = \sum_j \mathrm{softmax}_j(s_{ij})\, v_j
 
-    The softmax ignores shifts of a row: ``2/c`` is left out, and one key (causal) or the mean key
-    is subtracted from all keys under autocast, which keeps the digits of close keys.
+    The softmax ignores shifts of a row: ``2/c`` is left out, and one vector is subtracted from all
+    keys, time included: the mean key, or the first one where later tokens must not be seen. So it
+    is with the values, whose vector is added to the sum. That changes nothing but the rounding,
+    which in bfloat16 would swallow the scores of close keys and the Lorentzian norm of the sum.
 
     Args:
         q: Queries ``(B, H, N, d)``.
-        k: Keys ``(B, H, M, d)``.
+        k: Keys ``(B, H, M, d)``; causal queries are those of the last ``N`` tokens.
         v: Values ``(B, H, M, e)``.
         c: Curvature.
         tau: Temperature.
         causal: Token ``i`` sees tokens ``j <= i`` alone.
+        mask: Which keys are seen besides, bool ``(B, 1, N, M)``.
 
     Returns:
         Centroids ``(B, H, N, e)``, in float32 or better.
     """
     q, k, v = upcast(q, k, v)
-    q = torch.cat([-lorentz.time(q, c, keepdim=True), q], -1) * (2 / tau)
-    k = torch.cat([lorentz.time(k, c, keepdim=True), k], -1)
-    if torch.is_autocast_enabled(k.device.type):
-        k = k - (k[..., :1, :] if causal else k.mean(-2, keepdim=True)).detach()
-    v = torch.cat([lorentz.time(v, c, keepdim=True), v], -1)
-    u = F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=1.0)
-    (u,) = upcast(u)
+    q = torch.cat([-lorentz.time(q, c, keepdim=True), q], -1)
+    k, v = (torch.cat([lorentz.time(x, c, keepdim=True), x], -1) for x in (k, v))
+    centre_k, centre_v = (
+        (x[..., :1, :] if causal else x.mean(-2, keepdim=True)).detach() for x in (k, v)
+    )
+    k, v = (k - centre_k) * (2 / tau), v - centre_v
+    new, all_ = q.shape[-2], k.shape[-2]
+    if causal and (mask is not None or new < all_):
+        order = torch.ones(new, all_, dtype=torch.bool, device=q.device).tril(all_ - new)
+        mask = order if mask is None else order & mask
+    causal = causal and mask is None
+    u = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=1.0)
+    u = u + centre_v
     time, space = u[..., :1], u[..., 1:]
     # a mean of points has -c<u,u> >= 1; rounding in half precision can take it below
     norm = c * (time.square() - space.square().sum(-1, keepdim=True))
     return space * norm.clamp_min(0.5).rsqrt()
+
+
+class _Merge(nn.Linear):
+    """Maps the heads, flattened with their time parts, to the space part of a point."""
+
+    def __init__(self, num_heads: int, head_dims: int, dims: int):
+        super().__init__(num_heads * (head_dims + 1), dims)
+        nn.init.xavier_uniform_(self.weight, gain=math.sqrt(2))
+        nn.init.zeros_(self.bias)
+
+    def forward(self, heads: Tensor, c: Tensor | float) -> Tensor:
+        heads = torch.cat([lorentz.time(heads, c, keepdim=True), heads], -1)
+        return super().forward(heads.flatten(-2).to(self.weight.dtype))
 
 
 class LorentzAttention(nn.Module):
@@ -73,21 +105,134 @@ class LorentzAttention(nn.Module):
         self.wq, self.wk, self.wv = (
             LorentzLinear(dims, num_heads * self.head_dims) for _ in range(3)
         )
-        self.wo = nn.Linear(dims + 1, dims)
-        nn.init.xavier_uniform_(self.wo.weight, gain=math.sqrt(2))
-        nn.init.zeros_(self.wo.bias)
+        self.wo = _Merge(num_heads, self.head_dims, dims)
         self.tau = nn.Parameter(torch.tensor(math.sqrt(dims + 1)))
-        self.rope = HoPE(self.head_dims) if rotary else nn.Identity()
+        self.rope = HoPE(self.head_dims) if rotary else None
 
-    def heads(self, x: Tensor, c: Tensor | float) -> Tensor:
-        """Returns the output points of the heads ``(B, N, H, head_dims)``."""
+    def heads(
+        self,
+        x: Tensor,
+        c: Tensor | float,
+        cache: TokenCache | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Returns the output points of the heads ``(B, N, H, head_dims)``; see :meth:`forward`."""
         shape = (self.num_heads, self.head_dims)
         q, k, v = (w(x, c).unflatten(-1, shape) for w in (self.wq, self.wk, self.wv))
-        q, k, v = (t.transpose(1, 2) for t in (self.rope(q), self.rope(k), v))
-        return attend(q, k, v, c, self.tau, self.causal).transpose(1, 2)
+        if self.rope is not None:
+            start = cache.length if cache is not None else 0
+            q, k = self.rope(q, start), self.rope(k, start)
+        if cache is not None:
+            k, v = cache.append(torch.cat([k, v], -1)).split(self.head_dims, -1)
+        q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+        return attend(q, k, v, c, self.tau, self.causal, mask).transpose(1, 2)
 
-    def forward(self, x: Tensor, c: Tensor | float) -> Tensor:
-        """Maps points ``(B, N, dims)`` of curvature ``-c`` to points of the same shape."""
-        heads = self.heads(x, c)
-        heads = torch.cat([lorentz.time(heads, c, keepdim=True), heads], -1)
-        return self.wo(heads.flatten(-2).to(self.wo.weight.dtype))
+    def forward(
+        self,
+        x: Tensor,
+        c: Tensor | float,
+        cache: TokenCache | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Maps points to points.
+
+        Args:
+            x: Points ``(B, N, dims)``: of the whole sequence, or with a cache of its next tokens.
+            c: Curvature.
+            cache: Keys and values of the tokens before; those of ``x`` are added.
+            mask: Which keys are seen besides, bool ``(B, 1, N, M)``.
+
+        Returns:
+            Points ``(B, N, dims)``.
+        """
+        return self.wo(self.heads(x, c, cache, mask), c)
+
+
+class HMLA(nn.Module):
+    r"""Hyperbolic multi-head latent attention: keys and values are expanded from short latents.
+
+    .. math:: (l, k^p) = W^{kv}_a X,\quad (k^n, v) = W^{kv}_b\, \mathrm{lift}(\mathrm{RMS}(l)),
+        \quad k = [k^n;\, R k^p],\quad q = [q^n;\, R q^p] = W_q X
+
+    with :math:`k^p` shared by the heads. Joining space parts and taking the time of the result is
+    the paper's Lorentzian concatenation. A cache keeps the normalised latent and :math:`R k^p`:
+    ``latent_dims + rope_dims`` numbers a token. All dimensions are space dimensions (the release
+    counts the time of ``rope`` and ``v``).
+
+    Args:
+        dims: Space dimensions of the points.
+        num_heads: Number of heads.
+        latent_dims: Dimensions of the latent of keys and values.
+        nope_dims: Dimensions of a query or key that are not rotated.
+        rope_dims: Dimensions that are, even.
+        v_dims: Dimensions of a value.
+        q_latent_dims: Dimensions of a latent of the queries; 0: they are linear in the points. (The
+            release raises for any other value: its norm has a wrong size.)
+        causal: Token ``i`` sees tokens ``j <= i`` alone.
+
+    Raises:
+        ValueError: If a dimension is not positive, or ``rope_dims`` is odd.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        num_heads: int,
+        latent_dims: int,
+        nope_dims: int,
+        rope_dims: int,
+        v_dims: int,
+        q_latent_dims: int = 0,
+        causal: bool = True,
+    ):
+        super().__init__()
+        if min(num_heads, nope_dims, v_dims) < 1 or q_latent_dims < 0:
+            raise ValueError(
+                'num_heads, nope_dims and v_dims must be positive and q_latent_dims must be at '
+                f'least 0, got {num_heads}, {nope_dims}, {v_dims}, {q_latent_dims}'
+            )
+        self.num_heads, self.causal, self.v_dims = num_heads, causal, v_dims
+        self.latent_dims, self.nope_dims, self.rope_dims = latent_dims, nope_dims, rope_dims
+        query = num_heads * (nope_dims + rope_dims)
+        if q_latent_dims:
+            self.wq_a = LorentzLinear(dims, q_latent_dims)
+            self.q_norm = LorentzRMSNorm(q_latent_dims)
+        self.wq = LorentzLinear(q_latent_dims or dims, query)
+        self.wkv_a = LorentzLinear(dims, latent_dims + rope_dims)
+        self.kv_norm = LorentzRMSNorm(latent_dims)
+        self.wkv_b = LorentzLinear(latent_dims, num_heads * (nope_dims + v_dims))
+        self.wo = _Merge(num_heads, v_dims, dims)
+        self.tau = nn.Parameter(torch.tensor(math.sqrt(num_heads * (nope_dims + rope_dims + 1))))
+        self.rope = HoPE(rope_dims)
+
+    def latents(self, x: Tensor, c: Tensor | float, start: int = 0) -> Tensor:
+        """Rows of the cache ``(B, N, latent_dims + rope_dims)`` of tokens at ``start`` and on."""
+        latent, k_rope = self.wkv_a(x, c).split([self.latent_dims, self.rope_dims], -1)
+        k_rope = self.rope(k_rope.unsqueeze(2), start).squeeze(2)
+        return torch.cat([self.kv_norm(latent), k_rope], -1)
+
+    def forward(
+        self,
+        x: Tensor,
+        c: Tensor | float,
+        cache: TokenCache | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Maps points to points; see :meth:`LorentzAttention.forward`."""
+        start = cache.length if cache is not None else 0
+        q = self.wq(self.q_norm(self.wq_a(x, c)) if hasattr(self, 'wq_a') else x, c)
+        q = q.unflatten(-1, (self.num_heads, -1))
+        q, q_rope = q.split([self.nope_dims, self.rope_dims], -1)
+        q = torch.cat([q, self.rope(q_rope, start)], -1)
+        rows = self.latents(x, c, start)
+        rows = rows if cache is None else cache.append(rows)
+        latent, k_rope = rows.split([self.latent_dims, self.rope_dims], -1)
+        k, v = (
+            self.wkv_b(latent, c)
+            .unflatten(-1, (self.num_heads, -1))
+            .split([self.nope_dims, self.v_dims], -1)
+        )
+        k = torch.cat([k, k_rope.unsqueeze(2).expand(-1, -1, self.num_heads, -1)], -1)
+        q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+        heads = attend(q, k, v, c, self.tau, self.causal, mask)
+        return self.wo(heads.transpose(1, 2), c)

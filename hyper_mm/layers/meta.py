@@ -23,6 +23,7 @@ def adapt(
     first_order: bool = False,
     clip: float | None = None,
     names: Iterable[str] | None = None,
+    retain_graph: bool = False,
 ) -> dict[str, Tensor]:
     r"""Gradient steps :math:`\theta \leftarrow \theta - \alpha \operatorname{clamp}(\nabla L)`.
 
@@ -37,6 +38,7 @@ def adapt(
         first_order: Take the gradients as constants (FOMAML).
         clip: Limit of each entry of a gradient, None for no limit.
         names: The adapted parameters (ANIL); all if None.
+        retain_graph: Keep the graphs of the losses for further use, also in first order.
 
     Returns:
         All parameters, adapted ones updated. One that the loss does not use stays as it is.
@@ -62,7 +64,11 @@ def adapt(
             grads: tuple[Tensor | None, ...] = (None,) * len(chosen)
             if value.requires_grad:
                 grads = torch.autograd.grad(
-                    value, values, create_graph=not first_order, allow_unused=True
+                    value,
+                    values,
+                    retain_graph=retain_graph or not first_order,
+                    create_graph=not first_order,
+                    allow_unused=True,
                 )
             if all(grad is None for grad in grads):
                 raise ValueError(f'the loss has no gradient for the adapted parameters {chosen}')

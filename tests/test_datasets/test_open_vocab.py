@@ -78,6 +78,26 @@ def test_too_many_classes_for_mmseg_s_loader(folder):
 
 
 @pytest.mark.mmseg
+def test_a_vocabulary_of_your_own(folder):
+    labels = np.zeros((8, 16), np.uint8)
+    labels[0, :3] = [1, 2, 255]
+    options = dict(
+        type='hyper_mm.VocabularySegDataset',
+        vocabulary=['wall, partition', 'sky', 'cat'],
+        pipeline=PIPELINE,
+        **folder(labels, '.png'),
+    )
+    every, some = (DATASETS.build(dict(options, **o)) for o in ({}, dict(classes=['cat', 'wall'])))
+    assert every.metainfo['classes'] == ['wall', 'sky', 'cat']
+    assert every[0]['data_samples'].gt_sem_seg.data[0, 0, :4].tolist() == [1, 2, 255, 0]
+    assert some.metainfo['classes'] == ['cat', 'wall']
+    assert some.metainfo['palette'] == [every.metainfo['palette'][i] for i in (2, 0)]
+    assert some[0]['data_samples'].gt_sem_seg.data[0, 0, :4].tolist() == [255, 0, 255, 1]
+    with pytest.raises(ValueError, match=r"among those of the vocabulary, got \['dog'\]"):
+        DATASETS.build(dict(options, classes=['dog']))
+
+
+@pytest.mark.mmseg
 def test_missing_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match='docs/open_vocabulary.md'):
         DATASETS.build(

@@ -8,6 +8,7 @@ SIZES = {
     'ade150': 150,
     'ade847': 847,
     'coco-stuff171': 171,
+    'coco133': 133,
     'pc459': 459,
     'pc59': 59,
     'voc20': 20,
@@ -49,6 +50,13 @@ def test_prompts():
     assert len(Vocabulary(names, templates='imagenet').templates) == 80
 
 
+def test_without():
+    vocabulary = Vocabulary(['cat, kitten', 'sky', 'car'], without=['cat'])
+    assert vocabulary.names == ('sky', 'car')
+    assert len(vocabulary.prompts()) == 2
+    assert len(Vocabulary('coco133', without=['person', 'sky'])) == 131
+
+
 def test_classes_that_begin_alike_are_shown_whole():
     assert Vocabulary(['bag, purse', 'bag', 'sky, air']).names == ('bag, purse', 'bag', 'sky')
 
@@ -79,6 +87,8 @@ def test_files(tmp_path):
         (dict(names=['cat'], templates=[]), ValueError, 'must not be empty'),
         (dict(names=['cat'], templates=[3]), TypeError, 'strings, got 3'),
         (dict(names=['cat'], synonyms='max'), ValueError, "got 'max'"),
+        (dict(names=['cat', 'dog'], without=['cow']), ValueError, r"2 classes, got \['cow'\]"),
+        (dict(names=['cat'], without=['cat']), ValueError, 'some of the 1 classes'),
     ],
 )
 def test_bad_input(arguments, error, message):

@@ -58,6 +58,9 @@ def test_is_the_definition(seed, absent, wide):
         return
     seen = [f'class {i}' for i in some[:1]]
     found = evaluate(pairs, classes, ignore_index=ignore, absent=absent, seen_classes=seen)
+    others = [f'class {i}' for i in range(classes) if i != some[0]]
+    same = evaluate(pairs, classes, ignore_index=ignore, absent=absent, unseen_classes=others)
+    assert repr(same) == repr(found)
     iou = by_definition(pairs, classes, ignore, absent)
     assert found['mIoU'] == pytest.approx(
         100 * np.mean([x for x in iou if x is not None]), abs=0.01
@@ -130,7 +133,9 @@ def test_nothing_to_score():
         (([[7]], [[0]]), {}, r'picture.jpg: predictions must be classes 0..3, got \[7\]'),
         (([[0]], [[0]]), dict(classes=300), 'ignore_index must not be one of the 300 .*16'),
         (([[0]], [[0, 0]]), {}, r'predictions are \(1, 1\), labels \(1, 2\)'),
-        (([[0]], [[0]]), dict(seen_classes=['x']), r"not among the classes: \['x'\]"),
+        (([[0]], [[0]]), dict(seen_classes=['x']), r"must be among the classes, got \['x'\]"),
+        (([[0]], [[0]]), dict(unseen_classes=['x']), r"must be among the classes, got \['x'\]"),
+        (([[0]], [[0]]), dict(unseen_classes=[], seen_classes=[]), 'got both'),
         (([[0]], [[0]]), dict(absent='none'), "absent must be .* got 'none'"),
         (([[0]], [[0]]), dict(format_only=True), 'format_only needs an output_dir'),
     ],

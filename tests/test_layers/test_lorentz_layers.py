@@ -39,6 +39,26 @@ def test_golden_linear(file, dtype):
 
 @files
 @both
+def test_golden_linear_to_another_curvature(file, dtype):
+    g = Golden(file, dtype)
+    layer = LorentzLinear(g['x'].shape[-1], len(g['linear.b'])).to(dtype)
+    layer.load_state_dict({'weight': g['linear.W'], 'bias': g['linear.b']})
+    x, c, c2 = (g[k].requires_grad_() for k in ('x', 'c', 'c2'))
+    leaves = {'x': x, 'W': layer.weight, 'b': layer.bias, 'c': c, 'c2': c2}
+    leaves = {f'linear.grad_{k}_c2': v for k, v in leaves.items()}
+    check(g, dtype, lorentz.rescale(layer(x, c), c, c2), 'linear.y_c2', 'linear.cot', leaves)
+
+
+@files
+@both
+def test_golden_change_of_curvature(file, dtype):
+    g = Golden(file, dtype)
+    leaves = {f'change.grad_{k}': g[k].requires_grad_() for k in ('x', 'c', 'c2')}
+    check(g, dtype, lorentz.rescale(*leaves.values()), 'change.y', 'cot', leaves)
+
+
+@files
+@both
 def test_golden_norm(file, dtype):
     g = Golden(file, dtype)
     layer = LorentzRMSNorm(g['x'].shape[-1]).to(dtype)
@@ -78,6 +98,14 @@ def test_zero_vectors_have_finite_gradients():
     x = torch.zeros(2, 4, requires_grad=True)
     LorentzResidual()(LorentzRMSNorm(4)(x), x, 1.0).sum().backward()
     assert x.grad.isfinite().all()
+
+
+def test_autocast_leaves_norms_and_sums_alone():
+    x, y = torch.randn(2, 3, 8)
+    norm, residual = LorentzRMSNorm(8), LorentzResidual(2.0)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = residual(norm(x), y, 0.7)
+    assert torch.equal(found, residual(norm(x), y, 0.7))
 
 
 @pytest.mark.parametrize(

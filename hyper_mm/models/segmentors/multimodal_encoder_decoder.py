@@ -1,19 +1,22 @@
 """mmseg's SAN with an adapter."""
 
 from mmseg.models import MultimodalEncoderDecoder as _MultimodalEncoderDecoder
+from torch import nn
 
 from hyper_mm.registry import MODELS
 
 
 @MODELS.register_module()
 class MultimodalEncoderDecoder(_MultimodalEncoderDecoder):
-    """mmseg's ``MultimodalEncoderDecoder`` (SAN), with an adapter in its image encoder.
+    """mmseg's ``MultimodalEncoderDecoder`` (SAN), with an adapter in CLIP's vision tower.
 
-    Its text encoder runs without gradients, so there is nothing to adapt there.
+    SAN keeps the first layers of the tower in ``image_encoder`` and the last ones, which recognise
+    masks, in ``decode_head.rec_with_attnbias``; the adapter counts them as one tower. The text
+    encoder runs without gradients and remembers its features, so there is nothing to adapt.
 
     Args:
-        adapter: Config of an adapter with ``attach(model)``: ``hyper_mm.HyperCLIPAdapter``. What it
-            freezes is SAN's affair: give ``freeze=False``, or the position embedding is frozen too.
+        adapter: Config of an adapter with ``attach(model)``: ``hyper_mm.HyperCLIPAdapter``. What is
+            frozen is SAN's affair: give ``freeze=False``, or its position embedding is frozen too.
         **kwargs: Arguments of the stock class.
 
     Raises:
@@ -22,4 +25,5 @@ class MultimodalEncoderDecoder(_MultimodalEncoderDecoder):
 
     def __init__(self, adapter: dict, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.adapter = MODELS.build(adapter).attach(self.image_encoder)
+        tower = dict(encoder=self.image_encoder, recognition=self.decode_head.rec_with_attnbias)
+        self.adapter = MODELS.build(adapter).attach(nn.ModuleDict(tower))

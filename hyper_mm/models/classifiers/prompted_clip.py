@@ -1,0 +1,284 @@
+"""CLIP with learnable prompts as a classifier of mmpretrain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models.classifiers.base import BaseClassifier
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from hyper_mm.datasets.vocabulary import Vocabulary
+from hyper_mm.layers.prompts import LEARNERS, self_consistency
+from hyper_mm.models.utils.open_clip import build_open_clip, encode_text, tokenize
+from hyper_mm.models.utils.prompted_towers import (
+    check_towers,
+    encode_prompted_image,
+    encode_prompted_text,
+)
+from hyper_mm.ops.stable import unit
+from hyper_mm.registry import MODELS
+
+CONSISTENCY = dict(text=25.0, image=10.0, logits=1.0, templates='imagenet')
+"""PromptSRC's weights of :func:`hyper_mm.layers.prompts.self_consistency`."""
+
+
+@MODELS.register_module()
+class PromptedCLIP(BaseClassifier):
+    """A frozen CLIP of open_clip whose prompts are learned, or zero-shot CLIP.
+
+    The classes are those of ``vocabulary``, or of the data set by
+    :class:`hyper_mm.DatasetVocabularyHook`, and may change between training and test. Class
+    features are computed anew at each training step, and once in evaluation.
+
+    Args:
+        clip: Arguments of :func:`hyper_mm.models.utils.open_clip.build_open_clip`.
+        prompts: Config of the prompt learner, ``type`` one of ``'CoOp'``, ``'MaPLe'`` and
+            ``'IVLP'`` of :mod:`hyper_mm.layers.prompts`, widths left out; None for zero-shot CLIP.
+        vocabulary: What :meth:`hyper_mm.datasets.vocabulary.Vocabulary.load` takes, or None. Names
+            may be there twice (ImageNet has two ``missile``); ``_`` reads as a space.
+        templates: Templates of zero-shot CLIP (a learner has its own words).
+        head: Config of :class:`hyper_mm.LatHAdapterHead`, whose losses and logits then take the
+            place of cross-entropy and cosine.
+        consistency: PromptSRC's losses: a dict of weights ``text``, ``image`` and ``logits`` and of
+            ``templates`` of the frozen class features, see :data:`CONSISTENCY` for what is not
+            given; None: none. The release has 60 templates of its own, here they are CLIP's 80.
+        chunk: Classes that the text tower takes at a time; None: all.
+        checkpoint: Whether the text tower computes activations again instead of keeping them.
+        data_preprocessor: See mmpretrain's ``BaseClassifier``.
+        init_cfg: The same.
+
+    Raises:
+        ValueError: For an unknown learner or weight, prompts deeper than the towers, words that
+            have fewer tokens than there are prompt vectors, a name of too many tokens, or a head
+            of another width.
+    """
+
+    def __init__(
+        self,
+        clip: dict,
+        prompts: dict | None = None,
+        vocabulary: str | Sequence[str] | Mapping | None = None,
+        templates: str | Sequence[str] = ('a photo of a {}.',),
+        head: dict | None = None,
+        consistency: dict | None = None,
+        chunk: int | None = None,
+        checkpoint: bool = False,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(init_cfg, data_preprocessor)
+        if chunk is not None and chunk < 1:
+            raise ValueError(f'chunk must be at least 1, got {chunk}')
+        if consistency is not None and prompts is None:
+            raise ValueError('consistency needs prompts: zero-shot CLIP has nothing to train')
+        unknown = sorted(set(consistency or ()) - set(CONSISTENCY))
+        if unknown:
+            raise ValueError(f'consistency must be of {sorted(CONSISTENCY)}, got {unknown}')
+        self.templates, self.chunk, self.checkpoint = templates, chunk, checkpoint
+        self.consistency = None if consistency is None else {**CONSISTENCY, **consistency}
+        self.clip = build_open_clip(**clip).eval().requires_grad_(False)
+        check_towers(self.clip)
+        self.prompts = None if prompts is None else self._learner(dict(prompts))
+        self.head = None if head is None else MODELS.build(head)
+        self._check_head()
+        self.vocabulary: Vocabulary | None = None
+        self._text = self._frozen = None
+        if vocabulary is not None:
+            self.set_vocabulary(vocabulary)
+        self.register_load_state_dict_post_hook(lambda module, _: module._forget())
+
+    def _learner(self, config: dict) -> torch.nn.Module:
+        """The prompt learner, started at its words."""
+        name = config.pop('type', None)
+        if name not in LEARNERS:
+            raise ValueError(f'prompts.type must be one of {sorted(LEARNERS)}, got {name!r}')
+        image_dim = self.clip.visual.conv1.out_channels
+        learner = LEARNERS[name](self.clip.token_embedding.embedding_dim, image_dim, **config)
+        towers = dict(text=self.clip.transformer, image=self.clip.visual.transformer)
+        for tower, vectors in learner()._asdict().items():
+            layers = len(towers[tower].resblocks)
+            if len(vectors) > layers:
+                raise ValueError(
+                    f'prompts must be at most as deep as the {tower} tower, {layers} blocks, got '
+                    f'{len(vectors)}'
+                )
+        tokens = self._tokens([learner.prefix])[0]
+        learner.init_context(self.clip.token_embedding(tokens[1 : tokens.argmax()]))
+        return learner
+
+    @property
+    def dim(self) -> int:
+        """Width of the features."""
+        return self.clip.visual.output_dim
+
+    def _check_head(self) -> None:
+        if self.head is not None and self.head.refiner.attributes.shape[1] != self.dim:
+            raise ValueError(
+                f'head.dim must be the width of the features, {self.dim}, got '
+                f'{self.head.refiner.attributes.shape[1]}'
+            )
+
+    def _tokens(self, texts: Sequence[str]) -> Tensor:
+        return tokenize(texts, self.clip.positional_embedding.shape[0])
+
+    def train(self, mode: bool = True) -> PromptedCLIP:
+        """Sets the mode; CLIP itself stays in evaluation."""
+        super().train(mode)
+        self.clip.eval()
+        self._text = None
+        return self
+
+    def _forget(self) -> None:
+        self._text = self._frozen = None
+
+    def set_vocabulary(self, vocabulary: str | Sequence[str] | Mapping | Vocabulary) -> None:
+        """Changes the classes.
+
+        Args:
+            vocabulary: See the class. Templates of a :class:`Vocabulary` or a dict count for
+                zero-shot CLIP.
+
+        Raises:
+            ValueError: If a name has too many tokens.
+        """
+        if isinstance(vocabulary, Sequence) and not isinstance(vocabulary, str):
+            names = [str(name).replace('_', ' ') for name in vocabulary]
+            vocabulary = Vocabulary(list(dict.fromkeys(names)), self.templates)
+            rows = [vocabulary.entries.index(_entry(name)) for name in names]
+        else:
+            vocabulary = Vocabulary.load(vocabulary)
+            rows = range(len(vocabulary))
+        if self.prompts is None:
+            texts = [[p for name in names for p in name] for names in vocabulary.prompts()]
+        else:
+            texts = [[self.prompts.prompt(entry[0])] for entry in vocabulary.entries]
+        tokens = self._tokens([text for of_class in texts for text in of_class])
+        self.vocabulary, self.rows, self._sizes = vocabulary, list(rows), [len(t) for t in texts]
+        self.register_buffer('tokens', tokens.to(self.clip.logit_scale.device), persistent=False)
+        self._forget()
+
+    def text_features(self) -> Tensor:
+        """Unit features of the classes ``(C, D)``, refined by no head.
+
+        Raises:
+            RuntimeError: If there is no vocabulary yet.
+        """
+        if self.vocabulary is None:
+            raise RuntimeError(
+                'PromptedCLIP has no classes: give it a vocabulary, or add '
+                "dict(type='hyper_mm.DatasetVocabularyHook') to custom_hooks"
+            )
+        cached = self._text is not None and self._text.device == self.tokens.device
+        if cached and not (self.training or torch.is_grad_enabled()):
+            return self._text
+        if self.prompts is None:
+            with torch.no_grad():
+                found = unit(encode_text(self.clip, self.tokens, self.chunk or 256).float())
+                found = unit(torch.stack([part.mean(0) for part in found.split(self._sizes)]))
+        else:
+            vectors = self.prompts().text
+            found = encode_prompted_text(
+                self.clip, self.tokens, vectors, self.chunk, self.checkpoint
+            )
+            found = unit(found.float())
+        found = found[self.rows]
+        if not (self.training or torch.is_grad_enabled()):
+            self._text = found
+        return found
+
+    def image_features(self, inputs: Tensor) -> Tensor:
+        """Unit features of normalised images ``(B, 3, H, W)``: ``(B, D)``."""
+        vectors = [] if self.prompts is None else self.prompts().image
+        return unit(encode_prompted_image(self.clip, inputs, vectors).float())
+
+    @torch.no_grad()
+    def frozen_text(self) -> Tensor:
+        """Unit means of the features over the templates of ``consistency``, without prompts."""
+        if self._frozen is None or self._frozen.device != self.tokens.device:
+            entries = [', '.join(entry) for entry in self.vocabulary.entries]
+            plain = Vocabulary(entries, self.consistency['templates'])
+            texts = [text for names in plain.prompts() for text in names[0]]
+            tokens = self._tokens(texts).to(self.tokens.device)
+            found = encode_text(self.clip, tokens, 256).float()
+            found = unit(found.unflatten(0, (len(plain), -1)).mean(1))
+            self._frozen = found[self.rows]
+        return self._frozen
+
+    def logits(self, image: Tensor, text: Tensor) -> Tensor:
+        """Class logits ``(B, C)`` of image and text features."""
+        if self.head is not None:
+            return self.head(image, text)
+        return self.clip.logit_scale.exp() * image @ text.mT
+
+    def forward(
+        self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'
+    ):
+        """Does what mmpretrain's ``BaseClassifier.forward`` says.
+
+        Args:
+            inputs: Normalised images ``(B, 3, H, W)``.
+            data_samples: Labels, for ``'loss'``.
+            mode: ``'tensor'`` (logits), ``'predict'`` or ``'loss'``.
+
+        Returns:
+            Logits ``(B, C)``, data samples, or losses.
+
+        Raises:
+            RuntimeError: For an unknown mode, or without a vocabulary.
+            ValueError: If a label is outside the vocabulary.
+        """
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        if mode not in ('tensor', 'predict'):
+            raise RuntimeError(f"mode must be 'tensor', 'predict' or 'loss', got {mode!r}")
+        logits = self.logits(self.image_features(inputs), self.text_features())
+        return logits if mode == 'tensor' else predictions(logits, data_samples)
+
+    def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
+        """Losses of a batch: cross-entropy or the head's, and PromptSRC's.
+
+        Args:
+            inputs: Normalised images ``(B, 3, H, W)``.
+            data_samples: Their labels.
+
+        Returns:
+            ``loss_ce``, or what the head has; with ``consistency`` also ``loss_src_text``,
+            ``loss_src_image`` and ``loss_src_logits``.
+
+        Raises:
+            ValueError: If a label is outside the vocabulary.
+        """
+        image, text = self.image_features(inputs), self.text_features()
+        labels = torch.cat([sample.gt_label for sample in data_samples]).to(image.device)
+        if not 0 <= labels.min() <= labels.max() < len(text):
+            raise ValueError(
+                f'labels must be in [0, {len(text)}), the vocabulary, got '
+                f'{labels.min().item()} to {labels.max().item()}'
+            )
+        if self.head is None:
+            losses = dict(loss_ce=F.cross_entropy(self.logits(image, text), labels))
+        else:
+            losses = self.head.loss(image, text, labels)
+        if self.consistency is not None:
+            with torch.no_grad():
+                frozen = unit(encode_prompted_image(self.clip, inputs, []).float())
+            scale = self.clip.logit_scale.exp()
+            found = self_consistency(image, text, frozen, self.frozen_text(), scale)
+            losses |= {f'loss_src_{n}': self.consistency[n] * x for n, x in found.items()}
+        return losses
+
+
+def _entry(name: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in name.split(','))
+
+
+def predictions(logits: Tensor, data_samples: list[DataSample] | None) -> list[DataSample]:
+    """Data samples with the softmax of logits ``(B, C)`` and the best class."""
+    samples = [DataSample() for _ in logits] if data_samples is None else data_samples
+    scores = logits.float().softmax(-1)
+    for sample, score in zip(samples, scores):
+        sample.set_pred_score(score).set_pred_label(score.argmax())
+    return samples

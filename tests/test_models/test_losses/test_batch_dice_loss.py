@@ -1,0 +1,69 @@
+"""Dice over a batch."""
+
+import pytest
+import torch
+
+from hyper_mm.layers import BatchDice
+from hyper_mm.registry import MODELS
+
+from ...conftest import golden_files
+from ...golden import Golden, absolute, of_max
+
+
+def build(**kwargs):
+    return MODELS.build(dict(type='hyper_mm.BatchDiceLoss', **kwargs))
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('file', golden_files('feddg*.npz'))
+def test_golden_dice(file, dtype):
+    g = Golden(file, dtype)
+    p, y = g['dice_p'].requires_grad_(), g['dice_y']
+    single = dtype == torch.float32
+    loss = BatchDice()(p, y)
+    assert absolute(loss, g.exact('dice')) < (6e-7 if single else 1e-9)
+    (grad,) = torch.autograd.grad(loss, p)
+    assert of_max(grad, g.exact('dice_grad_p')) < (6e-6 if single else 1e-9)
+    y = y.clone()
+    y[:, 1] = 0
+    expected = g.exact('dice_empty_channel')
+    assert absolute(BatchDice()(p, y), expected) < (6e-7 if single else 1e-9)
+    logits = g['dice_p'].logit()
+    found = build(activation='sigmoid')(logits, g['dice_y'])
+    assert absolute(found, g.exact('dice')) < (6e-7 if single else 1e-9)
+
+
+def test_labels_equal_masks_and_ignored_pixels_do_not_count():
+    logits, labels = torch.randn(2, 3, 5, 6), torch.randint(0, 3, (2, 5, 6))
+    masks = torch.stack([labels == k for k in range(3)], 1).long()
+    torch.testing.assert_close(build()(logits, labels), build()(logits, masks))
+    ignored = labels.clone()
+    ignored[..., 3:] = 255
+    expected = build()(logits[..., :3], labels[..., :3])
+    torch.testing.assert_close(build()(logits, ignored), expected)
+    foreground = BatchDice()(logits.softmax(1)[:, 1:], masks[:, 1:])
+    torch.testing.assert_close(build(background=0)(logits, labels), foreground)
+
+
+def test_one_channel_and_half_precision():
+    logits, labels = torch.randn(2, 1, 5, 6), torch.randint(0, 2, (2, 5, 6))
+    loss = build(activation='sigmoid', loss_weight=0.5)
+    expected = 0.5 * BatchDice()(logits.sigmoid(), labels[:, None])
+    torch.testing.assert_close(loss(logits, labels), expected)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert loss(logits.bfloat16(), labels).dtype == torch.float32
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match='activation'):
+        build(activation='relu')
+    with pytest.raises(ValueError, match='loss_weight'):
+        build(loss_weight=-1)
+    with pytest.raises(ValueError, match='eps'):
+        build(eps=0)
+    with pytest.raises(ValueError, match='sigmoid'):
+        build()(torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2))
+    with pytest.raises(ValueError, match='weight'):
+        build()(torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2), torch.ones(1))
+    with pytest.raises(ValueError, match='shape'):
+        BatchDice()(torch.zeros(1, 2, 2, 2), torch.zeros(1, 1, 2, 2))
