@@ -44,6 +44,8 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'MaskRCNN': ('models.detectors.detectors', 'mmdet'),
         'MultimodalEncoderDecoder': ('models.segmentors.multimodal_encoder_decoder', 'mmseg'),
         'OpenVocabSegmentor': ('models.segmentors.open_vocab_segmentor', 'mmseg', 'open_clip'),
+        'PrototypicalHead': ('models.heads.prototypical_head',),
+        'PromptedCLIP': ('models.classifiers.prompted_clip', 'mmpretrain', 'open_clip'),
         'RadialCLIP': ('models.vision_language.radial_clip', 'open_clip'),
         'RadialEmbeddingLoss': ('models.vision_language.radial_losses',),
         'RetinaNet': ('models.detectors.detectors', 'mmdet'),
@@ -68,11 +70,13 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'VocabularySegDataset': ('datasets.open_vocab', 'mmseg'),
     },
     'hook': {
+        'DatasetVocabularyHook': ('engine.hooks.dataset_vocabulary',),
         'ExactResumeHook': ('engine.hooks.exact_resume',),
         'FrozenTargetsHook': ('engine.hooks.frozen_targets', 'open_clip'),
         'HierarchyVisualizationHook': ('engine.hooks.hierarchy_visualization',),
         'HyperbolicRadiusHook': ('engine.hooks.hyperclip',),
         'MergeAdaptersHook': ('engine.hooks.hyperclip',),
+        'PromptAveragingHook': ('engine.hooks.prompt_averaging',),
         'VocabularyHook': ('engine.hooks.vocabulary',),
     },
     'optim_wrapper': {

@@ -18,6 +18,8 @@ from .lorentz_ffn import LorentzSwiGLU
 from .lorentz_linear import LorentzLinear
 from .lorentz_norm import LorentzResidual, LorentzRMSNorm
 from .mapper import Hierarchy, HierarchyMapper
+from .prompts import IVLP, CoOp, MaPLe, Prompts
+from .prototypes import PrototypeClassifier
 from .radial import EntailmentConeLoss, RadialEmbeddingLoss
 from .structure_loss import StructureLoss
 from .tree import HierarchyTree, Queries
@@ -30,6 +32,7 @@ __all__ = [
     'BatchDice',
     'BlockDiagonalMobius',
     'BoundaryInfoNCE',
+    'CoOp',
     'CostAggregator',
     'CostDecoder',
     'Curvature',
@@ -44,6 +47,7 @@ __all__ = [
     'HierarchyTree',
     'HoPE',
     'HyperCLIPAdapter',
+    'IVLP',
     'LatentHierarchyLoss',
     'LogParameter',
     'LorentzAttention',
@@ -52,8 +56,11 @@ __all__ = [
     'LorentzRMSNorm',
     'LorentzResidual',
     'LorentzSwiGLU',
+    'MaPLe',
     'NodeFusion',
     'Nodes',
+    'PrototypeClassifier',
+    'Prompts',
     'Queries',
     'RadialEmbeddingLoss',
     'StructureLoss',

@@ -49,12 +49,12 @@ def attend(
         Centroids ``(B, H, N, e)``, in float32 or better.
     """
     q, k, v = upcast(q, k, v)
-    q = torch.cat([-lorentz.time(q, c, keepdim=True), q], -1)
+    q = torch.cat([-lorentz.time(q, c, keepdim=True), q], -1) * (2 / tau)
     k, v = (torch.cat([lorentz.time(x, c, keepdim=True), x], -1) for x in (k, v))
     centre_k, centre_v = (
         (x[..., :1, :] if causal else x.mean(-2, keepdim=True)).detach() for x in (k, v)
     )
-    k, v = (k - centre_k) * (2 / tau), v - centre_v
+    k, v = k - centre_k, v - centre_v
     new, all_ = q.shape[-2], k.shape[-2]
     if causal and (mask is not None or new < all_):
         order = torch.ones(new, all_, dtype=torch.bool, device=q.device).tril(all_ - new)

@@ -33,16 +33,38 @@ class LorentzRMSNorm(nn.Module):
         return x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt() * self.weight
 
 
-class LorentzResidual(nn.Module):
-    r"""Weighted Lorentzian sum of two points, brought back to the hyperboloid and scaled.
+def lorentz_sum(x: Tensor, y: Tensor, weight: Tensor, c: Tensor | float) -> Tensor:
+    r"""Weighted sum of two points, brought back to the hyperboloid.
 
-    .. math:: u = x + w y,\qquad
-        x \oplus y = s\,\frac{u_s}{\sqrt{c\,\lvert\langle u, u\rangle_{\mathcal L}\rvert}},\qquad
-        -\langle u, u \rangle_{\mathcal L} = \frac{(1 + w)^2}{c}
+    .. math:: \frac{u_s}{\sqrt{c\,\lvert\langle u, u\rangle_{\mathcal L}\rvert}},\qquad
+        u = x + w y,\qquad -\langle u, u \rangle_{\mathcal L} = \frac{(1 + w)^2}{c}
         + w \lVert x - y \rVert_{\mathcal L}^2
 
     The chord form on the right subtracts no large numbers. Only ``w < 0`` can bring it to zero; its
     modulus is then kept above ``1e-6 / c``.
+
+    Args:
+        x: Points ``(..., d)``.
+        y: Points ``(..., d)``.
+        weight: ``w``, 0-dimensional or ``(..., 1)``.
+        c: Curvature.
+
+    Returns:
+        Points ``(..., d)``, in float32 or better.
+    """
+    x, y = upcast(x, y)
+    difference = x - y
+    times = lorentz.time(x, c, keepdim=True) + lorentz.time(y, c, keepdim=True)
+    time = (difference * (x + y)).sum(-1, keepdim=True) / times
+    chord = difference.square().sum(-1, keepdim=True) - time.square()
+    norm = ((1 + weight).square() + c * weight * chord).abs().clamp_min(1e-6)
+    return (x + weight * y) * norm.rsqrt()
+
+
+class LorentzResidual(nn.Module):
+    r"""Residual connection :math:`x \oplus y = s\,\mathrm{sum}(x, w y)` by :func:`lorentz_sum`.
+
+    The space part of the sum is scaled; ``w`` is learnt, from 1.
 
     Args:
         scale: Factor ``s`` of the space part (HELM-D: 4 sqrt(dim), HELM-MiCE: sqrt(dim)).
@@ -57,14 +79,7 @@ class LorentzResidual(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor, c: Tensor | float) -> Tensor:
         """Adds points ``y`` to points ``x``, both ``(..., d)``, of curvature ``-c``."""
-        x, y = upcast(x, y)
-        w = self.weight
-        difference = x - y
-        times = lorentz.time(x, c, keepdim=True) + lorentz.time(y, c, keepdim=True)
-        time = (difference * (x + y)).sum(-1, keepdim=True) / times
-        chord = difference.square().sum(-1, keepdim=True) - time.square()
-        norm = ((1 + w).square() + c * w * chord).abs().clamp_min(1e-6)
-        return self.scale * (x + w * y) * norm.rsqrt()
+        return self.scale * lorentz_sum(x, y, self.weight, c)
 
     def extra_repr(self) -> str:
         return f'scale={self.scale:g}'

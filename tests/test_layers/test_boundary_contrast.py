@@ -75,8 +75,8 @@ class TestGolden:
         assert found.empty == 4 * g['reg_masks'].shape[:2].numel() - kept
         if pairs == 'ordered':
             for z, grad in zip('xt', torch.autograd.grad(found.loss, maps)):
-                expected = g.exact(f'bnd_grad_Z{z}_{denominator}_ordered')
-                assert of_max(grad, expected) < limit(dtype, 2e-6)
+                expected = g.exact(f'bnd_grad_Z{z}_{denominator}_ordered')  # stored as float32
+                assert of_max(grad, expected) < limit(dtype, 2e-6, 1e-7)
 
 
 @pytest.mark.parametrize('erode, dilate', [(1, 5), (3, 2), (50, 60)])

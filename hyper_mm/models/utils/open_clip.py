@@ -30,9 +30,10 @@ def build_open_clip(
     """Builds a CLIP model whose two towers are transformers.
 
     Args:
-        model: Name of an open_clip architecture (``'ViT-B-16-quickgelu'``: OpenAI's weights need
-            the quickgelu variants), or a dict of its model config (``embed_dim``, ``vision_cfg``,
-            ``text_cfg``, ``quick_gelu``), which gives random towers of any size.
+        model: Name of an open_clip architecture (with public weights it gets the activation that
+            they were trained with: QuickGELU for OpenAI's), or a dict of its model config
+            (``embed_dim``, ``vision_cfg``, ``text_cfg``, ``quick_gelu``), which gives random towers
+            of any size.
         pretrained: Tag of public weights (``'openai'``; only with a name), path of a checkpoint, or
             None for random weights.
         image_size: Side of the images in pixels; the position embedding of the weights is resized
@@ -55,13 +56,28 @@ def build_open_clip(
     elif isinstance(model, str):
         _check_name(model, pretrained)
         clip = open_clip.create_model(
-            model, pretrained=pretrained, precision=precision, force_image_size=image_size
+            model,
+            pretrained=pretrained,
+            precision=precision,
+            force_image_size=image_size,
+            force_quick_gelu=needs_quick_gelu(model, pretrained),
         )
     else:
         raise TypeError(f'model must be a name or a dict, got {type(model).__name__}')
     if type(clip) is not open_clip.CLIP or not hasattr(clip.visual, 'transformer'):
         raise ValueError(f'model must be a CLIP of two transformers, got {model!r}')
     return clip
+
+
+def needs_quick_gelu(model: str, pretrained: str | None) -> bool:
+    """Whether public weights were trained with QuickGELU; open_clip only warns of a mismatch.
+
+    Args:
+        model: Name of an architecture.
+        pretrained: Tag of its weights, a path, or None.
+    """
+    tag = open_clip.get_pretrained_cfg(model.replace('/', '-'), pretrained) if pretrained else None
+    return bool(tag and tag.get('quick_gelu'))
 
 
 def _check_name(name: str, pretrained: str | None) -> None:

@@ -7,7 +7,12 @@ open_clip = pytest.importorskip('open_clip')
 
 from mmengine.config import ConfigDict  # noqa: E402
 
-from hyper_mm.models.utils.open_clip import build_open_clip, encode_text, tokenize  # noqa: E402
+from hyper_mm.models.utils.open_clip import (  # noqa: E402
+    build_open_clip,
+    encode_text,
+    needs_quick_gelu,
+    tokenize,
+)
 
 SMALL = dict(
     embed_dim=16,
@@ -52,6 +57,19 @@ class TestBuild:
     def test_name(self):
         model = build_open_clip('ViT-S-32-alt', image_size=96)
         assert model.visual.positional_embedding.shape == (10, 384)
+
+    @pytest.mark.parametrize(
+        ('name', 'tag', 'needed'),
+        [
+            ('ViT-B-32', 'openai', True),
+            ('ViT-B-32-quickgelu', 'openai', True),
+            ('ViT-B-32', 'laion2b_s34b_b79k', False),
+            ('ViT-B-32', None, False),
+            ('ViT-B-32', 'some/path.pt', False),
+        ],
+    )
+    def test_activation_is_that_of_the_weights(self, name, tag, needed):
+        assert needs_quick_gelu(name, tag) == needed
 
     @pytest.mark.parametrize('precision', ['fp16', 'bf16'])
     def test_precision(self, precision):

@@ -1,0 +1,131 @@
+"""What all models share that take episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from hyper_mm.registry import MODELS
+
+Batch = Mapping[str, object]
+
+
+class EpisodePreprocessor(nn.Module):
+    """Runs the data preprocessor of the model on the support and on the query of each episode.
+
+    Args:
+        model: The model that is wrapped.
+    """
+
+    def __init__(self, model: BaseModel):
+        super().__init__()
+        self.batch = model.data_preprocessor
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Prepares episodes, or an ordinary batch.
+
+        Args:
+            data: An ordinary batch; or one episode, ``support`` and ``query`` being batches; or
+                the collated items of :class:`hyper_mm.EpisodeDataset`, lists of batches of which
+                entry t belongs to episode t.
+            training: Prepare the query for training. The support always is.
+
+        Returns:
+            What the model's own preprocessor returns; for episodes, ``inputs`` is a list of
+            ``dict(support=batch, query=batch)``.
+        """
+        if 'support' not in data:
+            return self.batch(data, training)
+        parts = {name: _split(data[name]) for name in ('support', 'query')}
+        pairs = zip(parts['support'], parts['query'])
+        return dict(
+            inputs=[
+                dict(support=self.batch(s, True), query=self.batch(q, training)) for s, q in pairs
+            ]
+        )
+
+
+def _split(part: dict | list) -> list[dict]:
+    """Batches of the episodes of a collated part."""
+    if isinstance(part, Mapping):
+        return [part]
+    if not part:
+        raise ValueError('support and query of an episode must hold at least one image')
+    count = len(part[0]['inputs'])
+    return [{k: [item[k][t] for item in part] for k in part[0]} for t in range(count)]
+
+
+class EpisodicModel(BaseModel):
+    """Base of the wrappers that train a model on episodes.
+
+    Ordinary batches go to the model as it is, except in training. A list of episodes is trained
+    on, or adapted to by its supports and predicted on its queries.
+
+    Args:
+        model: Model or its config, of mmseg, mmpretrain or mmdet.
+        init_cfg: As in mmengine.
+    """
+
+    def __init__(self, model: dict | BaseModel, init_cfg: dict | None = None):
+        model = model if isinstance(model, nn.Module) else MODELS.build(model)
+        super().__init__(EpisodePreprocessor(model), init_cfg)
+        self.model = model
+
+    def forward(self, inputs, data_samples: list | None = None, mode: str = 'tensor'):
+        """Runs the model.
+
+        Args:
+            inputs: Images of a batch, or a list of episodes of :class:`EpisodePreprocessor`.
+            data_samples: Data samples of a batch; of episodes, they are inside ``inputs``.
+            mode: ``'loss'``, ``'predict'`` or ``'tensor'``; only the first two take episodes.
+
+        Returns:
+            As in mmengine. Losses are averaged over the episodes, predictions are those of the
+            queries, episode by episode.
+
+        Raises:
+            ValueError: If a batch is no list of episodes in training, or there is no such mode.
+        """
+        episodes = isinstance(inputs, list) and inputs and isinstance(inputs[0], Mapping)
+        if not episodes:
+            if mode == 'loss':
+                raise ValueError(
+                    f'{type(self).__name__} is trained on episodes, got an ordinary batch: wrap '
+                    'the data set in hyper_mm.EpisodeDataset, or use hyper_mm.EpisodicTrainLoop'
+                )
+            return self.model(inputs, data_samples, mode=mode)
+        if mode == 'loss':
+            return self.loss(inputs)
+        if mode != 'predict':
+            raise ValueError(f"mode must be 'loss' or 'predict' for episodes, got {mode!r}")
+        return [sample for e in inputs for sample in self.episode_predict(e['support'], e['query'])]
+
+    def loss(self, episodes: list[dict[str, Batch]]) -> dict[str, Tensor]:
+        """Losses of the episodes, averaged.
+
+        Args:
+            episodes: With ``support`` and ``query``.
+        """
+        found = [self.episode_loss(e['support'], e['query']) for e in episodes]
+        return {name: torch.stack([x[name] for x in found]).mean() for name in found[0]}
+
+    def episode_loss(self, support: Batch, query: Batch) -> dict[str, Tensor]:
+        """Losses of an episode.
+
+        Args:
+            support: Batch to learn from.
+            query: Batch to be judged by.
+        """
+        raise NotImplementedError
+
+    def episode_predict(self, support: Batch, query: Batch) -> list:
+        """Predicts the query after learning from the support.
+
+        Args:
+            support: Batch to learn from.
+            query: Batch to predict.
+        """
+        raise NotImplementedError

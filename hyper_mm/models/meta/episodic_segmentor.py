@@ -1,0 +1,108 @@
+"""Boundary-oriented episodic learning for segmentors."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from hyper_mm.registry import MODELS
+
+from .episodic_model import Batch
+from .meta_learner import MetaLearner
+
+
+@MODELS.register_module()
+class EpisodicSegmentor(MetaLearner):
+    r"""Trains for images of other domains: a step on the one must help with the other.
+
+    .. math:: L = L(x; \theta) + L(t; \hat\theta)
+        + L_{\text{boundary}}(Z(x; \theta), Z(t; \hat\theta)), \qquad
+        \hat\theta = \theta - \beta \operatorname{clamp}(\nabla L(x; \theta))
+
+    x is the support of an episode and t the query: the same images in the style of another domain
+    (``hyper_mm.FrequencyAmplitudeMix``, ``hyper_mm.PackEpisodicSegInputs``), or images of another
+    domain (``hyper_mm.EpisodicTrainLoop``). The pass of x serves both terms. Prediction is that of
+    the segmentor, without adaptation, unless it gets episodes. Sources: Liu et al., FedDG, CVPR
+    2021; with other domains, Liu et al., SAML, MICCAI 2020.
+
+    Args:
+        model: Segmentor or its config; its own loss is L (FedDG: ``hyper_mm.BatchDiceLoss``).
+        inner_lr: beta.
+        inner_steps: Number of inner steps.
+        clip: Limit of each entry of the inner gradients.
+        first_order: Take the inner gradient as a constant (released code).
+        boundary: Config of :class:`hyper_mm.BoundaryInfoNCELoss`; None leaves the term out.
+        feature: Module of the segmentor whose input is the feature map Z.
+        background: Class that is no structure, None if all are.
+        ignore_index: Label of pixels without a class.
+        **kwargs: ``adapt``, ``test_steps``, ``commit_buffers``, ``init_cfg``.
+
+    Raises:
+        ValueError: If an argument is not allowed.
+    """
+
+    def __init__(
+        self,
+        model: dict | BaseModel,
+        inner_lr: float = 1e-3,
+        inner_steps: int = 1,
+        clip: float | None = 100.0,
+        first_order: bool = True,
+        boundary: dict | None = None,
+        feature: str = 'decode_head.conv_seg',
+        background: int | None = 0,
+        ignore_index: int = 255,
+        **kwargs,
+    ):
+        algorithm = 'fomaml' if first_order else 'maml'
+        super().__init__(model, algorithm, inner_lr, inner_steps, clip=clip, **kwargs)
+        self.background, self.ignore_index = background, ignore_index
+        self.boundary = None
+        if boundary is not None:
+            self.boundary = MODELS.build(dict(dict(type='hyper_mm.BoundaryInfoNCELoss'), **boundary))
+            modules = dict(self.model.named_modules())
+            if feature not in modules:
+                raise ValueError(f'feature must be a module of the segmentor, got {feature!r}')
+            modules[feature].register_forward_pre_hook(self._keep)
+        self._features: list[Tensor] = []
+
+    def _keep(self, module, args) -> None:
+        if self.training and torch.is_grad_enabled():
+            self._features.append(args[0])
+
+    def episode_loss(self, support: Batch, query: Batch) -> dict[str, Tensor]:
+        """Losses of an episode.
+
+        Args:
+            support: x.
+            query: t.
+
+        Returns:
+            ``loss_support``, ``loss_query``, and with ``boundary``, ``loss_boundary`` and
+            ``boundary_contrast/empty``.
+        """
+        self._features = []
+        parameters, buffers = self.start()
+        options = (self.inner_steps, self.first_order, True)
+        adapted, before = self.inner(support, parameters, buffers, *options)
+        after = self.model.parse_losses(self.call(adapted, buffers, query, 'loss'))[0]
+        self._left.append(buffers)
+        losses = dict(loss_support=before[0], loss_query=after)
+        if self.boundary is not None:
+            features = torch.cat([self._features[0], self._features[-1]])
+            masks, valid = zip(*(self._masks(part['data_samples']) for part in (support, query)))
+            found = self.boundary(features, torch.cat(masks), torch.cat(valid))
+            losses['loss_boundary'] = found.loss
+            losses['boundary_contrast/empty'] = found.empty.to(found.loss.dtype)
+        self._features = []
+        return losses
+
+    def _masks(self, samples: list) -> tuple[Tensor, Tensor]:
+        """Masks of the structures, and the pixels that have a label."""
+        labels = torch.stack([sample.gt_sem_seg.data for sample in samples])
+        valid = (labels != self.ignore_index).all(1, keepdim=True)
+        if labels.shape[1] > 1:  # masks of structures that overlap
+            return labels == 1, valid
+        classes = range(self.model.decode_head.num_classes)
+        return torch.cat([labels == k for k in classes if k != self.background], 1), valid

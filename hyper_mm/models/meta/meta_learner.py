@@ -1,0 +1,230 @@
+"""Gradient-based meta-learning of any model."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from hyper_mm.layers.meta import adapt, reptile_loss
+from hyper_mm.registry import MODELS
+
+from .episodic_model import Batch, EpisodicModel
+
+ALGORITHMS = {'maml': False, 'fomaml': True, 'anil': False, 'metasgd': False, 'reptile': True}
+"""Algorithm -> whether it is first-order by default."""
+
+
+@MODELS.register_module()
+class MetaLearner(EpisodicModel):
+    r"""Trains the initial weights from which a few gradient steps on a support do best.
+
+    .. math:: \min_\theta \sum_t L_t^{\text{query}}
+        (\theta - \alpha \nabla L_t^{\text{support}}(\theta))
+
+    The inner steps run within ``forward(mode='loss')``, so that the stock loops, optimizers, hooks,
+    checkpoints and wrappers serve unchanged. They run in float32 even under autocast, and with
+    attention that can be differentiated twice where the algorithm needs it.
+
+    Buffers (running statistics) are copied for each episode; the mean of what the episodes leave is
+    written back. In prediction, the inner steps run in training mode on such copies, the query in
+    evaluation mode. Norms without running statistics (group, instance) suit few-shot tasks better.
+
+    Args:
+        model: Model or its config.
+        algorithm: ``'maml'``, ``'fomaml'`` (gradients of the inner steps are constants),
+            ``'anil'`` (inner steps on the head alone), ``'metasgd'`` (a learnt rate an entry) or
+            ``'reptile'`` (the loss is :func:`hyper_mm.layers.meta.reptile_loss`; the query plays
+            no part, and the rate of the optimizer is Reptile's epsilon).
+        inner_lr: Rate of the inner steps; initial rate for ``'metasgd'``.
+        inner_steps: Number of inner steps.
+        test_steps: Number of them in prediction; as in training if None.
+        clip: Limit of each entry of the inner gradients.
+        adapt: Regular expression, searched in the names of parameters, of those that the inner
+            steps change; if None ``'head'`` for ``'anil'``, otherwise all.
+        first_order: Take inner gradients as constants; only for ``'anil'`` and ``'metasgd'``.
+        commit_buffers: Write buffers back.
+        init_cfg: As in mmengine.
+
+    Raises:
+        ValueError: If an argument is not allowed, or nothing matches ``adapt``.
+    """
+
+    def __init__(
+        self,
+        model: dict | BaseModel,
+        algorithm: str = 'fomaml',
+        inner_lr: float = 0.01,
+        inner_steps: int = 1,
+        test_steps: int | None = None,
+        clip: float | None = None,
+        adapt: str | None = None,
+        first_order: bool | None = None,
+        commit_buffers: bool = True,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(model, init_cfg)
+        if algorithm not in ALGORITHMS:
+            raise ValueError(f'algorithm must be one of {(*ALGORITHMS,)}, got {algorithm!r}')
+        if first_order is not None and algorithm not in ('anil', 'metasgd'):
+            raise ValueError(f'first_order must be None for {algorithm!r}, got {first_order}')
+        test_steps = inner_steps if test_steps is None else test_steps
+        for name, value in (('inner_lr', inner_lr), ('clip', 1 if clip is None else clip)):
+            if not value > 0:
+                raise ValueError(f'{name} must be positive, got {value}')
+        for name, value in (('inner_steps', inner_steps), ('test_steps', test_steps)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f'{name} must be an integer of at least 1, got {value!r}')
+        self.algorithm, self.inner_lr, self.clip = algorithm, inner_lr, clip
+        self.inner_steps, self.test_steps = inner_steps, test_steps
+        self.first_order = ALGORITHMS[algorithm] if first_order is None else first_order
+        self.commit_buffers = commit_buffers
+        self.adapt = re.compile(('head' if algorithm == 'anil' else '') if adapt is None else adapt)
+        parameters = dict(self.model.named_parameters())
+        if not self._names():
+            raise ValueError(
+                f'adapt={self.adapt.pattern!r} matches no trainable parameter of '
+                f'{type(self.model).__name__}; there are {[*parameters][:5]} ...'
+            )
+        self.rates: nn.ParameterList | None = None
+        if algorithm == 'metasgd':
+            self._rate_names = self._names()
+            self.rates = nn.ParameterList(
+                torch.full_like(parameters[n], inner_lr) for n in self._rate_names
+            )
+
+    def _names(self) -> list[str]:
+        named = self.model.named_parameters()
+        return [n for n, p in named if p.requires_grad and self.adapt.search(n)]
+
+    def call(self, parameters: dict, buffers: dict, batch: Batch, mode: str):
+        """Runs the model with other weights.
+
+        Args:
+            parameters: Its parameters, by name.
+            buffers: Its buffers, which the call may change in place.
+            batch: ``inputs`` and ``data_samples``.
+            mode: As in mmengine.
+        """
+        args = (batch['inputs'], batch['data_samples'])
+        return functional_call(self.model, (parameters, buffers), args, dict(mode=mode))
+
+    def inner(
+        self,
+        support: Batch,
+        parameters: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        steps: int,
+        first_order: bool,
+        retain_graph: bool = False,
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Adapts parameters to a support.
+
+        Args:
+            support: The batch.
+            parameters: Where to start.
+            buffers: Changed in place.
+            steps: Number of steps.
+            first_order: Take the gradients as constants.
+            retain_graph: Keep the graphs of the losses.
+
+        Returns:
+            The adapted parameters, and the loss before each step.
+        """
+        losses = []
+
+        def loss(p: dict[str, Tensor]) -> Tensor:
+            losses.append(self.model.parse_losses(self.call(p, buffers, support, 'loss'))[0])
+            return losses[-1]
+
+        names = self._names()
+        lr = self.inner_lr
+        if self.rates is not None:
+            lr = dict(zip(self._rate_names, self.rates))
+        device = next(iter(parameters.values())).device.type
+        attention = contextlib.nullcontext() if first_order else differentiable_attention()
+        with torch.autocast(device, enabled=False), attention:
+            adapted = adapt(
+                loss, parameters, lr, steps, first_order, self.clip, names, retain_graph
+            )
+        return adapted, losses
+
+    def start(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The parameters, and copies of the buffers, by name."""
+        buffers = {n: b.clone() for n, b in self.model.named_buffers()}
+        return dict(self.model.named_parameters()), buffers
+
+    def loss(self, episodes: list[dict[str, Batch]]) -> dict[str, Tensor]:
+        """Losses of the episodes, averaged; commits their buffers.
+
+        Args:
+            episodes: With ``support`` and ``query``.
+        """
+        self._left: list[dict[str, Tensor]] = []
+        losses = super().loss(episodes)
+        if self.commit_buffers:
+            with torch.no_grad():
+                for name, buffer in self.model.named_buffers():
+                    values = torch.stack([left[name] for left in self._left])
+                    kept = values.mean(0) if buffer.is_floating_point() else values.amax(0)
+                    buffer.copy_(kept)
+        self._left = []
+        return losses
+
+    def episode_loss(self, support: Batch, query: Batch) -> dict[str, Tensor]:
+        """Losses of an episode.
+
+        Args:
+            support: Batch of the inner steps.
+            query: Batch of the meta-loss.
+
+        Returns:
+            ``loss_meta`` (``loss_reptile``), ``meta/support`` (before the inner steps), and the
+            terms of the query's loss as ``query/*``.
+        """
+        parameters, buffers = self.start()
+        adapted, before = self.inner(
+            support, parameters, buffers, self.inner_steps, self.first_order
+        )
+        logged = {'meta/support': before[0].detach()}
+        if self.algorithm == 'reptile':
+            self._left.append(buffers)
+            return dict(loss_reptile=reptile_loss(parameters, adapted), **logged)
+        losses = self.call(adapted, buffers, query, 'loss')
+        self._left.append(buffers)
+        total, terms = self.model.parse_losses(losses)
+        for name, value in terms.items():
+            if name != 'loss':
+                logged['query/' + re.sub('_?loss_?', '', name)] = value.detach()
+        return dict(loss_meta=total, **logged)
+
+    def episode_predict(self, support: Batch, query: Batch) -> list:
+        """Predicts the query with the weights adapted to the support; keeps neither.
+
+        Args:
+            support: Batch of the inner steps.
+            query: Batch to predict.
+        """
+        parameters, buffers = self.start()
+        parameters = {n: p.detach() for n, p in parameters.items()}
+        training = self.model.training
+        self.model.train()
+        try:
+            adapted, _ = self.inner(support, parameters, buffers, self.test_steps, True)
+        finally:
+            self.model.train(training)
+        with torch.no_grad():
+            return self.call(adapted, buffers, query, 'predict')
+
+
+def differentiable_attention():
+    """Context in which scaled dot-product attention has second derivatives."""
+    try:
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+    except ImportError:  # torch < 2.3
+        return torch.backends.cuda.sdp_kernel(enable_flash=False, enable_mem_efficient=False)
+    return sdpa_kernel(SDPBackend.MATH)

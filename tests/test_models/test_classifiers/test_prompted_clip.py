@@ -1,0 +1,223 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+pytest.importorskip('mmpretrain')
+pytest.importorskip('open_clip')
+pytestmark = pytest.mark.mmpretrain
+
+from mmpretrain.structures import DataSample  # noqa: E402
+
+from hyper_mm.registry import MODELS  # noqa: E402
+
+NAMES = ['cat', 'polar_bear', 'sea', 'cat']
+LEARNERS = {
+    'CoOp': dict(num_context=3),
+    'MaPLe': dict(depth=3),
+    'IVLP': dict(depth=2, image_depth=3),
+}
+TOWERS = dict(
+    embed_dim=16,
+    quick_gelu=True,
+    vision_cfg=dict(image_size=32, layers=3, width=32, head_width=8, patch_size=8),
+    text_cfg=dict(context_length=77, vocab_size=49408, width=24, heads=3, layers=3),
+)
+
+
+def build(learner='MaPLe', seed=0, **options):
+    torch.manual_seed(seed)
+    prompts = learner and dict(type=learner, **LEARNERS[learner])
+    config = dict(clip=dict(model=TOWERS), prompts=prompts, vocabulary=NAMES)
+    return MODELS.build(dict(type='hyper_mm.PromptedCLIP', **{**config, **options}))
+
+
+def batch(size=3, labels=None):
+    labels = torch.arange(size) % len(NAMES) if labels is None else labels
+    return torch.randn(size, 3, 32, 32), [DataSample().set_gt_label(int(x)) for x in labels]
+
+
+def gradients(model, inputs, samples):
+    model.zero_grad()
+    sum(model.train().loss(inputs, samples).values()).backward()
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def reference_image(clip, images, prompts):
+    """The token layout, step by step: prompts after the patches and before the first norm."""
+    visual = clip.visual
+    patches = visual.conv1(images).flatten(2).mT
+    first = visual.class_embedding.expand(len(images), 1, -1)
+    x = torch.cat([first, patches], 1) + visual.positional_embedding
+    x = visual.ln_pre(torch.cat([x, prompts[0].expand(len(images), -1, -1)], 1))
+    for i, block in enumerate(visual.transformer.resblocks):
+        if 0 < i < len(prompts):
+            x = x.clone()
+            x[:, -prompts[i].shape[0] :] = prompts[i]
+        x = block(x)
+    return F.normalize(visual.ln_post(x[:, 0]) @ visual.proj, dim=-1)
+
+
+def reference_text(clip, tokens, prompts):
+    """The same of texts, with all 77 positions."""
+    x = clip.token_embedding(tokens).clone()
+    x[:, 1 : 1 + len(prompts[0])] = prompts[0]
+    x = x + clip.positional_embedding
+    for i, block in enumerate(clip.transformer.resblocks):
+        if 0 < i < len(prompts):
+            x = x.clone()
+            x[:, 1 : 1 + len(prompts[i])] = prompts[i]
+        x = block(x, attn_mask=clip.attn_mask)
+    x = clip.ln_final(x)[torch.arange(len(x)), tokens.argmax(-1)]
+    return F.normalize(x @ clip.text_projection, dim=-1)
+
+
+class TestTowers:
+    @pytest.mark.parametrize('learner', LEARNERS)
+    @torch.no_grad()
+    def test_token_layout(self, learner):
+        model, (images, _) = build(learner).eval(), batch()
+        text, image = model.prompts()
+        rows = [0, 1, 2, 0]
+        expected = reference_text(model.clip, model.tokens, text)[rows]
+        torch.testing.assert_close(model.text_features(), expected, atol=1e-5, rtol=1e-5)
+        if image:
+            expected = reference_image(model.clip, images, image)
+        else:
+            expected = F.normalize(model.clip.encode_image(images), dim=-1)
+        torch.testing.assert_close(model.image_features(images), expected, atol=1e-5, rtol=1e-5)
+
+    @torch.no_grad()
+    def test_words_as_prompts_change_nothing(self):
+        model = build('CoOp', prompts=dict(type='CoOp', num_context=4, words='a photo of a'))
+        plain = build(None)
+        plain.clip.load_state_dict(model.clip.state_dict())
+        plain.set_vocabulary(NAMES)
+        torch.testing.assert_close(model.text_features(), plain.text_features())
+
+    @torch.no_grad()
+    def test_zero_shot_is_clip(self):
+        from open_clip import tokenize
+
+        model, (images, _) = build(None).eval(), batch()
+        texts = [f'a photo of a {n}.' for n in ('cat', 'polar bear', 'sea', 'cat')]
+        image = F.normalize(model.clip.encode_image(images), dim=-1)
+        text = F.normalize(model.clip.encode_text(tokenize(texts)), dim=-1)
+        torch.testing.assert_close(model(images), model.clip.logit_scale.exp() * image @ text.T)
+
+    def test_chunks_and_checkpoints_give_the_same_gradients(self):
+        torch.manual_seed(1)
+        data = batch()
+        expected = gradients(build(), *data)
+        found = gradients(build(chunk=1, checkpoint=True), *data)
+        assert found.keys() == expected.keys()
+        for name, grad in expected.items():
+            torch.testing.assert_close(found[name], grad, atol=1e-5, rtol=1e-5)
+
+    def test_checkpoints_keep_less(self):
+        def kept(**options):
+            model, size = build(vocabulary=[f'class {i}' for i in range(24)], **options), 0
+
+            def pack(tensor):
+                nonlocal size
+                size += tensor.numel()
+                return tensor
+
+            with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+                model.train().text_features()
+            return size
+
+        assert 3 * kept(chunk=4, checkpoint=True) < kept()
+
+
+class TestPromptedCLIP:
+    @pytest.mark.parametrize('learner', LEARNERS)
+    @pytest.mark.parametrize('head', [False, True])
+    def test_training(self, learner, head):
+        head = dict(type='hyper_mm.LatHAdapterHead', num_classes=4, dim=16) if head else None
+        model = build(learner, head=head)
+        trained = {n for n, p in model.named_parameters() if p.requires_grad}
+        assert all(n.startswith(('prompts.', 'head.')) for n in trained)
+        found = gradients(model, *batch())
+        assert found.keys() == trained
+        assert all(grad.isfinite().all() and grad.any() for grad in found.values())
+        assert not model.clip.training and model.prompts.training
+
+    def test_learns(self):
+        model, data = build(), batch(4, [0, 1, 2, 2])
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.05)
+        losses = []
+        for _ in range(15):
+            gradients(model, *data)
+            optimizer.step()
+            losses.append(model.loss(*data)['loss_ce'].item())
+        assert losses[-1] < 0.9 * losses[0]
+
+    def test_promptsrc(self):
+        model, (images, samples) = build('IVLP', consistency=dict(image=5.0)), batch()
+        losses = model.train().loss(images, samples)
+        names = ['loss_ce', 'loss_src_text', 'loss_src_image', 'loss_src_logits']
+        assert sorted(losses) == sorted(names)
+        frozen = F.normalize(model.clip.encode_image(images), dim=-1)
+        expected = 5 * F.l1_loss(model.image_features(images), frozen)
+        torch.testing.assert_close(losses['loss_src_image'], expected)
+        assert model.frozen_text().shape == (4, 16) and not model.frozen_text().requires_grad
+
+    @pytest.mark.parametrize('head', [False, True])
+    def test_prediction(self, head):
+        head = dict(type='hyper_mm.LatHAdapterHead', num_classes=4, dim=16) if head else None
+        model, (images, samples) = build(head=head).eval(), batch()
+        with torch.no_grad():
+            found = model(images, samples, mode='predict')
+            logits = model(images)
+        for sample, row in zip(found, logits):
+            torch.testing.assert_close(sample.pred_score, row.softmax(-1))
+            assert sample.pred_label == row.argmax()
+
+    def test_other_classes_at_test(self):
+        model, (images, _) = build().eval(), batch()
+        with torch.no_grad():
+            model(images)
+            model.set_vocabulary(['dog', 'sky', 'sun', 'moon', 'sea'])
+            assert model(images).shape == (3, 5)
+
+    def test_features_of_classes_are_kept_in_evaluation_only(self):
+        model = build().eval()
+        with torch.no_grad():
+            first = model.text_features()
+            assert model.text_features() is first
+            model.load_state_dict(build(seed=5).state_dict())
+            second = model.text_features()
+            assert not torch.allclose(first, second)
+            model.train()
+            model.prompts.context.add_(1)
+            assert not torch.allclose(model.eval().text_features(), second)
+
+    def test_weights_do_not_depend_on_the_vocabulary(self):
+        other = build(vocabulary=['dog', 'sun'])
+        other.load_state_dict(build().state_dict())
+
+    @pytest.mark.parametrize(
+        'options, message',
+        [
+            (dict(prompts=dict(type='VPT')), 'prompts.type'),
+            (dict(prompts=dict(type='MaPLe', depth=4)), 'text tower, 3 blocks'),
+            (dict(prompts=dict(type='IVLP', depth=1, image_depth=4)), 'image tower, 3 blocks'),
+            (dict(prompts=dict(type='MaPLe', num_context=5, depth=1)), 'overwrite'),
+            (dict(consistency=dict(img=1.0)), 'consistency'),
+            (dict(prompts=None, consistency={}), 'consistency'),
+            (dict(chunk=0), 'chunk'),
+            (dict(vocabulary=['cat ' * 80]), 'at most 77 tokens'),
+            (dict(head=dict(type='hyper_mm.LatHAdapterHead', num_classes=4, dim=8)), 'head.dim'),
+        ],
+    )
+    def test_bad_arguments(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            build(**options)
+
+    def test_bad_use(self):
+        with pytest.raises(RuntimeError, match='DatasetVocabularyHook'):
+            build(vocabulary=None)(torch.randn(1, 3, 32, 32))
+        with pytest.raises(ValueError, match='vocabulary'):
+            build().loss(*batch(2, [0, 4]))
+        with pytest.raises(RuntimeError, match='mode'):
+            build()(*batch(), mode='train')
