@@ -12,7 +12,6 @@ model = dict(
     adapter=dict(type='hyper_mm.HyperCLIPAdapter', block_size=128, curvature=0.01),
     vocabulary='pc459',
 )
-val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 custom_hooks = [
     dict(type='hyper_mm.VocabularyHook'),  # pictures with the names of the vocabulary

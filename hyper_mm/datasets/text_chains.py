@@ -25,7 +25,7 @@ SEPARATOR = ' => '
 HYPERLEX_COLUMNS = ('WORD1', 'WORD2', 'POS', 'TYPE', 'AVG_SCORE')
 
 
-class _TextDataset(BaseDataset):
+class TextDataset(BaseDataset):
     """A list of texts, never filtered or sampled anew when an item fails."""
 
     METAINFO: dict = {}
@@ -42,7 +42,7 @@ class _TextDataset(BaseDataset):
 
 
 @DATASETS.register_module()
-class HierarCapsDataset(_TextDataset):
+class HierarCapsDataset(TextDataset):
     """Captions of images in four tiers, general to specific.
 
     The files are csv, gzipped or not, with the tiers of a row joined by ``' => '``. In training
@@ -92,8 +92,8 @@ class HierarCapsDataset(_TextDataset):
         """Reads and checks all rows.
 
         Returns:
-            ``task`` and ``texts`` of every row; in training ``negatives``, in testing ``img_path``
-            and ``image_id``.
+            ``task``, ``texts``, ``image_id`` and ``where`` (file and row) of every row; in training
+            ``negatives``, in testing ``img_path``.
         """
         path = self._file()
         needed = ('positive', 'negative') if self.mode == 'train' else ('captions', 'image_url')
@@ -115,7 +115,9 @@ class HierarCapsDataset(_TextDataset):
             if self.mode == 'train':
                 negatives = self._chain(row['negative'], 'negative', where)
                 image_id = _image_name(row)
-                yield dict(task='chains', texts=texts, negatives=negatives, image_id=image_id)
+                yield dict(
+                    task='chains', texts=texts, negatives=negatives, image_id=image_id, where=where
+                )
                 continue
             name = _image_name(row)
             image = Path(self.data_prefix['img_path']) / name
@@ -123,7 +125,9 @@ class HierarCapsDataset(_TextDataset):
                 raise ValueError(f'{where}: image_url is empty')
             if not image.is_file():
                 raise FileNotFoundError(f'{where}: image {image} does not exist')
-            yield dict(task='hierarcaps', texts=texts, img_path=str(image), image_id=name)
+            yield dict(
+                task='hierarcaps', texts=texts, img_path=str(image), image_id=name, where=where
+            )
 
     def _chain(self, cell: str | None, column: str, where: str) -> list[str]:
         if not (cell or '').strip():
@@ -156,7 +160,7 @@ def _image_name(row: dict) -> str:
 
 
 @DATASETS.register_module()
-class HyperLexDataset(_TextDataset):
+class HyperLexDataset(TextDataset):
     """Pairs of words with the degree, 0 to 6, to which the first is a type of the second.
 
     Args:
@@ -182,7 +186,7 @@ class HyperLexDataset(_TextDataset):
         """Reads and checks all pairs.
 
         Returns:
-            ``task``, ``texts`` (specific, general), ``pos`` and ``score`` of every pair.
+            ``task``, ``texts`` (specific, general), ``pos``, ``score`` and ``where`` of every pair.
         """
         path = self._file()
         header, *lines = path.read_text(encoding='utf-8').splitlines()
@@ -190,18 +194,17 @@ class HyperLexDataset(_TextDataset):
             raise ValueError(f'{path} must begin with columns {HYPERLEX_COLUMNS}, got {header!r}')
         pairs = []
         for number, line in enumerate(lines, 1):
+            where = f'{path}, row {number}'
             fields = line.split()
             try:
                 specific, general, pos, _, score = fields[: len(HYPERLEX_COLUMNS)]
                 score = float(score)
             except ValueError:
-                raise ValueError(f'{path}, row {number}: no word pair: {line!r}') from None
+                raise ValueError(f'{where}: no word pair: {line!r}') from None
             if pos not in ('N', 'V') or not 0 <= score <= 6:
-                raise ValueError(
-                    f'{path}, row {number}: POS must be N or V and AVG_SCORE in [0, 6]: {line!r}'
-                )
+                raise ValueError(f'{where}: POS must be N or V and AVG_SCORE in [0, 6]: {line!r}')
             texts = [self.template.format(word) for word in (specific, general)]
-            pairs.append(dict(task='hyperlex', texts=texts, pos=pos, score=score))
+            pairs.append(dict(task='hyperlex', texts=texts, pos=pos, score=score, where=where))
         return pairs
 
 
@@ -213,7 +216,7 @@ class PackTexts(BaseTransform):
     preprocessing is the model's matter: it stays BGR here, as mmcv loads it).
     """
 
-    KEYS = ('task', 'texts', 'negatives', 'img_path', 'image_id', 'pos', 'score', 'sample_idx')
+    KEYS = ('task', 'texts', 'negatives', 'img_path', 'image_id', 'pos', 'score', 'where')
 
     def transform(self, results: dict) -> dict:
         """Packs one item.

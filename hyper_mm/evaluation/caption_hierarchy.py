@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+HITS = ('all', 'mean')
+
 
 class WalkScores(NamedTuple):
     """Scores ``(M,)`` of the walks of all images, each in [0, 1].
@@ -169,18 +171,71 @@ def _ranks(values: Tensor) -> Tensor:
     return (last - (counts - 1) / 2)[inverse]
 
 
-def hierarchical_recall(similarity: Tensor, targets: Tensor, ks: tuple[int, ...]) -> list[float]:
-    """Part of the images all of whose names are among the k most similar texts, for every k.
+def hierarchical_recall(
+    similarity: Tensor, targets: Tensor, ks: tuple[int, ...], hit: str = 'all'
+) -> list[float]:
+    """Recall of the names of images among the k most similar texts, for every k.
+
+    A text that is as similar as an image's own counts as more similar, so that features that are
+    all the same score 0.
 
     Args:
         similarity: Similarities of images and names ``(M, K)``.
         targets: Names of every image, at all levels ``(M, L)``.
         ks: Numbers of texts.
+        hit: ``'all'``: part of the images all of whose names are found (0 for k < L); ``'mean'``:
+            mean part of the names of an image that are.
 
     Returns:
         Recall in [0, 1] for every k.
+
+    Raises:
+        ValueError: For another ``hit``.
     """
+    if hit not in HITS:
+        raise ValueError(f'hit must be one of {HITS}, got {hit!r}')
     own = similarity.gather(1, targets)
-    rank = (similarity.unsqueeze(1) > own.unsqueeze(2)).sum(2)  # texts that are more similar
-    worst = rank.max(1).values
-    return [(worst < k).double().mean().item() for k in ks]
+    rank = (~(similarity.unsqueeze(1) < own.unsqueeze(2))).sum(2) - 1
+    found = [(rank < k).double() for k in ks]
+    return [(x.amin(1) if hit == 'all' else x.mean(1)).mean().item() for x in found]
+
+
+class RetrievalRanks(NamedTuple):
+    """How many of the wrong ones are at least as similar as the right one.
+
+    Attributes:
+        texts: Of each image, texts of others before the first of its own ``(M,)``.
+        images: Of each text, images before its own ``(K,)``.
+    """
+
+    texts: Tensor
+    images: Tensor
+
+
+def retrieval_ranks(similarity: Tensor, image: Tensor) -> RetrievalRanks:
+    """Ranks of image-text retrieval in both directions; ``R@k`` is the part of ranks below k.
+
+    Args:
+        similarity: Similarities of images and texts ``(M, K)``.
+        image: Image of each text ``(K,)``, below M; every image has one or more.
+
+    Returns:
+        The ranks; equal similarities count as worse, so that features that are all the same do not
+        score.
+
+    Raises:
+        ValueError: If an image has no text.
+    """
+    count = len(similarity)
+    if not torch.equal(image.unique(), torch.arange(count, device=image.device)):
+        raise ValueError(f'image must hold each number below {count} at least once')
+    own = similarity.gather(0, image[None])[0]
+    best = own.new_full((count,), -torch.inf).scatter_reduce(0, image, own, 'amax')
+    texts, images = [], own.new_zeros(len(own), dtype=torch.long)
+    for numbers, rows in zip(
+        torch.arange(count, device=image.device).split(128), similarity.split(128)
+    ):  # what fits a cache
+        others = image != numbers[:, None]
+        texts.append((~(rows < best[numbers, None]) & others).sum(1))
+        images += (~(rows < own) & others).sum(0)
+    return RetrievalRanks(torch.cat(texts), images)

@@ -1,4 +1,5 @@
-"""Metrics of the hierarchy in a CLIP model: HierarCaps, HyperLex, class names under superclasses.
+"""Metrics of the hierarchy in a CLIP model: HierarCaps, HyperLex, class names under superclasses;
+and of what must survive tuning: image-text retrieval.
 
 All of them read one stream of data samples, as :class:`hyper_mm.RadialCLIP` predicts them, and take
 those of their own ``task``: one data loader over several data sets serves several metrics.
@@ -14,9 +15,11 @@ from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from hyper_mm.evaluation.caption_hierarchy import (
+    HITS,
     hierarchical_recall,
     radius_levels,
     radius_order,
+    retrieval_ranks,
     score_walks,
     spearman,
     tau_b,
@@ -190,19 +193,21 @@ class HyperLexMetric(_TaskMetric):
 
 @METRICS.register_module()
 class HierarchicalRecall(_TaskMetric):
-    """Part of the images whose names at all levels are among the k most similar texts, R@k.
+    """Recall of the names of an image, at all levels, among the k most similar texts, R@k.
 
     The texts are the names of all images that are evaluated: classes and superclasses in one pool.
     The paper does not say what its pool and prompt are, so this is our reading.
 
     Args:
         topk: Values of k, positive.
+        hit: ``'all'``: part of the images all of whose names are found, 0 for k below their number;
+            ``'mean'``: mean part of an image's names that are found.
         collect_device: Device of the collection across processes.
         prefix: Prefix of the names.
         **kwargs: Passed to ``mmengine.evaluator.BaseMetric``.
 
     Raises:
-        ValueError: If ``topk`` is empty or not positive.
+        ValueError: If ``topk`` is empty or not positive, or for an unknown ``hit``.
 
     Source: Alper and Averbuch-Elor, Emergent Visual-Semantic Hierarchies (ECCV 2024).
     """
@@ -214,14 +219,16 @@ class HierarchicalRecall(_TaskMetric):
     def __init__(
         self,
         topk: Sequence[int] = (1, 5),
+        hit: str = 'all',
         collect_device: str = 'cpu',
         prefix: str | None = None,
         **kwargs,
     ):
         super().__init__(collect_device=collect_device, prefix=prefix, **kwargs)
-        if not topk or min(topk) < 1:
-            raise ValueError(f'topk must be positive numbers, got {topk!r}')
-        self.topk = tuple(topk)
+        if hit not in HITS:
+            raise ValueError(f'hit must be one of {HITS}, got {hit!r}')
+        self.topk = _check_topk(topk)
+        self.hit = hit
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Scores all images.
@@ -237,8 +244,75 @@ class HierarchicalRecall(_TaskMetric):
         pool = self._stacked(results, 'text_features').flatten(0, 1)[first]
         images = F.normalize(self._stacked(results, 'image_feature'), dim=-1)
         similarity = images @ F.normalize(pool, dim=-1).T
-        found = hierarchical_recall(similarity, numbers.view(len(results), -1), self.topk)
+        found = hierarchical_recall(similarity, numbers.view(len(results), -1), self.topk, self.hit)
         return {f'R@{k}': value for k, value in zip(self.topk, found)}
+
+
+@METRICS.register_module()
+class ImageTextRecall(_TaskMetric):
+    """Recall of image-text retrieval in both directions: what tuning must not cost.
+
+    ``i2t_R@k``: part of the images with a text of theirs among the k most similar; ``t2i_R@k``:
+    part of the texts with their image among the k most similar. Equal similarities count as misses.
+
+    mmpretrain's ``RetrievalRecall`` is not used: it takes the scores of all candidates in every
+    sample, one direction at a time, and calls a function that numpy 2.4 no longer has.
+
+    Args:
+        topk: Values of k, positive.
+        collect_device: Device of the collection across processes.
+        prefix: Prefix of the names.
+        **kwargs: Passed to ``mmengine.evaluator.BaseMetric``.
+
+    Raises:
+        ValueError: If ``topk`` is empty or not positive.
+    """
+
+    default_prefix = 'retrieval'
+    task = 'retrieval'
+    fields = ('image_feature', 'text_features', 'image_id')
+
+    def __init__(
+        self,
+        topk: Sequence[int] = (1, 5, 10),
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+        **kwargs,
+    ):
+        super().__init__(collect_device=collect_device, prefix=prefix, **kwargs)
+        self.topk = _check_topk(topk)
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Scores all images and texts.
+
+        Args:
+            results: Kept by :meth:`process`, of all processes.
+
+        Returns:
+            ``i2t_R@k`` and ``t2i_R@k`` for every k, in [0, 1].
+
+        Raises:
+            ValueError: If an image is there twice.
+        """
+        self._check(results)
+        if len({result['image_id'] for result in results}) < len(results):
+            raise ValueError('each image must be there once, with all of its texts')
+        images = F.normalize(self._stacked(results, 'image_feature'), dim=-1)
+        texts = F.normalize(torch.cat([result['text_features'] for result in results]), dim=-1)
+        counts = torch.tensor([len(result['text_features']) for result in results])
+        image = torch.arange(len(results)).repeat_interleave(counts)
+        ranks = retrieval_ranks(images @ texts.T, image)
+        return {
+            f'{name}_R@{k}': (rank < k).double().mean().item()
+            for name, rank in (('i2t', ranks.texts), ('t2i', ranks.images))
+            for k in self.topk
+        }
+
+
+def _check_topk(topk: Sequence[int]) -> tuple[int, ...]:
+    if not topk or min(topk) < 1:
+        raise ValueError(f'topk must be positive numbers, got {topk!r}')
+    return tuple(topk)
 
 
 def _number(values) -> tuple[Tensor, Tensor]:

@@ -13,15 +13,19 @@ from .hierarchy_loss import HierarchicalContrastiveLoss, LorentzLift
 from .hope import HoPE
 from .hyperclip import HyperCLIPAdapter, apply_hyperclip
 from .latent_hierarchy import AttributeRefiner, LatentHierarchyLoss
-from .lorentz_attention import LorentzAttention
+from .lorentz_attention import HMLA, LorentzAttention
+from .lorentz_block import LorentzBlock
+from .lorentz_embedding import LorentzEmbedding
 from .lorentz_ffn import LorentzSwiGLU
 from .lorentz_linear import LorentzLinear
 from .lorentz_norm import LorentzResidual, LorentzRMSNorm
 from .mapper import Hierarchy, HierarchyMapper
-from .prompts import IVLP, CoOp, MaPLe, Prompts
+from .mice import MiCE
+from .prompts import IVLP, VPT, CoOp, MaPLe, Prompts
 from .prototypes import PrototypeClassifier
 from .radial import EntailmentConeLoss, RadialEmbeddingLoss
 from .structure_loss import StructureLoss
+from .token_cache import TokenCache
 from .tree import HierarchyTree, Queries
 
 __all__ = [
@@ -39,6 +43,7 @@ __all__ = [
     'DenseCLIP',
     'DenseFeatures',
     'EntailmentConeLoss',
+    'HMLA',
     'HierarchicalContrastiveLoss',
     'Hierarchy',
     'HierarchyDecomposer',
@@ -51,11 +56,14 @@ __all__ = [
     'LatentHierarchyLoss',
     'LogParameter',
     'LorentzAttention',
+    'LorentzBlock',
+    'LorentzEmbedding',
     'LorentzLift',
     'LorentzLinear',
     'LorentzRMSNorm',
     'LorentzResidual',
     'LorentzSwiGLU',
+    'MiCE',
     'MaPLe',
     'NodeFusion',
     'Nodes',
@@ -64,7 +72,9 @@ __all__ = [
     'Queries',
     'RadialEmbeddingLoss',
     'StructureLoss',
+    'TokenCache',
     'TokenFusion',
+    'VPT',
     'apply_hyperclip',
     'boundary_bands',
 ]

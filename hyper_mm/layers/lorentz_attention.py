@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ..ops import lorentz
 from ..ops.stable import upcast
 from .hope import HoPE
-from .lorentz_linear import LorentzLinear
+from .lorentz_linear import LorentzLinear, lift
 from .lorentz_norm import LorentzRMSNorm
 from .token_cache import TokenCache
 
@@ -50,7 +50,7 @@ def attend(
     """
     q, k, v = upcast(q, k, v)
     q = torch.cat([-lorentz.time(q, c, keepdim=True), q], -1) * (2 / tau)
-    k, v = (torch.cat([lorentz.time(x, c, keepdim=True), x], -1) for x in (k, v))
+    k, v = lift(k, c), lift(v, c)
     centre_k, centre_v = (
         (x[..., :1, :] if causal else x.mean(-2, keepdim=True)).detach() for x in (k, v)
     )
@@ -60,8 +60,12 @@ def attend(
         order = torch.ones(new, all_, dtype=torch.bool, device=q.device).tril(all_ - new)
         mask = order if mask is None else order & mask
     causal = causal and mask is None
+    width, more = v.shape[-1], q.shape[-1] - v.shape[-1]
+    if more:  # fused kernels take one width alone, and without them all scores are kept
+        q, k = (F.pad(x, (0, max(-more, 0))) for x in (q, k))
+        v = F.pad(v, (0, max(more, 0)))
     u = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=1.0)
-    u = u + centre_v
+    u = u[..., :width] + centre_v
     time, space = u[..., :1], u[..., 1:]
     # a mean of points has -c<u,u> >= 1; rounding in half precision can take it below
     norm = c * (time.square() - space.square().sum(-1, keepdim=True))
@@ -77,8 +81,7 @@ class _Merge(nn.Linear):
         nn.init.zeros_(self.bias)
 
     def forward(self, heads: Tensor, c: Tensor | float) -> Tensor:
-        heads = torch.cat([lorentz.time(heads, c, keepdim=True), heads], -1)
-        return super().forward(heads.flatten(-2).to(self.weight.dtype))
+        return super().forward(lift(heads, c).flatten(-2).to(self.weight.dtype))
 
 
 class LorentzAttention(nn.Module):
@@ -118,7 +121,8 @@ class LorentzAttention(nn.Module):
     ) -> Tensor:
         """Returns the output points of the heads ``(B, N, H, head_dims)``; see :meth:`forward`."""
         shape = (self.num_heads, self.head_dims)
-        q, k, v = (w(x, c).unflatten(-1, shape) for w in (self.wq, self.wk, self.wv))
+        x = lift(x, c)
+        q, k, v = (w.map(x).unflatten(-1, shape) for w in (self.wq, self.wk, self.wv))
         if self.rope is not None:
             start = cache.length if cache is not None else 0
             q, k = self.rope(q, start), self.rope(k, start)

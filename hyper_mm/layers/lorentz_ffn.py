@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .lorentz_linear import LorentzLinear
+from .lorentz_linear import LorentzLinear, lift
 
 
 class LorentzSwiGLU(nn.Module):
@@ -24,4 +24,5 @@ class LorentzSwiGLU(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor | float) -> Tensor:
         """Maps points ``(..., dims)`` of curvature ``-c`` to points of the same shape."""
-        return self.w2(F.silu(self.w1(x, c)) * self.w3(x, c), c)
+        x = lift(x, c)
+        return self.w2(F.silu(self.w1.map(x)) * self.w3.map(x), c)

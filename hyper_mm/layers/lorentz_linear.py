@@ -9,14 +9,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..ops import lorentz
+from ..ops.stable import upcast
+
+
+def lift(x: Tensor, c: Tensor | float) -> Tensor:
+    """Whole points ``(..., 1 + d)``, time first, of space parts ``(..., d)``, in float32 or better.
+
+    For matrix products alone; geometry works on space parts.
+    """
+    (x,) = upcast(x)
+    return torch.cat([lorentz.time(x, c, keepdim=True), x], -1)
 
 
 class LorentzLinear(nn.Module):
     r"""Linear map of a whole point, time included, to the space part of another.
 
-    .. math:: y = W\,[x_0;\, x] + b = W_s x + w_0 x_0 + b
+    .. math:: y = W\,[x_0;\, x] + b
 
-    The time part enters as a rank-one term, so points are never concatenated with it.
+    Several maps of the same points share one :func:`lift` by :meth:`map`.
 
     Args:
         in_dims: Space dimensions of the input (the weight has one column more, column 0 = time).
@@ -45,6 +55,9 @@ class LorentzLinear(nn.Module):
         Returns:
             Points ``(..., out_dims)`` of the same curvature, in float32 or better.
         """
-        time = lorentz.time(x, c, keepdim=True)
-        space = F.linear(x.to(self.weight.dtype), self.weight[:, 1:], self.bias)
-        return space + time * self.weight[:, 0]
+        return self.map(lift(x, c))
+
+    def map(self, lifted: Tensor) -> Tensor:
+        """Maps whole points ``(..., 1 + in_dims)`` to space parts ``(..., out_dims)``."""
+        out = F.linear(lifted.to(self.weight.dtype), self.weight, self.bias)
+        return upcast(out)[0]

@@ -33,38 +33,38 @@ class LorentzRMSNorm(nn.Module):
         return x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt() * self.weight
 
 
-def lorentz_sum(x: Tensor, y: Tensor, weight: Tensor, c: Tensor | float) -> Tensor:
+def lorentz_sum(
+    x: Tensor, y: Tensor, weight: Tensor, c: Tensor | float, scale: Tensor | float = 1.0
+) -> Tensor:
     r"""Weighted sum of two points, brought back to the hyperboloid.
 
-    .. math:: \frac{u_s}{\sqrt{c\,\lvert\langle u, u\rangle_{\mathcal L}\rvert}},\qquad
+    .. math:: s\,\frac{u_s}{\sqrt{c\,\lvert\langle u, u\rangle_{\mathcal L}\rvert}},\qquad
         u = x + w y,\qquad -\langle u, u \rangle_{\mathcal L} = \frac{(1 + w)^2}{c}
         + w \lVert x - y \rVert_{\mathcal L}^2
 
-    The chord form on the right subtracts no large numbers. Only ``w < 0`` can bring it to zero; its
-    modulus is then kept above ``1e-6 / c``.
+    The chord on the right keeps the digits that a difference of the squares of ``u`` loses far out.
+    Only ``w < 0`` can bring the sum to zero; its modulus is then kept above ``1e-6 / c``.
 
     Args:
         x: Points ``(..., d)``.
         y: Points ``(..., d)``.
         weight: ``w``, 0-dimensional or ``(..., 1)``.
         c: Curvature.
+        scale: ``s``, of the space part.
 
     Returns:
         Points ``(..., d)``, in float32 or better.
     """
     x, y = upcast(x, y)
     difference = x - y
-    times = lorentz.time(x, c, keepdim=True) + lorentz.time(y, c, keepdim=True)
-    time = (difference * (x + y)).sum(-1, keepdim=True) / times
+    time = lorentz.time(x, c, keepdim=True) - lorentz.time(y, c, keepdim=True)
     chord = difference.square().sum(-1, keepdim=True) - time.square()
     norm = ((1 + weight).square() + c * weight * chord).abs().clamp_min(1e-6)
-    return (x + weight * y) * norm.rsqrt()
+    return (x + weight * y) * (scale * norm.rsqrt())
 
 
 class LorentzResidual(nn.Module):
-    r"""Residual connection :math:`x \oplus y = s\,\mathrm{sum}(x, w y)` by :func:`lorentz_sum`.
-
-    The space part of the sum is scaled; ``w`` is learnt, from 1.
+    r"""Residual connection :math:`x \oplus y` by :func:`lorentz_sum`; its weight is learnt.
 
     Args:
         scale: Factor ``s`` of the space part (HELM-D: 4 sqrt(dim), HELM-MiCE: sqrt(dim)).
@@ -79,7 +79,7 @@ class LorentzResidual(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor, c: Tensor | float) -> Tensor:
         """Adds points ``y`` to points ``x``, both ``(..., d)``, of curvature ``-c``."""
-        return self.scale * lorentz_sum(x, y, self.weight, c)
+        return lorentz_sum(x, y, self.weight, c, self.scale)
 
     def extra_repr(self) -> str:
         return f'scale={self.scale:g}'

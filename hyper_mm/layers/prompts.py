@@ -1,4 +1,4 @@
-"""Learnable prompts of CLIP's two towers: CoOp, MaPLe and PromptSRC's. Needs torch alone."""
+"""Learnable prompts of CLIP's two towers: CoOp, MaPLe, PromptSRC's and VPT. Needs torch alone."""
 
 from __future__ import annotations
 
@@ -167,7 +167,32 @@ class IVLP(CoOp):
         return Prompts([self.context, *self.deep], list(self.image))
 
 
-LEARNERS = {'CoOp': CoOp, 'MaPLe': MaPLe, 'IVLP': IVLP}
+class VPT(nn.Module):
+    """Prompts of the image tower alone: those of PromptKD's student.
+
+    Args:
+        text_dim: Width of the text tower, which is not used.
+        image_dim: Width of the image tower.
+        num_image: Number of vectors.
+        image_depth: Blocks that have prompts of their own.
+
+    Raises:
+        ValueError: For numbers less than 1.
+
+    Source: Jia et al., Visual Prompt Tuning (ECCV 2022).
+    """
+
+    def __init__(self, text_dim: int, image_dim: int, num_image: int = 4, image_depth: int = 9):
+        super().__init__()
+        _check(text_dim=text_dim, image_dim=image_dim, num_image=num_image, image_depth=image_depth)
+        self.image = nn.ParameterList(_normal(num_image, image_dim) for _ in range(image_depth))
+
+    def forward(self) -> Prompts:
+        """Prompts of both towers."""
+        return Prompts([], list(self.image))
+
+
+LEARNERS = {'CoOp': CoOp, 'IVLP': IVLP, 'MaPLe': MaPLe, 'VPT': VPT}
 
 
 def self_consistency(

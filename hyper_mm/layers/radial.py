@@ -254,7 +254,8 @@ class RadialEmbeddingLoss(_ChainLoss):
         angles = self.angles(embeddings, root)
         positive, negative = angles.positive.flatten(), -angles.negative.flatten()
         triples = positive + negative
-        hard = triples[positive.argmax()] + triples[negative.argmax()]
+        hardest = torch.stack([positive.argmax(), negative.argmax()])
+        hard = triples.gather(0, hardest).sum()
         losses = dict(
             loss_mean=self.lambda_mean * triples.mean(), loss_hard=self.lambda_hard * hard
         )

@@ -28,7 +28,7 @@ class TestHierarCaps:
         (item,) = HierarCapsDataset(file)
         assert item['texts'] == ['thing', 'cup', 'red cup', 'A red cup on a table.']
         assert item['negatives'][-1] == 'A small dog, on a sofa.'
-        assert item['task'] == 'chains'
+        assert item['task'] == 'chains' and item['where'] == f'{file}, row 1'
         short = train_file(tmp_path, (CHAIN, OTHER), columns='positive,negative', name='b.csv')
         assert len(HierarCapsDataset(short)) == 1
 

@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from hyper_mm.evaluation.text_hierarchy import HierarCapsMetric, HierarchicalRecall, HyperLexMetric
+from hyper_mm.evaluation.text_hierarchy import (
+    HierarCapsMetric,
+    HierarchicalRecall,
+    HyperLexMetric,
+    ImageTextRecall,
+)
 from hyper_mm.registry import METRICS
 
 from ..conftest import golden_files
@@ -92,6 +97,23 @@ def test_hierarchical_recall():
     assert found['breeds/R@1'] == 0
     assert found['breeds/R@2'] == pytest.approx(2 / 3)
     assert found['breeds/R@3'] == 1
+    found = score(HierarchicalRecall(topk=(1, 2), hit='mean', prefix='mean'), samples)
+    assert found == {'mean/R@1': 0.5, 'mean/R@2': pytest.approx(5 / 6)}
+
+
+def test_image_text_recall_of_images_with_different_numbers_of_texts():
+    images = torch.eye(3)
+    texts = [images[[0, 1]], images[[1]], images[[0, 2, 2]] + 0.1 * images[1]]
+    samples = [
+        dict(task='retrieval', image_id=i, image_feature=2 * image, text_features=of_image)
+        for i, (image, of_image) in enumerate(zip(images, texts))
+    ]
+    found = score(ImageTextRecall(topk=(1, 2, 3)), [dict(task='names'), *samples])
+    expected = {'i2t_R@1': 2 / 3, 'i2t_R@2': 1, 't2i_R@1': 4 / 6, 't2i_R@2': 4 / 6, 't2i_R@3': 1}
+    for name, value in expected.items():
+        assert found[f'retrieval/{name}'] == pytest.approx(value), name
+    with pytest.raises(ValueError, match='each image must be there once'):
+        score(ImageTextRecall(), [*samples, samples[0]])
 
 
 def test_bad_inputs():
@@ -99,6 +121,10 @@ def test_bad_inputs():
         HierarCapsMetric(steps=1)
     with pytest.raises(ValueError, match='topk'):
         HierarchicalRecall(topk=())
+    with pytest.raises(ValueError, match='topk'):
+        ImageTextRecall(topk=(0, 1))
+    with pytest.raises(ValueError, match="hit must be one of.*'any'"):
+        HierarchicalRecall(hit='any')
     with pytest.raises(ValueError, match=r"lacks \['root'"):
         HyperLexMetric().process({}, [dict(task='hyperlex', text_features=torch.rand(2, 3))])
     with pytest.raises(ValueError, match="no data sample has the task 'hierarcaps'"):
@@ -106,5 +132,5 @@ def test_bad_inputs():
 
 
 def test_registered():
-    for name in ('HierarCapsMetric', 'HyperLexMetric', 'HierarchicalRecall'):
+    for name in ('HierarCapsMetric', 'HyperLexMetric', 'HierarchicalRecall', 'ImageTextRecall'):
         assert METRICS.build(dict(type=f'hyper_mm.{name}')).__class__.__name__ == name

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from hyper_mm.layers import IVLP, CoOp, MaPLe
+from hyper_mm.layers import IVLP, VPT, CoOp, MaPLe
 from hyper_mm.layers.prompts import self_consistency
 
 
@@ -28,6 +28,12 @@ class TestLearners:
         text, image = IVLP(8, 12, num_image=5, depth=2, image_depth=3)()
         assert [p.shape for p in text] == [(4, 8)] * 2
         assert [p.shape for p in image] == [(5, 12)] * 3
+
+    def test_vpt(self):
+        text, image = VPT(8, 12, image_depth=3)()
+        assert not text and [p.shape for p in image] == [(4, 12)] * 3
+        with pytest.raises(ValueError, match='image_depth'):
+            VPT(8, 12, image_depth=0)
 
     def test_start_at_the_first_words(self):
         learner, embeddings = MaPLe(8, 12), torch.randn(4, 8)

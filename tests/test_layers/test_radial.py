@@ -38,7 +38,7 @@ class TestGolden:
         error = 1.2e-6 if dtype == torch.float32 else 1e-12
         assert absolute(angles.positive, g.exact('ext_pos')) < error
         assert absolute(angles.negative, g.exact('ext_neg')) < error
-        assert absolute(angles.positive - angles.negative, g.exact('L_RE')) < 2 * error
+        assert absolute(angles.positive - angles.negative, g.exact('L_RE')) < 1.25 * error
         assert angles.positive.argmax() == g['hard_pos_index']
         assert (-angles.negative).argmax() == g['hard_neg_index']
 
@@ -49,7 +49,7 @@ class TestGolden:
         assert absolute(losses['loss_mean'], g.exact('loss_mean')) < error
         assert absolute(losses['loss_hard'], g.exact('loss_hard')) < error
         assert absolute(losses['loss_reg'] / 10, g.exact('loss_reg')) < error
-        assert absolute(total(losses), g.exact('loss_total')) < 2 * error
+        assert absolute(total(losses), g.exact('loss_total')) < error
 
     @pytest.mark.parametrize('part', ['total', 'mean', 'hard'])
     def test_golden_gradients(self, file, dtype, part):
@@ -58,7 +58,7 @@ class TestGolden:
         loss = total(losses) if part == 'total' else losses[f'loss_{part}']
         found = torch.autograd.grad(loss, [embeddings, root])
         suffix = '' if part == 'total' else f'_{part}'
-        error = 1.5e-6 if dtype == torch.float32 else 1e-11
+        error = 1.5e-6 if dtype == torch.float32 else 1e-12
         assert of_max(found[0], g.exact(f'grad_E_raw{suffix}')) < error
         assert of_max(found[1], g.exact(f'grad_root_raw{suffix}')) < error
 
@@ -75,11 +75,11 @@ class TestGolden:
         for grad, point, key in zip(found, (embeddings, root), ('E', 'root')):
             free = g[f'grad_{key}_unit']
             tangent = free - (free * point).sum(-1, keepdim=True) * point
-            assert of_max(grad, tangent) < 1e-11
+            assert of_max(grad, tangent) < 1e-12
 
     def test_golden_radii(self, file, dtype):
         g = Golden(file, dtype)
-        error = 1e-6 if dtype == torch.float32 else 1e-12
+        error = 4e-7 if dtype == torch.float32 else 1e-12
         assert absolute(text_radii(g['hc_text'], g['hc_root']), g.exact('hc_radii')) < error
         radii = [text_radii(g[f'hl_{key}'], g['hl_root']) for key in ('specific', 'general')]
         assert absolute(radii[0] - radii[1], g.exact('hl_radius_diff')) < error
@@ -169,6 +169,16 @@ class TestBothLosses:
         for name, value in expected.items():
             assert found[name].dtype == torch.float32
             torch.testing.assert_close(found[name], value)
+
+    def test_compiles_whole(self, kind, geometry):
+        embeddings, root, frozen = chains()
+        loss, fast = (kind(geometry=geometry, lambda_reg=2.0) for _ in range(2))
+        fast = torch.compile(fast, backend='eager', fullgraph=True)
+        embeddings.requires_grad_()
+        expected, found = (total(f(embeddings, root, frozen)) for f in (loss, fast))
+        torch.testing.assert_close(found, expected)
+        grads = [torch.autograd.grad(value, embeddings)[0] for value in (expected, found)]
+        torch.testing.assert_close(*grads)
 
     def test_gradients_are_right(self, kind, geometry):
         embeddings, root, frozen = chains(3, 2, 4, torch.float64)

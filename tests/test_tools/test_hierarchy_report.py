@@ -66,6 +66,17 @@ def test_page(tool, tmp_path):
         assert re.search(rf'<td>{score}</td><td>-?\d\.\d+</td>', page)
 
 
+def test_labels_of_neighbours_do_not_overlap(tool):
+    figure, ax = tool.plt.subplots()
+    ax.set(xlim=(-1, 1), ylim=(-1, 1))
+    points = np.array([[0, 0], [0.02, 0], [0, 0.5], [0.1, 0.5]])
+    tool.place_labels(ax, points, ['animal', 'mammal', 'person', 'plant'], np.full(4, 8))
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert [text.get_text() for text in ax.texts] == ['animal', 'mammal', 'person', 'plant']
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    tool.plt.close(figure)
+
+
 @pytest.mark.parametrize(
     'arguments', [[], ['--model', 'a', '--config', 'b'], ['--model', 'a', '--images', '1']]
 )

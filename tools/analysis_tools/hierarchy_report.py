@@ -20,6 +20,8 @@ import matplotlib.pyplot as plt
 import mmcv
 import numpy as np
 import torch
+from matplotlib.patheffects import withStroke
+from matplotlib.transforms import Bbox
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 from rich.progress import track
@@ -36,6 +38,13 @@ from hyper_mm.registry import MODELS
 from hyper_mm.visualization.poincare_disk import draw_poincare_disk
 
 matplotlib.use('Agg')
+LABEL_PLACES = (
+    (0, 4, 'center', 'bottom'),
+    (0, -4, 'center', 'top'),
+    (6, 0, 'left', 'center'),
+    (-6, 0, 'right', 'center'),
+)
+"""Offsets of a label from its point in points of print, and its alignment."""
 DATA = Path(os.environ.get('HYPER_MM_DATA', 'data'))
 
 
@@ -106,7 +115,9 @@ def radius_figure(radii: Tensor) -> plt.Figure:
     colours = plt.cm.viridis(np.linspace(0.05, 0.85, radii.shape[1]))
     for tier, (column, colour) in enumerate(zip(radii.T.numpy(), colours), 1):
         label = f'tier {tier}: mean {column.mean():.3f}'
-        ax.hist(column, bins, color=colour, alpha=0.55, label=label)
+        ax.hist(
+            column, bins, color=(*colour[:3], 0.3), histtype='stepfilled', ec=colour, label=label
+        )
     ax.set(xlabel='distance from the root', ylabel='captions')
     ax.spines[['top', 'right']].set_visible(False)
     ax.legend(frameon=False, fontsize=8)
@@ -132,10 +143,30 @@ def tree_figure(model: RadialCLIP, folder: Path, depth: int = 3) -> plt.Figure:
         ax, (zoom * tangents).numpy(), 1.0, colours, parents, sizes=90.0 / (1 + levels)
     )
     ax.set_title(f'radii x {zoom:.2g}', fontsize=9)
-    for point, text, level in zip(points, texts, levels):
-        if level < 2:
-            ax.annotate(text, point, fontsize=8 - level, ha='center', va='bottom', zorder=4)
+    named = np.flatnonzero(levels < 2)
+    place_labels(ax, points[named], [texts[i] for i in named], 8 - levels[named])
     return figure
+
+
+def place_labels(ax: plt.Axes, points: np.ndarray, texts: list[str], sizes: np.ndarray) -> None:
+    """Writes texts beside points, each where it covers the least of those before it."""
+    outline = [withStroke(linewidth=2, foreground='#f7f7f5')]
+    taken: list[Bbox] = []
+    for point, text, size in zip(points, texts, sizes):
+        found = []
+        for x, y, ha, va in LABEL_PLACES:
+            label = ax.annotate(
+                text, point, (x, y), textcoords='offset points', ha=ha, va=va, fontsize=size
+            )
+            label.set(zorder=4, path_effects=outline)
+            box = label.get_window_extent()
+            shared = [Bbox.intersection(box, other) for other in taken]
+            found.append((sum(b.width * b.height for b in shared if b is not None), label, box))
+        _, best, box = min(found, key=lambda entry: entry[0])
+        for _, label, _ in found:
+            if label is not best:
+                label.remove()
+        taken.append(box)
 
 
 def path_rows(items: list[dict], examples: int) -> str:

@@ -1,22 +1,6 @@
-# PC-459: 5104 images of Pascal Context with 459 classes, as written by:
-#   python tools/dataset_converters/open_vocab.py pc459 ...
+# PC-459: 5104 images of Pascal Context with 459 classes
+_base_ = 'open_vocab.py'
 test_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='hyper_mm.PascalContext459Dataset',
-        data_root='data/pc459',
-        data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='Resize', scale=(2560, 640), keep_ratio=True),
-            dict(type='hyper_mm.LoadSegAnnotations16'),
-            dict(type='PackSegInputs'),
-        ],
-    ),
+    dataset=dict(type='hyper_mm.PascalContext459Dataset', data_root='data/pc459')
 )
-test_evaluator = dict(type='hyper_mm.OVIoUMetric', ignore_index=459)
-val_dataloader = test_dataloader
-val_evaluator = test_evaluator
+test_evaluator = dict(ignore_index=459)

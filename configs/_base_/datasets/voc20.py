@@ -1,22 +1,3 @@
-# PAS-20: 1449 images of Pascal VOC 2012 with 20 classes, background ignored, as written by:
-#   python tools/dataset_converters/open_vocab.py voc20 ...
-test_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='hyper_mm.PascalVOC20Dataset',
-        data_root='data/voc20',
-        data_prefix=dict(img_path='images/validation', seg_map_path='annotations/validation'),
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='Resize', scale=(2560, 640), keep_ratio=True),
-            dict(type='LoadAnnotations'),
-            dict(type='PackSegInputs'),
-        ],
-    ),
-)
-test_evaluator = dict(type='hyper_mm.OVIoUMetric')
-val_dataloader = test_dataloader
-val_evaluator = test_evaluator
+# PAS-20: 1449 images of Pascal VOC 2012 with 20 classes, background ignored
+_base_ = 'open_vocab.py'
+test_dataloader = dict(dataset=dict(type='hyper_mm.PascalVOC20Dataset', data_root='data/voc20'))

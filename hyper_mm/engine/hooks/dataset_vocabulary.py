@@ -1,4 +1,4 @@
-"""Classes of a prompted CLIP from the data set at hand."""
+"""Classes of a CLIP model from the data set at hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hyper_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class DatasetVocabularyHook(Hook):
-    """Gives :class:`hyper_mm.PromptedCLIP` the class names of each data set it meets.
+    """Gives :class:`hyper_mm.PromptedCLIP` or ``RadialCLIP`` the classes of each data set it meets.
 
     Training on the base classes and testing on the new ones takes nothing else.
     """

@@ -32,7 +32,8 @@ class FrozenTargetsHook(Hook):
 
     Raises:
         TypeError: In use, if the model is no ``RadialCLIP``.
-        ValueError: In use, if a caption has too many tokens; the message names the item.
+        ValueError: In use, if a row has no negatives or a caption too many tokens; the message
+            names the row.
     """
 
     def __init__(self, cache_dir: str | None = None):
@@ -58,17 +59,23 @@ class FrozenTargetsHook(Hook):
         model.frozen = FrozenTargets(list(texts), np.load(path, mmap_mode='r'))
 
 
-def _all_texts(dataset) -> dict[str, int]:
-    """All texts of a data set, each with the first item that has it."""
+def _all_texts(dataset) -> dict[str, str]:
+    """All texts of a data set, each with where it first is."""
     texts = {}
     for index in range(len(dataset)):
         item = dataset.get_data_info(index)
+        where = item.get('where', f'item {index}')
+        if 'negatives' not in item:
+            raise ValueError(
+                f'{where}: training needs negatives, which {item["texts"]} do not have: use '
+                "HierarCapsDataset with mode='train'"
+            )
         for text in (*item['texts'], *item['negatives']):
-            texts.setdefault(text, index)
+            texts.setdefault(text, where)
     return texts
 
 
-def _key(clip: nn.Module, texts: dict[str, int]) -> str:
+def _key(clip: nn.Module, texts: dict[str, str]) -> str:
     digest = hashlib.sha256()
     for name, weight in clip.state_dict().items():
         if not name.startswith('visual.'):
@@ -80,7 +87,7 @@ def _key(clip: nn.Module, texts: dict[str, int]) -> str:
 
 
 @torch.no_grad()
-def _compute(model: RadialCLIP, texts: dict[str, int], path: Path) -> None:
+def _compute(model: RadialCLIP, texts: dict[str, str], path: Path) -> None:
     parts, known = [], list(texts)
     chunks = [known[i : i + model.chunk] for i in range(0, len(known), model.chunk)]
     for chunk in track(chunks, 'frozen targets'):
@@ -96,9 +103,9 @@ def _compute(model: RadialCLIP, texts: dict[str, int], path: Path) -> None:
     partial.replace(path)  # a file that is there is whole
 
 
-def _check(model: RadialCLIP, chunk: list[str], texts: dict[str, int]) -> None:
+def _check(model: RadialCLIP, chunk: list[str], texts: dict[str, str]) -> None:
     for text in chunk:
         try:
             model.text_features([text])
         except ValueError as error:
-            raise ValueError(f'item {texts[text]}: {error}') from None
+            raise ValueError(f'{texts[text]}: {error}') from None

@@ -80,7 +80,7 @@ class HyperbolicRadiusHook(Hook):
         for name, value in scalars.items():
             runner.message_hub.update_scalar(f'train/hyperclip/{name}', value.item())
         picture = draw_histogram({name: radius.cpu() for name, radius in radii.items()})
-        runner.visualizer.add_image('hyperclip/radius', picture, step=runner.iter + 1)
+        runner.visualizer.add_image('hyperclip_radius', picture, step=runner.iter + 1)
 
 
 def hyperbolic_radius(embeddings: Tensor, dim: int) -> Tensor:

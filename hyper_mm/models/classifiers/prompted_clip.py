@@ -11,7 +11,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from hyper_mm.datasets.vocabulary import Vocabulary
-from hyper_mm.layers.prompts import LEARNERS, self_consistency
+from hyper_mm.layers.prompts import LEARNERS, CoOp, self_consistency
 from hyper_mm.models.utils.open_clip import build_open_clip, encode_text, tokenize
 from hyper_mm.models.utils.prompted_towers import (
     check_towers,
@@ -35,11 +35,12 @@ class PromptedCLIP(BaseClassifier):
 
     Args:
         clip: Arguments of :func:`hyper_mm.models.utils.open_clip.build_open_clip`.
-        prompts: Config of the prompt learner, ``type`` one of ``'CoOp'``, ``'MaPLe'`` and
-            ``'IVLP'`` of :mod:`hyper_mm.layers.prompts`, widths left out; None for zero-shot CLIP.
+        prompts: Config of the prompt learner, ``type`` one of ``'CoOp'``, ``'MaPLe'``,
+            ``'IVLP'`` and ``'VPT'`` of :mod:`hyper_mm.layers.prompts`, widths left out; None for
+            zero-shot CLIP.
         vocabulary: What :meth:`hyper_mm.datasets.vocabulary.Vocabulary.load` takes, or None. Names
             may be there twice (ImageNet has two ``missile``); ``_`` reads as a space.
-        templates: Templates of zero-shot CLIP (a learner has its own words).
+        templates: Templates where no text prompts are learned (a learner has its own words).
         head: Config of :class:`hyper_mm.LatHAdapterHead`, whose losses and logits then take the
             place of cross-entropy and cosine.
         consistency: PromptSRC's losses: a dict of weights ``text``, ``image`` and ``logits`` and of
@@ -105,8 +106,9 @@ class PromptedCLIP(BaseClassifier):
                     f'prompts must be at most as deep as the {tower} tower, {layers} blocks, got '
                     f'{len(vectors)}'
                 )
-        tokens = self._tokens([learner.prefix])[0]
-        learner.init_context(self.clip.token_embedding(tokens[1 : tokens.argmax()]))
+        if isinstance(learner, CoOp):
+            tokens = self._tokens([learner.prefix])[0]
+            learner.init_context(self.clip.token_embedding(tokens[1 : tokens.argmax()]))
         return learner
 
     @property
@@ -151,7 +153,7 @@ class PromptedCLIP(BaseClassifier):
         else:
             vocabulary = Vocabulary.load(vocabulary)
             rows = range(len(vocabulary))
-        if self.prompts is None:
+        if not isinstance(self.prompts, CoOp):
             texts = [[p for name in names for p in name] for names in vocabulary.prompts()]
         else:
             texts = [[self.prompts.prompt(entry[0])] for entry in vocabulary.entries]
@@ -174,7 +176,7 @@ class PromptedCLIP(BaseClassifier):
         cached = self._text is not None and self._text.device == self.tokens.device
         if cached and not (self.training or torch.is_grad_enabled()):
             return self._text
-        if self.prompts is None:
+        if not isinstance(self.prompts, CoOp):
             with torch.no_grad():
                 found = unit(encode_text(self.clip, self.tokens, self.chunk or 256).float())
                 found = unit(torch.stack([part.mean(0) for part in found.split(self._sizes)]))
@@ -189,10 +191,14 @@ class PromptedCLIP(BaseClassifier):
             self._text = found
         return found
 
+    def encode_image(self, inputs: Tensor) -> Tensor:
+        """Features of normalised images ``(B, 3, H, W)``, of any length: ``(B, D)``."""
+        vectors = [] if self.prompts is None else self.prompts().image
+        return encode_prompted_image(self.clip, inputs, vectors).float()
+
     def image_features(self, inputs: Tensor) -> Tensor:
         """Unit features of normalised images ``(B, 3, H, W)``: ``(B, D)``."""
-        vectors = [] if self.prompts is None else self.prompts().image
-        return unit(encode_prompted_image(self.clip, inputs, vectors).float())
+        return unit(self.encode_image(inputs))
 
     @torch.no_grad()
     def frozen_text(self) -> Tensor:

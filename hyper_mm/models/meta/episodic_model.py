@@ -35,17 +35,22 @@ class EpisodePreprocessor(nn.Module):
 
         Returns:
             What the model's own preprocessor returns; for episodes, ``inputs`` is a list of
-            ``dict(support=batch, query=batch)``.
+            ``dict(support=batch, query=batch)``, where in prediction the query is a list of batches
+            of one image, since sizes may differ.
         """
         if 'support' not in data:
             return self.batch(data, training)
         parts = {name: _split(data[name]) for name in ('support', 'query')}
-        pairs = zip(parts['support'], parts['query'])
-        return dict(
-            inputs=[
-                dict(support=self.batch(s, True), query=self.batch(q, training)) for s, q in pairs
-            ]
-        )
+        episodes = []
+        for support, query in zip(parts['support'], parts['query']):
+            if training:
+                prepared = self.batch(query, True)
+            else:
+                count = len(query['inputs'])
+                single = [{k: [v[i]] for k, v in query.items()} for i in range(count)]
+                prepared = [self.batch(x, False) for x in single]
+            episodes.append(dict(support=self.batch(support, True), query=prepared))
+        return dict(inputs=episodes)
 
 
 def _split(part: dict | list) -> list[dict]:
@@ -66,11 +71,21 @@ class EpisodicModel(BaseModel):
 
     Args:
         model: Model or its config, of mmseg, mmpretrain or mmdet.
+        data_preprocessor: Config for the model where its own has none; the runner passes that of a
+            config file's top level.
         init_cfg: As in mmengine.
     """
 
-    def __init__(self, model: dict | BaseModel, init_cfg: dict | None = None):
-        model = model if isinstance(model, nn.Module) else MODELS.build(model)
+    def __init__(
+        self,
+        model: dict | BaseModel,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
+        if not isinstance(model, nn.Module):
+            if data_preprocessor is not None:
+                model = type(model)(dict(data_preprocessor=data_preprocessor), **model)
+            model = MODELS.build(model)
         super().__init__(EpisodePreprocessor(model), init_cfg)
         self.model = model
 
@@ -101,7 +116,12 @@ class EpisodicModel(BaseModel):
             return self.loss(inputs)
         if mode != 'predict':
             raise ValueError(f"mode must be 'loss' or 'predict' for episodes, got {mode!r}")
-        return [sample for e in inputs for sample in self.episode_predict(e['support'], e['query'])]
+        samples = []
+        for episode in inputs:
+            query = episode['query']
+            query = query if isinstance(query, list) else [query]
+            samples += self.episode_predict(episode['support'], query)
+        return samples
 
     def loss(self, episodes: list[dict[str, Batch]]) -> dict[str, Tensor]:
         """Losses of the episodes, averaged.
@@ -121,11 +141,11 @@ class EpisodicModel(BaseModel):
         """
         raise NotImplementedError
 
-    def episode_predict(self, support: Batch, query: Batch) -> list:
+    def episode_predict(self, support: Batch, query: list[Batch]) -> list:
         """Predicts the query after learning from the support.
 
         Args:
             support: Batch to learn from.
-            query: Batch to predict.
+            query: Batches to predict.
         """
         raise NotImplementedError

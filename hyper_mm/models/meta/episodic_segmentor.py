@@ -36,7 +36,8 @@ class EpisodicSegmentor(MetaLearner):
         feature: Module of the segmentor whose input is the feature map Z.
         background: Class that is no structure, None if all are.
         ignore_index: Label of pixels without a class.
-        **kwargs: ``adapt``, ``test_steps``, ``commit_buffers``, ``init_cfg``.
+        **kwargs: ``adapt``, ``test_steps``, ``commit_buffers``, ``data_preprocessor`` and
+            ``init_cfg``, as there.
 
     Raises:
         ValueError: If an argument is not allowed.
@@ -60,7 +61,9 @@ class EpisodicSegmentor(MetaLearner):
         self.background, self.ignore_index = background, ignore_index
         self.boundary = None
         if boundary is not None:
-            self.boundary = MODELS.build(dict(dict(type='hyper_mm.BoundaryInfoNCELoss'), **boundary))
+            self.boundary = MODELS.build(
+                dict(dict(type='hyper_mm.BoundaryInfoNCELoss'), **boundary)
+            )
             modules = dict(self.model.named_modules())
             if feature not in modules:
                 raise ValueError(f'feature must be a module of the segmentor, got {feature!r}')

@@ -48,6 +48,7 @@ class MetaLearner(EpisodicModel):
             steps change; if None ``'head'`` for ``'anil'``, otherwise all.
         first_order: Take inner gradients as constants; only for ``'anil'`` and ``'metasgd'``.
         commit_buffers: Write buffers back.
+        data_preprocessor: See :class:`EpisodicModel`.
         init_cfg: As in mmengine.
 
     Raises:
@@ -65,9 +66,10 @@ class MetaLearner(EpisodicModel):
         adapt: str | None = None,
         first_order: bool | None = None,
         commit_buffers: bool = True,
+        data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
-        super().__init__(model, init_cfg)
+        super().__init__(model, data_preprocessor, init_cfg)
         if algorithm not in ALGORITHMS:
             raise ValueError(f'algorithm must be one of {(*ALGORITHMS,)}, got {algorithm!r}')
         if first_order is not None and algorithm not in ('anil', 'metasgd'):
@@ -83,6 +85,7 @@ class MetaLearner(EpisodicModel):
         self.inner_steps, self.test_steps = inner_steps, test_steps
         self.first_order = ALGORITHMS[algorithm] if first_order is None else first_order
         self.commit_buffers = commit_buffers
+        self._left: list[dict[str, Tensor]] = []
         self.adapt = re.compile(('head' if algorithm == 'anil' else '') if adapt is None else adapt)
         parameters = dict(self.model.named_parameters())
         if not self._names():
@@ -164,7 +167,7 @@ class MetaLearner(EpisodicModel):
         Args:
             episodes: With ``support`` and ``query``.
         """
-        self._left: list[dict[str, Tensor]] = []
+        self._left = []
         losses = super().loss(episodes)
         if self.commit_buffers:
             with torch.no_grad():
@@ -202,12 +205,12 @@ class MetaLearner(EpisodicModel):
                 logged['query/' + re.sub('_?loss_?', '', name)] = value.detach()
         return dict(loss_meta=total, **logged)
 
-    def episode_predict(self, support: Batch, query: Batch) -> list:
+    def episode_predict(self, support: Batch, query: list[Batch]) -> list:
         """Predicts the query with the weights adapted to the support; keeps neither.
 
         Args:
             support: Batch of the inner steps.
-            query: Batch to predict.
+            query: Batches to predict.
         """
         parameters, buffers = self.start()
         parameters = {n: p.detach() for n, p in parameters.items()}
@@ -218,7 +221,8 @@ class MetaLearner(EpisodicModel):
         finally:
             self.model.train(training)
         with torch.no_grad():
-            return self.call(adapted, buffers, query, 'predict')
+            found = [self.call(adapted, buffers, batch, 'predict') for batch in query]
+        return [sample for samples in found for sample in samples]
 
 
 def differentiable_attention():

@@ -16,14 +16,20 @@ class PrototypicalSegmentor(EpisodicModel):
 
     Args:
         model: mmseg's ``EncoderDecoder`` or its config.
+        data_preprocessor: See :class:`EpisodicModel`.
         init_cfg: As in mmengine.
 
     Raises:
         TypeError: If its decode head takes no support.
     """
 
-    def __init__(self, model: dict, init_cfg: dict | None = None):
-        super().__init__(model, init_cfg)
+    def __init__(
+        self,
+        model: dict,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(model, data_preprocessor, init_cfg)
         if not hasattr(self.model.decode_head, 'set_support'):
             head = type(self.model.decode_head).__name__
             raise TypeError(f'decode_head must be a hyper_mm.PrototypicalHead, got {head}')
@@ -42,17 +48,17 @@ class PrototypicalSegmentor(EpisodicModel):
         ]
         return self.model.decode_head.episode_loss(*parts)
 
-    def episode_predict(self, support: Batch, query: Batch) -> list:
+    def episode_predict(self, support: Batch, query: list[Batch]) -> list:
         """Segments the query.
 
         Args:
             support: Batch of the prototypes.
-            query: Batch to segment.
+            query: Batches to segment.
         """
         head = self.model.decode_head
         head.set_support(self.model.extract_feat(support['inputs']), _labels(support))
         try:
-            return self.model(query['inputs'], query['data_samples'], mode='predict')
+            return [x for batch in query for x in self.model(**batch, mode='predict')]
         finally:
             head.prototypes = None
 

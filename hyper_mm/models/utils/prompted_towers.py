@@ -18,7 +18,9 @@ def check_towers(clip: open_clip.CLIP) -> None:
         raise ValueError("clip must have an image tower pooled at its class token ('tok')")
 
 
-def encode_prompted_image(clip: open_clip.CLIP, images: Tensor, prompts: Sequence[Tensor]):
+def encode_prompted_image(
+    clip: open_clip.CLIP, images: Tensor, prompts: Sequence[Tensor]
+) -> Tensor:
     """Image features with prompts behind the patches; see :class:`hyper_mm.layers.Prompts`.
 
     Args:
@@ -28,8 +30,16 @@ def encode_prompted_image(clip: open_clip.CLIP, images: Tensor, prompts: Sequenc
 
     Returns:
         ``(B, D)``, not normalised.
+
+    Raises:
+        ValueError: If the images do not have the size of the tower.
     """
     visual = clip.visual
+    if images.shape[-2:] != visual.image_size:
+        raise ValueError(
+            f'images must have the size {tuple(visual.image_size)} of the tower, got '
+            f'{tuple(images.shape[-2:])}'
+        )
     images = images.to(visual.conv1.weight.dtype)
     if not prompts:
         return clip.encode_image(images)

@@ -11,9 +11,11 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.evaluation.caption_hierarchy import radius_order
 from hyper_mm.layers.radial import text_radii
 from hyper_mm.models.utils.open_clip import MEAN, STD, build_open_clip, encode_text, tokenize
+from hyper_mm.ops.stable import unit
 from hyper_mm.registry import MODELS
 
 
@@ -55,6 +57,9 @@ class RadialCLIP(BaseModel):
     gradient. The targets of the regulariser are computed once, by
     :class:`hyper_mm.FrozenTargetsHook`.
 
+    Images that come without texts are classified, as zero-shot CLIP does: their classes are given
+    by :class:`hyper_mm.DatasetVocabularyHook`.
+
     Args:
         clip: Arguments of :func:`hyper_mm.models.utils.open_clip.build_open_clip`.
         loss: Config of :class:`hyper_mm.RadialEmbeddingLoss` (the default) or
@@ -65,6 +70,8 @@ class RadialCLIP(BaseModel):
         checkpoint: Whether to compute activations again instead of keeping them.
         truncate: Whether to cut captions that have too many tokens, as the official code does, and
             some of its training set need; an error if False.
+        templates: What the names of classes are put in, or the name of a set of templates of
+            :class:`hyper_mm.datasets.vocabulary.Vocabulary`.
         data_preprocessor: See ``mmengine.model.BaseModel``.
         init_cfg: See ``mmengine.model.BaseModel``.
 
@@ -84,6 +91,7 @@ class RadialCLIP(BaseModel):
         chunk: int = 256,
         checkpoint: bool = False,
         truncate: bool = False,
+        templates: str | Sequence[str] = 'plain',
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
@@ -93,6 +101,8 @@ class RadialCLIP(BaseModel):
         self.chunk = chunk
         self.checkpoint = checkpoint
         self.truncate = truncate
+        self.templates = templates
+        self.classes: Tensor | None = None
         self.radial_loss = MODELS.build(loss or dict(type='hyper_mm.RadialEmbeddingLoss'))
         self.clip = build_open_clip(**clip)
         self.adapter = None
@@ -116,6 +126,11 @@ class RadialCLIP(BaseModel):
         MMLogger.get_current_instance().info(
             f'RadialCLIP: {trained / 1e6:.2f} of {total / 1e6:.2f} M parameters are trained'
         )
+
+    @property
+    def dim(self) -> int:
+        """Width of the features."""
+        return self.clip.visual.output_dim
 
     @property
     def needs_frozen(self) -> bool:
@@ -157,6 +172,21 @@ class RadialCLIP(BaseModel):
         batch = torch.stack(list(images)).to(self.mean.device).flip(1).float()
         return self.clip.encode_image((batch - self.mean) / self.std)
 
+    @torch.no_grad()
+    def set_vocabulary(self, names: Sequence[str]) -> None:
+        """Gives the classes of images without texts, by the weights as they are now.
+
+        Args:
+            names: Names of the classes; ``_`` reads as a space.
+
+        Raises:
+            ValueError: If there is no class, or one twice, or a prompt has too many tokens.
+        """
+        vocabulary = Vocabulary([name.replace('_', ' ') for name in names], self.templates)
+        prompts = [prompt for of_class in vocabulary.prompts() for prompt in of_class[0]]
+        features = unit(self.text_features(prompts)).view(len(vocabulary), -1, self.dim)
+        self.classes = unit(features.mean(1))
+
     def forward(
         self,
         inputs: Sequence[Tensor | None],
@@ -167,19 +197,21 @@ class RadialCLIP(BaseModel):
 
         Args:
             inputs: Image of each sample, or None.
-            data_samples: ``texts`` of each and, for losses, ``negatives``.
+            data_samples: ``texts`` of each and, for losses, ``negatives``; without texts, the
+                image is classified.
             mode: ``'loss'``, ``'predict'``, or ``'tensor'`` for the features of all texts.
 
         Returns:
-            The losses; the data samples with ``text_features``, ``root`` and, of those with an
-            image, ``image_feature``; or features ``(N, D)``, the root last.
+            The losses; the data samples with ``text_features`` and ``root`` (without texts:
+            ``pred_score``) and, of those with an image, ``image_feature``; or features ``(N, D)``,
+            the root last.
 
         Raises:
             ValueError: For another mode, or samples that do not serve it.
         """
         if mode == 'loss':
             return self._loss(data_samples)
-        texts = [text for sample in data_samples for text in sample.texts]
+        texts = [text for sample in data_samples for text in sample.get('texts', ())]
         if mode == 'tensor':
             return self.text_features([*texts, ''])
         if mode != 'predict':
@@ -187,23 +219,25 @@ class RadialCLIP(BaseModel):
         return self._predict(inputs, data_samples, texts)
 
     def _loss(self, data_samples: Sequence[BaseDataElement]) -> dict[str, Tensor]:
+        tiers = len(data_samples[0].texts)
         for sample in data_samples:
             if 'negatives' not in sample:
                 raise ValueError(
-                    f'training needs negatives, which the sample {sample.texts} does not have: '
+                    f'{_where(sample)}training needs negatives, which {sample.texts} do not have: '
                     "use HierarCapsDataset with mode='train'"
                 )
-        tiers = len(data_samples[0].texts)
+            if not len(sample.texts) == len(sample.negatives) == tiers:
+                raise ValueError(
+                    f'{_where(sample)}all chains of a batch must have as many tiers, {tiers}, got '
+                    f'{sample.texts} and {sample.negatives}'
+                )
         texts = [
             text
             for key in ('texts', 'negatives')
             for tier in zip(*(getattr(sample, key) for sample in data_samples))
             for text in tier
         ]
-        try:
-            features = self.text_features([*texts, ''])
-        except ValueError as error:
-            raise self._at_fault(data_samples, error) from None
+        features = self._features_of(data_samples, [*texts, ''])
         embeddings = features[:-1].view(2, tiers, len(data_samples), -1)
         frozen = None
         if self.needs_frozen:
@@ -219,14 +253,17 @@ class RadialCLIP(BaseModel):
             losses['radial/tau_d'] = radius_order(radii.T).mean()
         return losses
 
-    def _at_fault(self, data_samples: Sequence[BaseDataElement], error: ValueError) -> ValueError:
-        """The error, with the item whose texts it is about, if it is about one."""
-        for sample in data_samples:
-            try:
-                self._tokens([*sample.texts, *sample.get('negatives', ())])
-            except ValueError as found:
-                return ValueError(f'item {sample.get("sample_idx")}: {found}')
-        return error
+    def _features_of(self, data_samples: Sequence[BaseDataElement], texts: Sequence[str]) -> Tensor:
+        """Features of texts of these samples; an error about one names its row."""
+        try:
+            return self.text_features(texts)
+        except ValueError:
+            for sample in data_samples:
+                try:
+                    self._tokens([*sample.get('texts', ()), *sample.get('negatives', ())])
+                except ValueError as found:
+                    raise ValueError(f'{_where(sample)}{found}') from None
+            raise
 
     def _tokens(self, texts: Sequence[str]) -> Tensor:
         position = self.clip.positional_embedding
@@ -241,15 +278,35 @@ class RadialCLIP(BaseModel):
         texts: Sequence[str],
     ) -> list[BaseDataElement]:
         distinct = list(dict.fromkeys([*texts, '']))
-        features = dict(zip(distinct, self.text_features(distinct)))
+        features = dict(zip(distinct, self._features_of(data_samples, distinct))) if texts else {}
         present = [image for image in inputs if image is not None]
         images = iter(self.image_features(present)) if present else iter(())
         for image, sample in zip(inputs, data_samples):
-            sample.text_features = torch.stack([features[text] for text in sample.texts])
-            sample.root = features['']
             if image is not None:
                 sample.image_feature = next(images)
+            if 'texts' in sample:
+                sample.text_features = torch.stack([features[text] for text in sample.texts])
+                sample.root = features['']
+            else:
+                sample.pred_score = self._class_scores(sample)
         return list(data_samples)
+
+    def _class_scores(self, sample: BaseDataElement) -> Tensor:
+        """Probabilities ``(K,)`` of the classes of an image."""
+        if self.classes is None:
+            raise ValueError(
+                'samples without texts are classified, and no classes were set: add '
+                "custom_hooks=[dict(type='hyper_mm.DatasetVocabularyHook')]"
+            )
+        if 'image_feature' not in sample:
+            raise ValueError('a sample must have texts or an image, got neither')
+        cosine = self.classes @ unit(sample.image_feature.float())
+        return (self.clip.logit_scale.exp() * cosine).softmax(-1)
+
+
+def _where(sample: BaseDataElement) -> str:
+    """Where a sample is from, as the beginning of a message."""
+    return f'{sample.where}: ' if 'where' in sample else ''
 
 
 def _of_text_tower(name: str) -> bool:

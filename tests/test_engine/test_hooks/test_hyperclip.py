@@ -49,7 +49,7 @@ def test_logs_radii_and_what_is_clipped(runner):
     assert found['clipped_text'] == 1
     assert found['curvature'] == pytest.approx(0.01)
     ((name, step),) = runner.pictures
-    assert (name, step) == ('hyperclip/radius', 2)
+    assert (name, step) == ('hyperclip_radius', 2)
     runner.iter = 2
     hook.after_train_iter(runner, 0)
     assert len(runner.pictures) == 1

@@ -15,6 +15,7 @@ LEARNERS = {
     'CoOp': dict(num_context=3),
     'MaPLe': dict(depth=3),
     'IVLP': dict(depth=2, image_depth=3),
+    'VPT': dict(image_depth=3),
 }
 TOWERS = dict(
     embed_dim=16,
@@ -78,7 +79,10 @@ class TestTowers:
         model, (images, _) = build(learner).eval(), batch()
         text, image = model.prompts()
         rows = [0, 1, 2, 0]
-        expected = reference_text(model.clip, model.tokens, text)[rows]
+        if text:
+            expected = reference_text(model.clip, model.tokens, text)[rows]
+        else:
+            expected = F.normalize(model.clip.encode_text(model.tokens), dim=-1)[rows]
         torch.testing.assert_close(model.text_features(), expected, atol=1e-5, rtol=1e-5)
         if image:
             expected = reference_image(model.clip, images, image)
@@ -142,6 +146,16 @@ class TestPromptedCLIP:
         assert all(grad.isfinite().all() and grad.any() for grad in found.values())
         assert not model.clip.training and model.prompts.training
 
+    @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+    def test_low_precision(self, precision):
+        clip = dict(model=TOWERS, precision=precision)
+        head = dict(type='hyper_mm.LatHAdapterHead', num_classes=4, dim=16)
+        model = build('IVLP', clip=clip, head=head, consistency={})
+        assert all(p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
+        with torch.autocast('cpu', torch.bfloat16):
+            found = gradients(model, *batch())
+        assert all(grad.isfinite().all() and grad.any() for grad in found.values())
+
     def test_learns(self):
         model, data = build(), batch(4, [0, 1, 2, 2])
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.05)
@@ -199,7 +213,7 @@ class TestPromptedCLIP:
     @pytest.mark.parametrize(
         'options, message',
         [
-            (dict(prompts=dict(type='VPT')), 'prompts.type'),
+            (dict(prompts=dict(type='VPC')), 'prompts.type'),
             (dict(prompts=dict(type='MaPLe', depth=4)), 'text tower, 3 blocks'),
             (dict(prompts=dict(type='IVLP', depth=1, image_depth=4)), 'image tower, 3 blocks'),
             (dict(prompts=dict(type='MaPLe', num_context=5, depth=1)), 'overwrite'),
@@ -219,5 +233,7 @@ class TestPromptedCLIP:
             build(vocabulary=None)(torch.randn(1, 3, 32, 32))
         with pytest.raises(ValueError, match='vocabulary'):
             build().loss(*batch(2, [0, 4]))
+        with pytest.raises(ValueError, match='size .32, 32. of the tower'):
+            build()(torch.randn(1, 3, 32, 48))
         with pytest.raises(RuntimeError, match='mode'):
             build()(*batch(), mode='train')

@@ -121,8 +121,9 @@ def test_training_and_testing(data):
     runner.visualizer.add_datasample = record
     runner.test()
     assert drawn == [['zebra', 'giraffe']] * 4
-    pictures = [p for p in (data / 'work').rglob('*.png') if 'vis_image' in p.parts]
+    pictures = [p.name for p in (data / 'work').rglob('*.png') if 'vis_image' in p.parts]
     assert len(pictures) >= 4
+    assert {'hyperclip_radius_1.png', 'hyperclip_radius_2.png'} <= {*pictures}
 
 
 def test_cost_is_counted():

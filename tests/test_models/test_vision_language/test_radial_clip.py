@@ -1,4 +1,5 @@
 import csv
+import pickle
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ pytest.importorskip('open_clip')
 from mmengine.config import Config  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from mmengine.structures import BaseDataElement  # noqa: E402
+from torch.nn.functional import normalize  # noqa: E402
 
 from hyper_mm.layers import EntailmentConeLoss  # noqa: E402
 from hyper_mm.models.vision_language.radial_clip import FrozenTargets, RadialCLIP  # noqa: E402
@@ -109,6 +111,31 @@ class TestRadialCLIP:
         torch.testing.assert_close(first.text_features, features[:4])
         torch.testing.assert_close(second.root, features[-1])
 
+    def test_classifies_images_without_texts(self):
+        model = RadialCLIP(CLIP, NO_TARGETS, templates=['a {}.', 'one {}.']).eval()
+        images = [torch.randint(256, (3, 32, 32), dtype=torch.uint8) for _ in range(2)]
+        samples = [BaseDataElement(gt_label=1), BaseDataElement(metainfo=dict(texts=CHAIN))]
+        model.set_vocabulary(['cup', 'oak_tree', 'dog'])
+        with torch.no_grad():
+            first, second = model(images, samples, mode='predict')
+            prompts = [f'{a} {b}.' for b in ('cup', 'oak tree', 'dog') for a in ('a', 'one')]
+            texts = normalize(model.text_features(prompts), dim=-1).view(3, 2, -1).mean(1)
+            cosine = normalize(texts, dim=-1) @ normalize(first.image_feature, dim=-1)
+        expected = (cosine * model.clip.logit_scale.exp()).softmax(-1).detach()
+        torch.testing.assert_close(first.pred_score, expected)
+        assert 'pred_score' not in second and second.text_features.shape == (4, 16)
+
+    def test_bad_classes(self):
+        model = RadialCLIP(CLIP, NO_TARGETS).eval()
+        image = torch.zeros(3, 32, 32)
+        with pytest.raises(ValueError, match='DatasetVocabularyHook'):
+            model([image], [BaseDataElement()], mode='predict')
+        with pytest.raises(ValueError, match='must be there once'):
+            model.set_vocabulary(['cup', 'cup'])
+        model.set_vocabulary(['cup', 'dog'])
+        with pytest.raises(ValueError, match='texts or an image, got neither'):
+            model([None], [BaseDataElement()], mode='predict')
+
     def test_bad_inputs(self):
         with pytest.raises(ValueError, match='chunk'):
             RadialCLIP(CLIP, chunk=0)
@@ -117,11 +144,19 @@ class TestRadialCLIP:
         model = RadialCLIP(CLIP, NO_TARGETS)
         with pytest.raises(ValueError, match='needs negatives'):
             train_step(model, [BaseDataElement(metainfo=dict(texts=CHAIN))])
+        for key in ('texts', 'negatives'):
+            odd = dict(texts=CHAIN, negatives=OTHER, where='a.csv, row 3')
+            odd = BaseDataElement(metainfo={**odd, key: [*odd[key], 'more']})
+            with pytest.raises(ValueError, match='a.csv, row 3: all chains.*as many tiers, 4'):
+                train_step(model, [*chains(), odd])
         long = BaseDataElement(
-            metainfo=dict(texts=[*CHAIN[:3], 'cup ' * 80], negatives=OTHER, sample_idx=17)
+            metainfo=dict(texts=[*CHAIN[:3], 'cup ' * 80], negatives=OTHER, where='a.csv, row 17')
         )
-        with pytest.raises(ValueError, match='item 17: a text must have at most 77 tokens'):
-            train_step(model, [*chains(), long])
+        for mode in ('loss', 'predict'):
+            with pytest.raises(
+                ValueError, match='a.csv, row 17: a text must have at most 77 tokens'
+            ):
+                model([None] * 4, [*chains(), long], mode=mode)
         cutting = RadialCLIP(CLIP, NO_TARGETS, truncate=True)
         assert train_step(cutting, [*chains(), long])['loss_mean'].isfinite()
         cut, short = cutting._tokens(['cup ' * 80, '']), model._tokens(['', 'cup'])
@@ -204,9 +239,89 @@ def test_whole_run(config, name, tmp_path):
     assert np.load(file).shape == (6 * 4 + 4, 16)
 
 
+def small(cfg, folder):
+    """The config of a test with the small model."""
+    cfg.model.clip = CLIP
+    cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
+    cfg.work_dir, cfg.experiment_name = str(folder / 'work'), folder.name
+    return cfg
+
+
+def small_images(cfg):
+    edge, crop = cfg.test_dataloader.dataset.pipeline[1:3]
+    edge.scale = crop.crop_size = 32
+
+
+def test_retrieval_on_coco_as_configured(repo, data_dir, tmp_path):
+    if not (data_dir / 'coco_mini').is_dir():
+        pytest.skip('no coco_mini in the data folder')
+    cfg = small(Config.fromfile(repo / 'configs' / 'radial_clip-b32_coco.py'), tmp_path)
+    small_images(cfg)
+    cfg.test_dataloader.dataset.update(
+        data_root=str(data_dir / 'coco_mini'),
+        ann_file='annotations/captions_val2017.json',
+        data_prefix=dict(img_path='val2017'),
+        indices=20,
+    )
+    found = Runner.from_cfg(cfg).test()
+    assert set(found) == {f'coco/{d}_R@{k}' for d in ('i2t', 't2i') for k in (1, 5, 10)}
+    assert 0 <= found['coco/t2i_R@1'] <= found['coco/t2i_R@10'] < 1
+
+
+@pytest.mark.mmpretrain
+def test_names_of_breeds_as_configured(repo, data_dir, tmp_path):
+    pytest.importorskip('mmpretrain')
+    if not (data_dir / 'imagenet_sample').is_dir():
+        pytest.skip('no imagenet_sample in the data folder')
+    cfg = small(Config.fromfile(repo / 'configs' / 'radial_clip-b32_breeds.py'), tmp_path)
+    small_images(cfg)
+    cfg.test_dataloader.dataset.data_root = str(data_dir / 'imagenet_sample')
+    found = Runner.from_cfg(cfg).test()
+    assert found['breeds/R@1'] == 0  # one text is not both names
+    assert 0 <= found['breeds/R@5'] <= found['breeds_mean/R@5'] < 1
+
+
+@pytest.mark.mmpretrain
+@pytest.mark.parametrize('name', ['cifar10', 'cifar100'])
+def test_classes_of_cifar_as_configured(repo, tmp_path, monkeypatch, name):
+    datasets = pytest.importorskip('mmpretrain.datasets')
+    kind = getattr(datasets, name.upper())
+    for files in ('train_list', 'test_list'):  # only what the test writes, without its checksum
+        monkeypatch.setattr(kind, files, [(kind.test_list[0][0], None)])
+    cfg = small(Config.fromfile(repo / 'configs' / f'radial_clip-b32_{name}.py'), tmp_path)
+    cfg.test_dataloader.dataset.update(data_root=str(tmp_path), download=False)
+    cfg.test_dataloader.dataset.pipeline[2].scale = (32, 32)
+    runner = Runner.from_cfg(cfg)
+    image = torch.zeros(3, 32, 32)
+    image[2] = 200  # blue, green, red
+    model, classes = runner.model, kind.METAINFO['classes']
+    model.set_vocabulary(classes)
+    with torch.no_grad():
+        (sample,) = model([image], [BaseDataElement()], mode='predict')
+    label, model.classes = sample.pred_score.argmax().item(), None
+    pixels = image.flip(0)[None].repeat(8, 1, 1, 1).numpy().astype(np.uint8)  # red first
+    labels = [label] * 6 + [(label + 1) % len(classes)] * 2
+    key = 'labels' if name == 'cifar10' else 'fine_labels'
+    (tmp_path / kind.base_folder).mkdir()
+    batch = pickle.dumps({'data': pixels.reshape(8, -1), key: labels})
+    (tmp_path / kind.base_folder / kind.test_list[0][0]).write_bytes(batch)
+    found = runner.test()
+    assert found['accuracy/top1'] == 75
+    torch.testing.assert_close(runner.test_loop.dataloader.dataset[0]['inputs'].float(), image)
+    assert model.classes.shape == (len(classes), 16)
+
+
 def test_a_caption_that_is_too_long_is_refused_before_training(config, tmp_path):
     file = tmp_path / 'data' / 'hierarcaps' / 'train.csv'
     file.write_text(file.read_text().replace('A red cup on a table. 4', 'cup ' * 80))
-    with pytest.raises(ValueError, match='item 4: a text must have at most 77 tokens'):
+    with pytest.raises(ValueError, match='train.csv, row 5: a text must have at most 77 tokens'):
         Runner.from_cfg(config(**{'model.truncate': False})).train()
     assert not list((tmp_path / 'work').glob('**/*.npy'))
+
+
+def test_a_training_set_without_negatives_is_refused(config):
+    test_set = config().val_dataloader.dataset.datasets[0]
+    cfg = config()
+    cfg.train_dataloader.dataset = test_set
+    with pytest.raises(ValueError, match='test.csv, row 1: training needs negatives'):
+        Runner.from_cfg(cfg).train()

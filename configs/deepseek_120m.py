@@ -1,0 +1,22 @@
+# DeepSeek-like Euclidean twin of HELM-MiCE: latent attention, mixture of experts.
+#   python tools/train.py configs/deepseek_120m.py
+#   python tools/test.py configs/deepseek_120m.py CHECKPOINT
+# Data: set train_dataloader to batches of input_ids and doc_ids (B, 2048); 128,256 ids (Llama 3).
+# Not trained here; the paper's benchmark scores are near chance for all models of this size.
+_base_ = ['_base_/schedules/helm_5b.py', '_base_/default_runtime_language.py']
+model = dict(
+    type='hyper_mm.HelmForCausalLM',
+    decoder=dict(
+        type='hyper_mm.EuclideanDecoder',
+        vocab_size=128256,
+        dims=390,
+        depth=6,
+        attention=dict(
+            type='MLA', num_heads=6, latent_dims=65, nope_dims=33, rope_dims=16, v_dims=32
+        ),
+        ffn=dict(type='MoE', hidden_dims=780, num_experts=4, top_k=2),
+        dense_ffn=dict(type='SwiGLU', hidden_dims=1560),
+        num_dense_layers=1,
+        max_length=2048,
+    ),
+)

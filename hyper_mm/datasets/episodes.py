@@ -1,0 +1,183 @@
+"""Episodes of few-shot learning over any data set."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import mmcv
+import numpy as np
+from mmengine.dataset import BaseDataset
+from torch.utils.data import Dataset
+
+from hyper_mm.registry import DATASETS
+
+KINDS = ('class', 'domain')
+
+
+@DATASETS.register_module()
+class EpisodeDataset(Dataset):
+    """Draws n-way k-shot episodes from a data set of mmseg, mmpretrain or mmdet.
+
+    An item is ``dict(support=[...], query=[...])`` of packed items of the data set. In episodes of
+    classes, no image occurs twice, and labels are those of the episode: in segmentation 0 for
+    everything else and 1 ... n for the ways, in classification and detection 0 ... n - 1 (boxes of
+    other classes are left out). Data samples have the numbers of the classes in the metainfo
+    ``episode_classes``. In episodes of domains, all images are of one domain and labels stay.
+
+    Item i is a function of ``seed`` and i, except for random transforms of the data set.
+
+    Args:
+        dataset: Data set or its config.
+        n_way: Number of classes of an episode.
+        k_shot: Support images of each class.
+        n_query: Query images of each class.
+        num_episodes: Length of the data set.
+        by: ``'class'``, or ``'domain'`` (field ``domain`` of the data infos).
+        classes: Numbers of the classes to draw from; all if None.
+        fold: Number of a fold of the classes, contiguous; None for no folds.
+        num_folds: Number of folds.
+        novel: Draw the classes of the fold (test), or all others (training).
+        background: Class that is never drawn (segmentation), None for none.
+        min_pixels: Area from which on a class counts as present (segmentation).
+        ignore_index: Label of pixels without a class.
+        seed: Seed of the draws.
+
+    Raises:
+        ValueError: If an argument is not allowed, or a class or domain has too few images.
+    """
+
+    def __init__(
+        self,
+        dataset: dict | BaseDataset,
+        n_way: int = 1,
+        k_shot: int = 1,
+        n_query: int = 1,
+        num_episodes: int = 1000,
+        by: str = 'class',
+        classes: Sequence[int] | None = None,
+        fold: int | None = None,
+        num_folds: int = 4,
+        novel: bool = False,
+        background: int | None = None,
+        min_pixels: int = 1,
+        ignore_index: int = 255,
+        seed: int = 0,
+    ):
+        if by not in KINDS:
+            raise ValueError(f'by must be one of {KINDS}, got {by!r}')
+        sizes = dict(n_way=n_way, k_shot=k_shot, n_query=n_query, num_episodes=num_episodes)
+        for name, value in dict(sizes, min_pixels=min_pixels).items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f'{name} must be an integer of at least 1, got {value!r}')
+        if by == 'domain' and (n_way != 1 or fold is not None or classes is not None):
+            raise ValueError("by='domain' takes no n_way, classes or fold")
+        if fold is not None and not 0 <= fold < num_folds:
+            raise ValueError(f'fold must be in 0..{num_folds - 1}, got {fold}')
+        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self.n_way, self.k_shot, self.n_query = n_way, k_shot, n_query
+        self.num_episodes, self.by, self.seed = num_episodes, by, seed
+        self.background, self.min_pixels, self.ignore_index = background, min_pixels, ignore_index
+        self.groups = self._index(classes, fold, num_folds, novel)
+        if len(self.groups) < n_way:
+            raise ValueError(f'n_way={n_way} needs as many classes, got {sorted(self.groups)}')
+        for name, images in self.groups.items():
+            if len(images) < k_shot + n_query:
+                raise ValueError(
+                    f'{by} {name!r} has {len(images)} images, an episode needs k_shot + n_query = '
+                    f'{k_shot + n_query}'
+                )
+
+    def _index(self, classes, fold, num_folds, novel) -> dict:
+        """Images of each class or domain."""
+        found = defaultdict(list)
+        for i in range(len(self.dataset)):
+            info = self.dataset.get_data_info(i)
+            for group in [info['domain']] if self.by == 'domain' else self._classes(info):
+                found[group].append(i)
+        if self.by == 'domain':
+            return dict(found)
+        allowed = range(len(self.metainfo['classes'])) if classes is None else classes
+        allowed = [k for k in allowed if k != self.background]
+        if fold is not None:
+            inside = np.array_split(allowed, num_folds)[fold]
+            allowed = [k for k in allowed if (k in inside) == novel]
+        if classes is not None and not all(k in found for k in allowed):
+            raise ValueError(f'classes must occur in the data, got {list(classes)}')
+        return {k: found[k] for k in allowed if k in found}
+
+    def _classes(self, info: dict) -> Iterable[int]:
+        """Classes of an image."""
+        if 'seg_map_path' in info:
+            labels = mmcv.imread(info['seg_map_path'], flag='unchanged', backend='pillow')
+            labels = labels.astype(np.int64)
+            if info.get('label_map') is not None:
+                old = labels.copy()
+                for a, b in info['label_map'].items():
+                    labels[old == a] = b
+            if info.get('reduce_zero_label'):
+                labels = np.where(labels == 0, self.ignore_index, labels - 1)
+            values, counts = np.unique(labels, return_counts=True)
+            kept = (counts >= self.min_pixels) & (values != self.ignore_index)
+            return values[kept].tolist()
+        if 'gt_label' in info:
+            return np.atleast_1d(info['gt_label']).tolist()
+        if 'instances' in info:
+            return sorted({x['bbox_label'] for x in info['instances'] if not x['ignore_flag']})
+        raise ValueError(f'data infos must have seg_map_path, gt_label or instances: {[*info]}')
+
+    @property
+    def metainfo(self) -> dict:
+        """That of the data set."""
+        return self.dataset.metainfo
+
+    @property
+    def queries(self) -> int:
+        """Number of query images of an episode."""
+        return self.n_way * self.n_query
+
+    def __len__(self) -> int:
+        return self.num_episodes
+
+    def __getitem__(self, index: int) -> dict:
+        draw = np.random.default_rng((self.seed, index))
+        names = list(self.groups)
+        chosen = [names[i] for i in draw.choice(len(names), self.n_way, replace=False)]
+        support, query, used = [], [], set()
+        # the class with the fewest images first, so that none is left without
+        for name in sorted(chosen, key=lambda n: len(self.groups[n])):
+            free = [i for i in self.groups[name] if i not in used]
+            need = self.k_shot + self.n_query
+            if len(free) < need:
+                raise ValueError(f'class {name!r} has too few images beside those of {chosen}')
+            images = draw.choice(free, need, replace=False).tolist()
+            used.update(images)
+            support += images[: self.k_shot]
+            query += images[self.k_shot :]
+        return dict(
+            support=[self._item(i, chosen) for i in support],
+            query=[self._item(i, chosen) for i in query],
+        )
+
+    def _item(self, index: int, chosen: list) -> dict:
+        item = self.dataset[index]
+        sample = item['data_samples']
+        if self.by == 'domain':
+            sample.set_metainfo(dict(domain=chosen[0]))
+            return item
+        sample.set_metainfo(dict(episode_classes=tuple(chosen)))
+        if 'gt_sem_seg' in sample:
+            old = sample.gt_sem_seg.data
+            new = old.new_zeros(old.shape)
+            new[old == self.ignore_index] = self.ignore_index
+            for way, k in enumerate(chosen, 1):
+                new[old == k] = way
+            sample.gt_sem_seg.data = new
+        elif 'gt_instances' in sample:
+            labels = sample.gt_instances.labels
+            ways = labels.new_tensor([chosen.index(k) if k in chosen else -1 for k in labels])
+            sample.gt_instances.labels = ways
+            sample.gt_instances = sample.gt_instances[ways >= 0]
+        else:
+            sample.set_gt_label([chosen.index(k) for k in sample.gt_label.tolist() if k in chosen])
+        return item

@@ -1,0 +1,193 @@
+"""Experts that each see a few of the tokens, dispatched without waiting for their counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Routing(NamedTuple):
+    """Where T tokens go.
+
+    Attributes:
+        indices: Chosen experts ``(T, k)``, the best first.
+        gates: Their weights ``(T, k)``.
+        scores: Scores of all experts ``(T, E)``, without the bias.
+        counts: Tokens of each expert ``(E,)``.
+    """
+
+    indices: Tensor
+    gates: Tensor
+    scores: Tensor
+    counts: Tensor
+
+
+class RoutedExperts(nn.Module):
+    """Base of layers whose tokens go to the best few experts.
+
+    Args:
+        dims: Dimensions of a token.
+        num_experts: Number of routed experts.
+        top_k: Experts of a token.
+        score: ``'softmax'`` or ``'sigmoid'``.
+        renormalise: Gates of a token add up to 1.
+        balance_weight: Weight of the balance loss; see :meth:`aux_losses`.
+
+    Raises:
+        ValueError: If ``top_k`` exceeds ``num_experts``, or another argument is out of range.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        num_experts: int,
+        top_k: int,
+        score: str = 'softmax',
+        renormalise: bool = True,
+        balance_weight: float = 1e-4,
+    ):
+        super().__init__()
+        if not 1 <= top_k <= num_experts:
+            raise ValueError(f'top_k must be 1 to num_experts = {num_experts}, got {top_k}')
+        if score not in ('softmax', 'sigmoid'):
+            raise ValueError(f"score must be 'softmax' or 'sigmoid', got {score!r}")
+        if dims < 1 or balance_weight < 0:
+            raise ValueError(
+                'dims must be positive and balance_weight must be at least 0, got '
+                f'{dims}, {balance_weight}'
+            )
+        self.num_experts, self.top_k = num_experts, top_k
+        self.score, self.renormalise = score, renormalise
+        self.balance_weight = balance_weight
+        self.gate = nn.Parameter(torch.empty(num_experts, dims))
+        nn.init.xavier_uniform_(self.gate)
+        self.register_buffer('bias', torch.zeros(num_experts))
+        self._routing: Routing | None = None
+        self._load: Tensor | None = None
+
+    def route(self, x: Tensor) -> Routing:
+        """Chooses the experts of points ``(T, dims)``; the bias takes part in the choice alone."""
+        with torch.autocast(x.device.type, enabled=False):
+            logits = F.linear(x, self.gate.to(x.dtype))
+        scores = logits.softmax(-1) if self.score == 'softmax' else logits.sigmoid()
+        indices = (scores.detach() + self.bias).topk(self.top_k).indices
+        gates = scores.gather(-1, indices)
+        if self.renormalise:
+            gates = gates / gates.sum(-1, keepdim=True)
+        flat = indices.flatten()
+        counts = flat.new_zeros(self.num_experts).scatter_add_(0, flat, torch.ones_like(flat))
+        routing = Routing(indices, gates, scores, counts)
+        if self.training:
+            self._routing = routing
+            self._load = counts + (0 if self._load is None else self._load)
+        return routing
+
+    def dispatch(
+        self,
+        x: Tensor,
+        indices: Tensor,
+        counts: Tensor,
+        expert: Callable[..., Tensor],
+        parameters: Sequence[Tensor],
+    ) -> Tensor:
+        """Sends tokens through their experts, sorted by expert.
+
+        Args:
+            x: Tokens ``(T, dims)``.
+            indices: Their experts ``(T, k)``.
+            counts: Tokens of each expert ``(E,)``.
+            expert: Function of tokens ``(..., n, dims)`` and the parameters ``(..., p, q)`` of one
+                expert, or of one expert a batch item.
+            parameters: Parameters of all experts, each ``(E, p, q)``.
+
+        Returns:
+            Results ``(T, k, out)``.
+        """
+        flat = indices.flatten()
+        order = flat.argsort(stable=True)
+        rows = x.index_select(0, order // indices.shape[-1])
+        if x.device.type == 'cpu':
+            rows = by_parts(rows, counts.tolist(), expert, parameters)
+        else:
+            rows = by_blocks(rows, flat[order], counts, expert, parameters)
+        steps = torch.arange(len(order), device=order.device)
+        back = torch.empty_like(order).scatter_(0, order, steps)
+        return rows.index_select(0, back).unflatten(0, indices.shape)
+
+    def aux_losses(self) -> dict[str, Tensor]:
+        r"""Balance loss of the last forward pass of training, handed out once.
+
+        .. math:: \alpha \sum_e f_e P_e,\qquad f_e = \frac{E\, n_e}{k T}
+
+        with :math:`n_e` the tokens of expert e and :math:`P_e` its mean share of the scores.
+        """
+        routing, self._routing = self._routing, None
+        if routing is None or not self.balance_weight:
+            return {}
+        share = routing.scores / routing.scores.sum(-1, keepdim=True)
+        fraction = routing.counts.to(share.dtype) * self.num_experts / routing.indices.numel()
+        return {'loss_balance': self.balance_weight * (fraction * share.mean(0)).sum()}
+
+    @torch.no_grad()
+    def update_bias(self, speed: float = 0.005) -> None:
+        r"""Shifts the choice to experts that had few tokens since the last call.
+
+        .. math:: b_e \leftarrow b_e + s\, (\bar u - u_e),\qquad u_e = n_e / \textstyle\sum n
+
+        Tokens of all processes count. To be called after each step of the optimiser.
+        """
+        if self._load is None:
+            return
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(self._load)
+        use = self._load.to(self.bias.dtype) / self._load.sum()
+        self.bias += speed * (use.mean() - use)
+        self._load = None
+
+
+def by_parts(
+    rows: Tensor, counts: list[int], expert: Callable[..., Tensor], parameters: Sequence[Tensor]
+) -> Tensor:
+    """Sends sorted rows ``(R, dims)`` through their experts, one expert after the other."""
+    parts = zip(rows.split(counts), *(p.unbind() for p in parameters))
+    return torch.cat([expert(part, *own) for part, *own in parts])
+
+
+def by_blocks(
+    rows: Tensor,
+    owners: Tensor,
+    counts: Tensor,
+    expert: Callable[..., Tensor],
+    parameters: Sequence[Tensor],
+) -> Tensor:
+    """The same in blocks of one expert each, whose number depends on shapes alone.
+
+    Expert e takes ``ceil(counts[e] / size)`` blocks; all together at most ``R / size + E``.
+
+    Args:
+        rows: Rows ``(R, dims)``, sorted by expert.
+        owners: Expert of each row ``(R,)``.
+        counts: Rows of each expert ``(E,)``.
+        expert: See :meth:`RoutedExperts.dispatch`.
+        parameters: The same.
+
+    Returns:
+        Results ``(R, out)``.
+    """
+    total, num = len(rows), len(counts)
+    size = max(16, 2 ** round(math.log2(max(total / (4 * num), 1))))
+    blocks = total // size + num
+    room = (counts + size - 1) // size * size
+    ends = room.cumsum(0)
+    shift = (ends - room) - (counts.cumsum(0) - counts)
+    place = torch.arange(total, device=rows.device) + shift[owners]
+    laid = rows.new_zeros(blocks * size, rows.shape[-1]).index_copy(0, place, rows)
+    starts = torch.arange(blocks, device=rows.device) * size
+    owner = torch.searchsorted(ends, starts, right=True).clamp_max(num - 1)
+    laid = expert(laid.unflatten(0, (blocks, size)), *(p[owner] for p in parameters))
+    return laid.flatten(0, 1).index_select(0, place)

@@ -1,0 +1,51 @@
+"""Choice of the next token."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """Raises ValueError for arguments of :func:`sample` that are out of range."""
+    if temperature < 0:
+        raise ValueError(f'temperature must be at least 0, got {temperature}')
+    if top_k is not None and top_k < 1:
+        raise ValueError(f'top_k must be at least 1, got {top_k}')
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f'top_p must be in (0, 1], got {top_p}')
+
+
+def sample(
+    logits: Tensor,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Chooses a token from each row of logits.
+
+    Args:
+        logits: ``(B, V)``.
+        temperature: Divides the logits; 0: the best token (greedy).
+        top_k: Choose among the k best.
+        top_p: Choose among the fewest best that have this probability together.
+        generator: Source of random numbers.
+
+    Returns:
+        Ids ``(B,)``.
+    """
+    check_sampling(temperature, top_k, top_p)
+    if temperature == 0:
+        return logits.argmax(-1)
+    logits = logits.float() / temperature
+    if top_k is not None and top_k < logits.shape[-1]:
+        least = logits.topk(top_k).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if top_p is not None:
+        ranked, order = logits.sort(-1, descending=True)
+        probs = ranked.softmax(-1)
+        # a token is out if those before it suffice; the best never is
+        ranked = ranked.masked_fill(probs.cumsum(-1) - probs >= top_p, -torch.inf)
+        logits = torch.empty_like(logits).scatter_(-1, order, ranked)
+    return logits.softmax(-1).multinomial(1, generator=generator).squeeze(-1)

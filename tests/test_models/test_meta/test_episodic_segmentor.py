@@ -1,0 +1,84 @@
+"""Boundary-oriented episodes."""
+
+import pytest
+import torch
+
+from hyper_mm.layers import BatchDice
+from hyper_mm.registry import MODELS
+
+from ...conftest import golden_files
+from ...golden import Golden, absolute, of_max
+from .toy import GoldenNet, Net, batch, episodes
+
+
+def build(model, **kwargs):
+    return MODELS.build(dict(type='hyper_mm.EpisodicSegmentor', model=model, **kwargs))
+
+
+def dice(logits, masks):
+    return BatchDice()(logits.sigmoid(), masks)
+
+
+@pytest.mark.parametrize('case', ['fo', 'so', 'clip_fo', 'clip_so', 'neg_fo'])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('file', golden_files('feddg*.npz'))
+def test_golden_episodic_segmentor(file, case, dtype):
+    g, prefix = Golden(file, dtype), 'ep_' + case[:-2]
+    clip = g['ep_clip_clip_value' if case.startswith('clip') else 'ep_clip_value'].item()
+    model = GoldenNet(g.state_dict('ep_theta.'), dice)
+    segmentor = build(
+        model,
+        inner_lr=g['ep_beta'].item(),
+        clip=clip,
+        first_order=case.endswith('fo'),
+        boundary=dict(
+            temperature=g['bnd_tau'].item(),
+            loss_weight=g['ep_gamma'].item(),
+            denominator='neg' if case.startswith('neg') else 'pos_neg',
+        ),
+    )
+    data = [dict(support=batch(g['ep_x'], g['ep_y']), query=batch(g['ep_t'], g['ep_y']))]
+    losses = segmentor(data, mode='loss')
+    total, _ = segmentor.parse_losses(losses)
+    double = dtype == torch.float64
+    assert absolute(total, g.exact(f'{prefix}total')) < (1e-9 if double else 6e-7)
+    if not case.startswith('neg'):
+        for name, key in (('support', 'inner'), ('query', 'outer')):
+            error = absolute(losses[f'loss_{name}'], g.exact(f'{prefix}{key}_dice'))
+            assert error < (1e-9 if double else 6e-7)
+    total.backward()
+    single = 6e-6 if case.endswith('fo') else 1.2e-5
+    for name, parameter in model.named().items():
+        error = of_max(parameter.grad, g.exact(f'ep_{case}_grad.{name}'))
+        assert error < (1e-9 if double else single), name
+
+
+@pytest.mark.parametrize('first_order', [True, False])
+def test_steps_and_statistics(first_order):
+    model = Net(norm=True)
+    segmentor = build(model, first_order=first_order, inner_steps=2, boundary=dict())
+    losses = segmentor(episodes(2), mode='loss')
+    assert {'loss_support', 'loss_query', 'loss_boundary', 'boundary_contrast/empty'} == {*losses}
+    segmentor.parse_losses(losses)[0].backward()
+    assert all(p.grad.isfinite().all() for p in segmentor.parameters())
+    assert model.norm.num_batches_tracked == 3 and not segmentor._features
+
+
+def test_without_boundary_and_with_images_of_other_domains():
+    data = episodes(1)
+    assert {*build(Net())(data, mode='loss')} == {'loss_support', 'loss_query'}
+    segmentor = build(Net(), boundary=dict(loss_weight=1.0))
+    for part in data[0].values():  # nothing but background: no embedding, no boundary term
+        for sample in part['data_samples']:
+            sample.gt_sem_seg.data.zero_()
+    losses = segmentor(data, mode='loss')
+    assert losses['loss_boundary'] == 0 and losses['boundary_contrast/empty'] == 12
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match='feature'):
+        build(Net(), boundary=dict(), feature='neck')
+    with pytest.raises(ValueError, match='inner_lr'):
+        build(Net(), inner_lr=0)
+    with pytest.raises(ValueError, match='temperature'):
+        build(Net(), boundary=dict(temperature=0))

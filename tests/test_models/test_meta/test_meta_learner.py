@@ -1,0 +1,227 @@
+"""Meta-learning wrapper."""
+
+import copy
+
+import pytest
+import torch
+
+from hyper_mm.registry import MODELS
+
+from ...conftest import golden_files
+from ...golden import Golden, absolute, of_max
+from .toy import GoldenNet, Net, batch, episodes
+
+DISTRIBUTED = ('maml', 'metasgd', 'reptile')
+ALGORITHMS = ['maml', 'fomaml', 'anil', 'metasgd', 'reptile']
+
+
+def build(model, **kwargs):
+    return MODELS.build(dict(type='hyper_mm.MetaLearner', model=model, **kwargs))
+
+
+@pytest.mark.parametrize('algorithm', [*ALGORITHMS, 'anil_fo'])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('file', golden_files('meta*.npz'))
+def test_golden_wrapper(file, algorithm, dtype):
+    g = Golden(file, dtype)
+    model = GoldenNet(g.state_dict('theta.'))
+    first_order = True if algorithm == 'anil_fo' else None
+    learner = build(
+        model,
+        algorithm=algorithm.split('_')[0],
+        inner_lr=g['inner_lr'].item(),
+        inner_steps=int(g['inner_steps']),
+        first_order=first_order,
+    )
+    if algorithm == 'metasgd':
+        names = {id(p): n for n, p in model.named().items()}
+        parameters = dict(model.named_parameters())
+        with torch.no_grad():
+            for name, rate in zip(learner._rate_names, learner.rates):
+                rate.copy_(g['alpha.' + names[id(parameters[name])]])
+    tasks = zip(g['xs'], g['ys'], g['xq'], g['yq'])
+    data = [dict(support=batch(a, b), query=batch(c, d)) for a, b, c, d in tasks]
+    losses = learner(data, mode='loss')
+    total, _ = learner.parse_losses(losses)
+    double = dtype == torch.float64
+    before = g.exact('support_loss_before').mean()
+    assert absolute(losses['meta/support'], before) < (1e-9 if double else 3e-7)
+    prefix = 'reptile.pseudo_grad.' if algorithm == 'reptile' else f'{algorithm}.grad.'
+    if algorithm != 'reptile':
+        expected = g.exact(f'{algorithm}.query_loss').mean()
+        assert absolute(total, expected) < (1e-9 if double else 3e-7)
+    total.backward()
+    for name, parameter in model.named().items():
+        error = of_max(parameter.grad, g.exact(prefix + name))
+        assert error < (1e-9 if double else 6e-6), name
+    if algorithm == 'metasgd':
+        for name, rate in zip(learner._rate_names, learner.rates):
+            expected = g.exact('metasgd.grad_alpha.' + names[id(parameters[name])])
+            assert of_max(rate.grad, expected) < (1e-9 if double else 6e-6)
+
+
+@pytest.mark.parametrize('algorithm', ALGORITHMS)
+def test_a_step_changes_parameters_only_by_the_optimizer(algorithm):
+    learner = build(Net(), algorithm=algorithm, inner_lr=0.1, inner_steps=2)
+    before = copy.deepcopy(learner.state_dict())
+    total, log = learner.parse_losses(learner(episodes(), mode='loss'))
+    assert all(torch.equal(before[k], v) for k, v in learner.state_dict().items())
+    total.backward()
+    assert all(p.grad is not None for p in learner.parameters())
+    assert log['loss'] == total
+
+
+def test_reptile_moves_to_the_adapted_weights():
+    learner, data = build(Net(), algorithm='reptile', inner_lr=0.1, inner_steps=3), episodes(1)
+    optimizer = torch.optim.SGD(learner.parameters(), 1.0)
+    twin = copy.deepcopy(learner.model)
+    inner = torch.optim.SGD(twin.parameters(), 0.1)
+    for _ in range(3):
+        inner.zero_grad()
+        twin(**data[0]['support'], mode='loss')['loss_seg'].backward()
+        inner.step()
+    learner.parse_losses(learner(data, mode='loss'))[0].backward()
+    optimizer.step()
+    for a, b in zip(learner.model.parameters(), twin.parameters()):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize('algorithm', ALGORITHMS)
+def test_running_statistics_are_committed(algorithm):
+    learner, data = build(Net(norm=True), algorithm=algorithm, inner_steps=2), episodes(3)
+    norm = learner.model.norm
+    learner.parse_losses(learner(data, mode='loss'))[0].backward()
+    assert (norm.running_mean != 0).any() and (norm.running_mean.isfinite()).all()
+    assert norm.num_batches_tracked == (2 if algorithm == 'reptile' else 3)
+    kept = copy.deepcopy(learner.state_dict())
+    learner.commit_buffers = False
+    learner(data, mode='loss')
+    learner.eval()
+    learner(data, mode='predict')
+    assert not learner.model.training
+    assert all(torch.equal(kept[k], v) for k, v in learner.state_dict().items())
+
+
+def test_prediction_adapts_without_gradients_outside():
+    learner = build(Net(), inner_lr=0.5, inner_steps=1, test_steps=20).eval()
+    data = episodes(2)
+    for episode in data:
+        episode['query'] = episode['support']
+    plain = [learner(**e['query'], mode='predict') for e in data]
+    with torch.no_grad():
+        adapted = learner(data, mode='predict')
+    assert len(adapted) == 6 and not adapted[0].requires_grad
+    labels = [s.gt_sem_seg.data.float() for e in data for s in e['query']['data_samples']]
+    loss = torch.nn.functional.binary_cross_entropy_with_logits
+    before = loss(torch.stack(sum(plain, [])), torch.stack(labels))
+    assert loss(torch.stack(adapted), torch.stack(labels)) < before
+
+
+def test_second_order_attention_has_second_derivatives():
+    attention = pytest.importorskip('torch.nn.attention', reason='torch < 2.3')
+    learner = build(Net(attention=True), algorithm='maml', inner_lr=0.1)
+    data, grads = episodes(1), []
+    for backend in (attention.SDPBackend.MATH, None):
+        learner.zero_grad()
+        if backend is None:
+            loss = learner.parse_losses(learner(data, mode='loss'))[0]
+        else:
+            with attention.sdpa_kernel(backend):
+                loss = learner.parse_losses(learner(data, mode='loss'))[0]
+        loss.backward()
+        grads.append(torch.cat([p.grad.flatten() for p in learner.parameters()]))
+    torch.testing.assert_close(*grads)
+
+
+@pytest.mark.parametrize('algorithm', ['maml', 'fomaml'])
+def test_autocast_leaves_the_inner_steps_in_float32(algorithm):
+    learner, data = build(Net(), algorithm=algorithm, inner_lr=0.1), episodes(1)
+    plain = learner(data, mode='loss')
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        mixed = learner(data, mode='loss')
+    assert torch.equal(plain['meta/support'], mixed['meta/support'])
+    torch.testing.assert_close(plain['loss_meta'], mixed['loss_meta'], rtol=0.02, atol=0.02)
+    learner.parse_losses(mixed)[0].backward()
+    assert all(p.grad.isfinite().all() for p in learner.parameters())
+
+
+def test_collated_episodes_are_prepared():
+    learner = build(Net())
+    x = torch.arange(4.0).reshape(2, 2, 1, 1, 1).expand(2, 2, 3, 8, 7)
+    part = [dict(inputs=[*x[k]], data_samples=[f'{k}{t}' for t in range(2)]) for k in range(2)]
+    data = learner.data_preprocessor(dict(support=part, query=part[:1]), True)['inputs']
+    assert len(data) == 2 and data[1]['support']['data_samples'] == ['01', '11']
+    assert [v.flatten()[0] for v in data[1]['support']['inputs']] == [1, 3]
+    assert len(data[0]['query']['inputs']) == 1
+    data = learner.data_preprocessor(dict(support=part, query=part), False)['inputs']
+    assert [q['data_samples'] for q in data[0]['query']] == [['00'], ['10']]
+    with pytest.raises(ValueError, match='at least one'):
+        learner.data_preprocessor(dict(support=[], query=part), True)
+
+
+def test_frozen_parts_stay():
+    model = Net()
+    model.conv.requires_grad_(False)
+    learner = build(model, algorithm='maml', inner_lr=0.1)
+    learner.parse_losses(learner(episodes(1), mode='loss'))[0].backward()
+    assert model.conv.weight.grad is None and model.decode_head.conv_seg.weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(algorithm='sgd'),
+        dict(inner_lr=0),
+        dict(inner_steps=0),
+        dict(test_steps=1.5),
+        dict(clip=-1),
+        dict(adapt='no_such_part'),
+        dict(first_order=True),
+    ],
+)
+def test_bad_options(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        build(Net(), **options)
+
+
+def test_bad_input():
+    learner, data = build(Net()), episodes(1)
+    with pytest.raises(ValueError, match='EpisodeDataset'):
+        learner(**data[0]['support'], mode='loss')
+    with pytest.raises(ValueError, match='mode'):
+        learner(data, mode='tensor')
+    learner = build(Net(lambda logits, y: (logits.detach() * y).sum()))
+    with pytest.raises(ValueError, match='no gradient'):
+        learner(data, mode='loss')
+
+
+def _rank(rank, folder):
+    from mmengine.model import MMDistributedDataParallel
+
+    torch.set_num_threads(1)
+    store = f'file://{folder}/store'
+    torch.distributed.init_process_group('gloo', init_method=store, rank=rank, world_size=2)
+    for algorithm in DISTRIBUTED:
+        learner, data = _distributed(algorithm)
+        wrapped = MMDistributedDataParallel(learner)
+        losses = wrapped(inputs=data[rank : rank + 1], mode='loss')
+        learner.parse_losses(losses)[0].backward()
+        torch.save([p.grad for p in learner.parameters()], f'{folder}/{algorithm}{rank}.pth')
+    torch.distributed.destroy_process_group()
+
+
+def _distributed(algorithm):
+    torch.manual_seed(0)
+    return build(Net(), algorithm=algorithm, inner_lr=0.1, inner_steps=2), episodes(2)
+
+
+@pytest.mark.slow
+def test_two_ranks_equal_one(tmp_path):
+    torch.multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
+    for algorithm in DISTRIBUTED:
+        learner, data = _distributed(algorithm)
+        learner.parse_losses(learner(data, mode='loss'))[0].backward()
+        for rank in range(2):
+            grads = torch.load(tmp_path / f'{algorithm}{rank}.pth')
+            for grad, p in zip(grads, learner.parameters()):
+                torch.testing.assert_close(grad, p.grad)

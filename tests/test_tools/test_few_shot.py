@@ -1,0 +1,121 @@
+"""The runner of CoOp's protocols: configs, tables, and whole runs on drawn folders."""
+
+from __future__ import annotations
+
+import sys
+
+import mmcv
+import numpy as np
+import pytest
+
+pytest.importorskip('mmpretrain')
+pytest.importorskip('open_clip')
+pytestmark = pytest.mark.mmpretrain
+
+from tests.conftest import REPO  # noqa: E402
+from tests.test_tools.test_compare_arms import load  # noqa: E402
+
+TINY = """
+_base_ = {base!r}
+model = dict(
+    clip=dict(
+        _delete_=True,
+        model=dict(
+            embed_dim=16,
+            vision_cfg=dict(image_size=16, layers=2, width=16, head_width=8, patch_size=8),
+            text_cfg=dict(
+                context_length=77, vocab_size=49408, width=16, heads=2, layers=2))),
+    prompts=dict(depth=2), head=dict(dim=16))
+pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+train_dataloader = dict(
+    num_workers=0, persistent_workers=False, batch_size=2, dataset=dict(pipeline=pipeline))
+test_dataloader = dict(num_workers=0, dataset=dict(pipeline=pipeline))
+train_cfg = dict(max_epochs=1)
+"""
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    monkeypatch.syspath_prepend(REPO / 'tools' / 'analysis_tools')
+    monkeypatch.delitem(sys.modules, 'compare_arms', raising=False)
+    return load(REPO / 'tools' / 'few_shot.py')
+
+
+@pytest.fixture
+def images(tmp_path):
+    root, draw = tmp_path / 'shapes', np.random.default_rng(0)
+    for name in ('ant', 'bee', 'cat', 'dog', 'elk'):
+        for i in range(4):
+            picture = draw.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+            mmcv.imwrite(picture, str(root / name / f'{i}.png'))
+    return root
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / 'tiny.py'
+    base = REPO / 'configs' / 'lathadapter_maple_vit-b16_caltech101.py'
+    path.write_text(TINY.format(base=str(base)))
+    return path
+
+
+def test_table(tool):
+    results = {
+        (name, 16, half, seed): value + seed
+        for name, values in dict(a=(80.0, 60.0), b=(90.0, 20.0)).items()
+        for half, value in zip(('base', 'new'), values)
+        for seed in (1, 3)
+    }
+    rows = tool.table('base2new', results)
+    assert rows[0] == ['shots', 'set', 'base', 'new', 'HM']
+    assert rows[1] == [16, 'a', 82.0, 62.0, pytest.approx(2 * 82 * 62 / 144)]
+    assert rows[3] == [16, 'average', 87.0, 42.0, pytest.approx(2 * 87 * 42 / 129)]
+    assert '| 16 | a | 82.00 | 62.00 | 70.61 |' in tool.markdown(rows)
+    assert tool.harmonic_mean(0.0, 0.0) == 0
+
+
+def test_table_of_shots(tool):
+    rows = tool.table('few_shot', {('a', k, 'all', 1): 10.0 * k for k in (4, 1)})
+    assert rows[1:] == [[k, n, 10.0 * k] for k in (1, 4) for n in ('a', 'average')]
+
+
+def arguments(config, tmp_path, protocol, *more):
+    return [
+        '--method', str(config), '--protocol', protocol, '--work-dir', str(tmp_path / 'work'),
+        '--seeds', '1', '--threads', '1', *map(str, more),
+    ]  # fmt: skip
+
+
+def test_run_config(tool, config, images, tmp_path):
+    args = tool.parse_args(
+        arguments(config, tmp_path, 'base2new', '--datasets', images, '--shots', 1)
+    )
+    cfg = tool.run_config(args, str(images), str(images), 'new', 1, 3)
+    assert cfg.model.head.num_classes == 3
+    train, test = cfg.train_dataloader.dataset, cfg.test_dataloader.dataset
+    assert (train.shots, train.seed, train.subsample) == (1, 3, 'base')
+    assert (test.name, test.subsample, test.split) == ('folders', 'new', 'test')
+    assert cfg.randomness.seed == 3
+
+
+def test_methods_are_configs(tool, tmp_path, capsys):
+    for method in ('maple', 'promptsrc', 'lathadapter_maple', 'lathadapter_promptsrc'):
+        args = tool.parse_args(['--method', method, '--protocol', 'few_shot'])
+        assert args.config.is_file() and len(args.datasets) == 11
+    for wrong in (['--method', 'mapel'], ['--method', 'maple', '--datasets', 'mnist']):
+        with pytest.raises(SystemExit):
+            tool.parse_args([*wrong, '--protocol', 'few_shot'])
+    assert 'no such config' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_run_and_resume(tool, config, images, tmp_path, monkeypatch):
+    command = arguments(config, tmp_path, 'base2new', '--datasets', images, '--shots', 1)
+    tool.main(command)
+    out = tmp_path / 'work' / 'tiny' / 'base2new'
+    text = (out / 'table.md').read_text()
+    assert 'shapes' in text and 'average' in text
+    assert (out / 'table.csv').is_file() and (out / 'table.png').is_file()
+    monkeypatch.setattr(tool, 'run', None)  # nothing is run again
+    tool.main(command)
+    assert (out / 'table.md').read_text() == text
