@@ -1,7 +1,6 @@
 # DeepSeek-like Euclidean twin of HELM-MiCE: latent attention, mixture of experts.
-#   python tools/train.py configs/deepseek_120m.py
-#   python tools/test.py configs/deepseek_120m.py CHECKPOINT
-# Data: set train_dataloader to batches of input_ids and doc_ids (B, 2048); 128,256 ids (Llama 3).
+# A model without a data set yet: give it a train_dataloader of batches of input_ids and doc_ids
+# (B, 2048); 128,256 ids (Llama 3).
 # Not trained here; the paper's benchmark scores are near chance for all models of this size.
 _base_ = ['_base_/schedules/helm_5b.py', '_base_/default_runtime_language.py']
 model = dict(

@@ -27,9 +27,9 @@ class OVIoUMetric(BaseMetric):
     .. math:: \text{IoU}_t = \frac{|P_t \cap G_t|}{|P_t \cup G_t|}, \qquad
         \text{mIoU} = \operatorname{mean}_{t \in \mathcal T} \text{IoU}_t
 
-    What is the mean over? detectron2's evaluator, with which the numbers of this field are made,
-    takes the classes that are there in the ground truth; mmseg's ``IoUMetric`` also those that are
-    only predicted, at an IoU of 0. On PC-459 this is about 19 against 14.6 for the same
+    What is the mean over? The evaluator of detectron2 0.6, with which the numbers of this field
+    are made, takes the classes that are there in the ground truth; mmseg's ``IoUMetric`` also those
+    that are only predicted, at an IoU of 0. On PC-459 this is about 19 against 14.6 for the same
     predictions. Results: ``mIoU``, ``mAcc``, ``fwIoU``, ``aAcc`` in percent, and with
     ``seen_classes`` or ``unseen_classes``, ``mIoU_seen``, ``mIoU_unseen`` and their harmonic mean
     ``hIoU``.

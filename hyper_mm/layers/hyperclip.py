@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from .block_diagonal import BlockDiagonalMobius
+from .weight_updates import fused_attentions
 
 PROJECTIONS = ('q', 'k', 'v', 'out')
 TOWERS = ('vision', 'text')
@@ -252,12 +253,11 @@ class HyperCLIPAdapter:
     def _choose(self, model: nn.Module) -> Iterator[tuple[str, str, nn.MultiheadAttention]]:
         """Name, tower and module of the layers to adapt."""
         towers: dict[str, dict[str, nn.MultiheadAttention]] = {tower: {} for tower in TOWERS}
-        for name, module in model.named_modules():
-            if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
-                text = hasattr(model, 'visual') and not name.startswith('visual.')
-                towers['text' if text else 'vision'][name] = module
-                if hasattr(module, 'input_maps') or parametrize.is_parametrized(module):
-                    raise ValueError(f'{name} of the model has an adapter already')
+        for name, module in fused_attentions(model).items():
+            text = hasattr(model, 'visual') and not name.startswith('visual.')
+            towers['text' if text else 'vision'][name] = module
+            if hasattr(module, 'input_maps') or parametrize.is_parametrized(module):
+                raise ValueError(f'{name} of the model has an adapter already')
         found = {tower: towers[tower] for tower in self.towers if towers[tower]}
         if not found:
             raise ValueError(

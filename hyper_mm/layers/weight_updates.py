@@ -95,7 +95,9 @@ def fused_attentions(model: nn.Module) -> dict[str, nn.MultiheadAttention]:
         if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None
     }
     if not found:
-        raise ValueError(f'{type(model).__name__} has no attention layer with a fused projection')
+        raise ValueError(
+            f'{type(model).__name__} has no torch.nn.MultiheadAttention with a fused projection'
+        )
     return found
 
 

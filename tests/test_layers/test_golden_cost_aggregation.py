@@ -58,7 +58,7 @@ def inputs(g, text):
 
 
 def limit(dtype):
-    return 9e-6 if dtype == torch.float32 else 3e-6  # stored in float32
+    return 9e-6 if dtype == torch.float32 else 3e-7  # stored in float32
 
 
 @pytest.mark.parametrize('file', FILES)
@@ -76,7 +76,7 @@ def test_golden_most_likely_classes(file, dtype):
     g, module = load(file, dtype)
     out = module(*inputs(g, 'text_large'))
     assert torch.equal(out.amax((2, 3)) == -100, g['topk_masked'].bool())
-    assert absolute(out, g.exact('out_pool1_topk')) < 3 * limit(dtype)
+    assert absolute(out, g.exact('out_pool1_topk')) < limit(dtype)
 
 
 @pytest.mark.parametrize('file', FILES)
@@ -92,6 +92,6 @@ def test_golden_gradients(file, dtype, chunked):
     out = module(image, text, guidance)
     assert absolute(out, g.exact('out_pool2_pad')) < limit(dtype)
     (out * g['cot']).sum().backward()
-    error = 3e-4 if dtype == torch.float32 else 1e-6
+    error = 1e-5 if dtype == torch.float32 else 1e-9
     assert of_max(image.grad, g.exact('grad_img_feats')) < error
     assert of_max(text.grad, g.exact('grad_text')) < error

@@ -8,7 +8,7 @@ from hyper_mm.layers.dense_clip import dense_block
 from hyper_mm.layers.hyperclip import ProjectionMaps
 
 from ..conftest import golden_files
-from ..golden import Golden, absolute
+from ..golden import Golden, absolute, of_max
 
 ADAPTERS = golden_files('hyperclip_adapter*.npz')
 BLOCKS = golden_files('hyperclip_blocks*.npz')
@@ -36,13 +36,14 @@ def test_golden_adapted_weights_and_gradients(file, rows, which, dtype):
     found = maps(g[f'W_{rows}'])
     name = f'{rows}_c{which}'
     clipped = g[f'clipped_rows_{name}'].double().mean()
-    # the references are stored in float32, and clipped rows are held to 3e-5 by the release
-    error = 9e-5 if clipped else 3e-6
+    # three times what the README expects of float32; the rows are stored in float32, too
+    single = dtype == torch.float32
+    error = (9e-5 if clipped else 3e-6) if single else 9e-7
     assert absolute(found, g.exact(f'Wp_{name}')) < error
     (found * g['cot']).sum().backward()
     for part, one in maps.maps.items():
         expected = g.exact(f'grad_S_{part}_{name}')
-        assert absolute(one.weight.grad, expected) < error * expected.abs().max()
+        assert of_max(one.weight.grad, expected) < (3e-6 if single else 1e-9)
     shares = [one.clipped(w) for one, w in zip(maps.maps.values(), g[f'W_{rows}'].chunk(3))]
     assert abs(sum(shares) / 3 - clipped) < 1e-6
 
@@ -52,7 +53,9 @@ def test_golden_adapted_weights_and_gradients(file, rows, which, dtype):
 def test_golden_euclidean_weights(file, rows, dtype):
     g = Golden(file, dtype)
     found = projection_maps(g, dtype, space='euclidean')(g[f'W_{rows}'])
-    assert absolute(found, g.exact(f'Wp_euclid_{rows}')) < 3e-6
+    assert absolute(found, g.exact(f'Wp_euclid_{rows}')) < (
+        3e-6 if dtype == torch.float32 else 9e-7
+    )
 
 
 def tower(g, name, dtype):
@@ -100,7 +103,7 @@ def test_golden_text_blocks(file, which, dtype):
     module, adapter = adapt(g, 'text', float(g.exact('text_c')[which]), dtype)
     length = g['x'].shape[1]
     mask = torch.full((length, length), -torch.inf, dtype=dtype).triu(1)
-    error = 1e-5 if dtype == torch.float32 else 1e-6
+    error = 1e-5 if dtype == torch.float32 else 1e-9
     block = module.resblocks[0]
     x = block.ln_1(g['x'])
     attended = block.attn(x, x, x, need_weights=False, attn_mask=mask)[0]
@@ -110,14 +113,14 @@ def test_golden_text_blocks(file, which, dtype):
     assert absolute(out, expected) < error * expected.abs().max()
     if which == 0:
         (out * g['cot']).sum().backward()
-        check_gradients(g, 'grad.text_c0', adapter, 1e-4)
+        check_gradients(g, 'grad.text_c0', adapter, 1e-5 if dtype == torch.float32 else 1e-9)
 
 
 @pytest.mark.parametrize('file', BLOCKS)
 def test_golden_vision_blocks_with_a_dense_last_one(file, dtype):
     g = Golden(file, dtype)
     module, adapter = adapt(g, 'vision', float(g.exact('vision_c')), dtype)
-    error = 1e-5 if dtype == torch.float32 else 1e-6
+    error = 1e-5 if dtype == torch.float32 else 1e-9
     *blocks, last = module.resblocks
     x = blocks[0].ln_1(g['x'])
     attended = blocks[0].attn(x, x, x, need_weights=False)[0]
@@ -129,4 +132,4 @@ def test_golden_vision_blocks_with_a_dense_last_one(file, dtype):
     expected = g.exact('vision_dense_out')
     assert absolute(out, expected) < error * expected.abs().max()
     (out * g['cot']).sum().backward()
-    check_gradients(g, 'grad.vision', adapter, 1e-4)
+    check_gradients(g, 'grad.vision', adapter, 1e-5 if dtype == torch.float32 else 1e-9)

@@ -68,9 +68,8 @@ def close(found, expected, rtol=1e-5):
 
 
 def test_starts_as_the_plain_model(adapted, request):
-    if 'clips' in request.node.name:
-        pytest.skip('a largest length below that of the weights changes them')
-    assert close(outputs(adapted[0]), plain_outputs())
+    clips = 'clips' in request.node.name  # a largest length below that of the weights
+    assert close(outputs(adapted[0]), plain_outputs()) == (not clips)
 
 
 def test_only_the_adapter_trains(adapted):

@@ -93,7 +93,7 @@ class TestApplyLora:
         torch.testing.assert_close(run(model, x), before)
 
     def test_nothing_to_adapt(self):
-        with pytest.raises(ValueError, match='Linear has no attention layer'):
+        with pytest.raises(ValueError, match='Linear has no torch.nn.MultiheadAttention'):
             apply_lora(nn.Linear(2, 2))
 
 
