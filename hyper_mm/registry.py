@@ -45,6 +45,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'ImageClassifier': ('models.classifiers.image_classifier', 'mmpretrain'),
         'LatHAdapterHead': ('models.heads.lath_adapter_head',),
         'LoRAAdapter': ('models.adapters.lora',),
+        'LorentzViT': ('models.backbones.lorentz_vit',),
         'MaskRCNN': ('models.detectors.detectors', 'mmdet'),
         'MetaLearner': ('models.meta.meta_learner',),
         'MultimodalEncoderDecoder': ('models.segmentors.multimodal_encoder_decoder', 'mmseg'),

@@ -36,8 +36,13 @@ class HoPE(nn.Module):
         rates = self.base ** (-torch.arange(0, self.dims, 2, **wide) / self.dims)
         angles = (positions[:, None] * rates)[:, None]
         cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-        even, odd = x[..., 0::2], x[..., 1::2]
-        return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
+        return rotate(x, cos, sin)
 
     def extra_repr(self) -> str:
         return f'{self.dims}, base={self.base:g}'
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotates pairs ``(2l, 2l + 1)`` of ``(..., d)`` by angles ``(..., d / 2)``."""
+    even, odd = x[..., 0::2], x[..., 1::2]
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)

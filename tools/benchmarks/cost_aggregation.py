@@ -159,7 +159,7 @@ def main() -> None:
     torch.manual_seed(0)
     if args.memory:
         pad_len = 0 if args.all else 256
-        module = CostAggregator(pad_len=pad_len, class_chunk=32, checkpoint=True)
+        module = CostAggregator(pad_len=pad_len, checkpoint=True)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         seconds = step(module, inputs(args.memory, args.side))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
