@@ -49,7 +49,7 @@ TASKS = {
 }
 """Tasks of the transfer: config of mode A, and of mode B."""
 MODE_B = ('hi-mapper', 'official sign and map', 'euclidean', 'no losses', 'structure')
-METRICS = {'camvid': 'mIoU', 'bccd': 'coco/bbox_mAP_50'}
+METRICS = {'camvid': ['mIoU'], 'bccd': ['coco/bbox_mAP_50']}
 STAGES = ('pretrain', 'finetune', *TASKS)
 
 

@@ -44,7 +44,7 @@ def commands(tool, monkeypatch):
             steps = [dict(loss=1.0, time=t, step=i) for i, t in enumerate((9.0, 0.2, 0.4))]
             text = '\n'.join(map(json.dumps, steps))
             (folder / 'now' / 'vis_data' / 'scalars.json').write_text(text)
-        log.write_text(f'mIoU: {10 + len(found):.4f}  aAcc: 1.0\n')
+        log.write_text(f'mIoU: {10 + len(found):.4f}  aAcc: 1.0  lex/rho: -0.{len(found)}\n')
         return 1.5
 
     monkeypatch.setattr(tool, 'run', run)
@@ -97,6 +97,19 @@ def test_table(tool, commands, tmp_path):
     assert '| 16.00 ± 2.83 | 2.00 ± 0.00 |' in lines[3]
     single = tool.compare(arguments(tmp_path, ['plain', CONFIG], seeds=[0]))
     assert '| plain | 12.00 | 12.00 |' in single
+
+
+def test_finished_runs_are_read_again_for_another_metric(tool, commands, tmp_path):
+    args = arguments(tmp_path, ['plain', CONFIG], seeds=[0])
+    assert '| plain | 12.00 |' in tool.compare(args)
+    args.metric = ['lex/rho', 'aAcc']
+    rho, accuracy = tool.compare(args).split('\n\n')
+    assert rho.startswith('| arm | seed 0 | lex/rho |') and '| plain | -0.200 |' in rho
+    assert accuracy.startswith('| arm | seed 0 | aAcc |') and '| plain | 1.000 |' in accuracy
+    args.metric = ['rho']
+    with pytest.raises(RuntimeError, match='no rho in'):
+        tool.compare(args)
+    assert len(commands) == 2
 
 
 def test_trained_parameters(tool, commands, tmp_path):

@@ -28,7 +28,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-SCOPES = {'mmseg': 'mIoU', 'mmdet': 'coco/bbox_mAP', 'mmpretrain': 'accuracy/top1'}
+SCOPES = {
+    'mmseg': 'mIoU',
+    'mmdet': 'coco/bbox_mAP',
+    'mmpretrain': 'accuracy/top1',
+    'hyper_mm': 'lm/perplexity',
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,7 +52,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--work-dir', type=Path, required=True)
     parser.add_argument('--out', type=Path, help='markdown file of the table')
-    parser.add_argument('--metric', help="metric of the test log (default: the framework's first)")
+    parser.add_argument(
+        '--metric',
+        nargs='+',
+        help="metrics of the test log, one table each (default: the framework's first)",
+    )
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time')
     parser.add_argument('--threads', type=int, default=2, help='threads of a run')
     parser.add_argument('--cfg-options', nargs='+', default=[], help='options of all arms')
@@ -59,7 +68,9 @@ def parse_args() -> argparse.Namespace:
 
 
 def stock_script(name: str, scope: str) -> Path:
-    """Path of a script that the framework installs."""
+    """Path of a script that the framework installs, or of this project's own."""
+    if scope == 'hyper_mm':
+        return Path(__file__).resolve().parents[1] / name
     root = Path(importlib.util.find_spec(scope).origin).parent
     return root / '.mim' / 'tools' / name
 
@@ -109,13 +120,34 @@ def trained_parameters(checkpoint: Path) -> int | None:
     return sum(m.numel() for m in moments if m is not None) or None
 
 
+def metrics_of(args: argparse.Namespace) -> list[str]:
+    """Names of the metrics: those asked for, or the first of the framework."""
+    return args.metric or [SCOPES[scope_of(args.arm[0][1])]]
+
+
+def measured(log: Path, metrics: list[str]) -> dict[str, float]:
+    """Last values of metrics in the log of a test.
+
+    Raises:
+        RuntimeError: If one is not there.
+    """
+    text, values = log.read_text(), {}
+    for metric in metrics:
+        found = re.findall(rf'(?<![\w/]){re.escape(metric)}: +(-?[0-9.]+)', text)
+        if not found:
+            raise RuntimeError(f'no {metric} in {log}')
+        values[metric] = float(found[-1])
+    return values
+
+
 def train_and_test(arm: list[str], seed: int, args: argparse.Namespace) -> dict:
-    """One run; its result is kept in ``result.json`` and read from there if it exists."""
+    """One run; what it cost is kept in ``result.json``, and a run that has it is not repeated."""
     name, config, *options = arm
     folder = args.work_dir / folder_name(name) / f'seed{seed}'
     result_file = folder / 'result.json'
     if result_file.is_file():
-        return json.loads(result_file.read_text())
+        result = json.loads(result_file.read_text())
+        return {**result, 'metrics': measured(folder / 'test.log', metrics_of(args))}
     folder.mkdir(parents=True, exist_ok=True)
     scope = scope_of(config)
     options = [o.replace('{seed}', str(seed)) for o in (*args.cfg_options, *options)]
@@ -132,11 +164,7 @@ def train_and_test(arm: list[str], seed: int, args: argparse.Namespace) -> dict:
     # mmpretrain's test script prefers a `load_from` among the options to its checkpoint
     arguments = [config, checkpoint, '--work-dir', folder / 'test', '--cfg-options', *own]
     run(stock_script('test.py', scope), arguments, folder / 'test.log', args.threads)
-    log = (folder / 'test.log').read_text()
-    metric = args.metric or SCOPES[scope]
-    found = re.findall(rf'{re.escape(metric)}: +([0-9.]+)', log)
-    if not found:
-        raise RuntimeError(f'no {metric} in {folder / "test.log"}')
+    metrics = measured(folder / 'test.log', metrics_of(args))
     scalars = sorted(folder.glob('*/vis_data/scalars.json'))[-1]
     steps = [json.loads(line) for line in scalars.read_text().splitlines()]
     steps = [step for step in steps if 'loss' in step]
@@ -144,43 +172,44 @@ def train_and_test(arm: list[str], seed: int, args: argparse.Namespace) -> dict:
     result = dict(
         arm=name,
         seed=seed,
-        metric=float(found[-1]),
         seconds=statistics.median(times[1:] or times),
         memory=memory,
         trained=trained_parameters(Path(checkpoint)),
         last=steps[-1],
     )
     result_file.write_text(json.dumps(result, indent=1))
-    return result
+    return {**result, 'metrics': metrics}
 
 
-def spread(values: list[float]) -> str:
+def spread(values: list[float], digits: int = 2) -> str:
     """Mean, and standard deviation where there are several."""
-    mean = f'{statistics.mean(values):.2f}'
-    return f'{mean} ± {statistics.stdev(values):.2f}' if len(values) > 1 else mean
+    mean = f'{statistics.mean(values):.{digits}f}'
+    return f'{mean} ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else mean
 
 
-def table(args: argparse.Namespace, results: dict[tuple[str, int], dict]) -> str:
-    """The markdown table."""
+def table(args: argparse.Namespace, results: dict[tuple[str, int], dict], metric: str) -> str:
+    """The markdown table of a metric."""
     names = [arm[0] for arm in args.arm]
-    metric = args.metric or SCOPES[scope_of(args.arm[0][1])]
     seeds = ' | '.join(f'seed {s}' for s in args.seeds)
     scale = 100 if metric.startswith('coco/') else 1  # mmdet's are fractions
+    largest = max(abs(scale * r['metrics'][metric]) for r in results.values())
+    digits = 2 if largest > 1 else 3
     lines = [
         f'| arm | {seeds} | {metric} | against {names[0]} | s/iter | GiB | trained |',
         '|---' * (len(args.seeds) + 6) + '|',
     ]
     for name in names:
         own = [results[name, s] for s in args.seeds]
-        base = [scale * results[names[0], s]['metric'] for s in args.seeds]
-        values = [scale * r['metric'] for r in own]
-        gain = spread([v - b for v, b in zip(values, base)]) if name != names[0] else ''
-        each = ' | '.join(f'{v:.2f}' for v in values)
+        base = [scale * results[names[0], s]['metrics'][metric] for s in args.seeds]
+        values = [scale * r['metrics'][metric] for r in own]
+        gain = [v - b for v, b in zip(values, base)]
+        gain = spread(gain, digits) if name != names[0] else ''
+        each = ' | '.join(f'{v:.{digits}f}' for v in values)
         seconds = statistics.median(r['seconds'] for r in own)
         memory = max(r['memory'] for r in own)
         trained = own[0].get('trained')
         cost = f'{seconds:.3f} | {memory:.2f} | {f"{trained:,}" if trained else ""}'
-        lines.append(f'| {name} | {each} | {spread(values)} | {gain} | {cost} |')
+        lines.append(f'| {name} | {each} | {spread(values, digits)} | {gain} | {cost} |')
     return '\n'.join(lines)
 
 
@@ -207,7 +236,7 @@ def compare(args: argparse.Namespace) -> str:
         args: What :func:`parse_args` gives.
 
     Returns:
-        The markdown table.
+        The markdown tables, one a metric.
     """
     jobs = [(arm, seed) for seed in args.seeds for arm in args.arm]
     results = {}
@@ -217,11 +246,12 @@ def compare(args: argparse.Namespace) -> str:
         def work(job):
             result = train_and_test(*job, args)
             progress.advance(task)
-            progress.console.print(f'{job[0][0]} seed {job[1]}: {result["metric"]:.4g}')
+            first = next(iter(result['metrics'].values()))
+            progress.console.print(f'{job[0][0]} seed {job[1]}: {first:.4g}')
             return (job[0][0], job[1]), result
 
         results = dict(pool.map(work, jobs))
-    text = table(args, results)
+    text = '\n\n'.join(table(args, results, metric) for metric in metrics_of(args))
     Console().print(text, markup=False, soft_wrap=True)
     return text
 
