@@ -1,5 +1,5 @@
 # The hierarchy of himapper_deit-s_ade20k.py, scored on the parts of the full ADE20K.
-#   python tools/train.py configs/himapper_deit-s_ade20k_parts.py  # trains as himapper_deit-s_ade20k.py
+#   python tools/train.py configs/himapper_deit-s_ade20k_parts.py
 #   python tools/test.py configs/himapper_deit-s_ade20k_parts.py CHECKPOINT
 # Data: data/ade20k_full_sample/ADE20K_2021_17_01 (the release's folder). Not run at this size.
 _base_ = 'himapper_deit-s_ade20k.py'

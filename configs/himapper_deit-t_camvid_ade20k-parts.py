@@ -1,5 +1,5 @@
 # The hierarchy of himapper_deit-t_camvid.py, scored on the parts of ADE20K's street scenes.
-#   python tools/train.py configs/himapper_deit-t_camvid_ade20k-parts.py  # trains as himapper_deit-t_camvid.py
+#   python tools/train.py configs/himapper_deit-t_camvid_ade20k-parts.py
 #   python tools/test.py configs/himapper_deit-t_camvid_ade20k-parts.py CHECKPOINT
 # Data: data/ade20k_full_sample/ADE20K_2021_17_01 (or where HYPER_MM_DATA says): three images.
 # Expected: docs/tables/purity.md.
