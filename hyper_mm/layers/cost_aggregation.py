@@ -162,8 +162,8 @@ class CostAggregator(nn.Module):
             or more, the padding has no gradient: DDP needs ``find_unused_parameters``.)
         train_pooling: Pooling before attention over classes in training.
         test_pooling: The same in evaluation.
-        class_chunk: Classes at a time where they are apart (windows and decoder); all if None. A few
-            stay in the caches of a processor, which is faster than all at once.
+        class_chunk: Classes at a time where they are apart (windows and decoder); all if None. A
+            few stay in the caches of a processor, which is faster than all at once.
         checkpoint: Keep no activations of those parts and compute them again in the backward pass.
 
     Raises:
