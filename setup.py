@@ -21,6 +21,8 @@ EXTRAS = {
     'mmdet': [*OPENMMLAB, 'mmdet>=3.3'],
     'mmpretrain': [*OPENMMLAB, 'mmpretrain>=1.2'],
     'clip': ['open_clip_torch', 'ftfy', 'regex'],
+    'medical': ['monai', 'scipy'],
+    'language': ['open_clip_torch', 'tokenizers', 'geoopt'],
 }
 EXTRAS['all'] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
 EXTRAS['tests'] = ['pytest', 'hypothesis', 'ruff']
