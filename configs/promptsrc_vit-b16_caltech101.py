@@ -2,7 +2,8 @@
 #   python tools/train.py configs/promptsrc_vit-b16_caltech101.py
 #   python tools/test.py configs/promptsrc_vit-b16_caltech101.py CHECKPOINT
 # Training has 16 shots of the base classes and ends with their accuracy; the test is of the new
-# ones. Data: data/caltech-101 with CoOp's split file; see docs/lathadapter.md.
+# ones. Data: data/caltech-101 with CoOp's split file (another set: HYPER_MM_SET=dtd before the
+# command); see docs/lathadapter.md.
 # Not trained here; the paper: 79.97 harmonic mean on average over eleven sets.
 _base_ = [
     '_base_/models/clip_vit-b16_prompted.py',

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -13,13 +12,14 @@ from mmengine.logging import MMLogger
 from mmpretrain.datasets import BaseDataset
 
 from hyper_mm.datasets.breeds import EXTENSIONS
+from hyper_mm.datasets.shots import Item, by_label, draw_shots, half
 from hyper_mm.registry import DATASETS
 
 SPLITS = ('train', 'val', 'test')
 SUBSAMPLES = ('all', 'base', 'new')
 
-Item = tuple  # path within the folder of the images, label, name of the class
-Parts = dict  # 'train', 'val', 'test' -> list of items
+Parts = dict
+"""Splits (``'train'``, ``'val'``, ``'test'``): lists of path, label and name of the class."""
 
 
 class FewShotSet(NamedTuple):
@@ -83,6 +83,8 @@ class CoOpFewShotDataset(BaseDataset):
     class. So they are those of CoOp where nothing else has drawn before. ImageNet is validated on
     its test images, all of them. CoOp lists the folders of ImageNet and of sets without a split
     file in the order of the file system, here they are sorted.
+
+    The metainfo has ``classes``, ``template`` (CoOp's prompt of zero-shot CLIP) and ``subsample``.
 
     Args:
         name: One of :data:`SETS`, or ``'folders'``: any folder with one folder of images a class,
@@ -155,12 +157,14 @@ class CoOpFewShotDataset(BaseDataset):
                 # validation is not trained on: classes with fewer images are no concern there
                 parts['val'] = draw_shots(parts['val'], min(self.shots, 4), generator)
         new = {label: index for index, label in enumerate(labels)}
-        self._metainfo['classes'] = tuple(names[label] for label in labels)
+        template = SETS[self.name].template if self.name in SETS else FewShotSet('').template
+        classes = tuple(names[label] for label in labels)
+        self._metainfo.update(classes=classes, subsample=self.subsample, template=template)
         items = [item for item in parts[self.split] if item[1] in new]
         return [dict(img_path=str(folder / path), gt_label=new[y]) for path, y, _ in items]
 
     def _draw(self, items: list[Item], shots: int, generator: random.Random) -> list[Item]:
-        few = sorted(m[0][2] for m in _by_label(items).values() if len(m) < shots)
+        few = sorted(m[0][2] for m in by_label(items).values() if len(m) < shots)
         if few:
             message = f'{len(few)} classes of {self.name} have fewer than {shots} images: {few}'
             if not self.allow_fewer:
@@ -185,36 +189,6 @@ class CoOpFewShotDataset(BaseDataset):
             return dict(test=_read_folders(folder, '', names, numbered))
         train, val = (_read_folders(folder, part, names) for part in ('train', 'val'))
         return dict(train=train, val=val, test=list(val))
-
-
-def half(labels: list[int], subsample: str) -> list[int]:
-    """Base classes are the first ``ceil(n / 2)`` of the sorted labels, new ones the rest."""
-    count = (len(labels) + 1) // 2
-    return dict(all=labels, base=labels[:count], new=labels[count:])[subsample]
-
-
-def draw_shots(items: list[Item], shots: int, generator: random.Random) -> list[Item]:
-    """Draws K items of each label, in the order in which the labels come.
-
-    Args:
-        items: Items, the label second.
-        shots: Number K; labels with fewer items give all, and draw nothing.
-        generator: Generator of the draw.
-
-    Returns:
-        The items drawn.
-    """
-    drawn = []
-    for members in _by_label(items).values():
-        drawn += generator.sample(members, shots) if len(members) >= shots else members
-    return drawn
-
-
-def _by_label(items: Iterable[Item]) -> dict[int, list[Item]]:
-    found = defaultdict(list)
-    for item in items:
-        found[item[1]].append(item)
-    return found
 
 
 def read_split(path: Path) -> Parts:
@@ -245,9 +219,7 @@ def read_split(path: Path) -> Parts:
 
 
 def split_folders(folder: Path) -> Parts:
-    """Splits folders of images by the rule of CoOp's DTD and EuroSAT, always in the same way.
-
-    Half of the images of a class are for training, a fifth for validation, the rest for tests.
+    """Splits folders of images by :func:`split_items`.
 
     Args:
         folder: Folder of one folder a class, called by its name.
@@ -258,8 +230,28 @@ def split_folders(folder: Path) -> Parts:
     Raises:
         ValueError: If a class has too few images for a training and a test image.
     """
+    parts = split_items(_read_folders(folder, ''))
+    if not parts['train']:
+        raise ValueError(f'no folders of images in {folder}')
+    return parts
+
+
+def split_items(items: Iterable[Item]) -> Parts:
+    """Splits images by the rule of CoOp's DTD and EuroSAT, always in the same way.
+
+    Half of the images of a class are for training, a fifth for validation, the rest for tests.
+
+    Args:
+        items: Path, label and name of the class of each image.
+
+    Returns:
+        Items of each split.
+
+    Raises:
+        ValueError: If a class has too few images for a training and a test image.
+    """
     generator, parts = random.Random(0), {split: [] for split in SPLITS}
-    for label, members in _by_label(_read_folders(folder, '')).items():
+    for label, members in by_label(items).items():
         generator.shuffle(members)
         first = round(0.5 * len(members))
         second = first + round(0.2 * len(members))
@@ -271,8 +263,6 @@ def split_folders(folder: Path) -> Parts:
         parts['train'] += members[:first]
         parts['val'] += members[first:second]
         parts['test'] += members[second:]
-    if not parts['train']:
-        raise ValueError(f'no folders of images in {folder}')
     return parts
 
 

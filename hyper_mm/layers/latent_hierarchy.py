@@ -191,7 +191,7 @@ class LatentHierarchyLoss(nn.Module):
         clip_radius: Longest tangent vector; no limit if None (HIER: 2.3).
         hard: Straight-through choice of one ancestor, or a soft mixture of all.
         compat: ``'official'`` for the numerics of the HIER release: its distance, norm clip, and
-            Riemannian factor of the gradient.
+            Riemannian factor of the gradient, with ``c`` rounded to float32 but in that factor.
 
     Raises:
         ValueError: For numbers outside their range.
@@ -225,7 +225,9 @@ class LatentHierarchyLoss(nn.Module):
             raise ValueError(f'clip_radius must be positive or None, got {clip_radius}')
         if compat not in COMPATS:
             raise ValueError(f'compat must be one of {COMPATS}, got {compat!r}')
-        self.c = float(check_curvature(c))
+        self.c = self.gradient_c = float(check_curvature(c))
+        if compat == 'official':
+            self.c = torch.tensor(self.c, dtype=torch.float32).item()
         self.margin, self.tau, self.hard, self.compat = margin, tau, hard, compat
         self.neighbours, self.max_triplets = neighbours, max_triplets
         self.min_positives, self.clip_radius = min_positives, clip_radius
@@ -240,7 +242,7 @@ class LatentHierarchyLoss(nn.Module):
             x = x * torch.where(far, self.clip_radius / torch.where(far, norm, 1), 1)
         points = poincare.project(poincare.expmap0(x, self.c), self.c)
         if self.compat == 'official':
-            return _RiemannianGradient.apply(points, self.c)
+            return _RiemannianGradient.apply(points, self.gradient_c)
         return points
 
     def pairwise_dist(self, x: Tensor, y: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import pytest
 pytestmark = pytest.mark.mmpretrain
 pytest.importorskip('mmpretrain')
 
-from hyper_mm.datasets.few_shot import SETS, CoOpFewShotDataset, half  # noqa: E402
+from hyper_mm.datasets.few_shot import SETS, CoOpFewShotDataset  # noqa: E402
 
 NAMES = ['dog', 'ant', 'cat', 'bee', 'elk']
 
@@ -67,7 +67,6 @@ def test_halves(root):
     assert new.metainfo['classes'] == ('bee', 'elk')
     assert {y for _, y in found(base)} == {0, 1, 2}
     assert all(path.startswith(('bee', 'elk')[y]) for path, y in found(new))
-    assert half([3, 5, 9], 'base') == [3, 5] and half([3, 5, 9], 'new') == [9]
 
 
 def test_halves_are_taken_after_the_draw(root):
@@ -180,3 +179,10 @@ def test_bad_files(root):
     path.unlink()
     with pytest.raises(FileNotFoundError, match='no split file'):
         make(root)
+
+
+def test_metainfo(root, tmp_path):
+    meta = make(root, subsample='base').metainfo
+    assert (meta['template'], meta['subsample']) == ('a photo of a {}.', 'base')
+    folders(tmp_path / 'folders', ['cat', 'dog'], 4)
+    assert make(tmp_path / 'folders', 'folders').metainfo['template'] == 'a photo of a {}.'

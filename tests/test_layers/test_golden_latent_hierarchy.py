@@ -1,5 +1,6 @@
 """Parity of LatHAdapter's layers with the HIER release and with the corrected reading."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,8 +22,8 @@ def dtype(request):
     return request.param
 
 
-def limit(dtype, single, double=1e-9):
-    return 3 * single if dtype == torch.float32 else double
+def limit(dtype, single):
+    return 3 * single if dtype == torch.float32 else 1e-9
 
 
 def refiner_of(g, affinity, start):
@@ -73,12 +74,17 @@ class TestRefinerGolden:
 
 
 class Case:
-    """A golden file of the triplet loss and the module with its settings."""
+    """A golden file of the triplet loss and the module with its settings.
+
+    The file has the curvature as the release rounds it to float32; the number that the release is
+    given, and has in the factor of its gradients, is the shortest decimal that rounds so.
+    """
 
     def __init__(self, file, dtype, compat):
         self.g = g = Golden(file, dtype)
+        c = g.exact('c').item()
         self.loss = LatentHierarchyLoss(
-            c=float(g['c']),
+            c=float(str(np.float32(c))) if compat == 'official' else c,
             margin=float(g['margin']),
             tau=float(g['tau']),
             clip_radius=float(g['clip_r']),
@@ -137,8 +143,5 @@ class TestHierarchyLossGolden:
             exact=('exact_e2e_loss', 'exact_e2e_grad_feat', 'exact_e2e_grad_proxies'),
         )[mode]
         assert absolute(total, g.exact(names[0])) < limit(dtype, 1e-6)
-        # the reference differs by 4e-7 of the Riemannian gradients, for no reason that we found;
-        # gradients on the ball, without that factor, agree to 4e-15
-        double = 1e-8 if mode == 'official' else 1e-9
         for name, grad in zip(names[1:], torch.autograd.grad(total, (feat, proxies))):
-            assert absolute(grad, g.exact(name)) < limit(dtype, 1e-5, double), name
+            assert absolute(grad, g.exact(name)) < limit(dtype, 1e-5), name

@@ -1,4 +1,5 @@
 import copy
+import importlib.util
 import itertools
 
 import pytest
@@ -6,6 +7,8 @@ import torch
 
 from hyper_mm.layers import AttributeRefiner, LatentHierarchyLoss
 from hyper_mm.layers.latent_hierarchy import automatic_attributes, joint_logits
+
+from ..conftest import REPO
 
 
 def unit_rows(*shape, dtype=torch.float32):
@@ -149,6 +152,29 @@ class TestLatentHierarchyLoss:
         value.backward()
         for tensor in (value, points.grad, ancestors.grad):
             assert tensor.isfinite().all()
+
+    @pytest.mark.parametrize('min_positives', [1, 2])
+    def test_equals_a_loop(self, min_positives):
+        path = REPO / 'tools/benchmarks/lathadapter.py'
+        spec = importlib.util.spec_from_file_location('lathadapter_benchmark', path)
+        benchmark = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(benchmark)
+        loss = benchmark.Noiseless(
+            neighbours=4, margin=0.5, max_triplets=1000, min_positives=min_positives
+        )
+        points = unit_rows(14, 6, dtype=torch.float64).requires_grad_()
+        ancestors = unit_rows(5, 6, dtype=torch.float64).requires_grad_()
+        given = points, ancestors, torch.randint(0, 5, (14,))
+        values = loss(*given), benchmark.loop_loss(loss, *given, noisy=False)
+        assert values[0] > 0
+        grads = [torch.autograd.grad(value, given[:2]) for value in values]
+        torch.testing.assert_close(*values)
+        torch.testing.assert_close(*grads)
+
+    def test_official_curvature(self):
+        loss = LatentHierarchyLoss(c=0.1, compat='official')
+        assert loss.c == torch.tensor(0.1).item() != loss.gradient_c == 0.1
+        assert LatentHierarchyLoss(c=0.1).c == 0.1
 
     @pytest.mark.parametrize('scale', [0.0, 1e-6, 100.0])
     def test_extreme_points(self, scale):

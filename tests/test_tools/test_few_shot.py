@@ -37,7 +37,7 @@ train_cfg = dict(max_epochs=1)
 @pytest.fixture
 def tool(monkeypatch):
     monkeypatch.syspath_prepend(REPO / 'tools' / 'analysis_tools')
-    monkeypatch.delitem(sys.modules, 'compare_arms', raising=False)
+    monkeypatch.delitem(sys.modules, 'tool_process', raising=False)
     return load(REPO / 'tools' / 'few_shot.py')
 
 
@@ -101,11 +101,88 @@ def test_run_config(tool, config, images, tmp_path):
 def test_methods_are_configs(tool, tmp_path, capsys):
     for method in ('maple', 'promptsrc', 'lathadapter_maple', 'lathadapter_promptsrc'):
         args = tool.parse_args(['--method', method, '--protocol', 'few_shot'])
-        assert args.config.is_file() and len(args.datasets) == 11
+        assert tool.config_of(args, 'dtd').is_file() and len(args.datasets) == 11
     for wrong in (['--method', 'mapel'], ['--method', 'maple', '--datasets', 'mnist']):
         with pytest.raises(SystemExit):
             tool.parse_args([*wrong, '--protocol', 'few_shot'])
     assert 'no such config' in capsys.readouterr().err
+
+
+def small(tool, tmp_path, method, *more):
+    return tool.parse_args(
+        [f'--method={method}', '--protocol=few_shot', '--backbone=clip-mini', *more]
+        + ['--datasets', 'omniglot', f'--work-dir={tmp_path}']
+    )
+
+
+def test_sets_with_configs_of_their_own(tool, tmp_path):
+    args = small(tool, tmp_path, 'maple')
+    cfg = tool.run_config(args, 'omniglot', 'omniglot', 'all', 4, 2)
+    assert cfg.train_dataloader.dataset.data_root.endswith('omniglot/train')
+    assert cfg.train_dataloader.dataset.shots == 4 and cfg.val_dataloader is None
+    with pytest.raises(SystemExit):
+        small(tool, tmp_path, 'maple', '--steps', '0')
+
+
+def test_steps_are_turned_into_epochs(tool, tmp_path):
+    args = small(tool, tmp_path, 'promptsrc')
+    cfg = tool.run_config(args, 'omniglot', 'omniglot', 'all', 16, 1)
+    std = cfg.custom_hooks[-1].std / cfg.train_cfg.max_epochs
+    tool.set_steps(cfg, 150, 80)  # five steps an epoch
+    assert cfg.train_cfg.max_epochs == 30
+    assert [x.by_epoch for x in cfg.param_scheduler] == [False, False]
+    assert cfg.param_scheduler[0].end == 7 and cfg.param_scheduler[1].T_max == 150
+    assert cfg.default_hooks.checkpoint.interval == 30
+    assert cfg.custom_hooks[-1].std == pytest.approx(30 * std)
+    tool.set_steps(cfg, 150, 5)
+    assert cfg.train_cfg.max_epochs == 150
+
+
+def test_the_teacher_is_the_run_of_the_same_shots_and_seed(tool, tmp_path):
+    args = small(tool, tmp_path, 'promptkd', '--teacher=promptsrc')
+    folder = tmp_path / 'promptsrc_clip-mini' / 'few_shot' / 'omniglot' / '4shots_seed2'
+    folder.mkdir(parents=True)
+    (folder / 'last_checkpoint').write_text('weights.pth')
+    cfg = tool.run_config(args, 'omniglot', 'omniglot', 'all', 4, 2)
+    assert cfg.model.teacher_checkpoint == 'weights.pth'
+    assert cfg.train_dataloader.dataset.shots is None  # all images, without labels
+
+
+@pytest.fixture
+def commands(tool, monkeypatch):
+    """What would have run; each run leaves the files that a real one leaves."""
+    found = []
+
+    def run(script, arguments, log, threads):
+        found.append(script.name)
+        if script.name == 'train.py':
+            (log.parent / 'epoch_1.pth').touch()
+            (log.parent / 'last_checkpoint').write_text(str(log.parent / 'epoch_1.pth'))
+        else:
+            out = arguments[arguments.index('--out') + 1]
+            out.write_text('{"accuracy/top1": 50.0}')
+
+    monkeypatch.setattr(tool, 'run', run)
+    return found
+
+
+def test_accuracies_train_once_and_resume(tool, commands, tmp_path):
+    args = small(tool, tmp_path, 'promptkd', '--teacher=promptsrc', '--discard')
+    tests = [('omniglot', 'base'), ('omniglot', 'new')]
+    for _ in range(2):  # the second time nothing is left to do
+        assert tool.accuracies(args, 'omniglot', tests, 1, 1) == [50.0, 50.0]
+    assert commands == ['train.py', 'train.py', 'test.py', 'test.py']
+    assert not (tool.folder_of(args, 'omniglot', 1, 1) / 'epoch_1.pth').exists()
+    teacher = tool.folder_of(tool.teacher_args(args), 'omniglot', 1, 1)
+    assert (teacher / 'epoch_1.pth').exists()
+    tool.accuracies(args, 'omniglot', [('omniglot', 'all')], 1, 1, term=True)
+    assert commands[4:] == ['train.py', 'hyperbolic_term.py', 'test.py']
+
+
+def test_zero_shot_is_not_trained(tool, commands, tmp_path):
+    args = small(tool, tmp_path, 'zeroshot')
+    assert tool.accuracies(args, 'omniglot', [('omniglot', 'all')], 1, 1) == [50.0]
+    assert commands == ['test.py']
 
 
 @pytest.mark.slow

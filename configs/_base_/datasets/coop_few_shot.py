@@ -1,17 +1,8 @@
 # One set of CoOp's protocol at 224 px: trained on shots of the base classes, validated on the test
-# images of these, tested on the test images of the new ones. Another set by its name alone:
-#   --cfg-options train_dataloader.dataset.name=dtd val_dataloader.dataset.name=dtd
-#   test_dataloader.dataset.name=dtd
+# images of these, tested on the test images of the new ones. Another set by its name:
+#   HYPER_MM_SET=dtd python tools/train.py CONFIG
 # Folders and split files: docs/lathadapter.md.
-dataset_type = 'hyper_mm.CoOpFewShotDataset'
-data_root = '{{$HYPER_MM_DATA:data}}'
-name = 'caltech101'
-data_preprocessor = dict(
-    type='ClsDataPreprocessor',
-    mean=[122.7709383, 116.7460125, 104.09373615],
-    std=[68.5005327, 66.6321579, 70.3231630],
-    to_rgb=True,
-)
+_base_ = 'coop_base_new.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(
@@ -24,12 +15,6 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=224, edge='short', backend='pillow', interpolation='bicubic'),
-    dict(type='CenterCrop', crop_size=224),
-    dict(type='PackInputs'),
-]
 train_dataloader = dict(
     batch_size=4,
     num_workers=4,
@@ -38,9 +23,9 @@ train_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=True),
     drop_last=True,
     dataset=dict(
-        type=dataset_type,
-        name=name,
-        data_root=data_root,
+        type={{_base_.dataset_type}},
+        name={{_base_.name}},
+        data_root={{_base_.data_root}},
         split='train',
         shots=16,
         seed=1,
@@ -54,29 +39,15 @@ val_dataloader = dict(
     collate_fn=dict(type='default_collate'),
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type,
-        name=name,
-        data_root=data_root,
+        type={{_base_.dataset_type}},
+        name={{_base_.name}},
+        data_root={{_base_.data_root}},
         split='test',
         subsample='base',
         test_mode=True,
-        pipeline=test_pipeline,
+        pipeline={{_base_.test_pipeline}},
     ),
 )
-test_dataloader = dict(
-    batch_size=100,
-    num_workers=4,
-    collate_fn=dict(type='default_collate'),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        name=name,
-        data_root=data_root,
-        split='test',
-        subsample='new',
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
-)
+test_dataloader = dict(dataset=dict(subsample='new'))
 val_evaluator = dict(type='Accuracy', topk=1)
-test_evaluator = val_evaluator
+test_evaluator = dict(_delete_=True, type='Accuracy', topk=1)

@@ -27,7 +27,8 @@ class PromptKD(PromptedCLIP):
     the new classes too (the method is transductive).
 
     With a ``head`` (LatHAdapter) the student's logits are those of the refined classes, and the
-    losses of the head that need no labels are added.
+    losses of the head that need no labels are added. ``pseudo_labels`` adds the others, by the
+    teacher's best class (the paper does not say how it does without labels).
 
     Args:
         clip: The student; see :class:`hyper_mm.PromptedCLIP`.
@@ -39,12 +40,13 @@ class PromptKD(PromptedCLIP):
         weight: Weight w (the paper: 1000; 200 on aircraft, flowers and textures).
         vocabulary: See :class:`hyper_mm.PromptedCLIP`.
         head: Config of :class:`hyper_mm.LatHAdapterHead`, of the teacher's width.
+        pseudo_labels: Give the head the teacher's best class as label of an image.
         data_preprocessor: See mmpretrain's ``BaseClassifier``.
         init_cfg: The same.
 
     Raises:
-        ValueError: For numbers that are not positive, text prompts, or different widths without a
-            projector.
+        ValueError: For numbers that are not positive, text prompts, different widths without a
+            projector, or pseudo labels without a head.
 
     Source: Li et al., PromptKD: Unsupervised Prompt Distillation for Vision-Language Models (CVPR
     2024).
@@ -61,17 +63,21 @@ class PromptKD(PromptedCLIP):
         weight: float = 1000.0,
         vocabulary: str | Sequence[str] | Mapping | None = None,
         head: dict | None = None,
+        pseudo_labels: bool = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
         for name, value in dict(temperature=temperature, weight=weight).items():
             if not value > 0:
                 raise ValueError(f'{name} must be positive, got {value}')
+        if pseudo_labels and head is None:
+            raise ValueError('pseudo_labels needs a head')
         prompts = dict(type='VPT') if prompts is None else prompts
         if prompts.get('type') != 'VPT':
             raise ValueError(f"prompts.type must be 'VPT', got {prompts.get('type')!r}")
         super().__init__(clip, prompts, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.temperature, self.weight = temperature, weight
+        self.pseudo_labels = pseudo_labels
         self.teacher = PromptedCLIP(**teacher)
         if teacher_checkpoint is not None:
             load_checkpoint(self.teacher, teacher_checkpoint, map_location='cpu', strict=True)
@@ -101,18 +107,18 @@ class PromptKD(PromptedCLIP):
         return self.teacher.dim if hasattr(self, 'teacher') else super().dim
 
     def train(self, mode: bool = True) -> PromptKD:
-        """Sets the mode; the teacher stays in evaluation, and keeps the features of the classes."""
-        features = self.teacher._text
+        """Sets the mode; the teacher stays in evaluation."""
         super().train(mode)
         self.teacher.eval()
-        self.teacher._text = features
         return self
 
-    def set_vocabulary(self, vocabulary: str | Sequence[str] | Mapping | Vocabulary) -> None:
+    def set_vocabulary(
+        self, vocabulary: str | Sequence[str] | Mapping | Vocabulary, **options
+    ) -> None:
         """Changes the classes; see :meth:`hyper_mm.PromptedCLIP.set_vocabulary`."""
-        self.teacher.set_vocabulary(vocabulary)
+        self.teacher.set_vocabulary(vocabulary, **options)
+        self._parts = self.teacher._parts
 
-    @torch.no_grad()
     def text_features(self) -> Tensor:
         """Unit features ``(C, D)`` of the teacher's classes."""
         return self.teacher.text_features()
@@ -136,12 +142,13 @@ class PromptKD(PromptedCLIP):
             data_samples: Not read.
 
         Returns:
-            ``loss_kd``, and with a head ``loss_va`` and ``loss_at``.
+            ``loss_kd``, and those of the head: ``loss_va`` and ``loss_at``, or all.
         """
-        image, text = self.image_features(inputs), self.text_features()
-        losses = {} if self.head is None else self.head.loss(image, text)
+        image, text = self.training_features(inputs)
         with torch.no_grad():
             taught = self.teacher.logits(self.teacher.image_features(inputs), text)
+        labels = taught.argmax(-1) if self.pseudo_labels else None
+        losses = {} if self.head is None else self.head.loss(image, text, labels)
         log_p, log_q = (
             (x / self.temperature).log_softmax(-1) for x in (self.logits(image, text), taught)
         )

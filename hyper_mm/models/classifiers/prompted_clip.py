@@ -10,13 +10,16 @@ from mmpretrain.models.classifiers.base import BaseClassifier
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from hyper_mm.datasets.shots import half
 from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.layers.prompts import LEARNERS, CoOp, self_consistency
-from hyper_mm.models.utils.open_clip import build_open_clip, encode_text, tokenize
-from hyper_mm.models.utils.prompted_towers import (
+from hyper_mm.models.utils.labels import check_labels
+from hyper_mm.models.utils.open_clip import (
+    build_open_clip,
     check_towers,
-    encode_prompted_image,
-    encode_prompted_text,
+    encode_image,
+    encode_text,
+    tokenize,
 )
 from hyper_mm.ops.stable import unit
 from hyper_mm.registry import MODELS
@@ -31,7 +34,8 @@ class PromptedCLIP(BaseClassifier):
 
     The classes are those of ``vocabulary``, or of the data set by
     :class:`hyper_mm.DatasetVocabularyHook`, and may change between training and test. Class
-    features are computed anew at each training step, and once in evaluation.
+    features are computed anew at each training step where text prompts are learned, and once where
+    they are not, or in evaluation.
 
     Args:
         clip: Arguments of :func:`hyper_mm.models.utils.open_clip.build_open_clip`.
@@ -46,7 +50,8 @@ class PromptedCLIP(BaseClassifier):
         consistency: PromptSRC's losses: a dict of weights ``text``, ``image`` and ``logits`` and of
             ``templates`` of the frozen class features, see :data:`CONSISTENCY` for what is not
             given; None: none. The release has 60 templates of its own, here they are CLIP's 80.
-        chunk: Classes that the text tower takes at a time; None: all.
+        chunk: Prompts that the text tower takes at a time; None: all where they are learned, 256
+            where they are not.
         checkpoint: Whether the text tower computes activations again instead of keeping them.
         data_preprocessor: See mmpretrain's ``BaseClassifier``.
         init_cfg: The same.
@@ -87,6 +92,7 @@ class PromptedCLIP(BaseClassifier):
         self._check_head()
         self.vocabulary: Vocabulary | None = None
         self._text = self._frozen = None
+        self._parts: list[int] | None = None
         if vocabulary is not None:
             self.set_vocabulary(vocabulary)
         self.register_load_state_dict_post_hook(lambda module, _: module._forget())
@@ -130,27 +136,39 @@ class PromptedCLIP(BaseClassifier):
         """Sets the mode; CLIP itself stays in evaluation."""
         super().train(mode)
         self.clip.eval()
-        self._text = None
+        if self.learns_text:
+            self._text = None
         return self
 
     def _forget(self) -> None:
         self._text = self._frozen = None
 
-    def set_vocabulary(self, vocabulary: str | Sequence[str] | Mapping | Vocabulary) -> None:
+    def set_vocabulary(
+        self,
+        vocabulary: str | Sequence[str] | Mapping | Vocabulary,
+        templates: str | Sequence[str] | None = None,
+        halves: bool = False,
+    ) -> None:
         """Changes the classes.
 
         Args:
-            vocabulary: See the class. Templates of a :class:`Vocabulary` or a dict count for
-                zero-shot CLIP.
+            vocabulary: See the class. Templates of a :class:`Vocabulary` or a dict count where no
+                text prompts are learned.
+            templates: Templates of a list of names; None: those of the class.
+            halves: Whether the head refines the first half of the classes (the larger one of an odd
+                number) and the rest each for itself.
 
         Raises:
-            ValueError: If a name has too many tokens.
+            ValueError: If a name has too many tokens, or templates come with something else than a
+                list.
         """
         if isinstance(vocabulary, Sequence) and not isinstance(vocabulary, str):
             names = [str(name).replace('_', ' ') for name in vocabulary]
-            vocabulary = Vocabulary(list(dict.fromkeys(names)), self.templates)
+            vocabulary = Vocabulary(list(dict.fromkeys(names)), templates or self.templates)
             rows = [vocabulary.entries.index(_entry(name)) for name in names]
         else:
+            if templates is not None:
+                raise ValueError('templates go with a list of names; a vocabulary has its own')
             vocabulary = Vocabulary.load(vocabulary)
             rows = range(len(vocabulary))
         if not isinstance(self.prompts, CoOp):
@@ -158,9 +176,19 @@ class PromptedCLIP(BaseClassifier):
         else:
             texts = [[self.prompts.prompt(entry[0])] for entry in vocabulary.entries]
         tokens = self._tokens([text for of_class in texts for text in of_class])
-        self.vocabulary, self.rows, self._sizes = vocabulary, list(rows), [len(t) for t in texts]
-        self.register_buffer('tokens', tokens.to(self.clip.logit_scale.device), persistent=False)
+        owners = [index for index, of_class in enumerate(texts) for _ in of_class]
+        self.vocabulary, self.rows = vocabulary, list(rows)
+        self._parts = [len(half(self.rows, x)) for x in ('base', 'new')] if halves else None
+        device = self.clip.logit_scale.device
+        self.register_buffer('tokens', tokens.to(device), persistent=False)
+        self.register_buffer('owners', torch.tensor(owners, device=device), persistent=False)
         self._forget()
+
+    @property
+    def learns_text(self) -> bool:
+        """Whether class features depend on what is trained."""
+        learner = self.prompts
+        return isinstance(learner, CoOp) and any(p.requires_grad for p in learner.parameters())
 
     def text_features(self) -> Tensor:
         """Unit features of the classes ``(C, D)``, refined by no head.
@@ -173,32 +201,38 @@ class PromptedCLIP(BaseClassifier):
                 'PromptedCLIP has no classes: give it a vocabulary, or add '
                 "dict(type='hyper_mm.DatasetVocabularyHook') to custom_hooks"
             )
-        cached = self._text is not None and self._text.device == self.tokens.device
-        if cached and not (self.training or torch.is_grad_enabled()):
+        trained = self.learns_text and (self.training or torch.is_grad_enabled())
+        if not trained and self._text is not None and self._text.device == self.tokens.device:
             return self._text
-        if not isinstance(self.prompts, CoOp):
-            with torch.no_grad():
-                found = unit(encode_text(self.clip, self.tokens, self.chunk or 256).float())
-                found = unit(torch.stack([part.mean(0) for part in found.split(self._sizes)]))
-        else:
-            vectors = self.prompts().text
-            found = encode_prompted_text(
-                self.clip, self.tokens, vectors, self.chunk, self.checkpoint
-            )
+        vectors = [] if self.prompts is None else self.prompts().text
+        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+            chunk = self.chunk or (None if trained else 256)
+            found = encode_text(self.clip, self.tokens, chunk, self.checkpoint, vectors)
             found = unit(found.float())
-        found = found[self.rows]
-        if not (self.training or torch.is_grad_enabled()):
-            self._text = found
+            sums = found.new_zeros(len(self.vocabulary), self.dim)
+            found = unit(sums.index_add(0, self.owners, found))[self.rows]
+        self._text = None if trained else found
         return found
 
     def encode_image(self, inputs: Tensor) -> Tensor:
         """Features of normalised images ``(B, 3, H, W)``, of any length: ``(B, D)``."""
         vectors = [] if self.prompts is None else self.prompts().image
-        return encode_prompted_image(self.clip, inputs, vectors).float()
+        return encode_image(self.clip, inputs, vectors).float()
 
     def image_features(self, inputs: Tensor) -> Tensor:
         """Unit features of normalised images ``(B, 3, H, W)``: ``(B, D)``."""
         return unit(self.encode_image(inputs))
+
+    def training_features(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit features of images ``(B, D)`` and of classes ``(C, D)``.
+
+        Raises:
+            ValueError: If there are fewer than two classes: nothing could be learned.
+        """
+        text = self.text_features()
+        if len(text) < 2:
+            raise ValueError(f'training needs at least two classes, got {len(text)}')
+        return self.image_features(inputs), text
 
     @torch.no_grad()
     def frozen_text(self) -> Tensor:
@@ -215,9 +249,10 @@ class PromptedCLIP(BaseClassifier):
 
     def logits(self, image: Tensor, text: Tensor) -> Tensor:
         """Class logits ``(B, C)`` of image and text features."""
-        if self.head is not None:
-            return self.head(image, text)
-        return self.clip.logit_scale.exp() * image @ text.mT
+        if self.head is None:
+            return self.clip.logit_scale.exp() * image @ text.mT
+        parts = [text] if self._parts is None else text.split(self._parts)
+        return torch.cat([self.head(image, part) for part in parts if len(part)], 1)
 
     def forward(
         self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'
@@ -234,7 +269,7 @@ class PromptedCLIP(BaseClassifier):
 
         Raises:
             RuntimeError: For an unknown mode, or without a vocabulary.
-            ValueError: If a label is outside the vocabulary.
+            ValueError: For labels outside the vocabulary, or training with fewer than two classes.
         """
         if mode == 'loss':
             return self.loss(inputs, data_samples)
@@ -255,22 +290,18 @@ class PromptedCLIP(BaseClassifier):
             ``loss_src_image`` and ``loss_src_logits``.
 
         Raises:
-            ValueError: If a label is outside the vocabulary.
+            ValueError: For a label outside the vocabulary, or fewer than two classes.
         """
-        image, text = self.image_features(inputs), self.text_features()
+        image, text = self.training_features(inputs)
         labels = torch.cat([sample.gt_label for sample in data_samples]).to(image.device)
-        if not 0 <= labels.min() <= labels.max() < len(text):
-            raise ValueError(
-                f'labels must be in [0, {len(text)}), the vocabulary, got '
-                f'{labels.min().item()} to {labels.max().item()}'
-            )
+        check_labels(labels, len(text))
         if self.head is None:
             losses = dict(loss_ce=F.cross_entropy(self.logits(image, text), labels))
         else:
             losses = self.head.loss(image, text, labels)
         if self.consistency is not None:
             with torch.no_grad():
-                frozen = unit(encode_prompted_image(self.clip, inputs, []).float())
+                frozen = unit(encode_image(self.clip, inputs).float())
             scale = self.clip.logit_scale.exp()
             found = self_consistency(image, text, frozen, self.frozen_text(), scale)
             losses |= {f'loss_src_{n}': self.consistency[n] * x for n, x in found.items()}

@@ -13,6 +13,7 @@ from hyper_mm.layers.latent_hierarchy import (
     automatic_attributes,
     joint_logits,
 )
+from hyper_mm.models.utils.labels import check_labels
 from hyper_mm.ops.stable import unit
 from hyper_mm.registry import MODELS
 
@@ -40,6 +41,8 @@ class LatHAdapterHead(BaseModule):
         tau: Temperature of the cosine.
         hyp_tau: Temperature of the distance; small values make it count in predictions.
         feat_scale: Length of the features that are lifted to the ball.
+        refined_attributes: Take the attributes of the losses as the refiner leaves them, instead of
+            as they are learned (the paper does not say which).
         weights: Weights of the terms ``ecls``, ``hcls``, ``va`` and ``at``; 1 where not given.
         init_cfg: Same as for :class:`mmengine.model.BaseModule`.
 
@@ -58,6 +61,7 @@ class LatHAdapterHead(BaseModule):
         tau: float = 0.01,
         hyp_tau: float = 1.0,
         feat_scale: float = 1.0,
+        refined_attributes: bool = False,
         weights: dict[str, float] | None = None,
         init_cfg: dict | None = None,
     ):
@@ -73,13 +77,17 @@ class LatHAdapterHead(BaseModule):
         self.refiner = AttributeRefiner(count, dim, **(refiner or {}))
         self.hierarchy = LatentHierarchyLoss(**(hierarchy or {}))
         self.tau, self.hyp_tau, self.feat_scale = tau, hyp_tau, feat_scale
+        self.refined_attributes = refined_attributes
         self.weights = {**dict.fromkeys(TERMS, 1.0), **(weights or {})}
         self.register_buffer('started', torch.tensor(not mean_text_init))
 
-    def _features(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit image features and refined text features, both times ``feat_scale``."""
-        refined = self.refiner(unit(text.float()))
-        return self.feat_scale * unit(image.float()), self.feat_scale * refined
+    def _features(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Unit image features, refined text features, attributes: all times ``feat_scale``."""
+        features = self.refiner.diffuse(unit(text.float()))
+        refined, attributes = features[: len(text)], features[len(text) :]
+        if not self.refined_attributes:
+            attributes = self.refiner.attributes
+        return tuple(self.feat_scale * x for x in (unit(image.float()), refined, attributes))
 
     def _logits(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         return joint_logits(image, text, self.hierarchy.c, self.tau, self.hyp_tau)
@@ -94,7 +102,12 @@ class LatHAdapterHead(BaseModule):
         Returns:
             ``(B, C)``.
         """
-        return sum(self._logits(*self._features(image, text)))
+        return sum(self.terms(image, text))
+
+    def terms(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """The two terms of :meth:`forward`: of the cosine, and of the hyperbolic distance."""
+        image, text, _ = self._features(image, text)
+        return self._logits(image, text)
 
     def loss(self, image: Tensor, text: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
         """Losses of a batch.
@@ -105,21 +118,19 @@ class LatHAdapterHead(BaseModule):
             labels: Classes ``(B)``; None (PromptKD) leaves the classification losses out.
 
         Returns:
-            ``loss_ecls``, ``loss_hcls``, ``loss_va`` and ``loss_at``, weighted.
+            ``loss_ecls``, ``loss_hcls``, ``loss_va`` and ``loss_at``, weighted, and with labels the
+            share of predictions that the distance changes, ``lath_adapter/changed``, which is no
+            loss. As distances are bounded, ``loss_hcls`` has a floor well above 0.
 
         Raises:
             ValueError: If a label is outside the vocabulary.
         """
-        if labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < len(text):
-            raise ValueError(
-                f'labels must be in [0, {len(text)}), the vocabulary, got '
-                f'{labels.min().item()} to {labels.max().item()}'
-            )
+        if labels is not None:
+            check_labels(labels, len(text))
         if not self.started:
             self.refiner.init_from_text(unit(text.detach().float()))
             self.started.fill_(True)
-        image, text = self._features(image, text)
-        attributes = self.feat_scale * self.refiner.attributes
+        image, text, attributes = self._features(image, text)
         losses = dict(
             va=self.hierarchy(image, attributes, labels), at=self.hierarchy(attributes, text)
         )
@@ -127,4 +138,8 @@ class LatHAdapterHead(BaseModule):
             cosine, hyperbolic = self._logits(image, text)
             losses['ecls'] = F.cross_entropy(cosine, labels)
             losses['hcls'] = F.cross_entropy(hyperbolic, labels)
-        return {f'loss_{n}': self.weights[n] * losses[n] for n in TERMS if n in losses}
+        found = {f'loss_{n}': self.weights[n] * losses[n] for n in TERMS if n in losses}
+        if labels is not None:
+            changed = cosine.argmax(1) != (cosine + hyperbolic).argmax(1)
+            found['lath_adapter/changed'] = changed.float().mean()
+        return found

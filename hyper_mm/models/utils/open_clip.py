@@ -1,4 +1,4 @@
-"""CLIP models of open_clip: building, tokens never cut short, text features in bounded memory."""
+"""CLIP models of open_clip: building, tokens never cut short, features in bounded memory."""
 
 from __future__ import annotations
 
@@ -160,7 +160,11 @@ def tokenize(
 
 
 def encode_text(
-    clip: open_clip.CLIP, tokens: Tensor, chunk: int | None = None, checkpoint: bool = False
+    clip: open_clip.CLIP,
+    tokens: Tensor,
+    chunk: int | None = None,
+    checkpoint: bool = False,
+    prompts: Sequence[Tensor] = (),
 ) -> Tensor:
     """Text features: what ``clip.encode_text`` gives, faster and in bounded memory.
 
@@ -171,31 +175,36 @@ def encode_text(
         clip: The model.
         tokens: Tokens ``(N, context_length)``.
         chunk: Texts at a time; None: all at once.
-        checkpoint: Whether to keep no activations and compute them again in the backward pass.
-            Without gradients it changes nothing.
+        checkpoint: Whether to keep no activations and compute them again in the backward pass, so
+            that the memory is that of one chunk. Without gradients it changes nothing.
+        prompts: Vectors ``(n, d_text)`` of the first blocks, in the place of the tokens 1 to n;
+            see :class:`hyper_mm.layers.Prompts`.
 
     Returns:
         Features ``(N, D)``, not normalised.
 
     Raises:
-        ValueError: If the tokens do not have the tower's length, or ``chunk`` is not positive.
+        ValueError: If the tokens do not have the tower's length, ``chunk`` is not positive, or the
+            tower cannot take prompts.
     """
     length = clip.positional_embedding.shape[0]
     if tokens.ndim != 2 or tokens.shape[1] != length:
         raise ValueError(f'tokens must have the shape (N, {length}), got {tuple(tokens.shape)}')
     if chunk is not None and chunk < 1:
         raise ValueError(f'chunk must be at least 1, got {chunk}')
+    if prompts:
+        check_towers(clip)
     features = []
     for part in tokens.split(chunk or max(len(tokens), 1)):
         if checkpoint and torch.is_grad_enabled():
-            encoded = checkpoint_activations(_encode, clip, part, use_reentrant=False)
+            encoded = checkpoint_activations(_encode, clip, part, *prompts, use_reentrant=False)
         else:
-            encoded = _encode(clip, part)
+            encoded = _encode(clip, part, *prompts)
         features.append(encoded)
     return torch.cat(features)
 
 
-def _encode(clip: open_clip.CLIP, tokens: Tensor) -> Tensor:
+def _encode(clip: open_clip.CLIP, tokens: Tensor, *prompts: Tensor) -> Tensor:
     """Features of some texts, without the positions after the last end token."""
     if clip.attn_mask is None or clip.text_pool_type != 'argmax' or not len(tokens):
         return clip.encode_text(tokens)
@@ -203,10 +212,66 @@ def _encode(clip: open_clip.CLIP, tokens: Tensor) -> Tensor:
     length = int(ends.max()) + 1
     dtype = clip.transformer.get_cast_dtype()
     x = clip.token_embedding(tokens[:, :length]).to(dtype)
+    if prompts:
+        x = _replace(x, prompts[0])
     x = x + clip.positional_embedding[:length].to(dtype)
-    x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
+    mask = clip.attn_mask[:length, :length]
+    for index, block in enumerate(clip.transformer.resblocks):
+        if 0 < index < len(prompts):
+            x = _replace(x, prompts[index])
+        x = block(x, attn_mask=mask)
     x = clip.ln_final(x[torch.arange(len(x), device=x.device), ends])
     projection = clip.text_projection
     if projection is None:
         return x
     return projection(x) if isinstance(projection, torch.nn.Module) else x @ projection
+
+
+def _replace(x: Tensor, prompt: Tensor) -> Tensor:
+    """Puts vectors ``(n, d)`` in the place of the positions 1 to n of ``(N, L, d)``."""
+    prompt = prompt.to(x.dtype).expand(len(x), -1, -1)
+    return torch.cat([x[:, :1], prompt, x[:, 1 + prompt.shape[1] :]], 1)
+
+
+def encode_image(clip: open_clip.CLIP, images: Tensor, prompts: Sequence[Tensor] = ()) -> Tensor:
+    """Image features: what ``clip.encode_image`` gives, or with prompts behind the patches.
+
+    Args:
+        clip: The model.
+        images: Normalised images ``(B, 3, H, W)``.
+        prompts: Vectors ``(n, d_image)`` of the first blocks; see
+            :class:`hyper_mm.layers.Prompts`.
+
+    Returns:
+        Features ``(B, D)``, not normalised.
+
+    Raises:
+        ValueError: If the images do not have the size of the tower, or it cannot take prompts.
+    """
+    visual = clip.visual
+    if images.shape[-2:] != visual.image_size:
+        raise ValueError(
+            f'images must have the size {tuple(visual.image_size)} of the tower, got '
+            f'{tuple(images.shape[-2:])}'
+        )
+    images = images.to(visual.conv1.weight.dtype)
+    if not prompts:
+        return clip.encode_image(images)
+    check_towers(clip)
+    x = visual._embeds(images)
+    tokens = x.shape[1]
+    first = visual.ln_pre(prompts[0].to(x.dtype))  # a norm of single tokens: before or after is one
+    x = torch.cat([x, first.expand(len(x), -1, -1)], 1)
+    for index, block in enumerate(visual.transformer.resblocks):
+        if 0 < index < len(prompts):
+            x = torch.cat([x[:, :tokens], prompts[index].to(x.dtype).expand(len(x), -1, -1)], 1)
+        x = block(x)
+    return visual._pool(x)[0] @ visual.proj
+
+
+def check_towers(clip: open_clip.CLIP) -> None:
+    """Raises ValueError for a model whose towers cannot take prompts."""
+    if clip.text_pool_type != 'argmax' or clip.attn_mask is None:
+        raise ValueError("clip must have a causal text tower pooled at the end token ('argmax')")
+    if clip.visual.pool_type != 'tok' or clip.visual.attn_pool is not None:
+        raise ValueError("clip must have an image tower pooled at its class token ('tok')")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import mmcv
 import numpy as np
@@ -17,6 +18,7 @@ from mmengine.hooks import Hook  # noqa: E402
 from mmengine.registry import DefaultScope, init_default_scope  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
+from hyper_mm.engine.hooks.dataset_vocabulary import DatasetVocabularyHook  # noqa: E402
 from hyper_mm.engine.hooks.prompt_averaging import (  # noqa: E402
     PromptAveragingHook,
     gaussian_weights,
@@ -134,6 +136,51 @@ def test_run(images, tmp_path):
     )
     again.train()
     assert torch.equal(again.model.prompts.context, runner.model.prompts.context)
+
+
+@pytest.mark.parametrize('head', [False, True])
+def test_one_test_of_both_halves_equals_two(images, tmp_path, head):
+    def scores(subsample, halves=False):
+        options = dict(
+            test_dataloader=loader(images, 'train', subsample, test_mode=True),
+            test_cfg=dict(),
+            test_evaluator=dict(type='Accuracy' if not halves else 'hyper_mm.BaseNewAccuracy'),
+            custom_hooks=[dict(type='hyper_mm.DatasetVocabularyHook', halves=halves)],
+        )
+        runner, _ = build(images, tmp_path / subsample, **options)
+        if not head:
+            runner.model.head = None
+        return runner.test()
+
+    base, new = (scores(part)['accuracy/top1'] for part in ('base', 'new'))
+    found = scores('all', halves=True)
+    assert found['base_new/base'] == pytest.approx(base)
+    assert found['base_new/new'] == pytest.approx(new)
+    assert found['base_new/HM'] == pytest.approx(2 * base * new / max(base + new, 1e-9))
+
+
+def test_vocabulary_of_the_data_set():
+    calls = []
+    model = SimpleNamespace(set_vocabulary=lambda *args, **options: calls.append((args, options)))
+
+    def runner(**metainfo):
+        loader = SimpleNamespace(dataset=SimpleNamespace(metainfo=metainfo))
+        names = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+        return SimpleNamespace(model=model, **dict.fromkeys(names, loader))
+
+    hook = DatasetVocabularyHook(template=True, halves=True)
+    given = runner(classes=('ant', 'bee'), template='{} texture.')
+    hook.before_train_epoch(given)
+    hook.before_val_epoch(given)
+    hook.before_test_epoch(given)
+    DatasetVocabularyHook().before_test_epoch(given)
+    options = dict(templates=['{} texture.'])
+    both = dict(options, halves=True)
+    assert calls == [((['ant', 'bee'],), x) for x in (options, both, both, {})]
+    with pytest.raises(ValueError, match='names no classes'):
+        DatasetVocabularyHook().before_train_epoch(runner())
+    with pytest.raises(ValueError, match='names no template'):
+        hook.before_train_epoch(runner(classes=('ant', 'bee')))
 
 
 def test_weights_of_epochs():

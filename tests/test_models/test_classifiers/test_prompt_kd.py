@@ -72,9 +72,23 @@ def test_features_of_classes_are_computed_once():
     model = build().train()
     first = model.text_features()
     assert model.train().text_features() is first and model.eval().text_features() is first
+    assert not first.requires_grad
     model.set_vocabulary(['dog', 'sun'])
     with torch.no_grad():
         assert model(torch.randn(3, 3, 32, 32)).shape == (3, 2)
+
+
+def test_pseudo_labels():
+    model, (images, samples) = build(head=HEAD, pseudo_labels=True).train(), batch()
+    losses = model.loss(images, samples)
+    assert {'loss_kd', 'loss_ecls', 'loss_hcls', 'loss_va', 'loss_at'} <= losses.keys()
+    with torch.no_grad():
+        image, text = model.image_features(images), model.text_features()
+        taught = model.teacher(images).argmax(1)
+        expected = model.head.loss(image, text, taught)['loss_ecls']
+    torch.testing.assert_close(losses['loss_ecls'], expected)
+    with pytest.raises(ValueError, match='pseudo_labels needs a head'):
+        build(pseudo_labels=True)
 
 
 def test_checkpoint_of_the_teacher(tmp_path):
@@ -100,11 +114,17 @@ def test_same_width_without_projector():
         (dict(temperature=0.0), 'temperature'),
         (dict(weight=-1.0), 'weight'),
         (dict(head=dict(HEAD, dim=16)), 'head.dim'),
+        (dict(vocabulary=['cat ' * 80]), 'at most 77 tokens'),
     ],
 )
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         build(**options)
+
+
+def test_one_class():
+    with pytest.raises(ValueError, match='at least two classes, got 1'):
+        build(vocabulary=['cat']).train().loss(*batch(2))
 
 
 def test_batch_of_one_image():

@@ -16,7 +16,9 @@ class TestLatHAdapterHead:
         image = torch.randn(batch, 8, requires_grad=True)
         text = torch.randn(12, 8, requires_grad=True)
         losses = head.loss(image, text, torch.randint(0, 12, (batch,)) if labelled else None)
-        names = {'loss_va', 'loss_at'} | ({'loss_ecls', 'loss_hcls'} if labelled else set())
+        names = {'loss_va', 'loss_at'}
+        if labelled:
+            names |= {'loss_ecls', 'loss_hcls', 'lath_adapter/changed'}
         assert losses.keys() == names
         sum(losses.values()).backward()
         for tensor in (*losses.values(), text.grad, head.refiner.attributes.grad):
@@ -40,6 +42,35 @@ class TestLatHAdapterHead:
     def test_length_of_features_does_not_matter(self):
         head, image, text = build(), torch.randn(3, 8), torch.randn(12, 8)
         torch.testing.assert_close(head(10 * image, 5 * text), head(image, text))
+
+    def test_share_of_changed_predictions(self):
+        image, text, labels = torch.randn(50, 8), torch.randn(12, 8), torch.arange(50) % 12
+        shares = []
+        for hyp_tau in (1e9, 1e-9):
+            head = build(hyp_tau=hyp_tau, mean_text_init=False)
+            shares.append(head.loss(image, text, labels)['lath_adapter/changed'])
+            assert not shares[-1].requires_grad
+        cosine, hyperbolic = (x.argmax(1) for x in head._logits(*head._features(image, text)[:2]))
+        assert shares[0] == 0
+        assert shares[1] == (cosine != hyperbolic).float().mean()
+
+    def test_refined_attributes(self):
+        image, text = torch.randn(4, 8), torch.randn(12, 8)
+        head = build(mean_text_init=False)
+        other = build(mean_text_init=False, refined_attributes=True)
+        other.load_state_dict(head.state_dict())
+        unit_text = torch.nn.functional.normalize(text, dim=-1)
+        expected = head.refiner.diffuse(unit_text)[12:]
+        torch.testing.assert_close(other._features(image, text)[2], expected)
+        assert torch.equal(head._features(image, text)[2], head.refiner.attributes)
+        assert torch.equal(head(image, text), other(image, text))
+
+    def test_one_class(self):
+        head = build(num_classes=1)
+        losses = head.loss(torch.randn(4, 8), torch.randn(1, 8), torch.zeros(4, dtype=torch.long))
+        sum(losses.values()).backward()
+        assert all(x.isfinite() for x in losses.values())
+        assert head(torch.randn(4, 8), torch.randn(1, 8)).shape == (4, 1)
 
     def test_weights(self):
         losses = build(weights=dict(hcls=0.0)).loss(
