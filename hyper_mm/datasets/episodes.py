@@ -93,6 +93,8 @@ class EpisodeDataset(Dataset):
         found = defaultdict(list)
         for i in range(len(self.dataset)):
             info = self.dataset.get_data_info(i)
+            if self.by == 'domain' and 'domain' not in info:
+                raise ValueError(f"by='domain' needs 'domain' in the data infos, got {[*info]}")
             for group in [info['domain']] if self.by == 'domain' else self._classes(info):
                 found[group].append(i)
         if self.by == 'domain':
@@ -108,6 +110,8 @@ class EpisodeDataset(Dataset):
 
     def _classes(self, info: dict) -> Iterable[int]:
         """Classes of an image."""
+        if 'instances' in info:  # mmdet has a seg_map_path beside it, mostly None
+            return sorted({x['bbox_label'] for x in info['instances'] if not x['ignore_flag']})
         if 'seg_map_path' in info:
             labels = mmcv.imread(info['seg_map_path'], flag='unchanged', backend='pillow')
             labels = labels.astype(np.int64)
@@ -122,8 +126,6 @@ class EpisodeDataset(Dataset):
             return values[kept].tolist()
         if 'gt_label' in info:
             return np.atleast_1d(info['gt_label']).tolist()
-        if 'instances' in info:
-            return sorted({x['bbox_label'] for x in info['instances'] if not x['ignore_flag']})
         raise ValueError(f'data infos must have seg_map_path, gt_label or instances: {[*info]}')
 
     @property

@@ -116,7 +116,8 @@ def innermost_datasets(dataset: dict | None, path: str) -> Iterator[tuple[str, d
     if 'dataset' in dataset:
         yield from innermost_datasets(dataset['dataset'], f'{path}.dataset')
     elif 'datasets' in dataset:
-        for index, part in enumerate(dataset['datasets']):
+        parts = dataset['datasets']
+        for index, part in parts.items() if isinstance(parts, dict) else enumerate(parts):
             yield from innermost_datasets(part, f'{path}.datasets.{index}')
     else:
         yield path, dataset

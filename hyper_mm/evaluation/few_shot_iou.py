@@ -21,6 +21,9 @@ class FewShotIoUMetric(BaseMetric):
     those of the episode; its metainfo ``episode_classes`` says which classes they are. Without it
     (episodes of domains), they are the classes themselves.
 
+    A batch counts as one result, so that mmengine's loops, which count items of the data set, keep
+    all queries: test with a batch of one episode.
+
     Args:
         ignore_index: Label of pixels that do not count.
         **kwargs: ``collect_device``, ``prefix``, ``collect_dir``.
@@ -39,6 +42,7 @@ class FewShotIoUMetric(BaseMetric):
             data_batch: Not used.
             data_samples: With ``pred_sem_seg`` and ``gt_sem_seg``.
         """
+        sums = defaultdict(lambda: np.zeros(2, np.int64))
         for sample in data_samples:
             predicted = sample['pred_sem_seg']['data'].squeeze(0).cpu().numpy()
             labels = sample['gt_sem_seg']['data'].squeeze(0).cpu().numpy()
@@ -49,16 +53,17 @@ class FewShotIoUMetric(BaseMetric):
             ways = sample.get('episode_classes')
             if ways is None:
                 ways = range(1, len(self.dataset_meta['classes']))
-            counts = {k: overlap(predicted == w, labels == w) for w, k in enumerate(ways, 1)}
-            counts['foreground'] = overlap(predicted > 0, labels > 0)
-            counts['background'] = overlap(predicted == 0, labels == 0)
-            self.results.append(counts)
+            for way, k in enumerate(ways, 1):
+                sums[k] += overlap(predicted == way, labels == way)
+            sums['foreground'] += overlap(predicted > 0, labels > 0)
+            sums['background'] += overlap(predicted == 0, labels == 0)
+        self.results.append(dict(sums))
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Sums up and divides.
 
         Args:
-            results: Counts of each query.
+            results: Counts of each batch.
         """
         sums = defaultdict(lambda: np.zeros(2, np.int64))
         for counts in results:

@@ -157,7 +157,10 @@ def test_classification_episodes():
 def test_detection_episodes():
     structures = pytest.importorskip('mmdet.structures')
     infos = [
-        dict(instances=[dict(bbox_label=k, ignore_flag=0) for k in (i % 3, (i + 1) % 3)])
+        dict(
+            instances=[dict(bbox_label=k, ignore_flag=0) for k in (i % 3, (i + 1) % 3)],
+            seg_map_path=None,
+        )
         for i in range(9)
     ]
 
@@ -200,6 +203,12 @@ def test_packed_episode_holds_both_images():
 def test_bad_options(root, options, message):
     with pytest.raises(ValueError, match=message):
         episodes(root, **options)
+
+
+def test_data_without_domains():
+    dataset = Listed([dict(gt_label=0)], None)
+    with pytest.raises(ValueError, match='domain'):
+        DATASETS.build(dict(type='hyper_mm.EpisodeDataset', dataset=dataset, by='domain'))
 
 
 def test_unknown_kind_of_data():

@@ -38,6 +38,14 @@ def test_without_ways_labels_are_the_classes():
     assert found['mIoU'] == pytest.approx(100 * (1 / 2 + 0) / 2)
 
 
+def test_a_batch_counts_as_one_item_of_the_data_set():
+    metric = METRICS.build(dict(type='hyper_mm.FewShotIoUMetric'))
+    metric.dataset_meta = dict(classes=['a', 'b'])
+    for labels in ([[1, 0]], [[0, 1]]):  # two episodes of two queries, one of them wrong
+        metric.process({}, [sample([[1, 0]], labels, (1,)), sample([[1, 0]], [[1, 0]], (1,))])
+    assert metric.evaluate(2)['mIoU'] == pytest.approx(100 * 3 / 5)
+
+
 def test_perfect_and_empty():
     assert evaluate([sample([[0, 1]], [[0, 1]], (3,))])['mIoU'] == 100
     assert torch.tensor(evaluate([sample([[0, 0]], [[0, 0]], (3,))])['mIoU']).isnan()

@@ -52,52 +52,50 @@ class EpisodicTrainLoop(IterBasedTrainLoop):
             cfg['dataset'].update(domain)
             loaders.append(runner.build_dataloader(cfg, seed=runner.seed))
         super().__init__(runner, loaders[0], **kwargs)
-        self.dataloader_iterator = EpisodicBatches(loaders, runner.seed, num_support)
+        # that of the first is there already: a second one would end an infinite sampler
+        kind = type(self.dataloader_iterator)
+        batches = [self.dataloader_iterator, *map(kind, loaders[1:])]
+        self.dataloader_iterator = EpisodicBatches(batches, runner.seed, num_support)
 
 
 class EpisodicBatches(Iterator):
     """Draws domains, and a batch of each.
 
     Args:
-        loaders: Data loader of each domain.
+        batches: Iterator of the batches of each domain, without an end.
         seed: Seed of the draws.
         num_support: Number of domains of a support.
 
     Raises:
-        ValueError: If ``loaders`` is a single one.
+        ValueError: If ``batches`` is no list.
     """
 
-    def __init__(self, loaders: Sequence, seed: int = 0, num_support: int = 1):
-        if not isinstance(loaders, (list, tuple)):
+    def __init__(self, batches: Sequence[Iterator], seed: int = 0, num_support: int = 1):
+        if not isinstance(batches, (list, tuple)):
             raise ValueError(
-                'loaders must be one a domain, got a single one; a run that is to be resumed needs '
-                'randomness=dict(seed=...) in its config'
+                'batches must be those of each domain, got a single loader; a run that is to be '
+                'resumed needs randomness=dict(seed=...) in its config'
             )
-        self._loaders, self._batches = loaders, [iter(loader) for loader in loaders]
+        self._batches = batches
         self._seed, self._num_support, self._step = seed, num_support, 0
 
     def __next__(self) -> dict:
         draw = np.random.default_rng((self._seed, self._step))
         self._step += 1
-        chosen = draw.choice(len(self._loaders), self._num_support + 1, replace=False)
-        *support, query = [self._next(domain) for domain in chosen]
+        chosen = draw.choice(len(self._batches), self._num_support + 1, replace=False)
+        *support, query = [next(self._batches[domain]) for domain in chosen]
         merged = {k: [x for part in support for x in part[k]] for k in query}
         return dict(support=merged, query=query)
-
-    def _next(self, domain: int) -> dict:
-        try:
-            return next(self._batches[domain])
-        except StopIteration:
-            self._batches[domain] = iter(self._loaders[domain])
-            return next(self._batches[domain])
 
 
 @LOOPS.register_module()
 class FewShotEvalLoop(TestLoop):
     """Tests on the episodes of several seeds: adapts to each support, evaluates the query.
 
-    The data set must be a :class:`hyper_mm.EpisodeDataset`. Reports the mean of each metric over
-    the seeds, and the standard deviation as ``<metric>_std``.
+    The data set must be a :class:`hyper_mm.EpisodeDataset` or
+    :class:`hyper_mm.MixedEpisodeDataset`. Reports the mean of each metric over the seeds, and the
+    standard deviation as ``<metric>_std``. Distributed, the number of episodes should be a multiple
+    of that of the processes: a sampler that fills up repeats some, and they would count twice.
 
     Args:
         runner: The runner.
@@ -140,8 +138,8 @@ class FewShotEvalLoop(TestLoop):
             queries = len(self.dataloader.dataset) * self.dataloader.dataset.queries
             found.append(self.evaluator.evaluate(queries))
         metrics = {}
-        for name in found[0]:
-            values = [float(x[name]) for x in found]
+        for name in dict.fromkeys(name for x in found for name in x):
+            values = [float(x[name]) for x in found if name in x]
             metrics[name] = float(np.mean(values))
             metrics[f'{name}_std'] = float(np.std(values))
         self.runner.call_hook('after_test_epoch', metrics=metrics)

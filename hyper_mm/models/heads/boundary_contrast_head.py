@@ -8,6 +8,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from hyper_mm.layers.structures import Structures, resolve_structures, structure_masks
 from hyper_mm.registry import MODELS
 
 
@@ -25,6 +26,8 @@ class BoundaryContrastHead(BaseModule):
     Args:
         num_classes: Number of classes of the label maps.
         in_index: Which of the features.
+        structures: Classes of each structure, which may be nested; None for each class but
+            ``background``.
         background: Class that is no structure, None if all are.
         ignore_index: Label of pixels without a class. A structure counts as ending there, but these
             pixels are in no band.
@@ -32,25 +35,21 @@ class BoundaryContrastHead(BaseModule):
         init_cfg: As in mmengine.
 
     Raises:
-        ValueError: If no class is a structure.
+        ValueError: If no class is a structure, or there is no such class.
     """
 
     def __init__(
         self,
         num_classes: int,
         in_index: int = -1,
+        structures: Structures | None = None,
         background: int | None = 0,
         ignore_index: int = 255,
         loss: dict | None = None,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        self.structures = [k for k in range(num_classes) if k != background]
-        if not self.structures:
-            raise ValueError(
-                f'num_classes must leave a structure beside background={background}, '
-                f'got {num_classes}'
-            )
+        self.structures = resolve_structures(structures, num_classes, background)
         self.in_index = in_index
         self.ignore_index = ignore_index
         self.contrast = MODELS.build(dict(dict(type='hyper_mm.BoundaryInfoNCELoss'), **loss or {}))
@@ -77,7 +76,7 @@ class BoundaryContrastHead(BaseModule):
             ``loss_boundary``, and ``boundary_contrast/empty``, the number of empty regions.
         """
         labels = torch.stack([sample.gt_sem_seg.data for sample in batch_data_samples])
-        masks = torch.cat([labels == k for k in self.structures], 1)
+        masks = structure_masks(labels.squeeze(1), self.structures)
         found = self.contrast(self(inputs), masks, labels != self.ignore_index)
         return {
             'loss_boundary': found.loss,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hyper_mm.layers.batch_dice import BatchDice
+from hyper_mm.layers.structures import Structures, resolve_structures, structure_masks
 from hyper_mm.registry import MODELS
 
 ACTIVATIONS = ('softmax', 'sigmoid')
@@ -19,6 +20,8 @@ class BatchDiceLoss(nn.Module):
         activation: ``'softmax'`` over classes, or ``'sigmoid'`` for structures that overlap.
         background: Channel left out of the mean (softmax), None for none. A head with one channel
             takes label 1 as its structure, with ``'sigmoid'``.
+        structures: Classes of each structure, the union of which is what the dice is of (softmax);
+            their probabilities are summed. None for each class.
         eps: See :class:`hyper_mm.layers.BatchDice`.
         loss_weight: Factor of the loss, at least 0.
         loss_name: Name in the log.
@@ -31,6 +34,7 @@ class BatchDiceLoss(nn.Module):
         self,
         activation: str = 'softmax',
         background: int | None = None,
+        structures: Structures | None = None,
         eps: float = 1e-5,
         loss_weight: float = 1.0,
         loss_name: str = 'loss_dice',
@@ -40,8 +44,10 @@ class BatchDiceLoss(nn.Module):
             raise ValueError(f'activation must be one of {ACTIVATIONS}, got {activation!r}')
         if not loss_weight >= 0:
             raise ValueError(f'loss_weight must be at least 0, got {loss_weight}')
+        if structures is not None and activation == 'sigmoid':
+            raise ValueError("structures must be None for 'sigmoid': each channel is one")
         self.dice = BatchDice(eps)
-        self.activation, self.background = activation, background
+        self.activation, self.background, self.structures = activation, background, structures
         self.loss_weight, self.loss_name = loss_weight, loss_name
 
     def forward(
@@ -51,29 +57,29 @@ class BatchDiceLoss(nn.Module):
 
         Args:
             pred: Logits ``(B, C, H, W)``.
-            target: Labels ``(B, H, W)``, or masks ``(B, C, H, W)`` of structures that may overlap.
+            target: Labels ``(B, H, W)``, or masks ``(B, C, H, W)`` of channels that may overlap.
             weight: Not supported; mmseg passes None without a pixel sampler.
             ignore_index: Label of pixels that do not count.
 
         Raises:
-            ValueError: If there are weights, or one channel with softmax.
+            ValueError: If there are weights, one channel with softmax, or no such class.
         """
         if weight is not None:
             raise ValueError('weight must be None: a dice over the batch has no pixel weights')
         channels = pred.shape[1]
         if channels == 1 and self.activation == 'softmax':
             raise ValueError("activation must be 'sigmoid' for one channel, got 'softmax'")
+        structures = [[0]]
+        if channels > 1:
+            structures = resolve_structures(self.structures, channels, self.background)
         if target.ndim == 3:
-            first = 1 if channels == 1 else 0
-            labels = torch.arange(first, first + channels, device=target.device)
-            masks = target.unsqueeze(1) == labels[:, None, None]
+            masks = structure_masks(target, [[1]] if channels == 1 else structures)
             valid = (target != ignore_index).unsqueeze(1)
         else:
-            masks, valid = target == 1, (target != ignore_index).all(1, keepdim=True)
+            masks = torch.stack([(target[:, s] == 1).any(1) for s in structures], 1)
+            valid = (target != ignore_index).all(1, keepdim=True)
         with torch.autocast(pred.device.type, enabled=False):
             pred = pred.to(torch.promote_types(pred.dtype, torch.float32))
             p = pred.softmax(1) if self.activation == 'softmax' else pred.sigmoid()
-            if self.background is not None:
-                kept = [k for k in range(channels) if k != self.background]
-                p, masks = p[:, kept], masks[:, kept]
+            p = torch.stack([p[:, s].sum(1) for s in structures], 1)
             return self.loss_weight * self.dice(p, masks, valid)

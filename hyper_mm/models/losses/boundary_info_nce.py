@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from hyper_mm.layers.boundary_contrast import (
     BoundaryContrast,
     BoundaryInfoNCE,
-    _check_width,
     boundary_bands,
+    check_width,
 )
 from hyper_mm.registry import MODELS
 
@@ -47,8 +47,8 @@ class BoundaryInfoNCELoss(nn.Module):
         super().__init__()
         if not loss_weight >= 0:
             raise ValueError(f'loss_weight must be at least 0, got {loss_weight}')
-        _check_width('erode', erode)
-        _check_width('dilate', dilate)
+        check_width('erode', erode)
+        check_width('dilate', dilate)
         self.contrast = BoundaryInfoNCE(temperature, denominator, pairs, resolution)
         self.erode, self.dilate = erode, dilate
         self.loss_weight = loss_weight

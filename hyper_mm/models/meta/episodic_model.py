@@ -30,7 +30,8 @@ class EpisodePreprocessor(nn.Module):
         Args:
             data: An ordinary batch; or one episode, ``support`` and ``query`` being batches; or
                 the collated items of :class:`hyper_mm.EpisodeDataset`, lists of batches of which
-                entry t belongs to episode t.
+                entry t belongs to episode t; or a list of objects with ``support`` and ``query``,
+                of :class:`hyper_mm.MixedEpisodeDataset`.
             training: Prepare the query for training. The support always is.
 
         Returns:
@@ -38,16 +39,19 @@ class EpisodePreprocessor(nn.Module):
             ``dict(support=batch, query=batch)``, where in prediction the query is a list of batches
             of one image, since sizes may differ.
         """
-        if 'support' not in data:
-            return self.batch(data, training)
-        parts = {name: _split(data[name]) for name in ('support', 'query')}
+        if isinstance(data, Mapping):
+            if 'support' not in data:
+                return self.batch(data, training)
+            pairs = zip(_split(data['support']), _split(data['query']))
+        else:
+            pairs = ((episode.support, episode.query) for episode in data)
         episodes = []
-        for support, query in zip(parts['support'], parts['query']):
+        for support, query in pairs:
             if training:
                 prepared = self.batch(query, True)
             else:
-                count = len(query['inputs'])
-                single = [{k: [v[i]] for k, v in query.items()} for i in range(count)]
+                images = zip(query['inputs'], query['data_samples'])
+                single = [dict(query, inputs=[x], data_samples=[y]) for x, y in images]
                 prepared = [self.batch(x, False) for x in single]
             episodes.append(dict(support=self.batch(support, True), query=prepared))
         return dict(inputs=episodes)
@@ -89,13 +93,14 @@ class EpisodicModel(BaseModel):
         super().__init__(EpisodePreprocessor(model), init_cfg)
         self.model = model
 
-    def forward(self, inputs, data_samples: list | None = None, mode: str = 'tensor'):
+    def forward(self, inputs, data_samples: list | None = None, mode: str = 'tensor', **options):
         """Runs the model.
 
         Args:
             inputs: Images of a batch, or a list of episodes of :class:`EpisodePreprocessor`.
             data_samples: Data samples of a batch; of episodes, they are inside ``inputs``.
             mode: ``'loss'``, ``'predict'`` or ``'tensor'``; only the first two take episodes.
+            **options: What else the model takes with a batch.
 
         Returns:
             As in mmengine. Losses are averaged over the episodes, predictions are those of the
@@ -111,7 +116,7 @@ class EpisodicModel(BaseModel):
                     f'{type(self).__name__} is trained on episodes, got an ordinary batch: wrap '
                     'the data set in hyper_mm.EpisodeDataset, or use hyper_mm.EpisodicTrainLoop'
                 )
-            return self.model(inputs, data_samples, mode=mode)
+            return self.model(inputs, data_samples, mode=mode, **options)
         if mode == 'loss':
             return self.loss(inputs)
         if mode != 'predict':
@@ -124,13 +129,14 @@ class EpisodicModel(BaseModel):
         return samples
 
     def loss(self, episodes: list[dict[str, Batch]]) -> dict[str, Tensor]:
-        """Losses of the episodes, averaged.
+        """Losses of the episodes, each averaged over those that have it.
 
         Args:
             episodes: With ``support`` and ``query``.
         """
         found = [self.episode_loss(e['support'], e['query']) for e in episodes]
-        return {name: torch.stack([x[name] for x in found]).mean() for name in found[0]}
+        names = dict.fromkeys(name for losses in found for name in losses)
+        return {n: torch.stack([x[n] for x in found if n in x]).mean() for n in names}
 
     def episode_loss(self, support: Batch, query: Batch) -> dict[str, Tensor]:
         """Losses of an episode.

@@ -6,6 +6,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from hyper_mm.layers.structures import Structures, resolve_structures, structure_masks
 from hyper_mm.registry import MODELS
 
 from .episodic_model import Batch
@@ -34,6 +35,8 @@ class EpisodicSegmentor(MetaLearner):
         first_order: Take the inner gradient as a constant (released code).
         boundary: Config of :class:`hyper_mm.BoundaryInfoNCELoss`; None leaves the term out.
         feature: Module of the segmentor whose input is the feature map Z.
+        structures: Classes of each structure of the boundary term, which may be nested; None for
+            each class but ``background``.
         background: Class that is no structure, None if all are.
         ignore_index: Label of pixels without a class.
         **kwargs: ``adapt``, ``test_steps``, ``commit_buffers``, ``data_preprocessor`` and
@@ -52,15 +55,17 @@ class EpisodicSegmentor(MetaLearner):
         first_order: bool = True,
         boundary: dict | None = None,
         feature: str = 'decode_head.conv_seg',
+        structures: Structures | None = None,
         background: int | None = 0,
         ignore_index: int = 255,
         **kwargs,
     ):
         algorithm = 'fomaml' if first_order else 'maml'
         super().__init__(model, algorithm, inner_lr, inner_steps, clip=clip, **kwargs)
-        self.background, self.ignore_index = background, ignore_index
-        self.boundary = None
+        self.ignore_index, self.boundary = ignore_index, None
         if boundary is not None:
+            num_classes = self.model.decode_head.num_classes
+            self.structures = resolve_structures(structures, num_classes, background)
             self.boundary = MODELS.build(
                 dict(dict(type='hyper_mm.BoundaryInfoNCELoss'), **boundary)
             )
@@ -107,5 +112,4 @@ class EpisodicSegmentor(MetaLearner):
         valid = (labels != self.ignore_index).all(1, keepdim=True)
         if labels.shape[1] > 1:  # masks of structures that overlap
             return labels == 1, valid
-        classes = range(self.model.decode_head.num_classes)
-        return torch.cat([labels == k for k in classes if k != self.background], 1), valid
+        return structure_masks(labels.squeeze(1), self.structures), valid

@@ -42,7 +42,7 @@ class MetaLearner(EpisodicModel):
             no part, and the rate of the optimizer is Reptile's epsilon).
         inner_lr: Rate of the inner steps; initial rate for ``'metasgd'``.
         inner_steps: Number of inner steps.
-        test_steps: Number of them in prediction; as in training if None.
+        test_steps: Number of them in prediction, 0 for the model as it is; as in training if None.
         clip: Limit of each entry of the inner gradients.
         adapt: Regular expression, searched in the names of parameters, of those that the inner
             steps change; if None ``'head'`` for ``'anil'``, otherwise all.
@@ -78,9 +78,9 @@ class MetaLearner(EpisodicModel):
         for name, value in (('inner_lr', inner_lr), ('clip', 1 if clip is None else clip)):
             if not value > 0:
                 raise ValueError(f'{name} must be positive, got {value}')
-        for name, value in (('inner_steps', inner_steps), ('test_steps', test_steps)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f'{name} must be an integer of at least 1, got {value!r}')
+        for name, value, least in (('inner_steps', inner_steps, 1), ('test_steps', test_steps, 0)):
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f'{name} must be an integer of at least {least}, got {value!r}')
         self.algorithm, self.inner_lr, self.clip = algorithm, inner_lr, clip
         self.inner_steps, self.test_steps = inner_steps, test_steps
         self.first_order = ALGORITHMS[algorithm] if first_order is None else first_order
@@ -110,11 +110,12 @@ class MetaLearner(EpisodicModel):
         Args:
             parameters: Its parameters, by name.
             buffers: Its buffers, which the call may change in place.
-            batch: ``inputs`` and ``data_samples``.
+            batch: ``inputs`` and ``data_samples``, and what else the model takes.
             mode: As in mmengine.
         """
-        args = (batch['inputs'], batch['data_samples'])
-        return functional_call(self.model, (parameters, buffers), args, dict(mode=mode))
+        tensors = {**parameters, **buffers}
+        tensors = {place: tensors[name] for place, name in places(self.model).items()}
+        return functional_call(self.model, tensors, (), dict(batch, mode=mode), tie_weights=False)
 
     def inner(
         self,
@@ -202,7 +203,7 @@ class MetaLearner(EpisodicModel):
         total, terms = self.model.parse_losses(losses)
         for name, value in terms.items():
             if name != 'loss':
-                logged['query/' + re.sub('_?loss_?', '', name)] = value.detach()
+                logged['query/' + re.sub('[._]loss$|loss_', '', name)] = value.detach()
         return dict(loss_meta=total, **logged)
 
     def episode_predict(self, support: Batch, query: list[Batch]) -> list:
@@ -217,12 +218,37 @@ class MetaLearner(EpisodicModel):
         training = self.model.training
         self.model.train()
         try:
-            adapted, _ = self.inner(support, parameters, buffers, self.test_steps, True)
+            if self.test_steps:
+                parameters, _ = self.inner(support, parameters, buffers, self.test_steps, True)
         finally:
             self.model.train(training)
         with torch.no_grad():
-            found = [self.call(adapted, buffers, batch, 'predict') for batch in query]
+            found = [self.call(parameters, buffers, batch, 'predict') for batch in query]
         return [sample for samples in found for sample in samples]
+
+
+def places(model: nn.Module) -> dict[str, str]:
+    """Where a model holds its parameters and buffers.
+
+    Torch's own handling of tied weights (``tie_weights=True``) leaves a module that is reachable by
+    two names, such as a shared backbone, with the weights of the call.
+
+    Args:
+        model: The model.
+
+    Returns:
+        For each place, reached by one name, the name of the tensor as ``named_parameters`` and
+        ``named_buffers`` have it; several places may hold one tensor.
+    """
+    found, names = {}, {}
+    for prefix, module in model.named_modules():
+        options = dict(prefix=prefix, recurse=False, remove_duplicate=False)
+        for place, tensor in (
+            *module.named_parameters(**options),
+            *module.named_buffers(**options),
+        ):
+            found[place] = names.setdefault(tensor, place)
+    return found
 
 
 def differentiable_attention():

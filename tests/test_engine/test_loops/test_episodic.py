@@ -1,5 +1,7 @@
 """Episodic loops, with the stock runner."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from mmengine.runner import Runner
 from hyper_mm.engine.loops.episodic import EpisodicBatches
 from hyper_mm.registry import DATASETS, METRICS, MODELS
 
+from ... import runs
 from ...test_models.test_meta.toy import Net
 
 
@@ -34,8 +37,8 @@ class Dots(BaseDataset):
 
     METAINFO = dict(classes=('background', 'dot'))
 
-    def __init__(self, domains=('a',), **kwargs):
-        self.domains = domains
+    def __init__(self, domains=('a',), noise=0.0, **kwargs):
+        self.domains, self.noise = domains, noise
         super().__init__(lazy_init=True, serialize_data=False, **kwargs)
         self.full_init()
 
@@ -47,6 +50,7 @@ class Dots(BaseDataset):
         draw = torch.Generator().manual_seed(ord(info['domain']) * 100 + info['number'])
         labels = (torch.rand(1, 8, 7, generator=draw) > 0.5).long()
         image = torch.rand(3, 8, 7, generator=draw) + 2 * labels + ord(info['domain']) - 97
+        image = image + self.noise * np.random.rand()
         return dict(inputs=image, data_samples=Sample(labels, info['domain']))
 
 
@@ -71,13 +75,19 @@ class StackedNet(Net):
         self.data_preprocessor = Stack()
 
 
+PAIRS = ((DATASETS, Dots), (METRICS, Seen), (MODELS, StackedNet))
+
+
+def register():
+    for registry, cls in PAIRS:
+        registry.register_module(module=cls)
+
+
 @pytest.fixture(scope='module', autouse=True)
 def _register():
-    pairs = ((DATASETS, Dots), (METRICS, Seen), (MODELS, StackedNet))
-    for registry, cls in pairs:
-        registry.register_module(module=cls)
+    register()
     yield
-    for registry, cls in pairs:
+    for registry, cls in PAIRS:
         registry.module_dict.pop(cls.__name__)
 
 
@@ -140,33 +150,90 @@ def test_supports_and_queries_are_of_different_domains(tmp_path):
     assert len({tuple(x['query']) for x in seen}) > 1
 
 
-def test_batches_are_a_function_of_the_seed_and_start_again():
-    loaders = [[dict(inputs=[d], data_samples=[d])] for d in 'abc']
-    runs = [[next(b)['query']['inputs'] for _ in range(9)] for b in map(EpisodicBatches, [loaders])]
-    again = EpisodicBatches(loaders)
-    assert runs[0] == [next(again)['query']['inputs'] for _ in range(9)]
-    other = EpisodicBatches(loaders, seed=1)
-    assert runs[0] != [next(other)['query']['inputs'] for _ in range(9)]
+def test_batches_are_a_function_of_the_seed():
+    batches = [itertools.repeat(dict(inputs=[d], data_samples=[d])) for d in 'abc']
+    drawn = []
+    for seed in (0, 0, 1):
+        found = EpisodicBatches(batches, seed)
+        drawn.append([next(found)['query']['inputs'] for _ in range(9)])
+    assert drawn[0] == drawn[1] != drawn[2]
     with pytest.raises(ValueError, match='seed'):
         EpisodicBatches(iter([]))
 
 
-def test_few_shot_evaluation_over_seeds(tmp_path):
+def train(folder, workers=0, **kwargs):
+    """Six steps on augmented images, with checkpoints at 3 and 6."""
+    data = loader(dict(type='hyper_mm.Dots', noise=0.5), num_workers=workers)
+    data.update(sampler=dict(type='InfiniteSampler'), persistent_workers=workers > 0)
+    torch.manual_seed(0)
+    found = runner(
+        folder,
+        dict(LEARNER, algorithm='maml'),
+        data,
+        train_cfg=dict(
+            type='hyper_mm.EpisodicTrainLoop',
+            max_iters=6,
+            val_interval=99,
+            domains=[dict(domains=(d,)) for d in 'abc'],
+        ),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=3, by_epoch=False)),
+        custom_hooks=[dict(type='hyper_mm.ExactResumeHook')],
+        **kwargs,
+    )
+    found.optim_wrapper = dict(type=OptimWrapper, optimizer=dict(type='Adam', lr=0.01))
+    found.train()
+    return folder / 'iter_6.pth'
+
+
+@pytest.mark.parametrize('workers', [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_resumed_run_equals_an_unbroken_one(tmp_path, workers):
+    unbroken, again = (runs.weights(train(tmp_path / name, workers)) for name in 'ab')
+    assert runs.differing(unbroken, again) == []
+    middle = str(tmp_path / 'a' / 'iter_3.pth')
+    resumed = runs.weights(train(tmp_path / 'c', workers, resume=True, load_from=middle))
+    assert runs.differing(unbroken, resumed) == []
+    assert runs.differing(unbroken, runs.weights(tmp_path / 'a' / 'iter_3.pth'))
+
+
+def few_shot(folder):
     dataset = dict(type='hyper_mm.Dots', domains='abc')
     episodes = dict(type='hyper_mm.EpisodeDataset', dataset=dataset, by='domain', k_shot=2)
     episodes.update(n_query=3, num_episodes=4)
-    found = runner(
-        tmp_path,
+    torch.manual_seed(0)
+    return runner(
+        folder,
         LEARNER,
         test=loader(episodes),
         test_cfg=dict(type='hyper_mm.FewShotEvalLoop', seeds=[0, 1]),
     )
+
+
+def _rank(rank, folder):
+    torch.set_num_threads(1)
+    store = f'file://{folder}/store'
+    torch.distributed.init_process_group('gloo', init_method=store, rank=rank, world_size=2)
+    register()
+    metrics = few_shot(folder).test()
+    torch.save(metrics, folder / f'{rank}.pth')
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_ranks_evaluate_as_one(tmp_path):
+    torch.multiprocessing.spawn(_rank, (tmp_path,), nprocs=2)
+    expected = few_shot(tmp_path).test()
+    for rank in range(2):
+        assert torch.load(tmp_path / f'{rank}.pth', weights_only=False) == pytest.approx(expected)
+
+
+def test_few_shot_evaluation_over_seeds(tmp_path):
+    found = few_shot(tmp_path)
     state = {k: v.clone() for k, v in found.model.state_dict().items()}
     metrics = found.test()
     assert metrics['count'] == 12 and metrics['count_std'] == 0 and metrics['mean_std'] > 0
     assert all(torch.equal(state[k], v) for k, v in found.model.state_dict().items())
     again = found.test()
-    assert again == metrics
+    assert again == metrics == few_shot(tmp_path).test()
 
 
 @pytest.mark.parametrize(

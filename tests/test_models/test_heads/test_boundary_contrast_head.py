@@ -70,6 +70,18 @@ def test_ignored_pixels_are_in_no_band():
     assert (z.grad[..., :8] == 0).all() and (z.grad[..., 8:] != 0).any()
 
 
+def test_nested_structures():
+    labels = torch.zeros(2, 16, 16, dtype=torch.long)
+    labels[:, 3:12, 3:12] = 1
+    labels[:, 6:9, 6:9] = 2
+    z = torch.randn(2, 4, 16, 16)
+    config = dict(type='hyper_mm.BoundaryContrastHead', num_classes=3)
+    nested = MODELS.build(dict(config, structures=[[1, 2]])).loss([z], samples(labels))
+    single = MODELS.build(config).loss([z], samples(labels.clamp(max=1)))
+    torch.testing.assert_close(nested['loss_boundary'], single['loss_boundary'])
+    assert nested['boundary_contrast/empty'] == 0 and single['boundary_contrast/empty'] == 4
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match='num_classes'):
         MODELS.build(dict(type='hyper_mm.BoundaryContrastHead', num_classes=1))

@@ -45,6 +45,21 @@ def test_labels_equal_masks_and_ignored_pixels_do_not_count():
     torch.testing.assert_close(build(background=0)(logits, labels), foreground)
 
 
+def test_nested_structures():
+    logits, labels = torch.randn(2, 3, 5, 6), torch.randint(0, 3, (2, 5, 6))
+    p = logits.softmax(1)
+    p = torch.stack([p[:, 1] + p[:, 2], p[:, 2]], 1)
+    expected = BatchDice()(p, torch.stack([labels > 0, labels == 2], 1))
+    loss = build(structures=[[1, 2], [2]])
+    torch.testing.assert_close(loss(logits, labels), expected)
+    masks = torch.stack([labels == k for k in range(3)], 1).long()
+    torch.testing.assert_close(loss(logits, masks), expected)
+    with pytest.raises(ValueError, match='structures'):
+        build(structures=[[3]])(logits, labels)
+    with pytest.raises(ValueError, match='structures'):
+        build(structures=[[0]], activation='sigmoid')
+
+
 def test_one_channel_and_half_precision():
     logits, labels = torch.randn(2, 1, 5, 6), torch.randint(0, 2, (2, 5, 6))
     loss = build(activation='sigmoid', loss_weight=0.5)

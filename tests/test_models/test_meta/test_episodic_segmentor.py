@@ -82,3 +82,5 @@ def test_bad_input():
         build(Net(), inner_lr=0)
     with pytest.raises(ValueError, match='temperature'):
         build(Net(), boundary=dict(temperature=0))
+    with pytest.raises(ValueError, match='structures'):
+        build(Net(), boundary=dict(), structures=[[2]])

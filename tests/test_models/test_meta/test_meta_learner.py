@@ -117,6 +117,33 @@ def test_prediction_adapts_without_gradients_outside():
     assert loss(torch.stack(adapted), torch.stack(labels)) < before
 
 
+def test_shared_modules_and_tied_weights_are_adapted_together():
+    class Shared(Net):
+        def __init__(self):
+            super().__init__()
+            self.second = torch.nn.ModuleDict(dict(conv=self.conv))  # a module by two names
+            self.third = torch.nn.Conv2d(4, 4, 1)
+            self.fourth = torch.nn.Conv2d(4, 4, 1)
+            self.fourth.weight = self.third.weight  # a parameter in two modules
+
+        def features(self, x):
+            return self.fourth(torch.tanh(self.third(torch.tanh(self.second['conv'](x)))))
+
+    learner, data = build(Shared(), algorithm='maml', inner_lr=0.5), episodes(1)
+    before = {n: p for n, p in learner.named_parameters(remove_duplicate=False)}
+    learner.parse_losses(learner(data, mode='loss'))[0].backward()
+    after = dict(learner.named_parameters(remove_duplicate=False))
+    assert before.keys() == after.keys() and all(after[n] is p for n, p in before.items())
+    assert all(p.grad is not None for p in learner.parameters())
+    twin = copy.deepcopy(learner.model)
+    optimizer = torch.optim.SGD(twin.parameters(), 0.5)
+    optimizer.zero_grad()
+    twin(**data[0]['support'], mode='loss')['loss_seg'].backward()
+    optimizer.step()
+    expected = twin(**data[0]['query'], mode='predict')
+    torch.testing.assert_close(learner(data, mode='predict'), expected)
+
+
 def test_second_order_attention_has_second_derivatives():
     attention = pytest.importorskip('torch.nn.attention', reason='torch < 2.3')
     learner = build(Net(attention=True), algorithm='maml', inner_lr=0.1)

@@ -1,0 +1,150 @@
+"""Dice and Hausdorff distance, image by image."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from scipy.ndimage import label as components
+
+from hyper_mm.layers.structures import Structures, resolve_structures, structure_masks
+from hyper_mm.registry import METRICS
+
+
+@METRICS.register_module()
+class DiceHausdorffMetric(BaseMetric):
+    r"""Dice in percent and 95 % Hausdorff distance of segmentations, averaged over images.
+
+    .. math:: \text{dice} = 2 |P \cap G| / (|P| + |G|), \qquad
+        \text{hd95} = \max(q_{95}\, d(\partial P, \partial G), q_{95}\, d(\partial G, \partial P))
+
+    The scores of medical images: each image counts the same (mmseg's ``mDice`` sums pixels over all
+    images). The distance is MONAI's: the greater of the percentiles of the two directions, whereas
+    some tools take the percentile of both together. An image without a structure that is not
+    predicted either counts for nothing; one in which only one of the two is empty has dice 0 and
+    the diagonal of the image as its distance, the greatest there could be. Pixels without a label
+    count as background in both.
+
+    Results are ``dice`` and ``hd95`` (means over the structures), and ``dice/<name>`` and
+    ``hd95/<name>``; NaN for a structure that no image has.
+
+    Args:
+        structures: Name -> classes of which it is the union, for nested structures; each class but
+            ``background`` if None.
+        background: Class that is no structure, None if all are.
+        percentile: In (0, 100]; 100 is the Hausdorff distance itself. Names the result.
+        spacing: Height and width of a pixel, or both at once; distances have its unit.
+        largest_component: Keep only the largest connected part (4-neighbourhood) of each predicted
+            structure, as is usual for a single organ.
+        ignore_index: Label of pixels without a label.
+        **kwargs: ``collect_device``, ``prefix``, ``collect_dir``.
+
+    Raises:
+        ValueError: If an argument is not allowed.
+    """
+
+    default_prefix = None
+
+    def __init__(
+        self,
+        structures: dict[str, Sequence[int]] | None = None,
+        background: int | None = 0,
+        percentile: float = 95,
+        spacing: float | Sequence[float] = 1.0,
+        largest_component: bool = False,
+        ignore_index: int = 255,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        spacing = [spacing] * 2 if isinstance(spacing, (int, float)) else list(spacing)
+        if not 0 < percentile <= 100:
+            raise ValueError(f'percentile must be in (0, 100], got {percentile}')
+        if len(spacing) != 2 or not all(s > 0 for s in spacing):
+            raise ValueError(f'spacing must be one or two positive numbers, got {spacing}')
+        self.structures, self.background, self.percentile = structures, background, percentile
+        self.spacing, self.largest_component = spacing, largest_component
+        self.ignore_index = ignore_index
+
+    def _resolve(self) -> tuple[list[str], Structures]:
+        """Names and classes of the structures."""
+        classes = self.dataset_meta['classes']
+        chosen = None if self.structures is None else [*self.structures.values()]
+        found = resolve_structures(chosen, len(classes), self.background)
+        if self.structures is not None:
+            return [*self.structures], found
+        return [classes[k] for (k,) in found], found
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Compares predictions with labels.
+
+        Args:
+            data_batch: Not used.
+            data_samples: With ``pred_sem_seg`` and ``gt_sem_seg``.
+
+        Raises:
+            ValueError: If their sizes differ.
+        """
+        structures = self._resolve()[1]
+        for sample in data_samples:
+            predicted, labels = (
+                sample[k]['data'].squeeze(0).cpu() for k in ('pred_sem_seg', 'gt_sem_seg')
+            )
+            if predicted.shape != labels.shape:
+                raise ValueError(
+                    f'predictions are {(*predicted.shape,)}, labels {(*labels.shape,)}'
+                )
+            p, g = (structure_masks(x, structures) for x in (predicted, labels))
+            p &= labels != self.ignore_index
+            if self.largest_component:
+                p = torch.stack([largest_component(mask) for mask in p])
+            self.results.append(np.array([self.scores(*pair) for pair in zip(p, g)]))
+
+    def scores(self, p: torch.Tensor, g: torch.Tensor) -> tuple[float, float]:
+        """Dice in percent and the distance of two masks ``(H, W)``; NaN if both are empty."""
+        from monai.metrics import compute_hausdorff_distance  # takes seconds to import
+
+        if not p.any() and not g.any():
+            return math.nan, math.nan
+        if not p.any() or not g.any():
+            return 0.0, math.hypot(*(n * s for n, s in zip(g.shape, self.spacing)))
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', FutureWarning)  # MONAI 1.6 warns of its own calls
+            distance = compute_hausdorff_distance(
+                p[None, None],
+                g[None, None],
+                include_background=True,
+                percentile=self.percentile,
+                spacing=self.spacing,
+            )
+        return 200 * float((p & g).sum() / (p.sum() + g.sum())), float(distance)
+
+    def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
+        """Averages over the images, then over the structures.
+
+        Args:
+            results: Scores ``(S, 2)`` of each image.
+        """
+        scores, metrics = np.stack(results), {}
+        for i, kind in enumerate(('dice', f'hd{self.percentile:g}')):
+            means = [mean(scores[:, s, i]) for s in range(scores.shape[1])]
+            metrics[kind] = mean(np.array(means))
+            metrics.update({f'{kind}/{n}': v for n, v in zip(self._resolve()[0], means)})
+        return metrics
+
+
+def mean(values: np.ndarray) -> float:
+    """Mean of the values that are not NaN; NaN if there is none."""
+    kept = values[~np.isnan(values)]
+    return float(kept.mean()) if len(kept) else math.nan
+
+
+def largest_component(mask: torch.Tensor) -> torch.Tensor:
+    """The largest connected part of a mask ``(H, W)``; an empty one as it is."""
+    parts, count = components(mask.numpy())
+    if count < 2:
+        return mask
+    return torch.from_numpy(parts == 1 + np.bincount(parts.ravel())[1:].argmax())

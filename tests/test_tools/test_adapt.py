@@ -1,0 +1,147 @@
+"""Adaptation of a segmentor to a new site, on crops of real images."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip('mmseg')
+pytest.importorskip('monai')
+pytest.importorskip('scipy')
+
+from mmengine.config import Config  # noqa: E402
+
+from hyper_mm.registry import MODELS  # noqa: E402
+from tests import runs  # noqa: E402
+from tests.conftest import REPO  # noqa: E402
+
+pytestmark = pytest.mark.mmseg
+SPEC = importlib.util.spec_from_file_location('adapt', REPO / 'tools' / 'adapt.py')
+TOOL = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(TOOL)
+
+CONFIG = f"""
+_base_ = {str(REPO / 'configs' / '_base_' / 'default_runtime.py')!r}
+norm_cfg = dict(type='IN', affine=True)
+segmentor = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(type='SegDataPreProcessor', mean=[120.0] * 3, std=[60.0] * 3,
+        seg_pad_val=255, size=(32, 32), test_cfg=dict(size_divisor=2)),
+    backbone=dict(type='UNet', base_channels=4, num_stages=2, strides=(1, 1), enc_num_convs=(1, 1),
+        dec_num_convs=(1,), downsamples=(True,), enc_dilations=(1, 1), dec_dilations=(1,),
+        norm_cfg=norm_cfg),
+    decode_head=dict(type='FCNHead', in_channels=4, channels=4, num_convs=0, num_classes=2,
+        in_index=-1, dropout_ratio=0.0, concat_input=False, norm_cfg=norm_cfg),
+    test_cfg=dict(mode='whole'))
+model = {{model}}
+test_dataloader = dict(dataset=dict(type='BaseSegDataset',
+    metainfo=dict(classes=('cell', 'membrane'), palette=[[0, 0, 0], [255, 0, 0]]),
+    pipeline=[dict(type='LoadImageFromFile'), dict(type='Resize', scale_factor=0.5),
+        dict(type='LoadAnnotations'), dict(type='PackSegInputs')]))
+"""
+LEARNER = "dict(type='hyper_mm.MetaLearner', model=segmentor, inner_lr=0.5, test_steps=12)"
+
+
+def write_model(folder, model=LEARNER):
+    """A config and a checkpoint of random weights."""
+    config, checkpoint = folder / 'config.py', folder / 'checkpoint.pth'
+    config.write_text(CONFIG.format(model=model))
+    cfg = Config.fromfile(config)
+    TOOL.init_default_scope('mmseg')
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), checkpoint)
+    return [str(config), str(checkpoint)]
+
+
+@pytest.fixture(scope='module')
+def site(tmp_path_factory, data_dir):
+    """Crops of membranes: three to learn from, of two sizes, and one to test on."""
+    root, source = tmp_path_factory.mktemp('site'), data_dir / 'membrane'
+    images = sorted((source / 'images' / 'train').iterdir())[:4]
+    for i, image in enumerate(images):
+        folder = root / ('query' if i == 3 else 'support')
+        box = (0, 0, 64, 72 if i == 1 else 64)
+        mask = source / 'annotations' / 'train' / f'{image.stem}.png'
+        for kind, file, suffix in (('images', image, '.jpg'), ('masks', mask, '.png')):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.open(file).crop(box).save(folder / kind / f'{i}{suffix}')
+    return root
+
+
+def test_a_meta_trained_model_is_adapted(site, tmp_path, capsys):
+    out = tmp_path / 'out'
+    data = ['--support', str(site / 'support'), '--query', str(site / 'query')]
+    TOOL.main([*write_model(tmp_path), *data, '--out', str(out)])
+    found = json.loads((out / 'metrics.json').read_text())
+    assert len(found['losses']) == 12 and found['losses'][-1] < found['losses'][0]
+    assert {'dice', 'hd95', 'dice/membrane', 'hd95/membrane'} <= found['before'].keys()
+    assert found['before'] != found['after']
+    assert Image.open(out / 'pictures' / '3.png').width > 500
+    text = capsys.readouterr().out
+    assert f'{found["after"]["dice"]:.2f}' in text and 'adapted.pth' in text
+    # the stock test of what was written has the scores that were shown
+    args = (out / 'adapted.py', out / 'adapted.pth', '--work-dir', tmp_path)
+    tested = tmp_path / 'tested.json'
+    args = (*args, '--out', tested, '--out-item', 'metrics')
+    runs.run(runs.TEST, *args, log=tmp_path / 'log')
+    assert json.loads(tested.read_text()) == pytest.approx(found['after'])
+
+
+def test_a_plain_model_takes_plain_steps_and_the_support_scores_without_query(
+    site, tmp_path, capsys
+):
+    arguments = write_model(tmp_path, 'segmentor')
+    support = ['--support', str(site / 'support'), '--out', str(tmp_path / 'out')]
+    TOOL.main([*arguments, *support, '--steps', '3', '--lr', '0.1', '--pictures', '1'])
+    found = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+    assert len(found['losses']) == 3 and found['query'] == found['support']
+    assert len([*(tmp_path / 'out' / 'pictures').iterdir()]) == 1
+    assert 'support itself' in capsys.readouterr().out
+    cfg = Config.fromfile(arguments[0])
+    model = MODELS.build(cfg.model)
+    state = torch.load(tmp_path / 'out' / 'adapted.pth')['state_dict']
+    model.load_state_dict(state)
+    start = torch.load(arguments[1])['state_dict']
+    assert any(not torch.equal(start[k], v) for k, v in state.items())
+
+
+def test_classes_are_those_of_the_test_data_where_they_fit():
+    TOOL.init_default_scope('mmseg')
+    cfg = Config(dict(test_dataloader=dict(dataset=dict(type='PascalVOCDataset'))))
+    found = TOOL.metainfo(cfg, 21)
+    assert found['classes'][1] == 'aeroplane' and found['palette'][1] == [128, 0, 0]
+    other = TOOL.metainfo(cfg, 3)
+    assert other['classes'] == ('background', 'class 1', 'class 2') and len(other['palette']) == 3
+
+
+def refuse(capsys, arguments, message):
+    with pytest.raises(SystemExit):
+        TOOL.main([str(a) for a in arguments])
+    assert message in capsys.readouterr().err.replace('\n', ' ')
+
+
+def test_bad_input(site, tmp_path, capsys):
+    model = write_model(tmp_path)
+    support = site / 'support'
+    refuse(capsys, [*model, '--support', tmp_path], 'images of one suffix')
+    refuse(capsys, [*model, '--support', support, '--lr', '0'], '--lr must be positive')
+    refuse(capsys, [*model, '--support', support, '--steps', '-1'], '--steps must be positive')
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'masks').mkdir()
+    Image.new('RGB', (8, 8)).save(tmp_path / 'images' / 'a.png')
+    refuse(capsys, [*model, '--support', tmp_path], 'has no mask')
+    Image.fromarray(np.full((8, 8), 7, np.uint8)).save(tmp_path / 'masks' / 'a.png')
+    refuse(capsys, [*model, '--support', tmp_path], 'has [7]')
+    other = tmp_path / 'other.pth'
+    torch.save(dict(state_dict=dict(weight=torch.zeros(1))), other)
+    refuse(capsys, [model[0], other, '--support', support], 'do not match')
+    prototypes = (
+        "dict(type='hyper_mm.PrototypicalSegmentor', model=dict(segmentor, "
+        "decode_head=dict(type='hyper_mm.PrototypicalHead')))"
+    )
+    (tmp_path / 'prototypes').mkdir()
+    model = write_model(tmp_path / 'prototypes', prototypes)
+    refuse(capsys, [*model, '--support', support], 'gradient steps')

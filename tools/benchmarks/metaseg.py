@@ -1,0 +1,241 @@
+"""What boundary contrast, its bands, first-order episodes and frequency mixing cost.
+
+    python tools/benchmarks/metaseg.py
+    python tools/benchmarks/metaseg.py --only bands mix --threads 1
+
+Each beside a peer that takes turns with it in one process: the loss and its gradient beside a
+Python double loop over the pairs, the bands beside scipy's binary morphology, a FOMAML step beside
+its forward and backward passes alone, the low-rank mix beside a full FFT. Each line has the median
+of the ratios of neighbouring runs, peer over ours, and its quartiles; for FOMAML ours over the
+peer. Memory is what a step adds to the peak of a fresh process. Random data, float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+
+from hyper_mm.layers.boundary_contrast import boundary_bands, boundary_info_nce
+from hyper_mm.ops.frequency import amplitude_mix, low_amplitude
+
+SECTIONS = ('contrast', 'bands', 'fomaml', 'mix')
+TAU, CHANNELS = 0.05, 32
+SIZES = (64, 512)
+
+
+def compare(
+    ours: Callable[[], object], peer: Callable[[], object], repeats: int
+) -> tuple[float, list[float]]:
+    """Runs two functions in turns, after one warm-up.
+
+    Args:
+        ours: What is measured.
+        peer: What it is compared with.
+        repeats: Pairs of runs.
+
+    Returns:
+        Median seconds of the first, and quartiles of the ratio, peer over ours.
+    """
+    times, ratios = [], []
+    for turn in range(repeats + 1):
+        taken = {}
+        for function in (ours, peer) if turn % 2 else (peer, ours):
+            start = time.perf_counter()
+            function()
+            taken[function] = time.perf_counter() - start
+        if turn or not repeats:
+            times.append(taken[ours])
+            ratios.append(taken[peer] / taken[ours])
+    quartiles = [ratios[0]] * 3
+    if len(ratios) > 1:
+        quartiles = statistics.quantiles(ratios, n=4, method='inclusive')
+    return statistics.median(times), quartiles
+
+
+def double_loop(embeddings: Tensor, labels: Tensor) -> Tensor:
+    """The loss with both denominators' terms, pair by pair; negatives are summed once a row."""
+    h = F.normalize(embeddings, dim=-1)
+    rows = [(h[m], (h[labels != labels[m]] @ h[m] / TAU).logsumexp(0)) for m in range(len(h))]
+    y, losses = labels.tolist(), []
+    for m, (a, against) in enumerate(rows):
+        for p, (b, _) in enumerate(rows):
+            if p != m and y[p] == y[m]:
+                score = a @ b / TAU
+                losses.append(torch.logaddexp(score, against) - score)
+    return torch.stack(losses).mean()
+
+
+def contrast_step(size: int, loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], Tensor]:
+    """Loss and gradient of random embeddings; returns the gradient."""
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(size, CHANNELS, generator=generator).requires_grad_()
+    labels = (torch.arange(size) < size // 2).long()
+    return lambda: torch.autograd.grad(loss(embeddings, labels), embeddings)[0]
+
+
+def measure_memory(size: int) -> None:
+    """Prints the KiB that a step adds to the peak of this (fresh) process."""
+    contrast_step(8, boundary_info_nce)()
+    step = contrast_step(size, boundary_info_nce)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def bench_contrast(repeats: int) -> None:
+    """Loss and gradient at two numbers of embeddings, and the memory."""
+    for size in SIZES:
+        ours, peer = (contrast_step(size, f) for f in (boundary_info_nce, double_loop))
+        error = (ours() - peer()).norm() / peer().norm() if size == SIZES[0] else None
+        show(
+            f'contrast, 2K = {size}', ours, peer, repeats if size == SIZES[0] else 1, 'double loop'
+        )
+        if error is not None:
+            print(f'    relative difference of the gradients {error.item():.1e}')
+    for size in (SIZES[-1], 4 * SIZES[-1]):
+        command = [sys.executable, __file__, '--memory', str(size)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        print(f'    memory at 2K = {size}: {int(done.stdout) / 1024:.0f} MiB')
+
+
+def discs(count: int, size: int) -> Tensor:
+    """Random masks of overlapping discs ``(count, size, size)``."""
+    generator = torch.Generator().manual_seed(0)
+    y, x = torch.meshgrid(*[torch.arange(size)] * 2, indexing='ij')
+    masks = torch.zeros(count, size, size, dtype=torch.bool)
+    for mask in masks:
+        for a, b, r in (torch.rand(6, 3, generator=generator) * size).tolist():
+            mask |= (y - a) ** 2 + (x - b) ** 2 < (r / 5) ** 2
+    return masks
+
+
+def scipy_bands(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The bands by scipy, image by image."""
+    cross = ndimage.generate_binary_structure(2, 1)
+    boundary = [m & ~ndimage.binary_erosion(m, cross) for m in masks]
+    background = [ndimage.binary_dilation(m, cross, iterations=5) & ~m for m in masks]
+    return np.stack(boundary), np.stack(background)
+
+
+def bench_bands(repeats: int) -> None:
+    """Bands of eight masks of 384 x 384."""
+    masks = discs(8, 384)
+    array = masks.numpy()
+    for band, other in zip(boundary_bands(masks), scipy_bands(array)):
+        assert np.array_equal(band.numpy(), other)
+    show(
+        'bands, 8 x 384 x 384',
+        lambda: boundary_bands(masks),
+        lambda: scipy_bands(array),
+        repeats,
+        'scipy',
+    )
+
+
+def bench_fomaml(repeats: int) -> None:
+    """A FOMAML step of a small U-Net, 4 + 4 images of 128 x 128, one inner step."""
+    from pathlib import Path
+
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    from hyper_mm.registry import MODELS
+
+    init_default_scope('mmseg')
+    cfg = Config.fromfile(Path(__file__).resolve().parents[2] / 'configs' / 'unet_nuclei.py')
+    cfg.segmentor.data_preprocessor = cfg.data_preprocessor
+    learner = MODELS.build(dict(type='hyper_mm.MetaLearner', model=cfg.segmentor)).train()
+    meta = dict(img_shape=(128, 128), ori_shape=(128, 128), pad_shape=(128, 128))
+
+    def batch() -> dict:
+        labels = [PixelData(data=torch.randint(2, (1, 128, 128))) for _ in range(4)]
+        samples = [SegDataSample(gt_sem_seg=label, metainfo=meta) for label in labels]
+        return dict(inputs=torch.randn(4, 3, 128, 128), data_samples=samples)
+
+    episode = dict(support=batch(), query=batch())
+
+    def backward(losses: dict) -> None:
+        learner.parse_losses(losses)[0].backward()
+        learner.zero_grad()
+
+    def step() -> None:
+        backward(learner([episode], mode='loss'))
+
+    def passes() -> None:
+        for part in episode.values():
+            backward(learner.model(**part, mode='loss'))
+
+    show('FOMAML step over its passes', passes, step, repeats, 'the passes alone')
+
+
+def full_fft(x: Tensor, amplitude: Tensor, lam: float) -> Tensor:
+    """The mix by the spectrum of the whole image; amplitudes are those of an unnormalised FFT."""
+    half, (height, width) = amplitude.shape[-1] // 2, x.shape[-2:]
+    spectrum = torch.fft.fftshift(torch.fft.fft2(x), (-2, -1))
+    size, phase = spectrum.abs(), spectrum.angle()
+    rows = slice(height // 2 - half, height // 2 + half + 1)
+    columns = slice(width // 2 - half, width // 2 + half + 1)
+    size[..., rows, columns] = (1 - lam) * size[..., rows, columns] + lam * amplitude
+    mixed = torch.fft.ifftshift(torch.polar(size, phase), (-2, -1))
+    return torch.fft.ifft2(mixed).real
+
+
+def bench_mix(repeats: int) -> None:
+    """An image of 384 x 384 with three channels, half-size 3."""
+    generator = torch.Generator().manual_seed(0)
+    x, other = torch.rand(2, 3, 384, 384, generator=generator) * 255
+    amplitude = low_amplitude(other, 3)
+    scaled = (amplitude * x[0].numel()).float()
+    error = (amplitude_mix(x, amplitude, 0.5) - full_fft(x, scaled, 0.5)).abs().max()
+    show(
+        'mix, 3 x 384 x 384',
+        lambda: amplitude_mix(x, amplitude, 0.5),
+        lambda: full_fft(x, scaled, 0.5),
+        repeats,
+        'full FFT',
+    )
+    print(f'    largest difference {error.item():.1e} of 255')
+
+
+def show(name: str, ours: Callable, peer: Callable, repeats: int, what: str) -> None:
+    """Prints one comparison."""
+    seconds, (low, median, high) = compare(ours, peer, repeats)
+    print(f'{name}: {1000 * seconds:.2f} ms, {what} {median:.2f} ({low:.2f}-{high:.2f}) times')
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--only', nargs='+', choices=SECTIONS, default=SECTIONS)
+    parser.add_argument('--threads', type=int, default=2, help='threads of torch')
+    parser.add_argument('--repeats', type=int, default=11, help='measured pairs of runs')
+    parser.add_argument('--memory', type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    if args.memory:
+        measure_memory(args.memory)
+        return
+    print(f'torch {torch.__version__}, {args.threads} threads')
+    for section in args.only:
+        globals()[f'bench_{section}'](args.repeats)
+
+
+if __name__ == '__main__':
+    main()
