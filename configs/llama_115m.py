@@ -1,8 +1,13 @@
 # LLaMA-like Euclidean twin of HELM-D: heads of 64 dimensions, as there without time.
-# A model without a data set yet: give it a train_dataloader of batches of input_ids and doc_ids
-# (B, 2048); 128,256 ids (Llama 3).
+#   bash tools/dist_train.sh configs/llama_115m.py 4
+#   python tools/train.py configs/llama_115m.py (one GPU: a quarter of the batch)
+# Data: see _base_/datasets/wikipedia_tokens.py; 128,256 ids (Llama 3).
 # Not trained here; the paper's benchmark scores are near chance for all models of this size.
-_base_ = ['_base_/schedules/helm_5b.py', '_base_/default_runtime_language.py']
+_base_ = [
+    '_base_/datasets/wikipedia_tokens.py',
+    '_base_/schedules/helm_5b.py',
+    '_base_/default_runtime_language.py',
+]
 model = dict(
     type='hyper_mm.HelmForCausalLM',
     decoder=dict(

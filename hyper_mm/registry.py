@@ -19,7 +19,9 @@ PACKAGES = {
     'mmseg': 'mmsegmentation',
     'mmdet': 'mmdet',
     'mmpretrain': 'mmpretrain',
+    'monai': 'monai',
     'open_clip': 'open_clip_torch',
+    'scipy': 'scipy',
 }
 """Import name of each optional library, and what to install for it."""
 
@@ -48,6 +50,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'LorentzViT': ('models.backbones.lorentz_vit',),
         'MaskRCNN': ('models.detectors.detectors', 'mmdet'),
         'MetaLearner': ('models.meta.meta_learner',),
+        'MultiTaskModel': ('models.meta.multi_task_model',),
         'MultimodalEncoderDecoder': ('models.segmentors.multimodal_encoder_decoder', 'mmseg'),
         'OpenVocabSegmentor': ('models.segmentors.open_vocab_segmentor', 'mmseg', 'open_clip'),
         'PrototypicalHead': ('models.heads.prototypical_head',),
@@ -71,6 +74,9 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'CocoCaptionsDataset': ('datasets.coco_captions',),
         'HierarCapsDataset': ('datasets.text_chains',),
         'HyperLexDataset': ('datasets.text_chains',),
+        'MixedEpisodeDataset': ('datasets.mixed_episodes',),
+        'MultipleChoiceDataset': ('datasets.multiple_choice',),
+        'PackedTokenDataset': ('datasets.packed_tokens',),
         'PartScenesDataset': ('datasets.part_scenes_seg', 'mmseg'),
         'PartScenesDetDataset': ('datasets.part_scenes_det', 'mmdet'),
         'PartScenesWholesDataset': ('datasets.part_scenes_seg', 'mmseg'),
@@ -95,14 +101,22 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
     'optim_wrapper': {
         'BFloat16OptimWrapper': ('engine.optim_wrappers',),
     },
+    'optimizer wrapper constructor': {
+        'HyperbolicOptimWrapperConstructor': ('engine.hyperbolic_optim',),
+    },
     'metric': {
+        'BaseNewAccuracy': ('evaluation.base_new_accuracy',),
+        'DiceHausdorffMetric': ('evaluation.dice_hausdorff', 'monai', 'scipy'),
         'FewShotIoUMetric': ('evaluation.few_shot_iou',),
         'HierarCapsMetric': ('evaluation.text_hierarchy',),
         'HierarchicalRecall': ('evaluation.text_hierarchy',),
         'HierarchyPurity': ('evaluation.hierarchy_purity',),
         'HyperLexMetric': ('evaluation.text_hierarchy',),
         'ImageTextRecall': ('evaluation.text_hierarchy',),
+        'MultipleChoiceAccuracy': ('evaluation.language',),
         'OVIoUMetric': ('evaluation.ov_iou',),
+        'Perplexity': ('evaluation.language',),
+        'TaskMetric': ('evaluation.task_metric',),
     },
     'transform': {
         'FrequencyAmplitudeMix': ('datasets.transforms.frequency_amplitude_mix',),
@@ -119,7 +133,9 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'EpisodicTrainLoop': ('engine.loops.episodic',),
         'FewShotEvalLoop': ('engine.loops.episodic',),
     },
-    'data sampler': {},
+    'data sampler': {
+        'FewShotSampler': ('datasets.few_shot_sampler',),
+    },
 }
 """Every component: registry -> name -> (module of this package, libraries it needs ...)."""
 
@@ -205,6 +221,7 @@ TRANSFORMS = _child(root.TRANSFORMS)
 HOOKS = _child(root.HOOKS)
 LOOPS = _child(root.LOOPS)
 OPTIM_WRAPPERS = _child(root.OPTIM_WRAPPERS)
+OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS)
 METRICS = _child(root.METRICS)
 VISUALIZERS = _child(root.VISUALIZERS)
 

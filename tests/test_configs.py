@@ -73,7 +73,8 @@ def uninitialised(monkeypatch):
 def test_config_builds(name):
     cfg = Config.fromfile(CONFIGS / name)
     init_default_scope(cfg.default_scope)
-    model = MODELS.build(without_weights(cfg.model))
+    with torch.device('meta' if '_1b' in name else 'cpu'):  # without the memory
+        model = MODELS.build(without_weights(cfg.model))
     assert sum(p.numel() for p in model.parameters()) > 5e5
     found = any(isinstance(module, HiMapperBase) for module in model.modules())
     assert found == name.startswith('himapper')
@@ -114,7 +115,11 @@ def test_additional_parameters_are_no_more_than_those_of_the_released_modules(na
     assert 0.8 * most < sum(p.numel() for p in neck.parameters()) <= most
 
 
-IMAGENET = sorted(n for n in NAMES if n.endswith('_imagenet.py') and not n.startswith('himapper_'))
+IMAGENET = sorted(
+    n
+    for n in NAMES
+    if n.endswith('_imagenet.py') and not n.startswith(('himapper_', 'lorentz-vit'))
+)
 STOCK_MODELS = {
     'deit-t_imagenet.py': 'deit/deit-tiny_4xb256_in1k.py',
     'deit-s_imagenet.py': 'deit/deit-small_4xb256_in1k.py',

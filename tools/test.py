@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add('config', help='config file')
-    add('checkpoint', help='checkpoint file')
+    add('checkpoint', help="checkpoint file, or 'none' for a model that needs no training")
     add(
         '--out',
         help='where predictions go: a folder of label maps (mmseg), a pickle file (mmdet, '
@@ -126,7 +126,7 @@ def main() -> None:
     predictions = args.out if args.out_item == 'pred' else None
     try:
         cfg = load_config(args, ('test',))
-        cfg.load_from = args.checkpoint
+        cfg.load_from = None if args.checkpoint == 'none' else args.checkpoint
         if args.show or args.show_dir:
             use_pictures(cfg, args)
         if args.tta:

@@ -19,6 +19,7 @@ from .lorentz_embedding import LorentzEmbedding
 from .lorentz_ffn import LorentzSwiGLU
 from .lorentz_linear import LorentzLinear
 from .lorentz_norm import LorentzResidual, LorentzRMSNorm
+from .lorentz_vit import LorentzVisionTransformer
 from .mapper import Hierarchy, HierarchyMapper
 from .mice import MiCE
 from .prompts import IVLP, VPT, CoOp, MaPLe, Prompts
@@ -63,6 +64,7 @@ __all__ = [
     'LorentzRMSNorm',
     'LorentzResidual',
     'LorentzSwiGLU',
+    'LorentzVisionTransformer',
     'MiCE',
     'MaPLe',
     'NodeFusion',

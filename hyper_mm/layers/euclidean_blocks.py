@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .hope import HoPE
-from .routed_experts import RoutedExperts
+from .routed_experts import RoutedExperts, affine
 from .token_cache import TokenCache
 
 
@@ -168,7 +168,7 @@ class MoE(RoutedExperts):
 
 def _expert(x: Tensor, w1, w3, w2, b1, b3, b2) -> Tensor:
     """SwiGLU network with weights ``(..., o, d)``."""
-    return (F.silu(x @ w1.mT + b1) * (x @ w3.mT + b3)) @ w2.mT + b2
+    return affine(F.silu(affine(x, w1, b1)) * affine(x, w3, b3), w2, b2)
 
 
 class EuclideanBlock(nn.Module):

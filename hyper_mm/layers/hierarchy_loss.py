@@ -26,6 +26,8 @@ class LorentzLift(nn.Module):
     digits. The scale ``alpha``, which the paper does not have, starts the radii near 0.5; without
     it ``W s`` starts at radius 6, where all distances saturate.
 
+    Nodes that are points already, by their space parts, are not lifted: ``u = log_0(s)``.
+
     Args:
         dim: Feature width d.
         hyp_dim: Width of ``W s``; no ``W`` if None, as the paper writes it.
@@ -35,6 +37,8 @@ class LorentzLift(nn.Module):
         learn_alpha: Train the scale.
         max_radius: Largest scaled radius ``sqrt(c) |u|``; longer vectors are shortened to it, and
             :meth:`forward` says how many. No limit if None.
+        points: Nodes are space parts of points of curvature ``-c``: ``W`` and the scale are left
+            out, and ``hyp_dim``, ``alpha_init`` and ``learn_alpha`` play no part.
 
     Raises:
         ValueError: For an unknown manifold, or numbers outside their range.
@@ -49,20 +53,25 @@ class LorentzLift(nn.Module):
         alpha_init: float | None = None,
         learn_alpha: bool = True,
         max_radius: float | None = 6.0,
+        points: bool = False,
     ):
         super().__init__()
         if manifold not in MANIFOLDS:
             raise ValueError(f'manifold must be one of {MANIFOLDS}, got {manifold!r}')
+        if points and manifold != 'lorentz':
+            raise ValueError(f"points=True needs manifold='lorentz', got {manifold!r}")
         if max_radius is not None and not max_radius > 0:
             raise ValueError(f'max_radius must be positive or None, got {max_radius}')
         self.manifold = manifold
         self.max_radius = max_radius
-        self.proj = nn.Identity()
-        if hyp_dim is not None:
-            self.proj = nn.Linear(dim, hyp_dim, bias=False)
-            nn.init.kaiming_uniform_(self.proj.weight, mode='fan_out')
-        alpha_init = (hyp_dim or dim) ** -0.5 if alpha_init is None else alpha_init
-        self.alpha = LogParameter(alpha_init, (1e-6, 1.0), learn_alpha, name='alpha')
+        self.points = points
+        if not points:
+            self.proj = nn.Identity()
+            if hyp_dim is not None:
+                self.proj = nn.Linear(dim, hyp_dim, bias=False)
+                nn.init.kaiming_uniform_(self.proj.weight, mode='fan_out')
+            alpha_init = (hyp_dim or dim) ** -0.5 if alpha_init is None else alpha_init
+            self.alpha = LogParameter(alpha_init, (1e-6, 1.0), learn_alpha, name='alpha')
         self.curvature = Curvature(**(curvature or {})) if manifold == 'lorentz' else None
 
     def forward(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,8 +84,11 @@ class LorentzLift(nn.Module):
             Tangent vectors ``(..., hyp_dim)`` of at least float32, and the fraction ``()`` of them
             that ``max_radius`` shortened, without gradient.
         """
-        u = self.proj(nodes)
-        u = (u if u.dtype == torch.float64 else u.float()) * self.alpha()
+        if self.points:
+            u = lorentz.logmap0(nodes, self.curvature())
+        else:
+            u = self.proj(nodes)
+            u = (u if u.dtype == torch.float64 else u.float()) * self.alpha()
         if self.max_radius is None:
             return u, u.new_zeros(())
         c = self.curvature() if self.curvature is not None else 1.0

@@ -31,12 +31,17 @@ class HoPE(nn.Module):
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """Rotates points ``(B, N, H, dims)`` whose first position is ``start``."""
         (x,) = upcast(x)
+        table = self.table(x, start)
+        return rotate(x, table.real, table.imag)
+
+    def table(self, x: Tensor, start: int = 0) -> Tensor:
+        """Unit complex numbers ``(N, 1, dims / 2)`` that rotate points ``(B, N, ...)``."""
         wide = {'dtype': torch.float64, 'device': x.device}
         positions = torch.arange(start, start + x.shape[1], **wide)
         rates = self.base ** (-torch.arange(0, self.dims, 2, **wide) / self.dims)
         angles = (positions[:, None] * rates)[:, None]
-        cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-        return rotate(x, cos, sin)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        return torch.complex(angles.cos().to(dtype), angles.sin().to(dtype))
 
     def extra_repr(self) -> str:
         return f'{self.dims}, base={self.base:g}'

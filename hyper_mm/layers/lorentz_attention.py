@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ops import lorentz
-from ..ops.stable import upcast
+from ..ops.fused import heads, lift, normalise
 from .hope import HoPE
-from .lorentz_linear import LorentzLinear, lift
+from .lorentz_linear import LorentzLinear
 from .lorentz_norm import LorentzRMSNorm
 from .token_cache import TokenCache
 
@@ -48,28 +47,31 @@ def attend(
     Returns:
         Centroids ``(B, H, N, e)``, in float32 or better.
     """
-    q, k, v = upcast(q, k, v)
-    q = torch.cat([-lorentz.time(q, c, keepdim=True), q], -1) * (2 / tau)
-    k, v = lift(k, c), lift(v, c)
-    centre_k, centre_v = (
-        (x[..., :1, :] if causal else x.mean(-2, keepdim=True)).detach() for x in (k, v)
-    )
-    k, v = k - centre_k, v - centre_v
-    new, all_ = q.shape[-2], k.shape[-2]
-    if causal and (mask is not None or new < all_):
-        order = torch.ones(new, all_, dtype=torch.bool, device=q.device).tril(all_ - new)
+    heads = (t.transpose(1, 2) for t in (q, k, v))
+    return _attend(*heads, c, tau, causal, mask)[..., 1:].transpose(1, 2)
+
+
+def _attend(q, k, v, c, tau, causal, mask=None, table=None) -> Tensor:
+    """The same of heads ``(B, N, H, d)``; whole points ``(B, N, H, 1 + e)``, time first.
+
+    With a table of :meth:`HoPE.table`, queries and keys are rotated first.
+    """
+    dims, width = v.shape[-1] + 1, max(q.shape[-1], v.shape[-1]) + 1
+    if q.device.type != 'cpu':
+        width = -(-width // 8) * 8
+    # fused kernels take one width alone, and without them all scores are kept
+    centre = 'first' if causal else 'mean'
+    q, _ = heads(q, c, table, factor=2 / tau, width=width)
+    k, _ = heads(k, c, table, centre=centre, width=width)
+    v, middle = heads(v, c, centre=centre, width=width)
+    new, seen = q.shape[1], k.shape[1]
+    if causal and (mask is not None or new < seen):
+        order = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
         mask = order if mask is None else order & mask
     causal = causal and mask is None
-    width, more = v.shape[-1], q.shape[-1] - v.shape[-1]
-    if more:  # fused kernels take one width alone, and without them all scores are kept
-        q, k = (F.pad(x, (0, max(-more, 0))) for x in (q, k))
-        v = F.pad(v, (0, max(more, 0)))
+    q, k, v = (t.transpose(1, 2) for t in (q, k, v))
     u = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=1.0)
-    u = u[..., :width] + centre_v
-    time, space = u[..., :1], u[..., 1:]
-    # a mean of points has -c<u,u> >= 1; rounding in half precision can take it below
-    norm = c * (time.square() - space.square().sum(-1, keepdim=True))
-    return space * norm.clamp_min(0.5).rsqrt()
+    return normalise(u.transpose(1, 2)[..., :dims], middle[..., :dims], c)
 
 
 class _Merge(nn.Linear):
@@ -81,7 +83,11 @@ class _Merge(nn.Linear):
         nn.init.zeros_(self.bias)
 
     def forward(self, heads: Tensor, c: Tensor | float) -> Tensor:
-        return super().forward(lift(heads, c).flatten(-2).to(self.weight.dtype))
+        return self.map(lift(heads, c))
+
+    def map(self, lifted: Tensor) -> Tensor:
+        """Maps heads of whole points ``(..., H, 1 + head_dims)`` to ``(..., dims)``."""
+        return super().forward(lifted.flatten(-2).to(self.weight.dtype))
 
 
 class LorentzAttention(nn.Module):
@@ -120,16 +126,20 @@ class LorentzAttention(nn.Module):
         mask: Tensor | None = None,
     ) -> Tensor:
         """Returns the output points of the heads ``(B, N, H, head_dims)``; see :meth:`forward`."""
-        shape = (self.num_heads, self.head_dims)
+        return self._heads(x, c, cache, mask)[..., 1:]
+
+    def _heads(self, x, c, cache=None, mask=None) -> Tensor:
+        shape, table = (self.num_heads, self.head_dims), None
+        start = cache.length if cache is not None else 0
         x = lift(x, c)
         q, k, v = (w.map(x).unflatten(-1, shape) for w in (self.wq, self.wk, self.wv))
-        if self.rope is not None:
-            start = cache.length if cache is not None else 0
+        if self.rope is not None and cache is None:
+            table = self.rope.table(x)
+        elif self.rope is not None:
             q, k = self.rope(q, start), self.rope(k, start)
         if cache is not None:
             k, v = cache.append(torch.cat([k, v], -1)).split(self.head_dims, -1)
-        q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-        return attend(q, k, v, c, self.tau, self.causal, mask).transpose(1, 2)
+        return _attend(q, k, v, c, self.tau, self.causal, mask, table)
 
     def forward(
         self,
@@ -149,7 +159,7 @@ class LorentzAttention(nn.Module):
         Returns:
             Points ``(B, N, dims)``.
         """
-        return self.wo(self.heads(x, c, cache, mask), c)
+        return self.wo.map(self._heads(x, c, cache, mask))
 
 
 class HMLA(nn.Module):
@@ -209,9 +219,9 @@ class HMLA(nn.Module):
         self.tau = nn.Parameter(torch.tensor(math.sqrt(num_heads * (nope_dims + rope_dims + 1))))
         self.rope = HoPE(rope_dims)
 
-    def latents(self, x: Tensor, c: Tensor | float, start: int = 0) -> Tensor:
-        """Rows of the cache ``(B, N, latent_dims + rope_dims)`` of tokens at ``start`` and on."""
-        latent, k_rope = self.wkv_a(x, c).split([self.latent_dims, self.rope_dims], -1)
+    def _latents(self, x: Tensor, start: int) -> Tensor:
+        """Rows of the cache ``(B, N, latent_dims + rope_dims)`` of whole points."""
+        latent, k_rope = self.wkv_a.map(x).split([self.latent_dims, self.rope_dims], -1)
         k_rope = self.rope(k_rope.unsqueeze(2), start).squeeze(2)
         return torch.cat([self.kv_norm(latent), k_rope], -1)
 
@@ -224,11 +234,12 @@ class HMLA(nn.Module):
     ) -> Tensor:
         """Maps points to points; see :meth:`LorentzAttention.forward`."""
         start = cache.length if cache is not None else 0
-        q = self.wq(self.q_norm(self.wq_a(x, c)) if hasattr(self, 'wq_a') else x, c)
+        x = lift(x, c)
+        q = self.wq(self.q_norm(self.wq_a.map(x)), c) if hasattr(self, 'wq_a') else self.wq.map(x)
         q = q.unflatten(-1, (self.num_heads, -1))
         q, q_rope = q.split([self.nope_dims, self.rope_dims], -1)
         q = torch.cat([q, self.rope(q_rope, start)], -1)
-        rows = self.latents(x, c, start)
+        rows = self._latents(x, start)
         rows = rows if cache is None else cache.append(rows)
         latent, k_rope = rows.split([self.latent_dims, self.rope_dims], -1)
         k, v = (
@@ -237,6 +248,4 @@ class HMLA(nn.Module):
             .split([self.nope_dims, self.v_dims], -1)
         )
         k = torch.cat([k, k_rope.unsqueeze(2).expand(-1, -1, self.num_heads, -1)], -1)
-        q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-        heads = attend(q, k, v, c, self.tau, self.causal, mask)
-        return self.wo(heads.transpose(1, 2), c)
+        return self.wo.map(_attend(q, k, v, c, self.tau, self.causal, mask))

@@ -8,17 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ops import lorentz
+from ..ops.fused import lift
 from ..ops.stable import upcast
-
-
-def lift(x: Tensor, c: Tensor | float) -> Tensor:
-    """Whole points ``(..., 1 + d)``, time first, of space parts ``(..., d)``, in float32 or better.
-
-    For matrix products alone; geometry works on space parts.
-    """
-    (x,) = upcast(x)
-    return torch.cat([lorentz.time(x, c, keepdim=True), x], -1)
 
 
 class LorentzLinear(nn.Module):
@@ -26,7 +17,7 @@ class LorentzLinear(nn.Module):
 
     .. math:: y = W\,[x_0;\, x] + b
 
-    Several maps of the same points share one :func:`lift` by :meth:`map`.
+    Several maps of the same points share one :func:`hyper_mm.ops.fused.lift` by :meth:`map`.
 
     Args:
         in_dims: Space dimensions of the input (the weight has one column more, column 0 = time).

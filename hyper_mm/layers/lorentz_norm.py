@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..ops import lorentz
-from ..ops.stable import upcast
+from ..ops.fused import normalised_sum, rms_norm
 
 
 class LorentzRMSNorm(nn.Module):
@@ -29,38 +28,14 @@ class LorentzRMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises points ``(..., dims)``, in float32 or better."""
-        (x,) = upcast(x)
-        return x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt() * self.weight
+        return rms_norm(x, self.weight, self.eps)
 
 
 def lorentz_sum(
     x: Tensor, y: Tensor, weight: Tensor, c: Tensor | float, scale: Tensor | float = 1.0
 ) -> Tensor:
-    r"""Weighted sum of two points, brought back to the hyperboloid.
-
-    .. math:: s\,\frac{u_s}{\sqrt{c\,\lvert\langle u, u\rangle_{\mathcal L}\rvert}},\qquad
-        u = x + w y,\qquad -\langle u, u \rangle_{\mathcal L} = \frac{(1 + w)^2}{c}
-        + w \lVert x - y \rVert_{\mathcal L}^2
-
-    The chord on the right keeps the digits that a difference of the squares of ``u`` loses far out.
-    Only ``w < 0`` can bring the sum to zero; its modulus is then kept above ``1e-6 / c``.
-
-    Args:
-        x: Points ``(..., d)``.
-        y: Points ``(..., d)``.
-        weight: ``w``, 0-dimensional or ``(..., 1)``.
-        c: Curvature.
-        scale: ``s``, of the space part.
-
-    Returns:
-        Points ``(..., d)``, in float32 or better.
-    """
-    x, y = upcast(x, y)
-    difference = x - y
-    time = lorentz.time(x, c, keepdim=True) - lorentz.time(y, c, keepdim=True)
-    chord = difference.square().sum(-1, keepdim=True) - time.square()
-    norm = ((1 + weight).square() + c * weight * chord).abs().clamp_min(1e-6)
-    return (x + weight * y) * (scale * norm.rsqrt())
+    """Sum ``x + weight y`` of two points; see :func:`hyper_mm.ops.fused.normalised_sum`."""
+    return normalised_sum((x, y), (weight,), c, scale)
 
 
 class LorentzResidual(nn.Module):

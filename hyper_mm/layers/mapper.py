@@ -72,6 +72,10 @@ class HierarchyMapper(nn.Module):
         competition: Let the nodes of a level compete for positions (not in the paper).
         structure: Weights of :class:`StructureLoss` (``reconstruction``, ``balance``,
             ``containment``, ``entailment``), all 0 by default (not in the paper).
+        points: Features are space parts of points of the hyperboloid, as ``LorentzViT`` gives them.
+            So are the nodes then, which are not lifted again, and the centroid stands for the mean.
+            ``hyp_dim`` and ``alpha_init`` play no part; ``curvature`` must be that of the features,
+            and is fixed by default.
         compat: ``'official'`` for the losses of the released code: sign +1, its exponential map,
             and neither a scale nor a largest radius in the lift.
 
@@ -110,6 +114,7 @@ class HierarchyMapper(nn.Module):
         kl_reduction: str = 'mean',
         competition: bool = False,
         structure: dict | None = None,
+        points: bool = False,
         compat: str | None = None,
     ):
         super().__init__()
@@ -126,6 +131,8 @@ class HierarchyMapper(nn.Module):
         if compat == 'official':
             if manifold != 'lorentz':
                 raise ValueError(f"compat='official' needs manifold='lorentz', got {manifold!r}")
+            if points:
+                raise ValueError("compat='official' lifts the nodes: it needs points=False")
             contrastive = {'sign': 1, **(contrastive or {})}
         self.test_mode = test_mode
         self.encode_samples = encode_samples
@@ -145,11 +152,15 @@ class HierarchyMapper(nn.Module):
             )
         self.structure = StructureLoss(**(structure or {}))
         self.lift = self.contrast = None
-        if num_levels > 1 and (contrastive_weight > 0 or self.structure.needs_lift):
+        self.points = points
+        if points:
+            curvature = {'learnable': False, **(curvature or {})}
+        needs_lift = contrastive_weight > 0 or self.structure.needs_lift
+        if points or (num_levels > 1 and needs_lift):
             if compat == 'official':
                 lift = dict(alpha_init=1.0, learn_alpha=False, max_radius=None)
             else:
-                lift = dict(alpha_init=alpha_init, max_radius=max_radius)
+                lift = dict(alpha_init=alpha_init, max_radius=max_radius, points=points)
             self.lift = LorentzLift(dim, hyp_dim, manifold, curvature, **lift)
         if num_levels > 1 and contrastive_weight > 0:
             self.contrast = HierarchicalContrastiveLoss(**(contrastive or {}))
@@ -159,6 +170,12 @@ class HierarchyMapper(nn.Module):
         """Tree queries of the current mode: samples in training, means in evaluation."""
         sample = self.training or self.test_mode == 'sample' or eps is not None
         return self.tree(sample, eps)
+
+    def pool(self, memory: Tensor) -> Tensor:
+        """Global token ``(B, 1, d)`` of features ``(B, M, d)``: their mean, or their centroid."""
+        if not self.points:
+            return memory.mean(1, keepdim=True)
+        return lorentz.centroid(memory, c=self.lift.curvature()).unsqueeze(1).to(memory.dtype)
 
     def decompose(
         self, memory: Tensor, queries: Queries | None = None, with_assignment: bool = False
@@ -223,7 +240,7 @@ class HierarchyMapper(nn.Module):
             largest radius), ``radius_l`` (mean scaled radius of level l, 1 = leaves).
         """
         losses, diagnostics, energies = {}, {}, None
-        if self.lift is not None:
+        if self.lift is not None and len(levels) > 1:
             u, capped = self.lift(torch.cat(levels, 1))
             if self.contrast is not None:
                 distances = self._distances(u)

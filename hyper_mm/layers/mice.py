@@ -7,13 +7,10 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ..ops import lorentz
-from ..ops.stable import upcast
+from ..ops.fused import lift, normalised_sum
 from .curvature import Curvature
-from .lorentz_ffn import LorentzSwiGLU
-from .lorentz_linear import lift
+from .lorentz_ffn import LorentzSwiGLU, swiglu
 from .lorentz_norm import lorentz_sum
 from .routed_experts import RoutedExperts
 
@@ -99,39 +96,38 @@ class MiCE(RoutedExperts):
 
     def forward(self, x: Tensor, c: Tensor | float) -> Tensor:
         """Maps points ``(..., dims)`` of curvature ``-c`` to points of the same shape."""
-        (x,) = upcast(x)
-        shape, x = x.shape, x.flatten(0, -2)
-        routing = self.route(x)
-        shared = []
-        for i, ffn in enumerate(self.shared):
-            own = self.shared_curvatures[i]() if self.shared_curvatures else c
-            shared.append(lorentz.rescale(ffn(lorentz.rescale(x, c, own), own), own, c))
+        shape, x = x.shape, lift(x, c).flatten(0, -2)
+        routing = self.route(x[:, 1:])
+        owns = [curvature() for curvature in self.shared_curvatures] or [None] * len(self.shared)
+        shared = [ffn.map(x, c, own) for ffn, own in zip(self.shared, owns)]
         indices, gates = routing.indices, routing.gates
         if self.combine == 'sequential':
             indices, rank = indices.sort(-1)
             gates = gates.gather(-1, rank)
-        routed = self.experts(x, c, indices, routing.counts)
+        routed = self.experts(x, c, indices, routing.counts).unbind(1)
+        gates = gates.split(1, -1)
         if self.combine == 'centroid':
-            points = torch.stack([*shared, *routed.unbind(1)], 1)
-            ones = gates.new_ones(len(x), len(shared))
-            out = lorentz.centroid(points, torch.cat([ones, gates], -1), c)
+            points = [*shared, *routed]
+            if shared:
+                weights = [*[gates[0].new_ones(())] * (len(shared) - 1), *gates]
+            else:  # a centroid knows the ratios of its weights alone
+                weights = [gate / gates[0] for gate in gates[1:]]
+            out = normalised_sum(points, weights, c) if weights else points[0]
         else:
-            out = torch.zeros_like(x)
-            for j in range(self.top_k):
-                out = lorentz_sum(out, routed[:, j], gates[:, j : j + 1], c, 2.0)
+            out = torch.zeros_like(routed[0])
+            for y, gate in zip(routed, gates):
+                out = lorentz_sum(out, y, gate, c, 2.0)
             out = lorentz_sum(shared[0], out, self.out_weight, c, self.out_log_scale.exp())
         return out.reshape(shape)
 
     def experts(self, x: Tensor, c: Tensor | float, indices: Tensor, counts: Tensor) -> Tensor:
-        """Points ``(T, k, dims)`` that the experts ``indices`` make of points ``(T, dims)``."""
+        """Points ``(T, k, dims)`` that the experts ``indices`` make of whole points of T tokens."""
         own = torch.stack([curvature() for curvature in self.curvatures]).view(-1, 1, 1)
-        biases = (b.unsqueeze(1) for b in (self.b1, self.b3, self.b2))
-        weights = (self.w1, self.w3, self.w2)
+        biases = (b.unsqueeze(1) for b in (self.b1, self.b2, self.b3))
+        weights = (self.w1, self.w2, self.w3)
         return self.dispatch(x, indices, counts, partial(_expert, c), (own, *weights, *biases))
 
 
-def _expert(c: Tensor | float, x: Tensor, own: Tensor, w1, w3, w2, b1, b3, b2) -> Tensor:
-    """SwiGLU network of curvature ``own``; points ``(..., n, d)``, weights ``(..., o, d + 1)``."""
-    x = lift(lorentz.rescale(x, c, own), own)
-    x = F.silu(x @ w1.mT + b1) * (x @ w3.mT + b3)
-    return lorentz.rescale(lift(x, own) @ w2.mT + b2, own, c)
+def _expert(c: Tensor | float, x: Tensor, own: Tensor, w1, w2, w3, b1, b2, b3) -> Tensor:
+    """Network of an expert; whole points ``(..., n, 1 + d)``, weights ``(..., o, 1 + d)``."""
+    return swiglu(x, c, own, (w1, w2, w3), (b1, b2, b3))

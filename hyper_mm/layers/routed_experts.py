@@ -150,6 +150,17 @@ class RoutedExperts(nn.Module):
         self._load = None
 
 
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Linear map ``(..., n, d)`` to ``(..., n, o)`` by a weight ``(..., o, d)``, one a batch item.
+
+    Biases are ``(o,)`` or ``(..., 1, o)``.
+    """
+    if weight.ndim == 2:
+        return F.linear(x, weight, None if bias is None else bias.flatten())
+    shape = (*x.shape[:-1], weight.shape[-2])
+    return torch.baddbmm(bias.expand(shape), x, weight.mT)
+
+
 def by_parts(
     rows: Tensor, counts: list[int], expert: Callable[..., Tensor], parameters: Sequence[Tensor]
 ) -> Tensor:

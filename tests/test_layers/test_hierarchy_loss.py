@@ -268,3 +268,33 @@ def test_official_compat_uses_the_released_lift_and_sign():
     h = official_expmap0(mapper.lift(torch.cat(levels, 1))[0])
     expected = contrastive_loss(lorentz.pairwise_dist(h, h, 1.0).double(), sign=1)
     assert losses['cont'].item() == pytest.approx(0.1 * expected, rel=1e-5)
+
+
+class TestPoints:
+    """Nodes that are points already."""
+
+    @pytest.mark.parametrize('c', [0.5, 2.0])
+    def test_are_not_lifted_again(self, c):
+        """Points made by hand give the distances and energies of the tangent vectors they are."""
+        flat = dict(hyp_dim=None, alpha_init=1.0, curvature=dict(init=c))
+        by_hand, points = LorentzLift(6, **flat).double(), LorentzLift(6, **flat, points=True)
+        tangent = 0.5 * random(2, 14, 6)
+        u, capped = points.double()(lorentz.expmap0(tangent, c))
+        v, _ = by_hand(tangent)
+        torch.testing.assert_close(u, v)
+        assert capped == 0
+        torch.testing.assert_close(points.pairwise_dist(u, u), by_hand.pairwise_dist(v, v))
+        torch.testing.assert_close(points.cone_energies(u, NODES), by_hand.cone_energies(v, NODES))
+
+    def test_distances_are_those_of_the_points(self):
+        lift, x = LorentzLift(6, points=True).double(), random(2, 14, 6)
+        u, _ = lift(x)
+        torch.testing.assert_close(lift.pairwise_dist(u, u), lorentz.pairwise_dist(x, x, 1.0))
+
+    def test_have_neither_projection_nor_scale(self):
+        lift = LorentzLift(12, 8, points=True)
+        assert [name for name, _ in lift.named_parameters()] == ['curvature.log']
+
+    def test_need_the_hyperboloid(self):
+        with pytest.raises(ValueError, match="points=True needs manifold='lorentz'"):
+            LorentzLift(12, 8, 'euclidean', points=True)

@@ -8,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from hyper_mm.layers import HierarchyMapper
+from hyper_mm.ops import lorentz
 
 DIM = 12
 SMALL = dict(dim=DIM, num_leaves=8, num_levels=3, width=8, num_heads=2, hyp_dim=6)
@@ -61,6 +62,9 @@ SWITCHES = {
     'official': dict(compat='official'),
     'official with options': dict(compat='official', contrastive=dict(sign=1, tau=0.5)),
     'no dropout': dict(dropout=0.0),
+    'points': dict(points=True),
+    'points, learnable curvature': dict(points=True, curvature=dict(learnable=True)),
+    'points, one level': dict(points=True, num_levels=1),
 }
 
 
@@ -328,6 +332,8 @@ def test_module_grows_with_the_width_alone():
         (dict(kl_weight=-1), 'kl_weight must not be negative, got -1'),
         (dict(kl_weight=math.nan), 'kl_weight must not be negative, got nan'),
         (dict(compat='official', manifold='euclidean'), "compat='official' needs manifold"),
+        (dict(compat='official', points=True), "compat='official' lifts the nodes"),
+        (dict(manifold='euclidean', points=True), "points=True needs manifold='lorentz'"),
         (dict(manifold='sphere'), "manifold must be one of .*, got 'sphere'"),
         (dict(num_leaves=10), r'num_leaves must be divisible by .* = 4, got num_leaves=10'),
         (dict(num_heads=3), 'num_heads must divide width 8, got 3'),
@@ -364,3 +370,31 @@ def test_official_lift_has_neither_scale_nor_cap():
 def test_level_weights_that_do_not_fit_are_refused_at_construction():
     with pytest.raises(ValueError, match='level_weights must have 3 entries'):
         HierarchyMapper(16, width=8, num_heads=2, contrastive=dict(level_weights=(1.0, 2.0)))
+
+
+class TestPoints:
+    """Features of a backbone whose tokens are points."""
+
+    def test_losses_are_those_of_points_lifted_by_hand(self):
+        options = dict(dropout=0.0, curvature=dict(init=0.5, learnable=False))
+        points = mapper(points=True, **options).double()
+        lifted = mapper(hyp_dim=None, alpha_init=1.0, **options).double()
+        lifted.load_state_dict(points.state_dict(), strict=False)
+        tangent = [torch.randn(2, n, DIM, dtype=torch.float64) for n in NODES]
+        levels = tuple(lorentz.expmap0(v, 0.5) for v in tangent)
+        ours, expected = points.losses(levels), lifted.losses(tuple(tangent))
+        assert ours[0].keys() == {'cont', 'kl'}
+        for name in ('cont', 'kl'):
+            torch.testing.assert_close(ours[0][name], expected[0][name])
+        for name in ('radius_1', 'curvature'):
+            torch.testing.assert_close(ours[1][name], expected[1][name])
+
+    def test_are_pooled_to_their_centroid(self):
+        module, (memory, _) = mapper(points=True, curvature=dict(init=2.0)), inputs()
+        expected = lorentz.centroid(memory, c=2.0).unsqueeze(1)
+        torch.testing.assert_close(module.pool(memory), expected)
+        assert torch.equal(mapper().pool(memory), memory.mean(1, keepdim=True))
+
+    def test_curvature_is_fixed_unless_asked_for(self):
+        assert not mapper(points=True).lift.curvature.learnable
+        assert mapper(points=True, curvature=dict(learnable=True)).lift.curvature.learnable

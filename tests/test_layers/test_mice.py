@@ -8,6 +8,8 @@ import torch
 from hyper_mm.layers.lorentz_norm import LorentzResidual
 from hyper_mm.layers.mice import MiCE, _expert
 from hyper_mm.layers.routed_experts import by_blocks, by_parts
+from hyper_mm.ops import lorentz
+from hyper_mm.ops.fused import lift
 
 from ..conftest import golden_files
 from ..golden import Golden, absolute, of_max
@@ -117,18 +119,34 @@ def test_golden_balance(file, dtype):
 
 @pytest.mark.parametrize('tokens', [1, 50, 400])
 def test_blocks_equal_parts(tokens):
-    layer, x = MiCE(11, 9, 5).double(), torch.randn(tokens, 11, dtype=torch.float64)
+    layer, x = MiCE(11, 9, 5).double(), torch.randn(tokens, 12, dtype=torch.float64)
     expert = torch.randint(0, 4, (tokens,)).sort().values  # the last has none
     counts = expert.bincount(minlength=5)
     own = torch.linspace(0.3, 2, 5, dtype=torch.float64).view(-1, 1, 1)
-    weights = (layer.w1, layer.w3, layer.w2)
-    parameters = (own, *weights, *(b.unsqueeze(1) for b in (layer.b1, layer.b3, layer.b2)))
+    weights = (layer.w1, layer.w2, layer.w3)
+    parameters = (own, *weights, *(b.unsqueeze(1) for b in (layer.b1, layer.b2, layer.b3)))
     parts = by_parts(x, counts.tolist(), partial(_expert, 0.7), parameters)
     blocks = by_blocks(x, expert, counts, partial(_expert, 0.7), parameters)
     assert absolute(blocks, parts) < 1e-12
     cot = torch.randn_like(parts)
     for a, b in zip(*(torch.autograd.grad((y * cot).sum(), weights) for y in (blocks, parts))):
         assert absolute(a, b) < 1e-10
+
+
+@pytest.mark.parametrize(('shared', 'top_k'), [(0, 1), (0, 3), (2, 2)])
+def test_any_number_of_shared_experts(shared, top_k):
+    layer = MiCE(11, 9, 4, top_k, shared).double()
+    x, c = torch.randn(7, 11, dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64)
+    routing, points = layer.route(x), lift(x, c)
+    routed = layer.experts(points, c, routing.indices, routing.counts)
+    owns = [own() for own in layer.shared_curvatures]
+    parts = [ffn.map(points, c, own) for ffn, own in zip(layer.shared, owns)]
+    parts = torch.stack([*parts, *routed.unbind(1)], 1)
+    weights = torch.cat([routing.gates.new_ones(7, shared), routing.gates], 1)
+    assert absolute(layer(x, c), lorentz.centroid(parts, weights, c)) < 1e-11
+    for ffn, own, part in zip(layer.shared, owns, parts.unbind(1)):  # the printed form
+        inside = ffn(lorentz.rescale(x, c, own), own)
+        assert absolute(part, lorentz.rescale(inside, own, c)) < 1e-11
 
 
 def test_curvatures_span_the_range_and_learn():

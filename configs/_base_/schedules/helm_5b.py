@@ -6,14 +6,12 @@ optim_wrapper = dict(
     accumulative_counts=64,
     optimizer=dict(type='AdamW', lr=4e-4, weight_decay=0.01),
     clip_grad=dict(max_norm=1.0),
-    paramwise_cfg=dict(
-        bias_decay_mult=0.0,
-        flat_decay_mult=0.0,  # scales, temperatures, curvatures
-        custom_keys={'norm': dict(decay_mult=0.0)},
-    ),
+    constructor='hyper_mm.HyperbolicOptimWrapperConstructor',  # what has no weight decay
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, begin=0, end=72 * 64, by_epoch=False),
     dict(type='CosineAnnealingLR', eta_min_ratio=0.1, begin=72 * 64, end=2400 * 64, by_epoch=False),
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=2400 * 64, val_interval=2400 * 64)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')

@@ -23,8 +23,10 @@ from hyper_mm.layers.lorentz_norm import LorentzRMSNorm
 from hyper_mm.layers.mice import MiCE
 from hyper_mm.layers.routed_experts import RoutedExperts
 from hyper_mm.layers.token_cache import TokenCache
-from hyper_mm.ops import lorentz
+from hyper_mm.ops.fused import lift
 from hyper_mm.registry import MODELS
+
+from .manifold_embedding import ManifoldEmbedding
 
 
 class Decoder(nn.Module):
@@ -102,6 +104,8 @@ class HelmDecoder(Decoder):
         num_dense_layers: How many blocks have ``dense_ffn``.
         residual_scale: Scale of the residual connections; None: ``4 sqrt(dims + 1)``, HELM-D.
         curvature: Arguments of :class:`hyper_mm.layers.Curvature`; fixed to 1 by default.
+        embedding: ``'projected'``: a table of space parts, for any optimiser; ``'manifold'``: one
+            of points, for a Riemannian optimiser of geoopt; the curvature is then fixed.
         max_length: Longest sequence. Longer ones are refused: positions are not extrapolated.
 
     Raises:
@@ -113,6 +117,7 @@ class HelmDecoder(Decoder):
 
     attentions = {'LorentzAttention': LorentzAttention, 'HMLA': HMLA}
     ffns = {'LorentzSwiGLU': LorentzSwiGLU, 'MiCE': MiCE}
+    embeddings = {'projected': LorentzEmbedding, 'manifold': ManifoldEmbedding}
 
     def __init__(
         self,
@@ -125,12 +130,20 @@ class HelmDecoder(Decoder):
         num_dense_layers: int = 0,
         residual_scale: float | None = None,
         curvature: dict | None = None,
+        embedding: str = 'projected',
         max_length: int = 2048,
     ):
         super().__init__(vocab_size, depth, max_length)
+        if embedding not in self.embeddings:
+            raise ValueError(
+                f'embedding must be one of {sorted(self.embeddings)}, got {embedding!r}'
+            )
         self.curvature = Curvature(**{'learnable': False, **(curvature or {})})
         scale = 4 * (dims + 1) ** 0.5 if residual_scale is None else residual_scale
-        self.embedding = LorentzEmbedding(vocab_size, dims, self.curvature().item())
+        if embedding == 'manifold' and self.curvature.learnable:
+            raise ValueError(f"curvature must be fixed for embedding='manifold', got {curvature}")
+        start = (curvature or {}).get('init', 1.0)
+        self.embedding = self.embeddings[embedding](vocab_size, dims, start)
         self.blocks = nn.ModuleList(
             LorentzBlock(
                 dims,
@@ -174,8 +187,7 @@ class HelmDecoder(Decoder):
         Returns:
             Points with their time parts, ``(B, N, dims + 1)``.
         """
-        x = self.points(ids, doc_ids, caches)
-        return torch.cat([lorentz.time(x, self.curvature(), keepdim=True), x], -1)
+        return lift(self.points(ids, doc_ids, caches), self.curvature())
 
     def diagnostics(self) -> dict[str, Tensor]:
         """The curvatures learnt: ``curvature`` and those of the experts."""

@@ -74,7 +74,7 @@ class HiMapperBase(AuxLossSource, BaseModule):
 
         Args:
             memory: Feature map as tokens ``(B, M, d)``.
-            token: Global tokens ``(B, T, d)``; the mean of the memory if None.
+            token: Global tokens ``(B, T, d)``; if None, the mean of the memory, or its centroid.
             what: What messages call the memory.
             size: Height and width of the feature map, if known, for ``keep_hierarchy``.
             **diagnostics: More values to log.
@@ -91,7 +91,7 @@ class HiMapperBase(AuxLossSource, BaseModule):
             token = scale_gradient(token, self.memory_grad)
         memory = scale_gradient(memory, self.memory_grad)
         if token is None:
-            token = memory.mean(1, keepdim=True)
+            token = self.mapper.pool(memory)
         with_assignment = self.with_assignment or self.keep_hierarchy
         found = self.mapper(memory, token, with_assignment=with_assignment)
         if self.training and torch.is_grad_enabled():

@@ -190,6 +190,9 @@ def test_bad_ids(kind, ids):
     'wrong',
     [
         {'attention': {'type': 'MLA'}},
+        {'attention': {'type': 'LorentzAttention', 'num_heads': 3}},  # odd: no pairs to rotate
+        {'attention': {'type': 'LorentzAttention', 'num_heads': 4}},
+        {'ffn': {'type': 'MiCE', 'hidden_dims': 7, 'curvatures': (-0.1, 2.0)}},
         {'ffn': {'type': 'MiCE', 'hidden_dims': 7, 'top_k': 9}},
         {'num_dense_layers': 1},
         {'curvature': {'init': -1.0}},

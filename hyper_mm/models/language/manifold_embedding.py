@@ -1,0 +1,45 @@
+"""Token embedding for Riemannian optimisers."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hyper_mm.layers.lorentz_embedding import LorentzEmbedding, check_ids
+from hyper_mm.layers.lorentz_linear import lift
+
+
+class ManifoldEmbedding(nn.Module):
+    """Table of whole points, as a manifold parameter of geoopt, HELM's form at 115 M and 120 M.
+
+    Its optimiser must be one of geoopt's: see
+    :class:`hyper_mm.engine.hyperbolic_optim.HyperbolicOptimWrapperConstructor`. What is looked up
+    are space parts, so points that rounding has moved off the hyperboloid are on it again.
+
+    Args:
+        num_embeddings: Size of the vocabulary.
+        dims: Space dimensions.
+        curvature: Curvature ``c``, fixed; geoopt's ``k`` is ``1 / c``.
+
+    Raises:
+        ImportError: If geoopt is not installed.
+        ValueError: If a size is not positive.
+    """
+
+    def __init__(self, num_embeddings: int, dims: int, curvature: float = 1.0):
+        super().__init__()
+        try:
+            import geoopt
+        except ImportError as error:
+            raise ImportError(
+                "embedding='manifold' needs geoopt, which is not installed: pip install geoopt"
+            ) from error
+        start = LorentzEmbedding(num_embeddings, dims, curvature).weight.detach()
+        self.weight = geoopt.ManifoldParameter(
+            lift(start, curvature), manifold=geoopt.Lorentz(k=1 / curvature)
+        )
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Looks up space parts ``(..., dims)``; see :class:`LorentzEmbedding`."""
+        check_ids(ids, len(self.weight))
+        return F.embedding(ids, self.weight)[..., 1:]

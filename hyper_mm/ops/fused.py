@@ -1,0 +1,369 @@
+"""Geometry of language models in few passes over memory: values and hand-written gradients.
+
+The functions equal short formulas of :mod:`hyper_mm.ops.lorentz` (the tests compare them), of which
+automatic differentiation would keep every term and go over all of them again. Here a function keeps
+its inputs, or its result where a matrix product keeps that anyway. The gradients cannot be
+differentiated again, and raise where that is asked (`create_graph=True`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional as F
+
+from .stable import Curvature, check_curvature, upcast
+
+_CHUNK = 2**20
+"""Elements of a tensor that a CPU goes over at once: what passes between stays in caches."""
+
+
+def _once(backward: Callable) -> Callable:
+    """Raises where the gradients are to be differentiated again."""
+
+    @wraps(backward)
+    def checked(ctx, *grads):
+        if torch.is_grad_enabled():
+            raise RuntimeError('hyper_mm.ops.fused has no second derivatives (create_graph=True)')
+        return backward(ctx, *grads)
+
+    return checked
+
+
+def _norm(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+
+
+def _time(x: Tensor, k: Curvature) -> Tensor:
+    """Time parts ``(..., 1)``; ``k`` is ``1 / c``."""
+    return _norm(x).square_().add_(k).sqrt_()
+
+
+def _to(grad: Tensor, like: Curvature | None) -> Tensor | None:
+    """Sums a gradient to the shape of what it belongs to."""
+    return grad.sum_to_size(like.shape) if isinstance(like, Tensor) else None
+
+
+def _pieces(rows: int, width: int, device: torch.device) -> Iterator[slice]:
+    step = max(1, _CHUNK // width) if device.type == 'cpu' else max(rows, 1)
+    return (slice(i, i + step) for i in range(0, rows, step))
+
+
+class _Lift(Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, k: Curvature) -> Tensor:
+        out = x.new_empty(*x.shape[:-1], x.shape[-1] + 1)
+        out[..., 1:] = x
+        out[..., :1] = _time(x, k)
+        ctx.k = k
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    @_once
+    def backward(ctx, grad: Tensor):
+        (out,) = ctx.saved_tensors
+        ratio = grad[..., :1] / out[..., :1]
+        return torch.addcmul(grad[..., 1:], out[..., 1:], ratio), _to(ratio / 2, ctx.k)
+
+
+def lift(x: Tensor, c: Curvature) -> Tensor:
+    r"""Whole points of space parts, :math:`[\sqrt{1/c + \lVert x \rVert^2};\, x]`, time first.
+
+    Args:
+        x: Points ``(..., d)``.
+        c: Curvature.
+
+    Returns:
+        ``(..., 1 + d)``, in float32 or better.
+    """
+    return _Lift.apply(upcast(x)[0], 1 / check_curvature(c))
+
+
+class _GatedLift(Function):
+    @staticmethod
+    def forward(ctx, a: Tensor, b: Tensor, k: Curvature) -> Tensor:
+        width, dtype = a.shape[-1], torch.promote_types(a.dtype, torch.float32)
+        out = a.new_empty(*a.shape[:-1], width + 1, dtype=dtype)
+        a2, b2, o2 = (x.view(-1, x.shape[-1]) for x in (a, b, out))
+        for rows in _pieces(len(a2), width, a.device):
+            h = torch.mul(F.silu(a2[rows].to(dtype)), b2[rows], out=o2[rows, 1:])
+            o2[rows, :1] = _time(h, k)
+        ctx.k = k
+        ctx.save_for_backward(a, b, out)
+        return out
+
+    @staticmethod
+    @_once
+    def backward(ctx, grad: Tensor):
+        a, b, out = ctx.saved_tensors
+        ga, gb, ratio = torch.empty_like(a), torch.empty_like(b), grad[..., :1] / out[..., :1]
+        views = (grad, out, ratio, a, b, ga, gb)
+        g2, o2, r2, a2, b2, ga2, gb2 = (x.reshape(-1, x.shape[-1]) for x in views)
+        for rows in _pieces(len(a2), a.shape[-1], a.device):
+            gh = torch.addcmul(g2[rows, 1:], o2[rows, 1:], r2[rows])
+            gate = a2[rows].to(gh.dtype)
+            torch.mul(F.silu(gate), gh, out=gb2[rows])
+            gh.mul_(b2[rows])
+            if gate.dtype == a.dtype:
+                torch.ops.aten.silu_backward(gh, gate, grad_input=ga2[rows])
+            else:
+                ga2[rows] = torch.ops.aten.silu_backward(gh, gate)
+        return ga, gb, _to(ratio / 2, ctx.k)
+
+
+def gated_lift(a: Tensor, b: Tensor, c: Curvature) -> Tensor:
+    r"""Whole points of the space parts :math:`\mathrm{silu}(a) \odot b`; see :func:`lift`.
+
+    Args:
+        a: Gates ``(..., d)``, of any floating point type.
+        b: What they open, of the same shape and type.
+        c: Curvature.
+
+    Returns:
+        ``(..., 1 + d)``, in float32 or better.
+    """
+    return _GatedLift.apply(a.contiguous(), b.contiguous(), 1 / check_curvature(c))
+
+
+class _RMSNorm(Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        rate = _norm(x).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight, rate)
+        return (x * rate).mul_(weight)
+
+    @staticmethod
+    @_once
+    def backward(ctx, grad: Tensor):
+        x, weight, rate = ctx.saved_tensors
+        product = (grad * x).mul_(rate)
+        g_weight = product.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
+        share = product.mul_(weight).sum(-1, keepdim=True).mul_(rate).mul_(rate)
+        gx = (grad * weight).mul_(rate)
+        return gx.addcmul_(x, share, value=-1 / x.shape[-1]), g_weight, None
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    r"""Root-mean-square norm :math:`w\, x / \sqrt{\bar{x^2} + \epsilon}`.
+
+    Args:
+        x: ``(..., d)``.
+        weight: ``(d,)``.
+        eps: Added to the mean square.
+
+    Returns:
+        ``(..., d)``, in float32 or better.
+    """
+    return _RMSNorm.apply(*upcast(x, weight), eps)
+
+
+class _Sum(Function):
+    @staticmethod
+    def forward(ctx, c: Curvature, scale: Curvature, *tensors) -> Tensor:
+        count = len(tensors) // 2 + 1
+        weights, points = (1.0, *tensors[: count - 1]), tensors[-count:]
+        times, spread, chords = [_time(x, 1 / c) for x in points], 0, []
+        for j in range(1, count):
+            for i in range(j):
+                chord = _norm(points[i] - points[j]).square_()
+                chords.append(chord.sub_((times[i] - times[j]).square_()))
+                spread = spread + weights[i] * weights[j] * chords[-1]
+        norm = sum(weights) ** 2 + c * spread
+        rate = scale * norm.abs().clamp_min(1e-6).rsqrt()
+        out = torch.addcmul(points[0], points[1], weights[1])
+        for x, weight in zip(points[2:], weights[2:]):
+            out.addcmul_(x, weight)
+        ctx.numbers = c, scale, *weights
+        ctx.save_for_backward(*points, *times, *chords, norm, rate)
+        return out.mul_(rate)
+
+    @staticmethod
+    @_once
+    def backward(ctx, grad: Tensor):
+        c, scale, *weights = ctx.numbers
+        *saved, norm, rate = ctx.saved_tensors
+        n = len(weights)
+        points, times, chords = saved[:n], saved[n : 2 * n], iter(saved[2 * n :])
+        dots = [(grad * x).sum(-1, keepdim=True) for x in points]
+        g_rate = sum(w * dot for w, dot in zip(weights, dots))
+        held = norm.abs() > 1e-6
+        g_norm = torch.where(held, -0.5 * g_rate * rate / torch.where(held, norm, 1), 0)
+        g_norm_c, slope = g_norm * c, g_norm * (2 * sum(weights))
+        g_weights = [rate * dot + slope for dot in dots]
+        base, pulls, g_c = grad * rate, [0] * n, 0
+        g_points = [base, *(base * w for w in weights[1:])]
+        for j in range(1, n):
+            for i in range(j):
+                chord, both, apart = next(chords), weights[i] * weights[j], times[i] - times[j]
+                share, pull = g_norm_c * chord, g_norm_c * (2 * both)
+                g_weights[i] = g_weights[i] + share * weights[j]
+                g_weights[j] = g_weights[j] + share * weights[i]
+                if isinstance(c, Tensor):
+                    chord = chord - apart.square() / (c * times[i] * times[j])
+                    g_c = g_c + g_norm * both * chord
+                difference, radial = points[i] - points[j], pull * apart
+                g_points[i].addcmul_(difference, pull)
+                g_points[j].addcmul_(difference, pull, value=-1)
+                pulls[i], pulls[j] = pulls[i] - radial, pulls[j] + radial
+        for g, x, pull, time in zip(g_points, points, pulls, times):
+            g.addcmul_(x, pull / time)
+        g_weights = [_to(g, w) for g, w in zip(g_weights[1:], weights[1:])]
+        return _to(g_c, c), _to(g_rate * rate / scale, scale), *g_weights, *g_points
+
+
+def normalised_sum(
+    points: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    c: Curvature,
+    scale: Curvature = 1.0,
+) -> Tensor:
+    r"""Weighted sum of points, brought back to the hyperboloid: for weights > 0 their centroid.
+
+    .. math:: s\,\frac{u_s}{\sqrt{c\,\lvert\langle u, u\rangle_{\mathcal L}\rvert}},\qquad
+        u = \sum_i w_i x_i,\quad w_1 = 1,\qquad -c\,\langle u, u \rangle_{\mathcal L}
+        = \Big(\sum_i w_i\Big)^2 + c \sum_{i < j} w_i w_j \lVert x_i - x_j \rVert_{\mathcal L}^2
+
+    The chords on the right keep the digits that a difference of the squares of ``u`` loses far out,
+    and so a few points need no float64. Only weights of both signs can bring the sum to zero; the
+    right-hand side is then kept above ``1e-6``.
+
+    Args:
+        points: Two or more tensors of points ``(..., d)``.
+        weights: Those of all but the first, 0-dimensional or ``(..., 1)``.
+        c: Curvature.
+        scale: ``s``, of the space part.
+
+    Returns:
+        Points ``(..., d)``, in float32 or better.
+    """
+    points = upcast(*points)
+    weights = [w.to(points[0].dtype) for w in weights]
+    if len(points) < 2 or len(weights) != len(points) - 1:
+        raise ValueError(
+            f'points must be 2 or more and weights one fewer, got {len(points)} and {len(weights)}'
+        )
+    return _Sum.apply(check_curvature(c), scale, *weights, *points)
+
+
+def _rotate(x: Tensor, table: Tensor) -> Tensor:
+    """Rotates pairs of the last dimension by unit complex numbers."""
+    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_real(pairs * table).flatten(-2)
+
+
+class _Heads(Function):
+    @staticmethod
+    def forward(ctx, x, k, table, factor, centre, width):
+        dims = x.shape[-1]
+        out = x.new_empty(*x.shape[:-1], width)
+        space, time = out[..., 1 : dims + 1], out[..., :1]
+        start = dims if table is None else dims - 2 * table.shape[-1]
+        space[..., :start] = x[..., :start]
+        if table is not None:
+            space[..., start:] = _rotate(x[..., start:], table)
+        time.copy_(_time(x, k))
+        out[..., dims + 1 :] = 0
+        if factor is not None:
+            space.mul_(factor)
+            time.mul_(-factor)
+        middle = None
+        if centre is not None:
+            middle = out.mean(1, keepdim=True) if centre == 'mean' else out[:, :1].clone()
+            out.sub_(middle)
+            ctx.mark_non_differentiable(middle)
+        ctx.k, ctx.start, ctx.dims, ctx.factor = k, start, dims, factor
+        ctx.save_for_backward(out, table, middle)
+        return out, middle
+
+    @staticmethod
+    @_once
+    def backward(ctx, grad, _):
+        out, table, middle = ctx.saved_tensors
+        factor, start, space = ctx.factor, ctx.start, slice(1, ctx.dims + 1)
+        time = out[..., :1] if middle is None else out[..., :1] + middle[..., :1]
+        ratio = grad[..., :1] / time
+        gx = torch.addcmul(grad[..., space], out[..., space], ratio)
+        if middle is not None:
+            gx.addcmul_(middle[..., space], ratio)
+        g_k, g_factor = ratio / 2, None
+        if factor is not None:
+            gx.mul_(factor)
+            g_k = g_k * factor.square()
+            g_factor = _to((grad * out).sum(-1, keepdim=True), factor) / factor
+        if table is not None:
+            gx[..., start:] = _rotate(gx[..., start:], table.conj())
+        return gx, _to(g_k, ctx.k), None, g_factor, None, None
+
+
+def heads(
+    x: Tensor,
+    c: Curvature,
+    table: Tensor | None = None,
+    factor: Tensor | None = None,
+    centre: str | None = None,
+    width: int = 0,
+) -> tuple[Tensor, Tensor | None]:
+    r"""Lays out the queries, keys or values of Lorentzian attention.
+
+    Keys and values are whole points, of which one vector is subtracted: their mean, or the first.
+    With a factor ``f`` the results are queries, whose dot products with keys are scores:
+    :math:`[-f q_0;\, f q] \cdot [k_0;\, k] = f \langle q, k \rangle_{\mathcal L}`.
+
+    Args:
+        x: Points ``(B, N, H, d)``.
+        c: Curvature.
+        table: Unit complex numbers ``(N, 1, p)`` that rotate the last ``p`` pairs of dimensions.
+        factor: 0-dimensional factor of queries.
+        centre: ``'mean'``, ``'first'`` (along N), or None: nothing is subtracted. What is, counts
+            as a constant: the attention does not depend on it.
+        width: Last dimension of the result, filled up with zeros, if more than ``1 + d``.
+
+    Returns:
+        ``(B, N, H, width)`` in float32 or better, and what was subtracted, ``(B, 1, H, width)``.
+    """
+    width = max(width, x.shape[-1] + 1)
+    return _Heads.apply(upcast(x)[0], 1 / check_curvature(c), table, factor, centre, width)
+
+
+class _Normalise(Function):
+    @staticmethod
+    def forward(ctx, u: Tensor, middle: Tensor, c: Curvature) -> Tensor:
+        out = u + middle
+        time = out[..., :1]
+        radius = _norm(out[..., 1:])
+        norm = (time - radius).mul_(time + radius).mul_(c)
+        # a mean of points has -c<u,u> >= 1; rounding in half precision can take it below
+        rate = norm.clamp_min(0.5).rsqrt_()
+        out.mul_(rate)
+        ctx.c = c
+        ctx.save_for_backward(out, rate, norm > 0.5)
+        return out
+
+    @staticmethod
+    @_once
+    def backward(ctx, grad: Tensor, *_):
+        out, rate, held = ctx.saved_tensors
+        dot = torch.where(held, (grad * out).sum(-1, keepdim=True), 0)
+        gu, pull = grad * rate, dot * rate * ctx.c
+        gu[..., 1:].addcmul_(out[..., 1:], pull)
+        gu[..., :1].addcmul_(out[..., :1], pull, value=-1)
+        return gu, None, _to(dot / (-2 * ctx.c), ctx.c)
+
+
+def normalise(u: Tensor, middle: Tensor, c: Curvature) -> Tensor:
+    r"""Brings means of points back to the hyperboloid, :math:`U / \sqrt{-c \langle U, U \rangle}`.
+
+    Args:
+        u: Means ``(..., 1 + d)``, time first, less ``middle``.
+        middle: What :func:`heads` subtracted, broadcast; a constant.
+        c: Curvature.
+
+    Returns:
+        Whole points ``(..., 1 + d)``, time first, in float32 or better.
+    """
+    return _Normalise.apply(*upcast(u, middle), check_curvature(c))

@@ -1,0 +1,78 @@
+"""Questions with several answers."""
+
+import json
+
+import pytest
+import torch
+from torch.utils.data import default_collate
+
+pytest.importorskip('mmengine')
+pytest.importorskip('open_clip')
+
+from hyper_mm.registry import DATASETS, METRICS, MODELS  # noqa: E402
+
+QUESTIONS = [
+    dict(context='the colour of snow is', options=['white', 'dark green'], answer=0),
+    dict(context='two and one is', options=['a house', 'four', 'three'], answer=2),
+]
+
+
+def build(folder, lines, **options):
+    (folder / 'q.jsonl').write_text('\n'.join(lines))
+    cfg = dict(type='hyper_mm.MultipleChoiceDataset', data_root=str(folder), ann_file='q.jsonl')
+    return DATASETS.build({**cfg, **options})
+
+
+def test_items_and_metric(tmp_path):
+    data = build(tmp_path, [*map(json.dumps, QUESTIONS), ''])
+    assert len(data) == 5
+    assert [(item['question'], item['option']) for item in data] == [
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (1, 1),
+        (1, 2),
+    ]
+    assert [item['letters'] for item in data] == [5, 10, 7, 4, 5]
+    decoder = dict(
+        type='hyper_mm.EuclideanDecoder',
+        vocab_size=49408,
+        dims=8,
+        depth=1,
+        attention=dict(type='RotaryAttention', num_heads=2),
+        ffn=dict(type='SwiGLU', hidden_dims=5),
+    )
+    model = MODELS.build(dict(type='hyper_mm.HelmForCausalLM', decoder=decoder)).eval()
+    torch.nn.init.normal_(model.head.weight)
+    samples = model.val_step(default_collate(list(data)))
+    metric = METRICS.build(dict(type='hyper_mm.MultipleChoiceAccuracy'))
+    metric.process({}, [sample.to_dict() for sample in samples])
+    for item, result in zip(data, metric.results):
+        ids = item['input_ids'][item['doc_ids'] == 0]
+        logits = model(ids[None])[0].log_softmax(-1)
+        start = item['context']
+        wanted = sum(logits[i - 1, ids[i]].item() for i in range(start, len(ids)))
+        assert result['score'] == pytest.approx(wanted, abs=1e-4)
+    assert metric.evaluate(5)['choice/questions'] == 2
+
+
+@pytest.mark.parametrize(
+    'line, match',
+    [
+        ('{', 'question 1 must have context'),
+        ('{"context": "a", "options": ["b", "c"]}', "must have context.*'answer'"),
+        ('{"context": "a", "options": ["b", "c"], "answer": 2}', 'got 2 of 2'),
+        ('{"context": "a", "options": ["b"], "answer": 0}', 'got 0 of 1'),
+        ('{"context": "a", "options": ["b", ""], "answer": 0}', 'option 1: must have tokens'),
+        ('{"context": "a a a a", "options": ["b", "c"], "answer": 0}', 'max_length = 5'),
+        ('', 'has no questions'),
+    ],
+)
+def test_bad_input(tmp_path, line, match):
+    with pytest.raises(ValueError, match=match):
+        build(tmp_path, [line], max_length=5)
+
+
+def test_missing_file():
+    with pytest.raises(FileNotFoundError, match='ann_file x.jsonl does not exist'):
+        DATASETS.build(dict(type='hyper_mm.MultipleChoiceDataset', ann_file='x.jsonl'))

@@ -1,0 +1,141 @@
+"""The bridge to lm-evaluation-harness, by requests as the harness makes them."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+
+pytest.importorskip('mmengine')
+
+from hyper_mm.evaluation.lm_harness import HarnessRequests, harness_model  # noqa: E402
+from hyper_mm.registry import MODELS  # noqa: E402
+
+LENGTH = 12
+
+
+class Words:
+    """A tokenizer of single letters; 0 begins and 1 ends a document."""
+
+    bos_id, eos_id, vocab_size = 0, 1, 28
+
+    def encode(self, text):
+        return [ord(letter) - ord('a') + 2 for letter in text if letter != ' ']
+
+    def decode(self, ids):
+        return ''.join(chr(i + ord('a') - 2) for i in ids if i > 1)
+
+
+@pytest.fixture
+def model():
+    decoder = dict(
+        type='hyper_mm.HelmDecoder',
+        vocab_size=28,
+        dims=9,
+        depth=2,
+        attention=dict(type='LorentzAttention', num_heads=2),
+        ffn=dict(type='LorentzSwiGLU', hidden_dims=7),
+        max_length=LENGTH,
+    )
+    model = MODELS.build(dict(type='hyper_mm.HelmForCausalLM', decoder=decoder)).double()
+    torch.nn.init.normal_(model.head.weight)  # so that choices are clear
+    return model
+
+
+@pytest.fixture
+def bridge(model):
+    return HarnessRequests(model, Words(), batch_size=2, progress=False)
+
+
+def requests(*all_args):
+    return [SimpleNamespace(args=args) for args in all_args]
+
+
+def by_hand(model, context, target):
+    """Log-probability of each token of a target, one after the other."""
+    found = []
+    for i, token in enumerate(target):
+        logits = model(torch.tensor([context + target[:i]]))[0, -1]
+        found.append(logits.log_softmax(-1)[token].item())
+    return found
+
+
+def test_loglikelihood(model, bridge):
+    pairs = [('abc', ' de'), ('', 'xyz'), ('a ', 'b'), ('ab', 'cdefg')]
+    found = bridge.loglikelihood(requests(*pairs))
+    encode = Words().encode
+    for (total, greedy), (context, target) in zip(found, pairs):
+        context, target = [0, *encode(context)], encode(target)
+        assert total == pytest.approx(sum(by_hand(model, context, target)), abs=1e-5)
+        best = model.generate(torch.tensor([context]), len(target))[0, len(context) :]
+        assert greedy == (best.tolist() == target)
+    best = Words().decode(model.generate(torch.tensor([[0, 2]]), 3)[0, 2:].tolist())
+    if len(best) == 3:
+        assert bridge.loglikelihood(requests(('a', best)))[0][1]
+
+
+def test_long_contexts_are_cut_at_their_beginning(model, bridge):
+    ((total, _),) = bridge.loglikelihood(requests(('abcdefghijklmnop', 'xy')))
+    ids = Words().encode('abcdefghijklmnop')
+    wanted = by_hand(model, ids[-(LENGTH - 2) :], Words().encode('xy'))
+    assert total == pytest.approx(sum(wanted), abs=1e-5)
+    with pytest.raises(ValueError, match='must have 1 to 11 tokens, got 12'):
+        bridge.loglikelihood(requests(('a', 'abcdefghijkl')))
+    with pytest.raises(ValueError, match='got 0'):
+        bridge.loglikelihood(requests(('a', '')))
+
+
+def test_rolling(model, bridge):
+    text = 'thequickbrownfoxjumpsoverthelazydog'
+    (total,) = bridge.loglikelihood_rolling(requests((text,)))
+    ids = [0, *Words().encode(text)]
+    step = LENGTH - 1
+    wanted = sum(
+        sum(by_hand(model, ids[i : i + 1], ids[i + 1 : i + 1 + step]))
+        for i in range(0, len(ids) - 1, step)
+    )
+    assert total == pytest.approx(wanted, abs=1e-5)
+    assert bridge.loglikelihood_rolling(requests(('',))) == [0]
+
+
+def test_generation(model, bridge):
+    (whole,) = bridge.generate_until(requests(('abc', dict(max_gen_toks=6))))
+    ids = torch.tensor([[0, *Words().encode('abc')]])
+    assert whole == Words().decode(model.generate(ids, 6, eos_id=1)[0, 4:].tolist())
+    assert len(whole) >= 3
+    (cut,) = bridge.generate_until(requests(('abc', dict(max_gen_toks=6, until=[whole[2], '%']))))
+    assert cut == whole[: whole.index(whole[2])]
+    (drawn,) = bridge.generate_until(
+        requests(('abc', dict(max_gen_toks=6, until='%', temperature=0.7, do_sample=True)))
+    )
+    assert len(drawn) <= 6
+
+
+def test_model_class_of_the_harness(model, monkeypatch):
+    class LM:
+        """What is used of ``lm_eval.api.model.LM``."""
+
+        def __init__(self):
+            self._rank, self._world_size = 0, 1
+
+    names = ('lm_eval', 'lm_eval.api', 'lm_eval.api.model')
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules['lm_eval.api.model'].LM = LM
+    found = harness_model(model, Words(), progress=False)
+    assert isinstance(found, LM) and found._world_size == 1
+    assert found.loglikelihood(requests(('a', 'b')))[0][0] < 0
+
+
+def test_bad_input(model, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'lm_eval', None)
+    with pytest.raises(ImportError, match='pip install lm_eval'):
+        harness_model(model, Words())
+    with pytest.raises(ValueError, match='batch_size must be at least 1'):
+        HarnessRequests(model, Words(), batch_size=0)
+    large = Words()
+    large.vocab_size = 29
+    with pytest.raises(ValueError, match="at most the model's 28, got 29"):
+        HarnessRequests(model, large)

@@ -1,0 +1,251 @@
+"""Fused functions against the formulas they stand for: values, gradients, extremes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.autograd import gradcheck
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from hyper_mm.ops import fused, lorentz
+
+from ..golden import absolute, of_max
+from .conftest import FLOATS, randn
+
+CURVATURES = [0.05, 0.7, 20.0]
+floats = pytest.mark.parametrize('dtype', FLOATS)
+curvatures = pytest.mark.parametrize('c', CURVATURES)
+
+
+def lifted(x, c):
+    return torch.cat([lorentz.time(x, c, keepdim=True), x], -1)
+
+
+def plain_norm(x, weight, eps):
+    return x * (x.square().mean(-1, keepdim=True) + eps).rsqrt() * weight
+
+
+def plain_sum(points, weights, c, scale=1.0):
+    u = sum(w * lifted(x, c) for x, w in zip(points, weights))
+    norm = c * (u[..., :1].square() - u[..., 1:].square().sum(-1, keepdim=True))
+    return scale * u[..., 1:] / norm.abs().sqrt()
+
+
+def plain_heads(x, c, table=None, factor=None, centre=None, width=0):
+    if table is not None:
+        start = x.shape[-1] - 2 * table.shape[-1]
+        even, odd = x[..., start::2], x[..., start + 1 :: 2]
+        pairs = [
+            even * table.real - odd * table.imag,
+            even * table.imag + odd * table.real,
+        ]
+        x = torch.cat([x[..., :start], torch.stack(pairs, -1).flatten(-2)], -1)
+    out, middle = lifted(x, c), None
+    if factor is not None:
+        out = factor * torch.cat([-out[..., :1], out[..., 1:]], -1)
+    if centre is not None:
+        middle = out.mean(1, keepdim=True) if centre == 'mean' else out[:, :1]
+        out, middle = out - middle.detach(), middle.detach()
+    return F.pad(out, (0, max(width - out.shape[-1], 0))), middle
+
+
+def plain_normalise(u, middle, c):
+    u = u + middle
+    norm = c * (u[..., :1].square() - u[..., 1:].square().sum(-1, keepdim=True))
+    return u / norm.sqrt()
+
+
+def points(seed, *shape):
+    return randn(*(shape or (2, 5, 6)), seed=seed).requires_grad_()
+
+
+def numbers(*values):
+    return [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in values]
+
+
+def mean_of_points(c):
+    """Means of points on the hyperboloid, less a constant."""
+    whole = lifted(randn(2, 5, 3, 4, 6), c).mean(-2)
+    return (whole - whole[:, :1]).requires_grad_(), whole[:, :1]
+
+
+def cases(c):
+    """Fused function, plain formula and arguments, by name."""
+    table = torch.polar(torch.ones(5, 1, 2, dtype=torch.float64), randn(5, 1, 2))
+    column = randn(2, 5, 1).abs().add(0.1).requires_grad_()
+    w, factor, scale = numbers(0.8, 0.3, 2.0)
+    c = numbers(c)[0]
+    x, y, z, row = points(0), points(1), points(2), points(3, 2, 5, 3, 6)
+
+    def sum3(x, y, z, w, column, c, scale):
+        return (x, y, z), (w, column), c, scale
+
+    return {
+        'lift': (fused.lift, lifted, (x, c)),
+        'gated_lift': (
+            fused.gated_lift,
+            lambda a, b, c: lifted(F.silu(a) * b, c),
+            (x, y, c),
+        ),
+        'rms_norm': (fused.rms_norm, plain_norm, (x, points(4, 6), 1e-8)),
+        'sum2': (
+            lambda x, y, w, c: fused.normalised_sum((x, y), (w,), c),
+            lambda x, y, w, c: plain_sum((x, y), (1, w), c),
+            (x, y, w, c),
+        ),
+        'sum3': (
+            lambda *args: fused.normalised_sum(*sum3(*args)),
+            lambda x, y, z, w, g, c, s: plain_sum((x, y, z), (1, w, g), c, s),
+            (x, y, z, w, column, c, scale),
+        ),
+        'queries': (
+            lambda x, c, f: fused.heads(x, c, table, factor=f)[0],
+            lambda x, c, f: plain_heads(x, c, table, factor=f)[0],
+            (row, c, factor),
+        ),
+        'keys': (
+            lambda x, c: fused.heads(x, c, table, centre='first', width=9)[0],
+            lambda x, c: plain_heads(x, c, table, centre='first', width=9)[0],
+            (row, c),
+        ),
+        'values': (
+            lambda x, c: fused.heads(x, c, centre='mean')[0],
+            lambda x, c: plain_heads(x, c, centre='mean')[0],
+            (row, c),
+        ),
+        'normalise': (fused.normalise, plain_normalise, (*mean_of_points(c.item()), c)),
+    }
+
+
+NAMES = list(cases(1.0))
+named = pytest.mark.parametrize('name', NAMES)
+
+
+@named
+@curvatures
+def test_values_and_gradients_equal_the_formula(name, c):
+    function, plain, args = cases(c)[name]
+    assert_close(function(*args), plain(*args), rtol=1e-12, atol=1e-12)
+    leaves = [a for a in args if isinstance(a, torch.Tensor) and a.requires_grad]
+    cot = randn(*function(*args).shape, seed=9)
+    wanted, found = (torch.autograd.grad((f(*args) * cot).sum(), leaves) for f in (plain, function))
+    assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize('name', [n for n in NAMES if n not in ('keys', 'values')])
+def test_gradients_equal_differences(name):  # what keys and values lose counts as a constant
+    function, _, args = cases(0.7)[name]
+    assert gradcheck(function, args)
+
+
+@named
+def test_a_second_derivative_is_refused(name):
+    function, _, args = cases(0.7)[name]
+    x = args[0]
+    with pytest.raises(RuntimeError, match='no second derivatives'):
+        torch.autograd.grad(function(*args).square().sum(), x, create_graph=True)
+
+
+@named
+@pytest.mark.parametrize('size', [0.0, 1e-30, 1e4])
+def test_extremes_have_finite_gradients(name, size):
+    function, _, args = cases(0.7)[name]
+    args = [
+        (a * size if a.ndim > 2 and a.shape[-1] > 1 else a).detach().float().requires_grad_()
+        if isinstance(a, torch.Tensor)
+        else a
+        for a in args
+    ]
+    if name == 'normalise':
+        args[1] = args[1].detach()
+    out = function(*args)
+    out.square().sum().backward()
+    leaves = [a for a in args if isinstance(a, torch.Tensor) and a.requires_grad]
+    assert out.isfinite().all() and all(a.grad.isfinite().all() for a in leaves)
+
+
+@floats
+def test_pieces_of_rows_are_the_whole(dtype, monkeypatch):
+    a, b, cot = (randn(7, 6, seed=i).to(dtype) for i in range(3))
+    cot, found = torch.cat([cot, cot[:, :1]], -1), []
+    for chunk in (1, 12, 2**16):
+        monkeypatch.setattr(fused, '_CHUNK', chunk)
+        leaves = a.clone().requires_grad_(), b.clone().requires_grad_()
+        out = fused.gated_lift(*leaves, 0.7)
+        found.append([out, *torch.autograd.grad((out * cot).sum(), leaves)])
+    assert_close(found[0], found[2])
+    assert_close(found[1], found[2])
+
+
+@pytest.mark.parametrize(('radius', 'limit'), [(1, 3e-7), (100, 3e-6), (1e4, 3e-4)])
+def test_close_points_far_out_keep_their_digits(radius, limit):
+    base = randn(4, 9, seed=1)
+    base = radius * base / base.norm(dim=-1, keepdim=True)
+    x, y, z = (base + 0.3 * randn(4, 9, seed=i) for i in (2, 3, 4))
+    x, y, z = (t.float() for t in (x, y, z))
+    weights = [torch.tensor(w) for w in (0.3, 0.7)]
+    found = fused.normalised_sum((x, y, z), weights, 0.7)
+    wanted = plain_sum([t.double() for t in (x, y, z)], (1, *weights), 0.7)
+    assert of_max(found, wanted) < limit
+
+
+def test_a_sum_of_zero_is_finite():
+    x = randn(3, 5).requires_grad_()
+    out = fused.normalised_sum((x, x), (-torch.ones(()),), 1.0)
+    out.sum().backward()
+    assert out.isfinite().all() and x.grad.isfinite().all()
+
+
+@named
+def test_autocast_changes_nothing(name):
+    function, _, args = cases(0.7)[name]
+    args = [a.detach().float().requires_grad_() if isinstance(a, torch.Tensor) else a for a in args]
+    results = []
+    for enabled in (False, True):
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            out = function(*args)
+            results.append([out, *torch.autograd.grad(out.square().sum(), args[:1])])
+    assert all(torch.equal(a, b) for a, b in zip(*results))
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_read_as_it_is(dtype):
+    a, b = (randn(3, 5, seed=i).to(dtype).requires_grad_() for i in range(2))
+    out = fused.gated_lift(a, b, 0.7)
+    wanted = lifted(F.silu(a.double()) * b.double(), 0.7)
+    assert out.dtype == torch.float32 and absolute(out, wanted) < 3e-6
+    out.sum().backward()
+    assert a.grad.dtype == dtype and a.grad.isfinite().all()
+    assert fused.lift(a, 0.7).dtype == torch.float32
+
+
+def test_layouts_do_not_matter():
+    a, b = randn(2, 5, 2, 6).transpose(1, 2).unbind(1)
+    cot = randn(7, 5, 2).permute(2, 1, 0)
+    results = []
+    for x, y, g in ((a, b, cot), (a.contiguous(), b.contiguous(), cot.contiguous())):
+        x, y = x.detach().requires_grad_(), y.detach().requires_grad_()
+        results.append(torch.autograd.grad(fused.gated_lift(x, y, 0.7), (x, y), g))
+    assert_close(*results)
+
+
+@pytest.mark.parametrize('c', [0.0, -1.0, float('nan')])
+def test_bad_curvature(c):
+    x = randn(2, 1, 1, 5)
+    for function in (
+        lambda: fused.lift(x, c),
+        lambda: fused.gated_lift(x, x, c),
+        lambda: fused.heads(x, c),
+        lambda: fused.normalise(x, x, c),
+        lambda: fused.normalised_sum((x, x), (x.new_ones(()),), c),
+    ):
+        with pytest.raises(ValueError, match='c must be positive'):
+            function()
+
+
+@pytest.mark.parametrize('count', [0, 2])
+def test_bad_number_of_weights(count):
+    x = randn(2, 5)
+    with pytest.raises(ValueError, match='weights one fewer'):
+        fused.normalised_sum((x, x), (x.new_ones(()),) * count, 1.0)

@@ -1,0 +1,132 @@
+"""Names of released HELM models: a model renamed as there is the same after conversion."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+import torch
+
+pytest.importorskip('mmengine')
+
+from hyper_mm.registry import MODELS  # noqa: E402
+from tests.conftest import REPO  # noqa: E402
+
+
+@pytest.fixture(scope='module')
+def tool():
+    path = REPO / 'tools' / 'model_converters' / 'helm2mm.py'
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def model_of(kind):
+    attention = dict(type='LorentzAttention', num_heads=2)
+    ffn = dict(type='LorentzSwiGLU', hidden_dims=5)
+    cfg = dict(type='hyper_mm.HelmDecoder', vocab_size=13, dims=9, depth=2)
+    if kind == 'helm-mice':
+        attention = dict(
+            **dict(type='HMLA', num_heads=2, latent_dims=3, nope_dims=3, rope_dims=2, v_dims=4),
+            q_latent_dims=4,
+        )
+        cfg.update(dense_ffn=ffn, num_dense_layers=1)
+        ffn = dict(
+            **dict(type='MiCE', hidden_dims=4, num_experts=3, combine='sequential'),
+            **dict(renormalise=False, shared_curvature=None, learn_curvature=False),
+            curvatures=(1.0, 1.0),
+        )
+    cfg.update(attention=attention, ffn=ffn)
+    model = MODELS.build(dict(type='hyper_mm.HelmForCausalLM', decoder=cfg))
+    with torch.no_grad():
+        for parameter in model.parameters():  # nothing is as at the start
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def released_names(state, latent):
+    """The state dict with the names of the release, in containers as it might have them."""
+    names = dict(wq='Wq', wk='Wk', wv='Wv', wo='final_linear')
+    if latent:
+        names = dict(wq='wq_b', wq_a='wq_a', wkv_a='wkv_a', wkv_b='wkv_b', wo='wo')
+    outer = {
+        'decoder.embedding.weight': 'module.token_embed.weight',
+        'decoder.project.weight': 'module.final_proj.linear.weight',
+        'decoder.project.bias': 'module.final_proj.linear.bias',
+        'decoder.norm.weight': 'module.norm.weight',
+        'head.weight': 'module.head.weight',
+    }
+    found = {'module.manifold.c': torch.ones(1)}
+    for name, weight in state.items():
+        if name in outer:
+            found[outer[name]] = weight
+            continue
+        if 'curvature' in name:
+            continue
+        number, part, tail = name.split('.', 4)[2:]
+        prefix = f'module.blocks.{number}.'
+        if part == 'attention' and tail == 'tau':
+            found[f'{prefix}attn.tau'] = weight[None]
+            found[f'{prefix}attn.bias'] = torch.zeros(1)
+        elif part == 'attention' and 'norm' in tail:
+            found[f'{prefix}attn.{tail}'] = weight
+        elif part == 'attention':
+            linear, leaf = tail.split('.')
+            found[f'{prefix}attn.{names[linear]}.linear.{leaf}'] = weight
+        elif part in ('norm1', 'norm2', 'res1', 'res2'):
+            leaf = 'weight' if 'norm' in part else 'w_y'
+            found[f'{prefix}{part}.{leaf}'] = weight[None] if leaf == 'w_y' else weight
+        elif tail in ('w1', 'w2', 'w3', 'b1', 'b2', 'b3'):
+            leaf = 'weight' if tail[0] == 'w' else 'bias'
+            for i, own in enumerate(weight):
+                found[f'{prefix}ffn.experts.{i}.w{tail[1]}.linear.{leaf}'] = own
+        elif tail in ('gate', 'bias'):
+            found[f'{prefix}ffn.gate.{"weight" if tail == "gate" else "bias"}'] = weight
+        elif tail.startswith('shared.'):
+            _, index, linear, leaf = tail.split('.')
+            found[f'{prefix}ffn.shared_experts.{index}.{linear}.linear.{leaf}'] = weight
+        elif tail == 'out_weight':
+            found[f'{prefix}ffn.resnet.w_y'] = weight[None]
+        elif tail == 'out_log_scale':
+            found[f'{prefix}ffn.resnet.scale'] = weight[None]
+        else:
+            linear, leaf = tail.split('.')
+            found[f'{prefix}ffn.{linear}.linear.{leaf}'] = weight
+    return found
+
+
+@pytest.mark.parametrize('kind', ['helm-d', 'helm-mice'])
+def test_round_trip(tool, kind):
+    model = model_of(kind)
+    released = released_names(model.state_dict(), kind == 'helm-mice')
+    assert not set(released) & set(model.state_dict())
+    converted = tool.convert_state_dict(released)
+    fresh = model_of(kind)
+    missing, unexpected = fresh.load_state_dict(converted, strict=False)
+    assert not unexpected and all('curvature' in name for name in missing)
+    ids = torch.randint(0, 13, (2, 6))
+    torch.testing.assert_close(fresh(ids), model(ids), rtol=0, atol=0)
+
+
+def test_whole_points_lose_their_time(tool):
+    model = model_of('helm-d')
+    released = released_names(model.state_dict(), False)
+    space = released['module.token_embed.weight']
+    released['module.token_embed.weight'] = torch.cat([torch.ones(13, 1), space], 1)
+    converted = tool.convert_state_dict(released)
+    assert torch.equal(converted['decoder.embedding.weight'], space)
+
+
+def test_bad_input(tool):
+    released = released_names(model_of('helm-mice').state_dict(), True)
+    for name in ('module.blocks.0.attn.other.weight', 'module.other'):
+        with pytest.raises(KeyError, match=f'unknown key .*{name}'):
+            tool.convert_state_dict({**released, name: torch.ones(2)})
+    lacking = {k: v for k, v in released.items() if 'experts.1.w1.linear.weight' not in k}
+    with pytest.raises(KeyError, match=r'experts \[1\] of .*w1 are missing'):
+        tool.convert_state_dict(lacking)
+    with pytest.raises(KeyError, match='second key'):
+        tool.convert_state_dict({**released, 'module.lm_head.weight': torch.ones(13, 10)})
+    with pytest.raises(KeyError, match='no blocks'):
+        tool.convert_state_dict({'head.weight': torch.ones(13, 10)})

@@ -1,0 +1,168 @@
+"""Text files to files of ids: formats, splits, renumbering, going on after a kill."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip('mmengine')
+pytest.importorskip('open_clip')
+
+from hyper_mm.datasets.text_tokenizers import tokenizer_of  # noqa: E402
+from tests.conftest import REPO  # noqa: E402
+
+
+@pytest.fixture(scope='module')
+def tool():
+    path = REPO / 'tools' / 'dataset_converters' / 'tokenize_text.py'
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def convert(tool, out, *arguments):
+    return tool.convert(tool.parse_args([str(out), *map(str, arguments), '--quiet']))
+
+
+def texts(folder, split):
+    """Texts of the documents of a split."""
+    tokenizer = tokenizer_of(folder)
+    dtype = json.loads((folder / 'meta.json').read_text())['dtype']
+    ids = np.fromfile(folder / f'{split}.bin', dtype)
+    ends = np.flatnonzero(ids == tokenizer.eos_id) + 1
+    found = [part for part in np.split(ids, ends) if len(part)]
+    assert all(part[0] == tokenizer.bos_id and part[-1] == tokenizer.eos_id for part in found)
+    return [tokenizer.decode(part) for part in found]
+
+
+WORDS = ('red', 'green', 'blue', 'black', 'white')
+NAMES = 'abcdefghijkl'
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A csv file, gzipped: 60 rows of 12 pictures with two captions each."""
+    path = tmp_path / 'table.csv.gz'
+    with gzip.open(path, 'wt', newline='') as file:
+        rows = csv.writer(file)
+        rows.writerow(['id', 'short', 'long', 'image'])
+        for i in range(60):
+            word = WORDS[i % 5]
+            rows.writerow([i, word, f'a {word} car,\nand {NAMES[i // 5]}', f'image{i // 5}.jpg'])
+    return path
+
+
+def test_table(tool, table, tmp_path):
+    options = (table, '--columns', 'short', 'long', '--group', 'image', '--val-share', '0.3')
+    meta = convert(tool, tmp_path / 'out', *options, '--compact')
+    train, val = (texts(tmp_path / 'out', split) for split in ('train', 'val'))
+    assert len(train) + len(val) == 120 and 0 < len(val) < 80
+    assert meta['splits']['val']['documents'] == len(val)
+    pictures = [{t.split()[-1] for t in part if 'car' in t} for part in (train, val)]
+    assert not pictures[0] & pictures[1] and len(pictures[0] | pictures[1]) == 12
+    assert f'a red car , and {min(pictures[0])}' in train
+    assert meta['vocab_size'] == len(meta['original_ids']) < 40
+    plain = convert(tool, tmp_path / 'plain', *options)
+    assert plain['vocab_size'] == 49408 and plain['dtype'] == 'uint16'
+    assert texts(tmp_path / 'plain', 'val') == val
+    names = {path.name for path in (tmp_path / 'out').iterdir()}
+    assert names == {'train.bin', 'val.bin', 'meta.json'}
+
+
+class KilledError(BaseException):
+    """What ends the process."""
+
+
+class Dying:
+    """A tokenizer in whose call the process is killed."""
+
+    def __init__(self, base, calls):
+        self.base, self.calls = base, calls
+
+    def __getattr__(self, name):
+        return getattr(self.base, name)
+
+    def encode(self, text):
+        self.calls -= 1
+        if not self.calls:
+            raise KilledError
+        return self.base.encode(text)
+
+
+@pytest.mark.parametrize('kill_at', [1, 7, 8, 9, 45])
+def test_goes_on_after_a_kill(tool, table, tmp_path, monkeypatch, kill_at):
+    lines = tmp_path / 'lines.txt'
+    lines.write_text('\n\n'.join(f'{word} {word}' for word in WORDS))
+    options = (lines, table, '--columns', 'long', '--save-every', '4', '--val-share', '0.4')
+    wanted = convert(tool, tmp_path / 'whole', *options)
+    out = tmp_path / 'out'
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        dying = Dying(tool.build_tokenizer(), kill_at)
+        patch.setattr(tool, 'build_tokenizer', lambda *args: dying)
+        convert(tool, out, *options)
+    assert not (out / 'meta.json').exists()
+    assert convert(tool, out, *options) == wanted
+    for name in ('train.bin', 'val.bin'):
+        assert (out / name).read_bytes() == (tmp_path / 'whole' / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    'what, wanted',
+    [
+        ('paragraph', ['one two', 'three four', 'five']),
+        ('line', ['one', 'two', 'three', 'four', 'five']),
+        ('file', ['one two three four five']),
+    ],
+)
+def test_plain_text(tool, tmp_path, what, wanted):
+    path = tmp_path / 'a.txt'
+    path.write_text('\none\ntwo\n\n \nthree\nfour\n\nfive')
+    meta = convert(tool, tmp_path / 'out', path, '--documents', what, '--val-share', '0')
+    assert texts(tmp_path / 'out', 'train') == wanted
+    assert list(meta['splits']) == ['train']
+    assert meta['empty_documents'] == (4 if what == 'line' else 0)
+
+
+def test_json_lines(tool, tmp_path):
+    path = tmp_path / 'a.jsonl.gz'
+    with gzip.open(path, 'wt') as file:
+        file.write('{"text": "one"}\n\n{"text": "two", "other": 1}\n{"text": ""}\n')
+    meta = convert(tool, tmp_path / 'out', path, '--columns', 'text', '--val-share', '0')
+    assert texts(tmp_path / 'out', 'train') == ['one', 'two'] and meta['empty_documents'] == 1
+
+
+def test_finished_folder_is_kept_and_other_options_are_refused(tool, table, tmp_path):
+    options = (tmp_path / 'out', table, '--columns', 'short')
+    meta = convert(tool, *options)
+    written = (tmp_path / 'out' / 'train.bin').stat().st_mtime_ns
+    assert convert(tool, *options) == meta
+    assert (tmp_path / 'out' / 'train.bin').stat().st_mtime_ns == written
+    with pytest.raises(ValueError, match='must be empty or of the same files and options'):
+        convert(tool, *options, '--val-share', '0.5')
+
+
+@pytest.mark.parametrize(
+    'name, content, options, error, match',
+    [
+        ('a.csv', b'x,y\n1,2\n', (), ValueError, '--columns must name columns'),
+        ('a.csv', b'x,y\n1,2\n', ('--columns', 'z'), ValueError, r"row 1 has no \['z'\]"),
+        ('a.csv', b'x,y\n1,\n', ('--columns', 'x', '--group', 'y'), ValueError, r"no \['y'\]"),
+        ('a.csv', b'x,y\n1,2\n', ('--columns', 'x', 'z'), ValueError, r"\['z'\] are in none"),
+        ('a.txt', b'ab\xff', (), ValueError, 'a.txt: .*utf-8'),
+        ('a.jsonl', b'{"x"', ('--columns', 'x'), ValueError, 'a.jsonl: '),
+        ('a.txt', b' \n', (), ValueError, 'no text'),
+        ('a.txt', b'one', ('--val-share', '1'), ValueError, '--val-share must be'),
+        ('a.txt', None, (), FileNotFoundError, 'a.txt'),
+    ],
+)
+def test_bad_input(tool, tmp_path, name, content, options, error, match):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(error, match=match):
+        convert(tool, tmp_path / 'out', tmp_path / name, *options)

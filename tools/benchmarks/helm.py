@@ -1,0 +1,197 @@
+"""What hyperbolic language models cost beside their Euclidean twins.
+
+    python tools/benchmarks/helm.py
+    python tools/benchmarks/helm.py --models mice --depth 6 --vocab-size 128256
+    python tools/benchmarks/helm.py --device cuda --dtype bfloat16 --batch 4 --depth 6
+
+HELM-D beside a LLaMA-like decoder, HELM-MiCE beside a DeepSeek-like one: the models of
+`configs/*_1*m.py`, with depth and vocabulary reduced alike on both sides. Random weights and
+tokens.
+
+A training step is forward and backward, without an optimizer. The two take turns in one process;
+`ratio` is that of the smallest times, then come median and quartiles of the ratios of neighbouring
+runs. Processor time says on one thread of a busy machine what wall time says on an idle one. Memory
+is the highest during a step above what the model and its gradients hold, in a process of its own
+(on accelerators: what PyTorch allocates). Decoding compares a token with a cache and without, at
+the given length.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+import hyper_mm  # noqa: F401
+from hyper_mm.registry import MODELS
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+PAIRS = {
+    'dense': {'HELM-D': 'helm-d_115m.py', 'LLaMA-like': 'llama_115m.py'},
+    'mice': {'HELM-MiCE': 'helm-mice_120m.py', 'DeepSeek-like': 'deepseek_120m.py'},
+}
+
+
+def build(config: str, args: argparse.Namespace) -> nn.Module:
+    """The model of a config, with depth and vocabulary of the command line."""
+    cfg = Config.fromfile(CONFIGS / config).model
+    cfg.decoder.update(depth=args.depth, vocab_size=args.vocab_size)
+    return MODELS.build(cfg).to(args.device)
+
+
+def stepper(model: nn.Module, args: argparse.Namespace) -> Callable[[], None]:
+    """Function that runs a training step."""
+    ids = torch.randint(args.vocab_size, (args.batch, args.length), device=args.device)
+    half = args.dtype == 'bfloat16'
+
+    def step() -> None:
+        with torch.autocast(args.device, torch.bfloat16, enabled=half):
+            losses = model.loss(ids)
+        sum(loss for name, loss in losses.items() if 'loss' in name).backward()
+        model.zero_grad()
+        if args.device != 'cpu':
+            torch.cuda.synchronize()
+
+    return step
+
+
+def compare(runs: list[Callable[[], object]], repeats: int) -> list[list[tuple[float, float]]]:
+    """Runs two functions in turns: wall and processor seconds of each."""
+    taken = [[], []]
+    for turn in range(repeats + 1):
+        for i in (0, 1) if turn % 2 else (1, 0):
+            wall, processor = time.perf_counter(), time.process_time()
+            runs[i]()
+            wall, processor = time.perf_counter() - wall, time.process_time() - processor
+            if turn:
+                taken[i].append((wall, processor))
+    return taken
+
+
+def show_steps(names: list[str], taken: list[list[tuple[float, float]]]) -> None:
+    """Prints times of a step and their ratios."""
+    for kind, name in enumerate(('wall', 'processor')):
+        ours, twin = ([run[kind] for run in runs] for runs in taken)
+        low, median, high = statistics.quantiles(
+            [a / b for a, b in zip(ours, twin)], n=4, method='inclusive'
+        )
+        print(
+            f'training step, {name} time: {names[0]} {min(ours):.3f} s, {names[1]} '
+            f'{min(twin):.3f} s, ratio {min(ours) / min(twin):.3f}, median {median:.3f} '
+            f'({low:.3f}-{high:.3f})',
+            flush=True,
+        )
+
+
+def resident() -> float:
+    """Highest resident memory of this process, in MB; Linux keeps it."""
+    status = Path('/proc/self/status').read_text()
+    return int(status.split('VmHWM:')[1].split()[0]) / 1e3
+
+
+def peak(config: str, args: argparse.Namespace) -> float:
+    """Highest memory of training steps above the model's own, in MB."""
+    model = build(config, args)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    step = stepper(model, args)
+    with torch.no_grad():
+        model.loss(torch.zeros(1, 8, dtype=torch.long, device=args.device))  # libraries are loaded
+    if args.device != 'cpu':
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    Path('/proc/self/clear_refs').write_text('5')
+    before = resident()
+    step()
+    return resident() - before
+
+
+def show_decoding(name: str, model: nn.Module, args: argparse.Namespace) -> None:
+    """Prints the time of a token at a length, with a cache and without, and the cache's size."""
+    decoder, ids = model.decoder.eval(), torch.randint(args.vocab_size, (1, args.decode))
+    ids = ids.to(args.device)
+    with torch.no_grad():
+        caches = decoder.new_caches()
+        decoder(ids[:, : -args.repeats - 1], caches=caches)
+        tokens = iter(ids[:, -args.repeats - 1 :].split(1, 1))
+
+        def wait(features: torch.Tensor) -> None:
+            model.logits(features[:, -1]).argmax(-1).cpu()
+
+        cached, whole = compare(
+            [lambda: wait(decoder(next(tokens), caches=caches)), lambda: wait(decoder(ids))],
+            args.repeats,
+        )
+    numbers = caches[0].numbers_per_token
+    cached, whole = (min(run[1] for run in runs) for runs in (cached, whole))
+    print(
+        f'{name}, token {args.decode}: cached {cached * 1e3:.1f} ms, all tokens again '
+        f'{whole * 1e3:.1f} ms, {whole / cached:.1f} times faster; {numbers} numbers a token and '
+        f'layer, {4 * numbers} bytes in float32',
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--models', nargs='+', choices=PAIRS, default=list(PAIRS))
+    parser.add_argument('--depth', type=int, default=2, help='blocks of all models')
+    parser.add_argument('--vocab-size', type=int, default=2000)
+    parser.add_argument('--length', type=int, default=1024, help='tokens of a training sequence')
+    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument('--decode', type=int, default=512, help='tokens while decoding')
+    parser.add_argument('--repeats', type=int, default=11, help='measured pairs of runs')
+    parser.add_argument('--threads', type=int, default=1, help='threads of torch')
+    parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
+    parser.add_argument('--dtype', default='float32', choices=('float32', 'bfloat16'))
+    parser.add_argument('--only', nargs='+', choices=('step', 'memory', 'decode'))
+    parser.add_argument('--peak', help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    if args.peak:
+        print(peak(args.peak, args))
+        return
+    print(
+        f'torch {torch.__version__}, {args.device}, {args.threads} threads, {args.dtype}, depth '
+        f'{args.depth}, vocabulary {args.vocab_size}, batch {args.batch} x {args.length}'
+    )
+    parts = args.only or ('step', 'memory', 'decode')
+    for key in args.models:
+        names, models = list(PAIRS[key]), [build(c, args) for c in PAIRS[key].values()]
+        counts = [sum(p.numel() for p in model.parameters()) / 1e6 for model in models]
+        print(f'{key}: {names[0]} {counts[0]:.2f} M, {names[1]} {counts[1]:.2f} M parameters')
+        if 'step' in parts:
+            show_steps(names, compare([stepper(m, args) for m in models], args.repeats))
+        if 'memory' in parts:
+            command = [sys.executable, __file__, *sys.argv[1:], '--peak']
+            runs = (
+                subprocess.run([*command, c], capture_output=True, text=True, check=True)
+                for c in PAIRS[key].values()
+            )
+            ours, twin = (float(run.stdout.split()[-1]) for run in runs)
+            print(
+                f'training memory: {names[0]} {ours:.0f} MB, {names[1]} {twin:.0f} MB, ratio '
+                f'{ours / twin:.3f}',
+                flush=True,
+            )
+        if 'decode' in parts:
+            for name, model in zip(names, models):
+                show_decoding(name, model, args)
+
+
+if __name__ == '__main__':
+    main()
