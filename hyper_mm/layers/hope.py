@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 
@@ -36,15 +38,32 @@ class HoPE(nn.Module):
 
     def table(self, x: Tensor, start: int = 0) -> Tensor:
         """Unit complex numbers ``(N, 1, dims / 2)`` that rotate points ``(B, N, ...)``."""
-        wide = {'dtype': torch.float64, 'device': x.device}
-        positions = torch.arange(start, start + x.shape[1], **wide)
-        rates = self.base ** (-torch.arange(0, self.dims, 2, **wide) / self.dims)
-        angles = (positions[:, None] * rates)[:, None]
         dtype = torch.promote_types(x.dtype, torch.float32)
-        return torch.complex(angles.cos().to(dtype), angles.sin().to(dtype))
+        if start and x.shape[1] == 1 and not torch.compiler.is_compiling():
+            block, row = divmod(start, _BLOCK)
+            return _kept(self.dims, self.base, block, dtype, x.device)[row : row + 1]
+        return _table(self.dims, self.base, start, x.shape[1], dtype, x.device)
 
     def extra_repr(self) -> str:
         return f'{self.dims}, base={self.base:g}'
+
+
+def _table(dims, base, start, count, dtype, device) -> Tensor:
+    wide = {'dtype': torch.float64, 'device': device}
+    positions = torch.arange(start, start + count, **wide)
+    rates = base ** (-torch.arange(0, dims, 2, **wide) / dims)
+    angles = (positions[:, None] * rates)[:, None]
+    return torch.complex(angles.cos().to(dtype), angles.sin().to(dtype))
+
+
+_BLOCK = 256
+
+
+@lru_cache(maxsize=16)
+def _kept(dims, base, block, dtype, device) -> Tensor:
+    """Tables of a few positions, for the layers and steps of decoding."""
+    with torch.inference_mode(False):
+        return _table(dims, base, block * _BLOCK, _BLOCK, dtype, device)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..ops import lorentz
 from ..ops.fused import heads, lift, normalise
 from .hope import HoPE
 from .lorentz_linear import LorentzLinear
@@ -74,6 +75,29 @@ def _attend(q, k, v, c, tau, causal, mask=None, table=None) -> Tensor:
     return normalise(u.transpose(1, 2)[..., :dims], middle[..., :dims], c)
 
 
+def _attend_last(q, k, v, c, tau) -> Tensor:
+    """Attention of the last token to whole points that a cache keeps, time first.
+
+    Nothing is subtracted from them, and nothing need be in float32.
+
+    Args:
+        q: Queries ``(B, 1, H, d)``.
+        k: Keys ``(B, M, H, 1 + d)``.
+        v: Values ``(B, M, H, 1 + e)``.
+        c: Curvature.
+        tau: Temperature.
+
+    Returns:
+        Whole points ``(B, 1, H, 1 + e)``.
+    """
+    q = lift(q, c) * (2 / tau)
+    q[..., :1].neg_()
+    q, k, v = (t.transpose(1, 2) for t in (q.to(k.dtype), k, v))
+    with torch.autocast(q.device.type, enabled=False):
+        u = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+    return normalise(u.transpose(1, 2), None, c)
+
+
 class _Merge(nn.Linear):
     """Maps the heads, flattened with their time parts, to the space part of a point."""
 
@@ -136,9 +160,12 @@ class LorentzAttention(nn.Module):
         if self.rope is not None and cache is None:
             table = self.rope.table(x)
         elif self.rope is not None:
-            q, k = self.rope(q, start), self.rope(k, start)
+            q, k = self.rope(torch.cat([q, k], 2), start).chunk(2, 2)
         if cache is not None:
-            k, v = cache.append(torch.cat([k, v], -1)).split(self.head_dims, -1)
+            k, v = cache.append(lift(torch.stack([k, v], 3), c)).unbind(3)
+            if q.shape[1] == 1 and mask is None:
+                return _attend_last(q, k, v, c, self.tau)
+            k, v = k[..., 1:], v[..., 1:]
         return _attend(q, k, v, c, self.tau, self.causal, mask, table)
 
     def forward(
@@ -153,7 +180,8 @@ class LorentzAttention(nn.Module):
         Args:
             x: Points ``(B, N, dims)``: of the whole sequence, or with a cache of its next tokens.
             c: Curvature.
-            cache: Keys and values of the tokens before; those of ``x`` are added.
+            cache: Keys and values of the tokens before, whole points ``(H, 2, 1 + head_dims)`` a
+                token; those of ``x`` are added.
             mask: Which keys are seen besides, bool ``(B, 1, N, M)``.
 
         Returns:
@@ -225,6 +253,27 @@ class HMLA(nn.Module):
         k_rope = self.rope(k_rope.unsqueeze(2), start).squeeze(2)
         return torch.cat([self.kv_norm(latent), k_rope], -1)
 
+    def _attend_last(self, q: Tensor, latent: Tensor, k_rope: Tensor, c: Tensor | float) -> Tensor:
+        r"""Attention of the last token, on expanded latents that are not laid out as points.
+
+        The space parts of keys and values are affine in the latent and could be taken into query
+        and result. Their time parts are not: they need the norm of each head's expansion, which is
+        as dear as the expansion itself. So it is done, and the time of a key follows from those of
+        its two parts, :math:`k_0^2 = \lVert k^n \rVert^2 + (k^p_0)^2`.
+        """
+        kv = self.wkv_b(latent, c).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        k, v = kv.split([self.nope_dims, self.v_dims], -1)
+        q, k_rope = q.transpose(1, 2), k_rope.to(k.dtype).unsqueeze(1)
+        with torch.autocast(q.device.type, enabled=False):
+            k_time = torch.hypot(k.norm(dim=-1), lorentz.time(k_rope, c)).unsqueeze(-2)
+            v_time = v.norm(dim=-1).square_().add_(1 / c).sqrt_().unsqueeze(-2)
+            scores = q[..., : self.nope_dims] @ k.mT + q[..., self.nope_dims :] @ k_rope.mT
+            scores = scores.addcmul_(lorentz.time(q, c, keepdim=True), k_time, value=-1)
+            weights = scores.mul_(2 / self.tau).softmax(-1)
+            time = (weights * v_time).sum(-1, keepdim=True)
+            u = torch.cat([time, weights @ v], -1)
+        return normalise(u.transpose(1, 2), None, c)
+
     def forward(
         self,
         x: Tensor,
@@ -242,6 +291,8 @@ class HMLA(nn.Module):
         rows = self._latents(x, start)
         rows = rows if cache is None else cache.append(rows)
         latent, k_rope = rows.split([self.latent_dims, self.rope_dims], -1)
+        if cache is not None and q.shape[1] == 1 and mask is None:
+            return self.wo.map(self._attend_last(q, latent, k_rope, c))
         k, v = (
             self.wkv_b(latent, c)
             .unflatten(-1, (self.num_heads, -1))

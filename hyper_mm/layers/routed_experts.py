@@ -108,6 +108,8 @@ class RoutedExperts(nn.Module):
         Returns:
             Results ``(T, k, out)``.
         """
+        if len(x) == 1:
+            return by_experts(x, indices[0], expert, parameters).unsqueeze(0)
         flat = indices.flatten()
         order = flat.argsort(stable=True)
         rows = x.index_select(0, order // indices.shape[-1])
@@ -159,6 +161,19 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, None if bias is None else bias.flatten())
     shape = (*x.shape[:-1], weight.shape[-2])
     return torch.baddbmm(bias.expand(shape), x, weight.mT)
+
+
+def by_experts(
+    token: Tensor, owners: Tensor, expert: Callable[..., Tensor], parameters: Sequence[Tensor]
+) -> Tensor:
+    """Sends one token ``(1, dims)`` through the experts ``owners`` ``(k,)``: ``(k, out)``.
+
+    A CPU reads their weights where they lie; accelerators gather them, not to wait for indices.
+    """
+    if token.device.type == 'cpu':
+        return torch.cat([expert(token, *(p[i] for p in parameters)) for i in owners.tolist()])
+    tokens = token.expand(len(owners), 1, -1)
+    return expert(tokens, *(p[owners] for p in parameters)).squeeze(1)
 
 
 def by_parts(

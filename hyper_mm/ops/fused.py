@@ -3,7 +3,8 @@
 The functions equal short formulas of :mod:`hyper_mm.ops.lorentz` (the tests compare them), of which
 automatic differentiation would keep every term and go over all of them again. Here a function keeps
 its inputs, or its result where a matrix product keeps that anyway. The gradients cannot be
-differentiated again, and raise where that is asked (`create_graph=True`).
+differentiated again, and raise where that is asked (`create_graph=True`). Compiled code takes the
+formulas themselves, :mod:`hyper_mm.ops.unfused`.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from . import unfused
 from .stable import Curvature, check_curvature, upcast
 
 _CHUNK = 2**20
 """Elements of a tensor that a CPU goes over at once: what passes between stays in caches."""
+
+_SMALL = 2**14
+"""Elements, a few tokens, up to which calls take longer than memory."""
 
 
 def _once(backward: Callable) -> Callable:
@@ -34,13 +39,31 @@ def _once(backward: Callable) -> Callable:
     return checked
 
 
+class _Forgetful:
+    """Context of a forward pass that has no backward pass."""
+
+    def save_for_backward(self, *_) -> None:
+        pass
+
+    def mark_non_differentiable(self, *_) -> None:
+        pass
+
+
+def _run(function: type[Function], *args):
+    """Result of a function; without gradients the bookkeeping would take longer than one token."""
+    if torch.is_grad_enabled():
+        return function.apply(*args)
+    return function.forward(_Forgetful(), *args)
+
+
 def _norm(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dim=-1, keepdim=True)
 
 
 def _time(x: Tensor, k: Curvature) -> Tensor:
     """Time parts ``(..., 1)``; ``k`` is ``1 / c``."""
-    return _norm(x).square_().add_(k).sqrt_()
+    norm = _norm(x)
+    return norm.mul_(norm).add_(k).sqrt_()
 
 
 def _to(grad: Tensor, like: Curvature | None) -> Tensor | None:
@@ -56,9 +79,7 @@ def _pieces(rows: int, width: int, device: torch.device) -> Iterator[slice]:
 class _Lift(Function):
     @staticmethod
     def forward(ctx, x: Tensor, k: Curvature) -> Tensor:
-        out = x.new_empty(*x.shape[:-1], x.shape[-1] + 1)
-        out[..., 1:] = x
-        out[..., :1] = _time(x, k)
+        out = torch.cat([_time(x, k), x], -1)
         ctx.k = k
         ctx.save_for_backward(out)
         return out
@@ -81,18 +102,25 @@ def lift(x: Tensor, c: Curvature) -> Tensor:
     Returns:
         ``(..., 1 + d)``, in float32 or better.
     """
-    return _Lift.apply(upcast(x)[0], 1 / check_curvature(c))
+    (x,) = upcast(x)
+    if torch.compiler.is_compiling():
+        return unfused.lift(x, c)
+    return _run(_Lift, x, 1 / check_curvature(c))
 
 
 class _GatedLift(Function):
     @staticmethod
     def forward(ctx, a: Tensor, b: Tensor, k: Curvature) -> Tensor:
         width, dtype = a.shape[-1], torch.promote_types(a.dtype, torch.float32)
-        out = a.new_empty(*a.shape[:-1], width + 1, dtype=dtype)
-        a2, b2, o2 = (x.view(-1, x.shape[-1]) for x in (a, b, out))
-        for rows in _pieces(len(a2), width, a.device):
-            h = torch.mul(F.silu(a2[rows].to(dtype)), b2[rows], out=o2[rows, 1:])
-            o2[rows, :1] = _time(h, k)
+        if a.numel() <= _SMALL:
+            h = F.silu(a.to(dtype)).mul_(b)
+            out = torch.cat([_time(h, k), h], -1)
+        else:
+            out = a.new_empty(*a.shape[:-1], width + 1, dtype=dtype)
+            a2, b2, o2 = (x.view(-1, x.shape[-1]) for x in (a, b, out))
+            for rows in _pieces(len(a2), width, a.device):
+                h = torch.mul(F.silu(a2[rows].to(dtype)), b2[rows], out=o2[rows, 1:])
+                o2[rows, :1] = _time(h, k)
         ctx.k = k
         ctx.save_for_backward(a, b, out)
         return out
@@ -127,7 +155,9 @@ def gated_lift(a: Tensor, b: Tensor, c: Curvature) -> Tensor:
     Returns:
         ``(..., 1 + d)``, in float32 or better.
     """
-    return _GatedLift.apply(a.contiguous(), b.contiguous(), 1 / check_curvature(c))
+    if torch.compiler.is_compiling():
+        return unfused.gated_lift(a, b, c)
+    return _run(_GatedLift, a.contiguous(), b.contiguous(), 1 / check_curvature(c))
 
 
 class _RMSNorm(Function):
@@ -159,7 +189,10 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     Returns:
         ``(..., d)``, in float32 or better.
     """
-    return _RMSNorm.apply(*upcast(x, weight), eps)
+    x, weight = upcast(x, weight)
+    if torch.compiler.is_compiling():
+        return unfused.rms_norm(x, weight, eps)
+    return _run(_RMSNorm, x, weight, eps)
 
 
 class _Sum(Function):
@@ -167,13 +200,15 @@ class _Sum(Function):
     def forward(ctx, c: Curvature, scale: Curvature, *tensors) -> Tensor:
         count = len(tensors) // 2 + 1
         weights, points = (1.0, *tensors[: count - 1]), tensors[-count:]
-        times, spread, chords = [_time(x, 1 / c) for x in points], 0, []
+        k = 1 / c
+        times, spread, chords = [_time(x, k) for x in points], 0, []
         for j in range(1, count):
             for i in range(j):
-                chord = _norm(points[i] - points[j]).square_()
-                chords.append(chord.sub_((times[i] - times[j]).square_()))
-                spread = spread + weights[i] * weights[j] * chords[-1]
-        norm = sum(weights) ** 2 + c * spread
+                chord, apart = _norm(points[i] - points[j]), times[i] - times[j]
+                chords.append(chord.mul_(chord).sub_(apart.mul_(apart)))
+                spread = spread + (weights[i] * weights[j] if i else weights[j]) * chords[-1]
+        total = sum(weights)
+        norm = total * total + c * spread
         rate = scale * norm.abs().clamp_min(1e-6).rsqrt()
         out = torch.addcmul(points[0], points[1], weights[1])
         for x, weight in zip(points[2:], weights[2:]):
@@ -247,7 +282,9 @@ def normalised_sum(
         raise ValueError(
             f'points must be 2 or more and weights one fewer, got {len(points)} and {len(weights)}'
         )
-    return _Sum.apply(check_curvature(c), scale, *weights, *points)
+    if torch.compiler.is_compiling():
+        return unfused.normalised_sum(points, weights, c, scale)
+    return _run(_Sum, check_curvature(c), scale, *weights, *points)
 
 
 def _rotate(x: Tensor, table: Tensor) -> Tensor:
@@ -327,13 +364,16 @@ def heads(
         ``(B, N, H, width)`` in float32 or better, and what was subtracted, ``(B, 1, H, width)``.
     """
     width = max(width, x.shape[-1] + 1)
-    return _Heads.apply(upcast(x)[0], 1 / check_curvature(c), table, factor, centre, width)
+    (x,) = upcast(x)
+    if torch.compiler.is_compiling():
+        return unfused.heads(x, c, table, factor, centre, width)
+    return _run(_Heads, x, 1 / check_curvature(c), table, factor, centre, width)
 
 
 class _Normalise(Function):
     @staticmethod
-    def forward(ctx, u: Tensor, middle: Tensor, c: Curvature) -> Tensor:
-        out = u + middle
+    def forward(ctx, u: Tensor, middle: Tensor | None, c: Curvature) -> Tensor:
+        out = u.clone() if middle is None else u + middle
         time = out[..., :1]
         radius = _norm(out[..., 1:])
         norm = (time - radius).mul_(time + radius).mul_(c)
@@ -355,15 +395,18 @@ class _Normalise(Function):
         return gu, None, _to(dot / (-2 * ctx.c), ctx.c)
 
 
-def normalise(u: Tensor, middle: Tensor, c: Curvature) -> Tensor:
+def normalise(u: Tensor, middle: Tensor | None, c: Curvature) -> Tensor:
     r"""Brings means of points back to the hyperboloid, :math:`U / \sqrt{-c \langle U, U \rangle}`.
 
     Args:
         u: Means ``(..., 1 + d)``, time first, less ``middle``.
-        middle: What :func:`heads` subtracted, broadcast; a constant.
+        middle: What :func:`heads` subtracted, broadcast; a constant. None: nothing.
         c: Curvature.
 
     Returns:
         Whole points ``(..., 1 + d)``, time first, in float32 or better.
     """
-    return _Normalise.apply(*upcast(u, middle), check_curvature(c))
+    u, middle = (*upcast(u), None) if middle is None else upcast(u, middle)
+    if torch.compiler.is_compiling():
+        return unfused.normalise(u, middle, c)
+    return _run(_Normalise, u, middle, check_curvature(c))

@@ -1,5 +1,7 @@
 """Lorentz attention and feed-forward network."""
 
+import copy
+
 import pytest
 import torch
 
@@ -196,7 +198,26 @@ def test_cached_decoding_equals_the_whole_sequence(steps):
     with torch.no_grad():
         parts = [layer(part, 0.7, cache) for part in x.split(steps, 1)]
         assert absolute(torch.cat(parts, 1), layer(x, 0.7)) < 1e-12
-    assert cache.length == 7 and cache.numbers_per_token == 2 * 18
+    assert cache.length == 7 and cache.numbers_per_token == 2 * 3 * 7
+
+
+@pytest.mark.parametrize('kind', ['attention', 'hmla'])
+@pytest.mark.parametrize('size', [1.0, 30.0])
+def test_the_last_token_alone_equals_the_whole_sequence(kind, size):
+    layer = LorentzAttention(20, 3) if kind == 'attention' else HMLA(20, 2, 5, 3, 4, 3)
+    x, c = size * torch.randn(2, 300, 20), torch.tensor(0.7)
+    with torch.no_grad():
+        wanted = copy.deepcopy(layer).double()(x.double(), c.double())[:, -1:]
+        cache = TokenCache()
+        layer(x[:, :-1], c, cache)
+        found = layer(x[:, -1:], c, cache)
+        whole = layer(x, c)[:, -1:]
+        assert of_max(found, wanted) < 2e-5 + 2 * of_max(whole, wanted)
+        with torch.autocast('cpu', torch.bfloat16):
+            cache = TokenCache()
+            layer(x[:, :-1], c, cache)
+            found, whole = layer(x[:, -1:], c, cache), layer(x, c)[:, -1:]
+        assert of_max(found, wanted) < 0.02 + 2 * of_max(whole, wanted)
 
 
 def test_cache_grows_and_refuses_what_does_not_fit():

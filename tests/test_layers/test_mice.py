@@ -7,7 +7,7 @@ import torch
 
 from hyper_mm.layers.lorentz_norm import LorentzResidual
 from hyper_mm.layers.mice import MiCE, _expert
-from hyper_mm.layers.routed_experts import by_blocks, by_parts
+from hyper_mm.layers.routed_experts import affine, by_blocks, by_experts, by_parts
 from hyper_mm.ops import lorentz
 from hyper_mm.ops.fused import lift
 
@@ -131,6 +131,20 @@ def test_blocks_equal_parts(tokens):
     cot = torch.randn_like(parts)
     for a, b in zip(*(torch.autograd.grad((y * cot).sum(), weights) for y in (blocks, parts))):
         assert absolute(a, b) < 1e-10
+
+
+def test_one_token_needs_no_dispatch():
+    layer, x = MiCE(11, 9, 5, 3).double(), torch.randn(4, 11, dtype=torch.float64)
+    apart = torch.cat([layer(token, 0.7) for token in x.split(1)])
+    assert absolute(apart, layer(x, 0.7)) < 1e-12
+
+
+def test_gathered_experts_equal_those_where_they_lie():
+    x, owners = torch.randn(1, 6), torch.tensor([3, 0])
+    weights, biases = torch.randn(4, 5, 6), torch.randn(4, 1, 5)
+    found = by_experts(x, owners, affine, (weights, biases))
+    wanted = affine(x.expand(2, 1, -1), weights[owners], biases[owners]).squeeze(1)
+    torch.testing.assert_close(found, wanted)
 
 
 @pytest.mark.parametrize(('shared', 'top_k'), [(0, 1), (0, 3), (2, 2)])

@@ -249,3 +249,31 @@ def test_bad_number_of_weights(count):
     x = randn(2, 5)
     with pytest.raises(ValueError, match='weights one fewer'):
         fused.normalised_sum((x, x), (x.new_ones(()),) * count, 1.0)
+
+
+COMPILED = {
+    'lift': lambda x, w: fused.lift(x, w[0]),
+    'gated_lift': lambda x, w: fused.gated_lift(x, x + w, 0.7),
+    'rms_norm': lambda x, w: fused.rms_norm(x, w, 1e-6),
+    'normalised_sum': lambda x, w: fused.normalised_sum((x, 2 * x, x - 1), (w[1], w[2]), w[0]),
+    'queries': lambda x, w: fused.heads(x, w[0], factor=w[1], width=9)[0],
+    'keys': lambda x, w: fused.heads(x, w[0], centre='mean')[0],
+    'normalise': lambda x, w: fused.normalise(
+        lifted(x, 0.7), lifted(x, 0.7).mean(1, keepdim=True).detach(), w[0]
+    ),
+}
+
+
+@pytest.mark.parametrize('name', COMPILED)
+def test_compiled_code_has_the_same_gradients(name):
+    torch._dynamo.reset()
+    x = randn(2, 5, 3, 4, seed=0).double().requires_grad_()
+    w = torch.tensor([0.7, 0.4, 1.3, 0.9], dtype=torch.float64, requires_grad=True)
+    cotangent, results = None, []
+    for function in (COMPILED[name], torch.compile(COMPILED[name], backend='eager')):
+        out = function(x, w)
+        cotangent = torch.randn_like(out) if cotangent is None else cotangent
+        results.append((out, *torch.autograd.grad(out, (x, w), cotangent)))
+    assert all((gradient != 0).any() for gradient in results[0][1:])
+    for fused_one, compiled in zip(*results):
+        assert_close(compiled, fused_one)

@@ -17,14 +17,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import compare_arms
+from mmengine.config import Config
 
 ARMS = {
     'default': [],
     'euclidean': ['manifold=euclidean'],
     'deterministic': ['probabilistic=False'],
     'N = 16': ['num_leaves=16'],
+    'N = 32': ['num_leaves=32'],
     'N = 64': ['num_leaves=64'],
     'L = 3': ['num_levels=3'],
+    'L = 4': ['num_levels=4'],
     'L = 5': ['num_levels=5'],
     'no contrastive loss': ['contrastive_weight=0'],
     'no KL': ['kl_weight=0'],
@@ -33,8 +36,21 @@ ARMS = {
     'tau = 5': ['contrastive.tau=5.0'],
     'official': ['compat=official'],
 }
-"""Arms: what each changes in the neck."""
+"""Arms: what each changes in the neck; those that are the config's own tree are left out."""
 CONFIGS = {'part-scenes': 'deit-t_part-scenes.py', 'camvid': 'vit-mini_camvid.py'}
+
+
+def arms_of(config: str, chosen: list[str]) -> list[list[str]]:
+    """Arms of a config of a set as compare_arms.py takes them, the one without Hi-Mapper last."""
+    path = f'configs/himapper_{config}'
+    neck = Config.fromfile(path).model.neck
+    own = [f'num_leaves={neck.get("num_leaves", 32)}', f'num_levels={neck.get("num_levels", 4)}']
+    arms = [
+        [arm, path, *(f'model.neck.{o}' for o in ARMS[arm])]
+        for arm in chosen
+        if not set(ARMS[arm]) & set(own)
+    ]
+    return [*arms, ['without Hi-Mapper', f'configs/{config}']]
 
 
 def main() -> None:
@@ -53,14 +69,8 @@ def main() -> None:
     args = parser.parse_args()
     parts = []
     for name in args.data:
-        config = CONFIGS[name]
-        arms = [
-            [arm, f'configs/himapper_{config}', *(f'model.neck.{o}' for o in ARMS[arm])]
-            for arm in args.arms
-        ]
-        arms.append(['without Hi-Mapper', f'configs/{config}'])
         options = argparse.Namespace(
-            arm=arms,
+            arm=arms_of(CONFIGS[name], args.arms),
             seeds=args.seeds,
             work_dir=args.work_dir / name,
             metric=None,

@@ -205,18 +205,20 @@ class HelmForCausalLM(BaseModel):
         self.eval()
         try:
             caches = self.decoder.new_caches() if use_cache else None
-            ids = new = input_ids
-            ended = torch.zeros_like(ids[:, 0], dtype=torch.bool)
-            for _ in range(max_new_tokens):
-                features = self.decoder(new if use_cache else ids, caches=caches)[:, -1]
+            new, prompt = input_ids, input_ids.shape[1]
+            ids = new.new_empty(len(new), length)
+            ids[:, :prompt] = new
+            ended = torch.zeros_like(new[:, 0], dtype=torch.bool)
+            for seen in range(prompt, length):
+                features = self.decoder(new if use_cache else ids[:, :seen], caches=caches)[:, -1]
                 new = sample(self.logits(features), temperature, top_k, top_p, generator)
                 if eos_id is not None:
                     new = new.masked_fill(ended, eos_id)
                     ended = ended | (new == eos_id)
                 new = new.unsqueeze(1)
-                ids = torch.cat([ids, new], 1)
+                ids[:, seen : seen + 1] = new
                 if eos_id is not None and ended.all():
                     break
-            return ids
+            return ids[:, : seen + 1]
         finally:
             self.train(training)

@@ -69,7 +69,7 @@ def test_cached_generation_equals_uncached(kind):
     assert torch.equal(*drawn)
 
 
-@pytest.mark.parametrize('kind, numbers', [('helm-mice', 9), ('twin-moe', 9), ('helm-d', 32)])
+@pytest.mark.parametrize('kind, numbers', [('helm-mice', 9), ('twin-moe', 9), ('helm-d', 36)])
 def test_cache_holds_what_it_should(kind, numbers):
     decoder = model_of(kind).decoder
     caches = decoder.new_caches()
