@@ -3,7 +3,7 @@
 #   python tools/train.py configs/lorentz-vit-mini_camvid.py
 # Data: data/camvid. 200 iterations of 8 images, from random weights or, with
 # --cfg-options load_from=CKPT, a checkpoint of lorentz-vit-mini_tiny-imagenet.py.
-# Expected: docs/tables/lorentz_vit_camvid.md.
+# Expected: not trained here.
 _base_ = 'vit-mini_camvid.py'
 model = dict(
     backbone=dict(
