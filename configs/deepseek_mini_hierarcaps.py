@@ -1,7 +1,7 @@
 # DeepSeek-like twin of HELM-MiCE in miniature.
 #   python tools/train.py configs/deepseek_mini_hierarcaps.py
 # Data: see _base_/datasets/hierarcaps_tokens.py. Equal tokens and nearly equal parameters in all
-# arms; table: docs/helm.md.
+# arms (docs/helm.md). Not trained here.
 _base_ = [
     '_base_/datasets/hierarcaps_tokens.py',
     '_base_/schedules/helm_mini.py',

@@ -1,7 +1,7 @@
 # HELM-D in miniature, on the text of caption hierarchies.
 #   python tools/train.py configs/helm-d_mini_hierarcaps.py
 # Data: see _base_/datasets/hierarcaps_tokens.py. Equal tokens and nearly equal parameters in all
-# arms; table: docs/helm.md.
+# arms (docs/helm.md). Not trained here.
 _base_ = [
     '_base_/datasets/hierarcaps_tokens.py',
     '_base_/schedules/helm_mini.py',

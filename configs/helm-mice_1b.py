@@ -3,26 +3,28 @@
 #   python tools/train.py configs/helm-mice_1b.py (one GPU: a quarter of the batch)
 # Data: see _base_/datasets/wikipedia_tokens.py; 128,256 ids (Llama 3).
 # Not trained here; the release trains this size with one constant curvature.
-_base_ = 'helm-mice_120m.py'
-# 4 GPUs x 1 sequence of 2,048 tokens x 256 accumulated
-optim_wrapper = dict(accumulative_counts=256)
+_base_ = [
+    '_base_/datasets/wikipedia_tokens.py',
+    '_base_/schedules/helm_5b_1b.py',
+    '_base_/default_runtime_language.py',
+]
 train_dataloader = dict(batch_size=1)
 val_dataloader = dict(batch_size=1)
 test_dataloader = dict(batch_size=1)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, begin=0, end=72 * 256, by_epoch=False),
-    dict(
-        type='CosineAnnealingLR', eta_min_ratio=0.1, begin=72 * 256, end=2400 * 256, by_epoch=False
-    ),
-]
-train_cfg = dict(max_iters=2400 * 256, val_interval=2400 * 256)
 model = dict(
+    type='hyper_mm.HelmForCausalLM',
     decoder=dict(
+        type='hyper_mm.HelmDecoder',
+        vocab_size=128256,
         dims=909,
         depth=16,
-        attention=dict(num_heads=14, latent_dims=257, nope_dims=65, rope_dims=64, v_dims=64),
-        ffn=dict(hidden_dims=1819, num_experts=8),
-        dense_ffn=dict(hidden_dims=3639),
+        attention=dict(
+            type='HMLA', num_heads=14, latent_dims=257, nope_dims=65, rope_dims=64, v_dims=64
+        ),
+        ffn=dict(type='MiCE', hidden_dims=1819, num_experts=8, top_k=2),
+        dense_ffn=dict(type='LorentzSwiGLU', hidden_dims=3639),
+        num_dense_layers=1,
         residual_scale=910**0.5,
-    )
+        max_length=2048,
+    ),
 )

@@ -1,7 +1,7 @@
 # HELM-MiCE in miniature: latent attention, experts of curvatures of their own.
 #   python tools/train.py configs/helm-mice_mini_hierarcaps.py
 # Data: see _base_/datasets/hierarcaps_tokens.py. Equal tokens and nearly equal parameters in all
-# arms; table: docs/helm.md.
+# arms (docs/helm.md). Not trained here.
 _base_ = [
     '_base_/datasets/hierarcaps_tokens.py',
     '_base_/schedules/helm_mini.py',

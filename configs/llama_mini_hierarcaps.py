@@ -1,7 +1,7 @@
 # LLaMA-like twin of HELM-D in miniature.
 #   python tools/train.py configs/llama_mini_hierarcaps.py
 # Data: see _base_/datasets/hierarcaps_tokens.py. Equal tokens and nearly equal parameters in all
-# arms; table: docs/helm.md.
+# arms (docs/helm.md). Not trained here.
 _base_ = [
     '_base_/datasets/hierarcaps_tokens.py',
     '_base_/schedules/helm_mini.py',

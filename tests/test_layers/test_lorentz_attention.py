@@ -212,7 +212,8 @@ def test_the_last_token_alone_equals_the_whole_sequence(kind, size):
         layer(x[:, :-1], c, cache)
         found = layer(x[:, -1:], c, cache)
         whole = layer(x, c)[:, -1:]
-        assert of_max(found, wanted) < 2e-5 + 2 * of_max(whole, wanted)
+        # not centred, it loses a few digits more where points are far out
+        assert of_max(found, wanted) < 1e-5 + 4 * of_max(whole, wanted)
         with torch.autocast('cpu', torch.bfloat16):
             cache = TokenCache()
             layer(x[:, :-1], c, cache)
