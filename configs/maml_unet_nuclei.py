@@ -1,4 +1,4 @@
-# MAML of a small U-Net over the sites of nuclei
+# MAML of a small U-Net over the sites of nuclei; its plain twin is joint_unet_nuclei.py
 #   python tools/train.py configs/maml_unet_nuclei.py
 #   python tools/test.py configs/maml_unet_nuclei.py CHECKPOINT
 # Others: --cfg-options model.algorithm=fomaml (anil, metasgd); fomaml is several

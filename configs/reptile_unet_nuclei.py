@@ -1,4 +1,4 @@
-# Reptile of a small U-Net over the sites of nuclei
+# Reptile of a small U-Net over the sites of nuclei; its plain twin is joint_unet_nuclei.py
 #   python tools/train.py configs/reptile_unet_nuclei.py
 #   python tools/test.py configs/reptile_unet_nuclei.py CHECKPOINT
 # Data: data/nuclei (or where HYPER_MM_DATA says). 1000 iterations of 4 tasks, each 5 images of one

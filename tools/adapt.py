@@ -153,20 +153,37 @@ def folder_dataset(cfg: Config, folder: Path, info: dict, resize_labels: bool) -
 
 
 def check_labels(dataset: BaseSegDataset, num_classes: int) -> None:
-    """Refuses labels that are no class.
+    """Refuses masks that do not fit their images, and labels that are no class.
+
+    Args:
+        dataset: With labels of the original size.
+        num_classes: Number of classes.
 
     Raises:
-        ValueError: With the file and its labels.
+        ValueError: With the file and its size or labels, or if all labels are of one class.
     """
+    seen: set[int] = set()
     for item in dataset:
         sample = item['data_samples']
-        labels = sample.gt_sem_seg.data.unique()
-        wrong = labels[(labels >= num_classes) & (labels != IGNORED)].tolist()
+        labels, size = sample.gt_sem_seg.data, tuple(sample.ori_shape[:2])
+        if labels.shape != (1, *size):
+            raise ValueError(
+                f'{sample.seg_map_path} must have one channel of {size}, the size of its image, '
+                f'got {(*labels.shape,)}'
+            )
+        found = set(labels.unique().tolist()) - {IGNORED}
+        wrong = sorted(k for k in found if k >= num_classes)
         if wrong:
             raise ValueError(
                 f'labels must be 0..{num_classes - 1} or {IGNORED}, {sample.seg_map_path} has '
                 f'{wrong}'
             )
+        seen |= found
+    if len(seen) < 2:
+        raise ValueError(
+            f'{dataset.data_root}/masks must have pixels of at least two classes, got '
+            f'{sorted(seen)}; {IGNORED} means no label'
+        )
 
 
 def support_batch(model: BaseModel, items: list[dict]) -> dict:
@@ -279,6 +296,10 @@ def main(argv: list[str] | None = None) -> None:
         cfg = Config.fromfile(args.config)
         cfg.merge_from_dict(args.cfg_options or {})
         init_default_scope(cfg.get('default_scope', 'mmseg'))
+        if args.pictures < 0:
+            raise ValueError(f'--pictures must be at least 0, got {args.pictures}')
+        if cfg.get('test_dataloader') is None:
+            raise ValueError(f'{args.config} must have a test_dataloader, whose pipeline is used')
         evaluators = cfg.get('test_evaluator') or {}
         evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
         metric = next((m for m in evaluators if m.get('type') == METRIC), dict(type=METRIC))
@@ -290,9 +311,18 @@ def main(argv: list[str] | None = None) -> None:
         support = DATASETS.build(folder_dataset(cfg, args.support, info, resize_labels=True))
         tested = folder_dataset(cfg, args.query or args.support, info, resize_labels=False)
         query = DATASETS.build(tested)
-        check_labels(support, num_classes)
         check_labels(query, num_classes)
-    except (ValueError, TypeError, RuntimeError, ImportError, FileNotFoundError) as error:
+        if args.query is not None:
+            original = folder_dataset(cfg, args.support, info, resize_labels=False)
+            check_labels(DATASETS.build(original), num_classes)
+    except (
+        ValueError,
+        TypeError,
+        RuntimeError,
+        ImportError,
+        OSError,
+        AssertionError,  # mmcv's for an image that it cannot read
+    ) as error:
         parser.error(str(error))
     (args.out / 'pictures').mkdir(parents=True, exist_ok=True)
     with Progress() as progress:

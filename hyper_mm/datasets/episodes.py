@@ -15,6 +15,12 @@ from hyper_mm.registry import DATASETS
 KINDS = ('class', 'domain')
 
 
+def check_seed(seed: int) -> None:
+    """Refuses a seed that is no integer of at least 0."""
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f'seed must be an integer of at least 0, got {seed!r}')
+
+
 @DATASETS.register_module()
 class EpisodeDataset(Dataset):
     """Draws n-way k-shot episodes from a data set of mmseg, mmpretrain or mmdet.
@@ -71,7 +77,12 @@ class EpisodeDataset(Dataset):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f'{name} must be an integer of at least 1, got {value!r}')
         if by == 'domain' and (n_way != 1 or fold is not None or classes is not None):
-            raise ValueError("by='domain' takes no n_way, classes or fold")
+            raise ValueError(
+                f"by='domain' takes no classes, got n_way={n_way}, classes={classes}, fold={fold}"
+            )
+        if novel and fold is None:
+            raise ValueError('novel=True needs a fold, got fold=None')
+        check_seed(seed)
         if fold is not None and not 0 <= fold < num_folds:
             raise ValueError(f'fold must be in 0..{num_folds - 1}, got {fold}')
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset

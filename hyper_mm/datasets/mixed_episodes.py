@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from hyper_mm.registry import DATASETS
 
-from .episodes import EpisodeDataset
+from .episodes import EpisodeDataset, check_seed
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class MixedEpisodeDataset(Dataset):
             )
         if not isinstance(num_episodes, int) or num_episodes < 1:
             raise ValueError(f'num_episodes must be an integer of at least 1, got {num_episodes!r}')
+        check_seed(seed)
         self.datasets = {
             name: DATASETS.build(x) if isinstance(x, dict) else x for name, x in datasets.items()
         }

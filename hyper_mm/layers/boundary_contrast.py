@@ -247,21 +247,34 @@ class BoundaryInfoNCE(nn.Module):
         self.options = dict(temperature=temperature, denominator=denominator, pairs=pairs)
         self.resolution = resolution
 
-    def forward(self, features: Tensor | Sequence[Tensor], bands: Bands) -> BoundaryContrast:
+    def forward(
+        self, features: Tensor | Sequence[Tensor], bands: Bands | Sequence[Bands]
+    ) -> BoundaryContrast:
         """Computes the loss.
 
         Args:
-            features: Feature maps ``(B, C, h, w)``: one, or several of the same images (before and
-                after the inner step of an episode), whose embeddings are then contrasted together.
-            bands: Bands ``(B, S, H, W)`` of S structures.
+            features: Feature maps ``(B, C, h, w)``: one, or several (before and after the inner
+                step of an episode), whose embeddings are then contrasted together.
+            bands: Bands ``(B, S, H, W)`` of S structures, which serve all maps; or a list of bands,
+                one for each map, where these are of other images.
 
         Returns:
             The loss and what it consists of.
+
+        Raises:
+            ValueError: If there is no map, or a number of bands other than that of the maps.
         """
         maps = [features] if isinstance(features, Tensor) else list(features)
         if not maps:
             raise ValueError('features must hold at least one feature map, got none')
-        found = [region_embeddings(z, band, self.resolution) for band in bands for z in maps]
+        each = [bands] * len(maps) if isinstance(bands[0], Tensor) else list(bands)
+        if len(each) != len(maps):
+            raise ValueError(f'bands must be one for each of {len(maps)} maps, got {len(each)}')
+        found = [
+            region_embeddings(z, band, self.resolution)
+            for side in zip(*each)
+            for z, band in zip(maps, side)
+        ]
         embeddings = torch.cat([e for e, _ in found]).transpose(0, 1)
         valid = torch.cat([v for _, v in found]).transpose(0, 1)
         half = embeddings.shape[1] // 2

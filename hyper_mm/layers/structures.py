@@ -8,6 +8,8 @@ structures are consistent by themselves.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 
 import torch
 from torch import Tensor
@@ -57,8 +59,5 @@ def structure_masks(labels: Tensor, structures: Structures) -> Tensor:
     Returns:
         Boolean masks ``(..., S, H, W)``.
     """
-    masks = [
-        torch.isin(labels, torch.tensor(list(classes), device=labels.device))
-        for classes in structures
-    ]
+    masks = [reduce(or_, (labels == k for k in classes)) for classes in structures]
     return torch.stack(masks, -3)

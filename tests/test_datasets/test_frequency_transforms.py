@@ -10,21 +10,34 @@ from hyper_mm.registry import TRANSFORMS
 
 from ..conftest import REPO
 
+PATH = REPO / 'tools/dataset_converters/amplitude_bank.py'
+SPEC = importlib.util.spec_from_file_location('amplitude_bank', PATH)
+TOOL = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(TOOL)
+
 
 @pytest.fixture(scope='module')
 def bank(tmp_path_factory):
     folder = tmp_path_factory.mktemp('bank')
     for name, value in (('a', 50), ('b', 200)):
         mmcv.imwrite(np.full((24, 20, 3), value, np.uint8), str(folder / name / 'x.png'))
-    path = REPO / 'tools/dataset_converters/amplitude_bank.py'
-    spec = importlib.util.spec_from_file_location('amplitude_bank', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main([f'a={folder / "a"}', f'b={folder / "b"}', '-o', str(folder / 'bank.npz')])
-    (folder / 'empty').mkdir()
-    with pytest.raises(ValueError, match='no image'):
-        module.build_bank(dict(c=folder / 'empty'))
-    return str(folder / 'bank.npz')
+    TOOL.main([f'a={folder / "a"}', f'b={folder / "b"}', '-o', str(folder / 'amplitudes')])
+    return str(folder / 'amplitudes')
+
+
+def test_bank_bad_input(bank, tmp_path, capsys):
+    (tmp_path / 'empty').mkdir()
+    mmcv.imwrite(np.zeros((5, 20, 3), np.uint8), str(tmp_path / 'small' / 'x.png'))
+    for names, message in (
+        (['a=x', 'a=y'], "names must differ, got ['a', 'a']"),
+        ([f'a={tmp_path / "empty"}'], 'no image'),
+        ([f'a={tmp_path / "small"}'], 'x.png: half must be'),
+        (['a'], 'NAME=DIR'),
+    ):
+        with pytest.raises(SystemExit):
+            TOOL.main([*names, '-o', str(tmp_path / 'bank.npz')])
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / 'bank.npz').exists()
 
 
 def build(**options):
@@ -43,6 +56,8 @@ def test_mix_takes_the_other_domain(bank, domain, mean):
 def test_mix_bad_input(bank, tmp_path):
     with pytest.raises(ValueError, match='lam'):
         build(bank=bank, lam=(0, 2))
+    with pytest.raises(ValueError, match='lam'):
+        build(bank=bank, lam=0.5)
     with pytest.raises(ValueError, match='band'):
         build(bank=bank, band=0.7)
     with pytest.raises(ValueError, match='half-size 3'):

@@ -151,6 +151,19 @@ def test_missing_structure_leaves_the_other_unchanged():
     assert both.per_structure[1] == 0 and both.empty == 6 and one.empty == 0
 
 
+def test_maps_of_other_images_have_bands_of_their_own():
+    maps = [torch.randn(2, 4, 12, 12), torch.randn(2, 4, 12, 16)]
+    bands = [boundary_bands(torch.rand(2, 1, *z.shape[-2:]) > 0.5) for z in maps]
+    rows = [region_embeddings(z, b[side])[0] for side in (0, 1) for z, b in zip(maps, bands)]
+    labels = torch.tensor([1] * 4 + [0] * 4)
+    expected = boundary_info_nce(torch.cat(rows)[:, 0], labels)
+    torch.testing.assert_close(BoundaryInfoNCE()(maps, bands).loss, expected)
+    one = BoundaryInfoNCE()([maps[0]] * 2, bands[0]).loss
+    torch.testing.assert_close(BoundaryInfoNCE()([maps[0]] * 2, [bands[0]] * 2).loss, one)
+    with pytest.raises(ValueError, match='bands'):
+        BoundaryInfoNCE()(maps, bands[:1])
+
+
 def test_resolutions():
     z, masks = torch.randn(2, 4, 4, 4), (torch.rand(2, 3, 16, 16) > 0.5).float()
     values, _ = region_embeddings(z, masks, 'feature')

@@ -123,6 +123,31 @@ def refuse(capsys, arguments, message):
     assert message in capsys.readouterr().err.replace('\n', ' ')
 
 
+def test_masks_that_do_not_fit(site, tmp_path, capsys):
+    model, support = write_model(tmp_path), site / 'support'
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'masks').mkdir()
+    Image.new('RGB', (8, 6)).save(tmp_path / 'images' / 'a.png')
+    labels = np.zeros((6, 8), np.uint8)
+    labels[2:] = 255  # 255 means no label: foreground so marked would be left out silently
+    for mask, message in (
+        (labels, 'at least two classes, got [0]'),
+        (np.zeros((6, 8), np.uint8), 'at least two classes, got [0]'),
+        (np.eye(8, dtype=np.uint8), 'one channel of (6, 8)'),
+        (np.zeros((6, 8, 3), np.uint8), 'one channel of (6, 8)'),
+    ):
+        Image.fromarray(mask).save(tmp_path / 'masks' / 'a.png')
+        refuse(capsys, [*model, '--support', tmp_path], message)
+    refuse(capsys, [*model, '--support', tmp_path, '--query', support], message)
+    refuse(capsys, [*model, '--support', support, '--query', tmp_path], message)
+    (tmp_path / 'images' / 'a.png').write_bytes(b'none')
+    refuse(capsys, [*model, '--support', tmp_path], 'a.png')
+    refuse(capsys, [*model, '--support', support, '--pictures', '-1'], '--pictures')
+    text = (tmp_path / 'config.py').read_text()
+    (tmp_path / 'config.py').write_text(text[: text.index('test_dataloader')])
+    refuse(capsys, [*model, '--support', support], 'test_dataloader')
+
+
 def test_bad_input(site, tmp_path, capsys):
     model = write_model(tmp_path)
     support = site / 'support'

@@ -30,7 +30,7 @@ def build_bank(domains: dict[str, Path], half: int = 3) -> dict[str, np.ndarray]
         and ``domain`` ``(N,)``.
 
     Raises:
-        ValueError: If a folder holds no image.
+        ValueError: If a folder holds no image, or one that is too small.
     """
     amplitudes, names = [], []
     for name, folder in domains.items():
@@ -39,7 +39,10 @@ def build_bank(domains: dict[str, Path], half: int = 3) -> dict[str, np.ndarray]
             raise ValueError(f'domain {name}: no image in {folder}')
         for file in tqdm(files, desc=name):
             image = torch.from_numpy(mmcv.imread(file)).movedim(-1, 0)
-            amplitudes.append(low_amplitude(image, half).float().numpy())
+            try:
+                amplitudes.append(low_amplitude(image, half).float().numpy())
+            except ValueError as error:
+                raise ValueError(f'{file}: {error}') from None
             names.append(name)
     return dict(amplitude=np.stack(amplitudes), domain=np.array(names))
 
@@ -55,8 +58,15 @@ def main(argv: list[str] | None = None) -> None:
     for name, _, folder in pairs:
         if not name or not folder:
             parser.error(f'expected NAME=DIR, got {name!r}')
+    if len({name for name, _, _ in pairs}) < len(pairs):
+        parser.error(f'names must differ, got {[name for name, _, _ in pairs]}')
+    try:
+        bank = build_bank({n: Path(d) for n, _, d in pairs}, args.half)
+    except ValueError as error:
+        parser.error(str(error))
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(args.out, **build_bank({n: Path(d) for n, _, d in pairs}, args.half))
+    with args.out.open('wb') as file:  # numpy would add a suffix to a name
+        np.savez(file, **bank)
 
 
 if __name__ == '__main__':

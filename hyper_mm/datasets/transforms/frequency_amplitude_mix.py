@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -35,8 +37,8 @@ class FrequencyAmplitudeMix(BaseTransform):
         key: str = 'img_mix',
     ):
         half_size(band, 1, 1)
-        if len(lam) != 2 or not 0 <= lam[0] <= lam[1] <= 1:
-            raise ValueError(f'lam must be a range within [0, 1], got {lam}')
+        if not isinstance(lam, Sequence) or len(lam) != 2 or not 0 <= lam[0] <= lam[1] <= 1:
+            raise ValueError(f'lam must be a range within [0, 1], two numbers, got {lam!r}')
         with np.load(bank) as arrays:
             if not {'amplitude', 'domain'} <= set(arrays):
                 raise ValueError(f'bank must hold amplitude and domain, got {sorted(arrays)}')

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from hyper_mm.layers.boundary_contrast import (
+    Bands,
     BoundaryContrast,
     BoundaryInfoNCE,
     boundary_bands,
@@ -53,25 +54,40 @@ class BoundaryInfoNCELoss(nn.Module):
         self.erode, self.dilate = erode, dilate
         self.loss_weight = loss_weight
 
+    def bands(self, masks: Tensor, valid: Tensor | None = None) -> Bands:
+        """Bands without the pixels that have no label.
+
+        Args:
+            masks: 0/1 masks ``(B, S, H, W)``.
+            valid: Pixels with a label ``(B, 1, H, W)``; all if None.
+        """
+        bands = boundary_bands(masks, self.erode, self.dilate)
+        if valid is None:
+            return bands
+        return Bands(*(band * valid.to(band.dtype) for band in bands))
+
     def forward(
         self,
         features: Tensor | Sequence[Tensor],
-        masks: Tensor,
-        valid: Tensor | None = None,
+        masks: Tensor | Sequence[Tensor],
+        valid: Tensor | Sequence[Tensor] | None = None,
     ) -> BoundaryContrast:
         """Computes the weighted loss.
 
         Args:
-            features: Feature maps ``(B, C, h, w)``, one or several of the same images.
-            masks: 0/1 masks ``(B, S, H, W)`` of S structures.
-            valid: Pixels with a label ``(B, 1, H, W)``; all if None. The others are in no band.
+            features: Feature maps ``(B, C, h, w)``, one or several.
+            masks: 0/1 masks ``(B, S, H, W)`` of S structures, which serve all maps; or a list, one
+                for each map.
+            valid: Pixels with a label ``(B, 1, H, W)``, a list where the masks are; all if None.
+                The others are in no band.
 
         Returns:
             The loss, times ``loss_weight``, and what it consists of.
         """
-        bands = boundary_bands(masks, self.erode, self.dilate)
-        if valid is not None:
-            bands = type(bands)(*(band * valid.to(band.dtype) for band in bands))
+        if isinstance(masks, Tensor):
+            bands = self.bands(masks, valid)
+        else:
+            bands = [*map(self.bands, masks, [None] * len(masks) if valid is None else valid)]
         found = self.contrast(features, bands)
         weight = self.loss_weight
         return found._replace(loss=weight * found.loss, per_structure=weight * found.per_structure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from hyper_mm.layers.structures import Structures, resolve_structures, structure_masks
 from hyper_mm.registry import MODELS
@@ -34,7 +34,8 @@ class EpisodicSegmentor(MetaLearner):
         clip: Limit of each entry of the inner gradients.
         first_order: Take the inner gradient as a constant (released code).
         boundary: Config of :class:`hyper_mm.BoundaryInfoNCELoss`; None leaves the term out.
-        feature: Module of the segmentor whose input is the feature map Z.
+        feature: Module of the segmentor whose input is the feature map Z (of a cascade, for example
+            ``'decode_head.0.conv_seg'``).
         structures: Classes of each structure of the boundary term, which may be nested; None for
             each class but ``background``.
         background: Class that is no structure, None if all are.
@@ -64,8 +65,9 @@ class EpisodicSegmentor(MetaLearner):
         super().__init__(model, algorithm, inner_lr, inner_steps, clip=clip, **kwargs)
         self.ignore_index, self.boundary = ignore_index, None
         if boundary is not None:
-            num_classes = self.model.decode_head.num_classes
-            self.structures = resolve_structures(structures, num_classes, background)
+            head = self.model.decode_head
+            head = head[-1] if isinstance(head, nn.ModuleList) else head
+            self.structures = resolve_structures(structures, head.num_classes, background)
             self.boundary = MODELS.build(
                 dict(dict(type='hyper_mm.BoundaryInfoNCELoss'), **boundary)
             )
@@ -73,6 +75,7 @@ class EpisodicSegmentor(MetaLearner):
             if feature not in modules:
                 raise ValueError(f'feature must be a module of the segmentor, got {feature!r}')
             modules[feature].register_forward_pre_hook(self._keep)
+            self.feature = feature
         self._features: list[Tensor] = []
 
     def _keep(self, module, args) -> None:
@@ -98,9 +101,14 @@ class EpisodicSegmentor(MetaLearner):
         self._left.append(buffers)
         losses = dict(loss_support=before[0], loss_query=after)
         if self.boundary is not None:
-            features = torch.cat([self._features[0], self._features[-1]])
+            features = [self._features[i] for i in (0, -1) if self._features]
+            if not features or not all(isinstance(z, Tensor) and z.ndim == 4 for z in features):
+                raise ValueError(
+                    'feature must be a module that the segmentor calls with a feature map '
+                    f'(B, C, h, w) in training, got {self.feature!r}'
+                )
             masks, valid = zip(*(self._masks(part['data_samples']) for part in (support, query)))
-            found = self.boundary(features, torch.cat(masks), torch.cat(valid))
+            found = self.boundary(features, masks, valid)
             losses['loss_boundary'] = found.loss
             losses['boundary_contrast/empty'] = found.empty.to(found.loss.dtype)
         self._features = []

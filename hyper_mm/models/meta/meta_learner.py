@@ -76,8 +76,8 @@ class MetaLearner(EpisodicModel):
             raise ValueError(f'first_order must be None for {algorithm!r}, got {first_order}')
         test_steps = inner_steps if test_steps is None else test_steps
         for name, value in (('inner_lr', inner_lr), ('clip', 1 if clip is None else clip)):
-            if not value > 0:
-                raise ValueError(f'{name} must be positive, got {value}')
+            if not (isinstance(value, (int, float)) and value > 0):
+                raise ValueError(f'{name} must be a positive number, got {value!r}')
         for name, value, least in (('inner_steps', inner_steps, 1), ('test_steps', test_steps, 0)):
             if not isinstance(value, int) or value < least:
                 raise ValueError(f'{name} must be an integer of at least {least}, got {value!r}')
@@ -86,7 +86,13 @@ class MetaLearner(EpisodicModel):
         self.first_order = ALGORITHMS[algorithm] if first_order is None else first_order
         self.commit_buffers = commit_buffers
         self._left: list[dict[str, Tensor]] = []
-        self.adapt = re.compile(('head' if algorithm == 'anil' else '') if adapt is None else adapt)
+        adapt = ('head' if algorithm == 'anil' else '') if adapt is None else adapt
+        try:
+            self.adapt = re.compile(adapt)
+        except re.error as error:
+            raise ValueError(
+                f'adapt must be a regular expression, got {adapt!r}: {error}'
+            ) from None
         parameters = dict(self.model.named_parameters())
         if not self._names():
             raise ValueError(
@@ -109,13 +115,17 @@ class MetaLearner(EpisodicModel):
 
         Args:
             parameters: Its parameters, by name.
-            buffers: Its buffers, which the call may change in place.
+            buffers: Its buffers, which the call may change: those of the dict are the ones that it
+                leaves.
             batch: ``inputs`` and ``data_samples``, and what else the model takes.
             mode: As in mmengine.
         """
-        tensors = {**parameters, **buffers}
-        tensors = {place: tensors[name] for place, name in places(self.model).items()}
-        return functional_call(self.model, tensors, (), dict(batch, mode=mode), tie_weights=False)
+        named, held = {**parameters, **buffers}, places(self.model)
+        tensors = {place: named[name] for place, name in held.items()}
+        found = functional_call(self.model, tensors, (), dict(batch, mode=mode), tie_weights=False)
+        # a module may have set a buffer anew instead of changing it
+        buffers.update({n: tensors[place] for place, n in held.items() if n in buffers})
+        return found
 
     def inner(
         self,

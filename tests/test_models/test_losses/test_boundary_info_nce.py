@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hyper_mm.layers import BoundaryInfoNCE, boundary_bands
+from hyper_mm.layers import Bands, BoundaryInfoNCE, boundary_bands
 from hyper_mm.registry import MODELS
 
 
@@ -17,6 +17,16 @@ def test_is_the_weighted_contrast_of_the_bands():
     expected = BoundaryInfoNCE(denominator='neg')(z, boundary_bands(masks, 2, 3))
     torch.testing.assert_close(found.loss, 0.5 * expected.loss)
     torch.testing.assert_close(found.per_structure.sum(), found.loss)
+
+
+def test_a_list_of_masks_is_one_for_each_map():
+    maps = [torch.randn(2, 4, 16, 16), torch.randn(2, 4, 16, 12)]
+    masks = [torch.rand(2, 1, *z.shape[-2:]) > 0.5 for z in maps]
+    valid = [torch.rand(2, 1, *z.shape[-2:]) > 0.2 for z in maps]
+    bands = [Bands(*(band & v for band in boundary_bands(m, 1, 5))) for m, v in zip(masks, valid)]
+    expected = BoundaryInfoNCE()(maps, bands).loss
+    torch.testing.assert_close(build(loss_weight=1.0)(maps, masks, valid).loss, expected)
+    assert build()(maps, masks).loss.isfinite()
 
 
 def test_pixels_without_label_are_in_no_band():

@@ -8,7 +8,7 @@ from hyper_mm.registry import MODELS
 
 from ...conftest import golden_files
 from ...golden import Golden, absolute, of_max
-from .toy import GoldenNet, Net, batch, episodes
+from .toy import GoldenNet, Net, batch, episodes, stack
 
 
 def build(model, **kwargs):
@@ -75,7 +75,37 @@ def test_without_boundary_and_with_images_of_other_domains():
     assert losses['loss_boundary'] == 0 and losses['boundary_contrast/empty'] == 12
 
 
+def test_support_and_query_of_different_sizes():
+    x, y = torch.randn(2, 3, 8, 12), torch.randint(0, 2, (2, 1, 8, 12))
+    segmentor, data = build(Net(), boundary=dict()), episodes(1)
+    data[0]['query'] = batch(x, y)
+    losses = segmentor(data, mode='loss')
+    segmentor.parse_losses(losses)[0].backward()
+    assert losses['loss_boundary'] != 0
+    assert all(p.grad.isfinite().all() for p in segmentor.parameters())
+
+
+def test_cascade_of_heads():
+    class Cascade(Net):
+        def __init__(self):
+            super().__init__()
+            self.decode_head = torch.nn.ModuleList([self.decode_head])
+
+        def forward(self, inputs, data_samples=None, mode='tensor'):
+            logits = self.decode_head[0](self.features(inputs))
+            return dict(loss_seg=self.loss_of(logits, stack(data_samples).to(logits.dtype)))
+
+    losses = build(Cascade(), boundary=dict(), feature='decode_head.0.conv_seg')(
+        episodes(1), mode='loss'
+    )
+    assert losses['loss_boundary'].isfinite()
+
+
 def test_bad_input():
+    for feature in ('attention', 'attention.out_proj'):  # no feature map; never called
+        segmentor = build(Net(attention=True), boundary=dict(), feature=feature)
+        with pytest.raises(ValueError, match=f"got '{feature}'"):
+            segmentor(episodes(1), mode='loss')
     with pytest.raises(ValueError, match='feature'):
         build(Net(), boundary=dict(), feature='neck')
     with pytest.raises(ValueError, match='inner_lr'):

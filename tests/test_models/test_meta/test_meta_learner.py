@@ -102,6 +102,24 @@ def test_running_statistics_are_committed(algorithm):
     assert all(torch.equal(kept[k], v) for k, v in learner.state_dict().items())
 
 
+def test_a_buffer_that_is_set_anew_is_kept_too():
+    class Counting(Net):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer('calls', torch.zeros(()))
+
+        def features(self, x):
+            self.calls = self.calls + 1
+            return super().features(x)
+
+    learner = build(Counting(), inner_steps=2)
+    learner(episodes(2), mode='loss')
+    assert learner.model.calls == 3
+    learner.eval()
+    learner(episodes(1), mode='predict')
+    assert learner.model.calls == 3
+
+
 def test_prediction_adapts_without_gradients_outside():
     learner = build(Net(), inner_lr=0.5, inner_steps=1, test_steps=20).eval()
     data = episodes(2)
@@ -199,10 +217,12 @@ def test_frozen_parts_stay():
     [
         dict(algorithm='sgd'),
         dict(inner_lr=0),
+        dict(inner_lr='0.1'),
         dict(inner_steps=0),
         dict(test_steps=1.5),
         dict(clip=-1),
         dict(adapt='no_such_part'),
+        dict(adapt='head('),
         dict(first_order=True),
     ],
 )

@@ -224,6 +224,8 @@ def test_bad_input(datasets):
         DATASETS.build(mixed(datasets, weights=dict(seg=1)))
     with pytest.raises(ValueError, match='num_episodes'):
         DATASETS.build(mixed(datasets, num_episodes=0))
+    with pytest.raises(ValueError, match='seed'):
+        DATASETS.build(mixed(datasets, seed=-1))
     with pytest.raises(TypeError, match='EpisodeDataset'):
         DATASETS.build(mixed(dict(seg=datasets['seg']['dataset'])))
     config = learner()['model']
