@@ -10,6 +10,7 @@
 
 All of it runs through the stock scripts of the frameworks. Data: data/tiny_imagenet, data/camvid,
 data/bccd. Finished runs are kept: the command resumes where it stopped, and --stages runs a part.
+Marks in the file of --out, for each stage: <!-- miniature camvid -->; see compare_arms.py.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/miniature'))
-    parser.add_argument('--out', type=Path, help='markdown file of the tables')
+    parser.add_argument('--out', type=Path, help='markdown file, written between its marks')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--stages', nargs='+', choices=STAGES, default=STAGES)
     parser.add_argument('--arms', nargs='+', choices=ARMS, default=list(ARMS))
@@ -106,14 +107,14 @@ def title(stage: str) -> str:
         'pretrain': 'Tiny ImageNet, from random weights',
         'finetune': 'Tiny ImageNet, fine-tuned',
         'camvid': 'CamVid, transferred',
-        'bccd': 'BCCD, transferred',
+        'bccd': 'BCCD, transferred (box AP50, in percent)',
     }[stage]
 
 
 def main() -> None:
     """Command line."""
     args = parse_args()
-    parts = []
+    command = ' '.join(f"'{a}'" if ' ' in a else a for a in sys.argv)
     for stage in args.stages:
         arms = stage_arms(stage, args)
         options = argparse.Namespace(
@@ -125,12 +126,11 @@ def main() -> None:
             threads=args.threads,
             cfg_options=args.cfg_options,
         )
-        parts.append(f'### {title(stage)}\n\n{compare_arms.compare(options)}')
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        command = ' '.join(f"'{a}'" if ' ' in a else a for a in sys.argv)
-        parts.append(f'`python {command}`\n\n{compare_arms.versions()}.')
-        args.out.write_text('\n\n'.join(parts) + '\n')
+        text = f'### {title(stage)}\n\n{compare_arms.compare(options)}'
+        if args.out:
+            text += f'\n\n`python {command}`\n\n{compare_arms.versions()}.'
+            name = f'{args.work_dir.resolve().name} {stage}'
+            compare_arms.write_table(args.out, name, text)
 
 
 if __name__ == '__main__':

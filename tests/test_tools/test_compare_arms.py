@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import re
 import sys
 
 import pytest
@@ -106,10 +107,77 @@ def test_finished_runs_are_read_again_for_another_metric(tool, commands, tmp_pat
     rho, accuracy = tool.compare(args).split('\n\n')
     assert rho.startswith('| arm | seed 0 | lex/rho |') and '| plain | -0.200 |' in rho
     assert accuracy.startswith('| arm | seed 0 | aAcc |') and '| plain | 1.000 |' in accuracy
+    assert 's/iter' in rho and 's/iter' not in accuracy  # costs are of the runs, not of a metric
     args.metric = ['rho']
     with pytest.raises(RuntimeError, match='no rho in'):
         tool.compare(args)
     assert len(commands) == 2
+
+
+def test_costs_that_are_not_known_have_no_column(tool):
+    run = dict(seconds=0.5, metrics=dict(mIoU=20.0))
+    args = arguments(None, ['plain', CONFIG], ['other', CONFIG], seeds=[0])
+    text = tool.table(args, {('plain', 0): run, ('other', 0): run}, 'mIoU')
+    assert text.splitlines()[0].endswith('| against plain | s/iter |')
+    known = dict(run, memory=1.0, trained=1234)
+    text = tool.table(args, {('plain', 0): run, ('other', 0): known}, 'mIoU')
+    assert text.splitlines()[0].endswith('| s/iter | GiB | trained |')
+    assert text.splitlines()[2].endswith('| 0.500 |  |  |')
+    assert text.splitlines()[3].endswith('| 0.500 | 1.00 | 1,234 |')
+
+
+def test_written_table(tool, tmp_path):
+    file = tmp_path / 'tables' / 'a.md'
+    tool.write_table(file, 'a', '| 1 ± 2 |\n')
+    assert file.read_text(encoding='utf-8') == '<!-- a -->\n\n| 1 ± 2 |\n\n<!-- end of a -->\n'
+
+
+@pytest.mark.parametrize('prose', ['# Title\n\nProse, see <!-- a --> .\n', '# Title\n\nProse'])
+def test_table_is_added_to_prose(tool, tmp_path, prose):
+    file = tmp_path / 'a.md'
+    file.write_text(prose)
+    tool.write_table(file, 'a', '| 1 |')
+    assert file.read_text() == f'{prose.rstrip()}\n\n<!-- a -->\n\n| 1 |\n\n<!-- end of a -->\n'
+    file.write_text('\n')
+    tool.write_table(file, 'a', '| 1 |')
+    assert file.read_text() == '<!-- a -->\n\n| 1 |\n\n<!-- end of a -->\n'
+
+
+def test_two_tables_in_one_file(tool, tmp_path):
+    file = tmp_path / 'a.md'
+    file.write_text('# Title\n')
+    for name in ('a', 'a b'):
+        tool.write_table(file, name, f'| {name} |')
+    text = file.read_text().replace('<!-- a b -->', 'Between.\n\n<!-- a b -->') + '\nLast: \\1.\n'
+    file.write_text(text)
+    for name in ('a', 'a b'):
+        tool.write_table(file, name, f'| {name} |')
+        assert file.read_text() == text  # the same table, the same file
+    tool.write_table(file, 'a', '| new \\1 |\n\n`command`')
+    assert file.read_text() == text.replace('| a |', '| new \\1 |\n\n`command`')
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['<!-- a -->\n', '<!-- end of a -->\n\n<!-- a -->\n', '<!-- a -->\n<!-- end of a -->\n' * 2],
+)
+def test_broken_marks_are_said_and_nothing_is_written(tool, tmp_path, text):
+    file = tmp_path / 'a.md'
+    file.write_text(text)
+    with pytest.raises(ValueError, match='must hold <!-- a --> and <!-- end of a --> once'):
+        tool.write_table(file, 'a', '| 1 |')
+    assert file.read_text() == text
+
+
+def test_command_writes_between_the_marks_of_its_work_dir(tool, commands, tmp_path, monkeypatch):
+    file = tmp_path / 'a.md'
+    file.write_text('# Title\n\n<!-- runs -->\n<!-- end of runs -->\n\nProse.\n')
+    call = ['compare_arms.py', f'--work-dir={tmp_path / "runs"}', f'--out={file}', '--seeds=0']
+    monkeypatch.setattr(sys, 'argv', [*call, '--arm', 'plain', CONFIG])
+    tool.main()
+    before, table, after = re.split('<!-- (?:end of )?runs -->', file.read_text())
+    assert (before, after) == ('# Title\n\n', '\n\nProse.\n')
+    assert '| plain | 12.00 |' in table and f'`python {" ".join(sys.argv)}`' in table
 
 
 def test_trained_parameters(tool, commands, tmp_path):
@@ -123,8 +191,8 @@ def test_trained_parameters(tool, commands, tmp_path):
     assert tool.trained_parameters(path) == 6
     assert tool.trained_parameters(tmp_path / 'missing.pth') is None
     text = tool.compare(arguments(tmp_path, ['plain', CONFIG], seeds=[0]))
-    assert text.splitlines()[0].endswith('| s/iter | GiB | trained |')
-    assert text.splitlines()[2].endswith('| 0.300 | 1.50 |  |')
+    assert text.splitlines()[0].endswith('| s/iter | GiB |')  # nothing is known of it
+    assert text.splitlines()[2].endswith('| 0.300 | 1.50 |')
 
 
 def test_failing_run_says_where(tool, tmp_path):

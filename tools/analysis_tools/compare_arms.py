@@ -9,6 +9,9 @@
 An arm is a name, a config and any number of --cfg-options, in which {seed} stands for the seed; the
 first is what the others are compared with, seed by seed. Finished runs are kept: the command
 resumes where it stopped.
+
+In the file of --out only what stands between <!-- NAME --> and <!-- end of NAME --> is replaced,
+NAME being the last folder of --work-dir; see write_table.
 """
 
 from __future__ import annotations
@@ -51,7 +54,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--work-dir', type=Path, required=True)
-    parser.add_argument('--out', type=Path, help='markdown file of the table')
+    parser.add_argument('--out', type=Path, help='markdown file, written between its marks')
     parser.add_argument(
         '--metric',
         nargs='+',
@@ -187,16 +190,35 @@ def spread(values: list[float], digits: int = 2) -> str:
     return f'{mean} ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else mean
 
 
-def table(args: argparse.Namespace, results: dict[tuple[str, int], dict], metric: str) -> str:
+def costs(own: list[dict]) -> dict[str, str]:
+    """What the runs of an arm cost, as far as it is known."""
+    found = {'s/iter': f'{statistics.median(r["seconds"] for r in own):.3f}'}
+    memory = [r['memory'] for r in own if 'memory' in r]
+    if memory:
+        found['GiB'] = f'{max(memory):.2f}'
+    if own[0].get('trained'):
+        found['trained'] = f'{own[0]["trained"]:,}'
+    return found
+
+
+def table(
+    args: argparse.Namespace,
+    results: dict[tuple[str, int], dict],
+    metric: str,
+    with_costs: bool = True,
+) -> str:
     """The markdown table of a metric."""
     names = [arm[0] for arm in args.arm]
     seeds = ' | '.join(f'seed {s}' for s in args.seeds)
     scale = 100 if metric.startswith('coco/') else 1  # mmdet's are fractions
     largest = max(abs(scale * r['metrics'][metric]) for r in results.values())
     digits = 2 if largest > 1 else 3
+    cost = {n: costs([results[n, s] for s in args.seeds]) if with_costs else {} for n in names}
+    columns = list(dict.fromkeys(column for own in cost.values() for column in own))
+    header = ['arm', seeds, metric, f'against {names[0]}', *columns]
     lines = [
-        f'| arm | {seeds} | {metric} | against {names[0]} | s/iter | GiB | trained |',
-        '|---' * (len(args.seeds) + 6) + '|',
+        f'| {" | ".join(header)} |',
+        '|---' * (len(args.seeds) + 3 + len(columns)) + '|',
     ]
     for name in names:
         own = [results[name, s] for s in args.seeds]
@@ -205,12 +227,39 @@ def table(args: argparse.Namespace, results: dict[tuple[str, int], dict], metric
         gain = [v - b for v, b in zip(values, base)]
         gain = spread(gain, digits) if name != names[0] else ''
         each = ' | '.join(f'{v:.{digits}f}' for v in values)
-        seconds = statistics.median(r['seconds'] for r in own)
-        memory = max(r['memory'] for r in own)
-        trained = own[0].get('trained')
-        cost = f'{seconds:.3f} | {memory:.2f} | {f"{trained:,}" if trained else ""}'
-        lines.append(f'| {name} | {each} | {spread(values, digits)} | {gain} | {cost} |')
+        paid = [cost[name].get(column, '') for column in columns]
+        row = [name, each, spread(values, digits), gain, *paid]
+        lines.append(f'| {" | ".join(row)} |')
     return '\n'.join(lines)
+
+
+def write_table(file: Path, name: str, text: str) -> None:
+    """Writes a table into a markdown file and leaves everything else in the file as it is.
+
+    What stands between the lines ``<!-- name -->`` and ``<!-- end of name -->`` is replaced; a file
+    without these marks gets the marked table at its end.
+
+    Args:
+        file: The file, made if it is not there.
+        name: What the table is of; tables in one file need different names.
+        text: The table and what belongs to it.
+
+    Raises:
+        ValueError: If the file does not hold both marks once, in their order, or none of them.
+    """
+    begin, end = f'<!-- {name} -->', f'<!-- end of {name} -->'
+    block = [begin, '', text.strip(), '', end]
+    lines = file.read_text(encoding='utf-8').rstrip().split('\n') if file.is_file() else []
+    found = [i for i, line in enumerate(lines) if line in (begin, end)]
+    marks = [lines[i] for i in found]
+    if marks == [begin, end]:
+        lines[found[0] : found[1] + 1] = block
+    elif not marks:
+        lines = [*lines, '', *block] if any(lines) else block
+    else:
+        raise ValueError(f'{file} must hold {begin} and {end} once, in this order, got {marks}')
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text('\n'.join(lines) + '\n', encoding='utf-8')
 
 
 def versions() -> str:
@@ -236,7 +285,7 @@ def compare(args: argparse.Namespace) -> str:
         args: What :func:`parse_args` gives.
 
     Returns:
-        The markdown tables, one a metric.
+        The markdown tables, one a metric; what the runs cost is in the first.
     """
     jobs = [(arm, seed) for seed in args.seeds for arm in args.arm]
     results = {}
@@ -251,7 +300,8 @@ def compare(args: argparse.Namespace) -> str:
             return (job[0][0], job[1]), result
 
         results = dict(pool.map(work, jobs))
-    text = '\n\n'.join(table(args, results, metric) for metric in metrics_of(args))
+    tables = [table(args, results, m, with_costs=not i) for i, m in enumerate(metrics_of(args))]
+    text = '\n\n'.join(tables)
     Console().print(text, markup=False, soft_wrap=True)
     return text
 
@@ -261,11 +311,9 @@ def main() -> None:
     args = parse_args()
     text = compare(args)
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
         command = ' '.join(f"'{a}'" if ' ' in a else a for a in sys.argv)
-        args.out.write_text(
-            f'{text}\n\n`python {command}`\n\n{versions()}; {args.threads} threads a run.\n'
-        )
+        text += f'\n\n`python {command}`\n\n{versions()}; {args.threads} threads a run.'
+        write_table(args.out, args.work_dir.resolve().name, text)
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ and from base to new classes. With the most shots there are two more arms of the
 trained without its hyperbolic losses, one whose distance counts (`hyp_tau`). Needs the CLIP of
 tools/pretrain_tiny_clip.py and the data of the configs. Finished runs are kept: the command resumes
 where it stopped.
+Marks in the file of --out: <!-- lathadapter --> (last folder of --work-dir); see compare_arms.py.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rich.progress import Progress
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1])]
 
 import few_shot  # noqa: E402
-from compare_arms import spread, versions  # noqa: E402
+from compare_arms import spread, versions, write_table  # noqa: E402
 
 HOSTS = {'maple': 'MaPLe', 'promptsrc': 'PromptSRC', 'promptkd': 'PromptKD'}
 TEACHERS = {'promptkd': 'promptsrc'}
@@ -53,7 +54,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('--jobs', type=int, default=1, help='runs at a time')
     add('--threads', type=int, default=1, help='threads of a run')
     add('--work-dir', type=Path, default=Path('work_dirs/lathadapter'))
-    add('--out', type=Path, help='markdown file of the tables')
+    add('--out', type=Path, help='markdown file, written between its marks')
     add('--cfg-options', nargs='+', default=[], help='changes of all configs')
     return parser.parse_args(arguments)
 
@@ -199,7 +200,6 @@ def page(args: argparse.Namespace, results: dict[tuple, list[float]]) -> str:
     """The tables with what they show."""
     shots = ', '.join(map(str, args.shots))
     parts = [
-        '# LatHAdapter on small sets of few shots',
         f'Top-1 accuracy in percent, mean and standard deviation over seeds '
         f'{", ".join(map(str, args.seeds))}; differences are taken seed by seed. The CLIP has '
         f'been trained on PartScenes alone (`tools/pretrain_tiny_clip.py`), so on the other sets '
@@ -223,7 +223,7 @@ def page(args: argparse.Namespace, results: dict[tuple, list[float]]) -> str:
         f'`python {" ".join(sys.argv)}`',
         f'{versions()}; {args.threads} threads a run.',
     ]
-    return '\n\n'.join(parts) + '\n'
+    return '\n\n'.join(parts)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -231,8 +231,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
     text = page(args, run_all(args))
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text)
+        write_table(args.out, args.work_dir.resolve().name, text)
     print(text)
 
 

@@ -12,6 +12,7 @@ last token behind the last block, before the final norm, which would make all ra
 the mean Kendall correlation of a chain's radii with its tiers, `HyperLex` the Spearman correlation
 of r(specific) - r(general) with the degree of entailment of a pair of words, `frequency` that of
 the embeddings' radii with the tokens' counts in the training text. All are means over the seeds.
+Marks in the file of --out: <!-- helm_mini radii --> (last folder of the runs); see compare_arms.py.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from compare_arms import folder_name
+from compare_arms import folder_name, write_table
 from mmengine.config import Config
 from mmengine.registry import MODELS
 from rich.console import Console
@@ -49,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     add('--data', type=Path, required=True, help='folder of token ids')
     add('--arm', nargs=2, action='append', required=True, metavar=('NAME', 'CONFIG'))
     add('--hyperlex', type=Path, help='file of word pairs')
-    add('--out', type=Path, help='markdown file of the table')
+    add('--out', type=Path, help='markdown file, written between its marks')
     return parser.parse_args()
 
 
@@ -210,8 +211,7 @@ def main() -> None:
     text = report(args)
     Console().print(text, markup=False, soft_wrap=True)
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(f'{text}\n')
+        write_table(args.out, f'{args.work_dir.resolve().name} radii', text)
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@
 By default on PartScenes (data/part_scenes, see configs/_base_/datasets/part_scenes.py) and CamVid
 (data/camvid), with the configs of these sets shortened to a size that two cores finish. All runs go
 through the stock scripts; finished ones are kept, so the command resumes where it stopped.
+Marks in the file of --out: <!-- ablation --> (last folder of --work-dir); see compare_arms.py.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--iterations', type=int, default=150)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/ablation'))
-    parser.add_argument('--out', type=Path, help='markdown file of the tables')
+    parser.add_argument('--out', type=Path, help='markdown file, written between its marks')
     parser.add_argument('--jobs', type=int, default=2, help='runs at a time')
     parser.add_argument('--threads', type=int, default=1, help='threads of a run')
     args = parser.parse_args()
@@ -85,10 +86,10 @@ def main() -> None:
         )
         parts.append(f'### {name}\n\n{compare_arms.compare(options)}')
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
         command = ' '.join(f"'{a}'" if ' ' in a else a for a in sys.argv)
         parts.append(f'`python {command}`\n\n{compare_arms.versions()}.')
-        args.out.write_text('\n\n'.join(parts) + '\n')
+        name = args.work_dir.resolve().name
+        compare_arms.write_table(args.out, name, '\n\n'.join(parts))
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ A small U-Net is trained on the other domains of a target and tested on all imag
 it is, and after a few gradient steps on 1 or 5 of them; see metaseg_arms.py for domains and arms.
 Data: nuclei, membrane and fundus_vessel in data/, or where HYPER_MM_DATA says. Six images pass
 backwards in a step of any arm. Finished runs are kept: the command resumes where it stopped.
+Marks in the file of --out: <!-- metaseg --> (last folder of --work-dir); see compare_arms.py.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from rich.progress import Progress
 REPO = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPO / 'tools' / 'analysis_tools'), str(REPO / 'tools' / 'dataset_converters')]
 
-from compare_arms import folder_name, spread, versions  # noqa: E402
+from compare_arms import folder_name, spread, versions, write_table  # noqa: E402
 from metaseg_arms import (  # noqa: E402
     ADAPTED,
     ARMS,
@@ -60,7 +61,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('--steps', type=int, default=10, help='gradient steps of an adaptation')
     add('--episodes', type=int, default=4, help='supports for each seed')
     add('--work-dir', type=Path, default=Path('work_dirs/metaseg'))
-    add('--out', type=Path, help='markdown file of the tables')
+    add('--out', type=Path, help='markdown file, written between its marks')
     add('--jobs', type=int, default=2, help='runs at a time')
     add('--threads', type=int, default=1, help='threads of a run')
     args = parser.parse_args(arguments)
@@ -326,13 +327,14 @@ def main() -> None:
     text = report(args, results)
     Console().print(text, markup=False, soft_wrap=True)
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
         command = ' '.join(f"'{a}'" if ' ' in a else a for a in sys.argv)
         seconds = [r['train_seconds'] + r['test_seconds'] for r in results.values()]
-        args.out.write_text(
+        write_table(
+            args.out,
+            args.work_dir.resolve().name,
             f'# Domains left out\n\n{protocol(args)}\n\n{text}\n\n'
             f'`python {command}`\n\n{versions()}; '
-            f'{args.threads} threads a run, {sum(seconds) / len(seconds):.0f} s a run.\n'
+            f'{args.threads} threads a run, {sum(seconds) / len(seconds):.0f} s a run.',
         )
 
 
