@@ -62,6 +62,9 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'RetinaNet': ('models.detectors.detectors', 'mmdet'),
         'SimpleFeaturePyramid': ('models.necks.simple_feature_pyramid',),
     },
+    'model_wrapper': {
+        'ShardedModel': ('models.utils.fully_sharded',),
+    },
     'dataset': {
         'ADE20KFull847Dataset': ('datasets.open_vocab', 'mmseg'),
         'ADE20KPartsDataset': ('datasets.ade20k_parts', 'mmseg'),
@@ -97,6 +100,9 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'MoEBalanceHook': ('engine.hooks.moe_balance',),
         'PromptAveragingHook': ('engine.hooks.prompt_averaging',),
         'VocabularyHook': ('engine.hooks.vocabulary',),
+    },
+    'strategy': {
+        'ShardedStrategy': ('engine.strategies',),
     },
     'optim_wrapper': {
         'BFloat16OptimWrapper': ('engine.optim_wrappers',),
@@ -215,6 +221,8 @@ def _child(parent: Registry) -> LazyRegistry:
 
 
 MODELS = _child(root.MODELS)
+MODEL_WRAPPERS = _child(root.MODEL_WRAPPERS)
+STRATEGIES = _child(root.STRATEGIES)
 DATASETS = _child(root.DATASETS)
 DATA_SAMPLERS = _child(root.DATA_SAMPLERS)
 TRANSFORMS = _child(root.TRANSFORMS)

@@ -119,11 +119,16 @@ def sort_parameters(
             continue
         if hasattr(parameter, 'manifold'):
             points.append(parameter)
-        elif parameter.ndim < 2 or name.rsplit('.', 1)[-1] in BIASES:
+        elif len(whole_shape(parameter)) < 2 or name.rsplit('.', 1)[-1] in BIASES:
             plain.append(parameter)
         else:
             decayed.append(parameter)
     return decayed, plain, points
+
+
+def whole_shape(parameter: nn.Parameter) -> torch.Size:
+    """Shape of a parameter; of a sharded one (:class:`hyper_mm.ShardedModel`), that of all."""
+    return getattr(parameter, 'whole_shape', parameter.shape)
 
 
 def geoopt_optimizer(name: str | None) -> type[torch.optim.Optimizer]:

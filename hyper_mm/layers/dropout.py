@@ -24,5 +24,5 @@ class Dropout(nn.Dropout):
             return super().forward(x)
         count = x.numel()
         bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
-        kept = bits.view(torch.int16)[:count].view(x.shape) >= drop - 32768
+        kept = bits.view(torch.int16).ge_(drop - 32768)[:count].view(x.shape)
         return x * kept.to(x.dtype).mul_(65536 / (65536 - drop))

@@ -21,13 +21,15 @@ class HoPE(nn.Module):
         base: Base of the frequencies.
 
     Raises:
-        ValueError: If ``dims`` is not even and positive.
+        ValueError: If ``dims`` is not even and positive, or ``base`` is not positive.
     """
 
     def __init__(self, dims: int, base: float = 10000.0):
         super().__init__()
         if dims < 2 or dims % 2:
             raise ValueError(f'dims must be even and positive, got {dims}')
+        if base <= 0:
+            raise ValueError(f'base must be positive, got {base}')
         self.dims, self.base = dims, base
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:

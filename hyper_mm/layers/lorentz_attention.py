@@ -228,10 +228,14 @@ class HMLA(nn.Module):
         causal: bool = True,
     ):
         super().__init__()
-        if min(num_heads, nope_dims, v_dims) < 1 or q_latent_dims < 0:
+        sizes = dict(
+            num_heads=num_heads, latent_dims=latent_dims, nope_dims=nope_dims, rope_dims=rope_dims,
+            v_dims=v_dims,
+        )  # fmt: skip
+        if min(sizes.values()) < 1 or q_latent_dims < 0 or rope_dims % 2:
             raise ValueError(
-                'num_heads, nope_dims and v_dims must be positive and q_latent_dims must be at '
-                f'least 0, got {num_heads}, {nope_dims}, {v_dims}, {q_latent_dims}'
+                f'{", ".join(sizes)} must be positive, rope_dims even and q_latent_dims at least '
+                f'0, got {", ".join(map(str, sizes.values()))} and q_latent_dims={q_latent_dims}'
             )
         self.num_heads, self.causal, self.v_dims = num_heads, causal, v_dims
         self.latent_dims, self.nope_dims, self.rope_dims = latent_dims, nope_dims, rope_dims

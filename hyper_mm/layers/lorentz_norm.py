@@ -21,7 +21,7 @@ class LorentzRMSNorm(nn.Module):
 
     def __init__(self, dims: int, eps: float = 1e-8):
         super().__init__()
-        if dims < 1 or eps <= 0:
+        if dims < 1 or not eps > 0:
             raise ValueError(f'dims and eps must be positive, got {dims}, {eps}')
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(dims))
@@ -47,7 +47,7 @@ class LorentzResidual(nn.Module):
 
     def __init__(self, scale: float = 1.0):
         super().__init__()
-        if scale <= 0:
+        if not scale > 0:
             raise ValueError(f'scale must be positive, got {scale}')
         self.scale = scale
         self.weight = nn.Parameter(torch.ones(()))

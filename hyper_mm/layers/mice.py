@@ -72,6 +72,10 @@ class MiCE(RoutedExperts):
             raise ValueError(f"num_shared must be at least 0, 1 if 'sequential', got {num_shared}")
         if hidden_dims < 1:
             raise ValueError(f'hidden_dims must be positive, got {hidden_dims}')
+        if len(curvatures) != 2:
+            raise ValueError(
+                f'curvatures must be those of the first and the last expert, got {curvatures}'
+            )
         self.combine = combine
         shapes = {'1': (hidden_dims, dims), '3': (hidden_dims, dims), '2': (dims, hidden_dims)}
         for name, (rows, columns) in shapes.items():

@@ -56,7 +56,7 @@ class RoutedExperts(nn.Module):
             raise ValueError(f'top_k must be 1 to num_experts = {num_experts}, got {top_k}')
         if score not in ('softmax', 'sigmoid'):
             raise ValueError(f"score must be 'softmax' or 'sigmoid', got {score!r}")
-        if dims < 1 or balance_weight < 0:
+        if dims < 1 or not balance_weight >= 0:
             raise ValueError(
                 'dims must be positive and balance_weight must be at least 0, got '
                 f'{dims}, {balance_weight}'

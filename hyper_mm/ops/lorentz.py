@@ -232,8 +232,9 @@ def pairwise_dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
 def pairwise_dist_tangent0(u: Tensor, v: Tensor, c: Curvature) -> Tensor:
     r"""Distances of all pairs of points given as tangent vectors at the origin.
 
-    The polar form of :func:`dist_tangent0`, as two matrix products accumulated in float64. Prefer
-    it to ``pairwise_dist(expmap0(u), expmap0(v))`` wherever the tangent vectors are at hand.
+    The points are made and multiplied in float64, so that float32 vectors do not lose their digits
+    to rounded coordinates. Prefer it to ``pairwise_dist(expmap0(u), expmap0(v))`` wherever the
+    tangent vectors are at hand.
 
     Args:
         u: Tangent vectors at the origin ``(..., n, d)``.
@@ -246,23 +247,16 @@ def pairwise_dist_tangent0(u: Tensor, v: Tensor, c: Curvature) -> Tensor:
     same = u is v
     u, v = upcast(u, v)
     root = wide_sqrt(check_curvature(c))
-    a = widen(u) * root
-    ra = safe_norm(a, keepdim=True)
-    sa = ra.sinh()
-    da = sa * unit(a)
-    if same:
-        rb, sb, db = ra, sa, da
-    else:
-        b = widen(v) * root
-        rb = safe_norm(b, keepdim=True)
-        sb = rb.sinh()
-        db = sb * unit(b)
-    half = torch.cat([(ra / 2).sinh(), -(ra / 2).cosh()], -1)
-    half = half @ torch.cat([(rb / 2).cosh(), (rb / 2).sinh()], -1).mT
-    # sinh(ra) sinh(rb) |a^ - b^|^2 with |a^| = |b^| = 1
-    turn = 2 * (torch.cat([sa, -da], -1) @ torch.cat([sb, db], -1).mT)
-    t = 4 * half.square() + turn
-    return finish_pairwise(t, u, v, ra.cosh().square(), squared_chord_tangent0, root)
+    x, x0 = _points_of(widen(u) * root)
+    y, y0 = (x, x0) if same else _points_of(widen(v) * root)
+    t = 2 * (x0 * y0.mT - x @ y.mT) - 2
+    return finish_pairwise(t, u, v, x0.square(), squared_chord_tangent0, root)
+
+
+def _points_of(v: Tensor) -> tuple[Tensor, Tensor]:
+    """Space and time parts of ``expmap0(v)``, curvature -1."""
+    r = safe_norm(v, keepdim=True)
+    return v * sinhc(r), r.cosh()
 
 
 def expmap(x: Tensor, v: Tensor, c: Curvature) -> Tensor:

@@ -112,9 +112,12 @@ def test_autocast_leaves_norms_and_sums_alone():
     'build',
     [
         lambda: HoPE(5),
+        lambda: HoPE(4, base=0.0),
         lambda: LorentzLinear(0, 3),
         lambda: LorentzRMSNorm(0),
         lambda: LorentzResidual(-1.0),
+        lambda: LorentzResidual(float('nan')),
+        lambda: LorentzRMSNorm(3, eps=float('nan')),
     ],
 )
 def test_bad_input(build):

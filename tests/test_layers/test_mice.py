@@ -198,6 +198,8 @@ def test_bfloat16_autocast_has_finite_gradients(combine):
         {'num_shared': -1},
         {'num_shared': 2, 'combine': 'sequential'},
         {'curvatures': (-0.1, 2.0)},
+        {'curvatures': (1.0, 2.0, 3.0)},
+        {'balance_weight': float('nan')},
         {'shared_curvature': 0.0},
         {'balance_weight': -1.0},
     ],

@@ -130,3 +130,24 @@ def test_bad_input(tool):
         tool.convert_state_dict({**released, 'module.lm_head.weight': torch.ones(13, 10)})
     with pytest.raises(KeyError, match='no blocks'):
         tool.convert_state_dict({'head.weight': torch.ones(13, 10)})
+
+
+@pytest.mark.parametrize('kind', ['helm-d', 'helm-mice'])
+def test_no_key_may_be_missing(tool, kind):
+    released = released_names(model_of(kind).state_dict(), kind == 'helm-mice')
+    left_out = ('manifold.c', 'attn.bias')
+    for name in released:
+        lacking = {k: v for k, v in released.items() if k != name}
+        if name.endswith(left_out):
+            assert len(tool.convert_state_dict(lacking))
+            continue
+        with pytest.raises(KeyError, match='lacks|are missing'):
+            tool.convert_state_dict(lacking)
+
+
+def test_small_biases_are_no_score_bias(tool):
+    released = released_names(model_of('helm-d').state_dict(), False)
+    released['module.blocks.0.ffn.w1.linear.bias'] = torch.full((1,), 3.0)
+    assert tool.convert_state_dict(released)['decoder.blocks.0.ffn.w1.bias'] == 3
+    with pytest.raises(KeyError, match='unknown key .*attn.bias'):
+        tool.convert_state_dict({**released, 'module.blocks.0.attn.bias': torch.zeros(2)})

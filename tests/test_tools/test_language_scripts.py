@@ -33,6 +33,12 @@ default_hooks = dict(
     logger=dict(interval=1), checkpoint=dict(interval=3), record=dict(type='RecordHook'))
 """
 
+FLEXIBLE = """
+runner_type = 'FlexibleRunner'
+optim_wrapper = dict(clip_grad=dict(max_norm=0.5))
+"""
+SHARDED = f"{FLEXIBLE}strategy = dict(type='hyper_mm.ShardedStrategy')\n"
+
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
@@ -58,12 +64,25 @@ def root(tmp_path_factory):
     return folder
 
 
-def write(path, root, batch=4, masks=True, balance=1e-4):
+def write(path, root, batch=4, masks=True, balance=1e-4, more=''):
     base = str(REPO / 'configs' / 'helm-mice_mini_hierarcaps.py')
-    path.write_text(
-        TINY.format(base=base, root=str(root), batch=batch, masks=masks, balance=balance)
-    )
+    text = TINY.format(base=base, root=str(root), batch=batch, masks=masks, balance=balance)
+    path.write_text(text + more)
     return path
+
+
+def run_two(tmp_path, name, config, *args):
+    """Trains on two processes."""
+    env = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(runs.free_port()), WORLD_SIZE='2')
+    args = (config, '--work-dir', tmp_path / name, '--seed', 0, '--launcher', 'pytorch', *args)
+    logs = [tmp_path / f'{name}{rank}.log' for rank in range(2)]
+    ranks = [
+        runs.Run(TRAIN, *args, log=log, env=dict(env, RANK=rank, LOCAL_RANK=rank))
+        for rank, log in zip('01', logs)
+    ]
+    for rank in ranks:
+        code, text = rank.wait()
+        assert code == 0, text[-4000:]
 
 
 def test_train_resume_and_test(root, tmp_path):
@@ -88,21 +107,12 @@ def test_train_resume_and_test(root, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_curve_of_one(root, tmp_path):
+@pytest.mark.parametrize('single, more', [('', ''), (FLEXIBLE, SHARDED)], ids=['whole', 'sharded'])
+def test_two_processes_give_the_curve_of_one(root, tmp_path, single, more):
     options = dict(masks=False, balance=0.0)  # means over as many tokens on both
-    one = write(tmp_path / 'one.py', root, 4, **options)
-    two = write(tmp_path / 'two.py', root, 2, **options)
-    env = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(runs.free_port()), WORLD_SIZE='2')
-    args = (two, '--work-dir', tmp_path / 'two', '--seed', 0, '--launcher', 'pytorch')
-    ranks = [
-        runs.Run(
-            TRAIN, *args, log=tmp_path / f'{rank}.log', env=dict(env, RANK=rank, LOCAL_RANK=rank)
-        )
-        for rank in '01'
-    ]
-    for rank in ranks:
-        code, text = rank.wait()
-        assert code == 0, text[-4000:]
+    one = write(tmp_path / 'one.py', root, 4, **options, more=single)
+    config = write(tmp_path / 'two.py', root, 2, **options, more=more)
+    run_two(tmp_path, 'two', config)
     runs.run(TRAIN, one, '--work-dir', tmp_path / 'one', '--seed', 0, log=tmp_path / 'one.log')
     curve = [step['loss_lm'] for step in runs.losses(tmp_path / 'one')]
     halves = [runs.losses(tmp_path / 'two', rank) for rank in range(2)]
@@ -110,10 +120,11 @@ def test_two_processes_give_the_curve_of_one(root, tmp_path):
     assert halves[0][0]['loss_lm'] != halves[1][0]['loss_lm']
     assert mean == pytest.approx(curve, abs=1e-4)
     # experts are balanced by the tokens of both
-    states = [
-        torch.load(tmp_path / name / 'iter_6.pth', weights_only=True)['state_dict']
-        for name in ('one', 'two')
-    ]
-    biases = [state['decoder.blocks.1.ffn.bias'] for state in states]
+    states = [runs.weights(tmp_path / name / 'iter_6.pth') for name in ('one', 'two')]
+    biases = [state['weight decoder.blocks.1.ffn.bias'] for state in states]
     assert biases[0].any()
     torch.testing.assert_close(*biases)
+    shapes = [{k: v.shape for k, v in s.items() if k.startswith('weight')} for s in states]
+    assert shapes[0] == shapes[1]
+    run_two(tmp_path, 'resumed', config, '--resume', tmp_path / 'two' / 'iter_3.pth')
+    assert not runs.differing(states[1], runs.weights(tmp_path / 'resumed' / 'iter_6.pth'))

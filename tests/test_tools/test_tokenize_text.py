@@ -137,6 +137,13 @@ def test_json_lines(tool, tmp_path):
     assert texts(tmp_path / 'out', 'train') == ['one', 'two'] and meta['empty_documents'] == 1
 
 
+def test_mark_of_byte_order_is_no_text(tool, tmp_path):
+    path = tmp_path / 'a.csv'
+    path.write_text('text,other\n\N{SNOWMAN} one,1\n', encoding='utf-8-sig')
+    convert(tool, tmp_path / 'out', path, '--columns', 'text', '--val-share', '0')
+    assert texts(tmp_path / 'out', 'train') == ['\N{SNOWMAN} one']
+
+
 def test_finished_folder_is_kept_and_other_options_are_refused(tool, table, tmp_path):
     options = (tmp_path / 'out', table, '--columns', 'short')
     meta = convert(tool, *options)
@@ -156,6 +163,10 @@ def test_finished_folder_is_kept_and_other_options_are_refused(tool, table, tmp_
         ('a.csv', b'x,y\n1,2\n', ('--columns', 'x', 'z'), ValueError, r"\['z'\] are in none"),
         ('a.txt', b'ab\xff', (), ValueError, 'a.txt: .*utf-8'),
         ('a.jsonl', b'{"x"', ('--columns', 'x'), ValueError, 'a.jsonl: '),
+        ('a.jsonl', b'[1]\n', ('--columns', 'x'), ValueError, 'a.jsonl, row 1 must be an object'),
+        ('a.jsonl', b'{"x": 1}\n', ('--columns', 'x'), ValueError, 'row 1: x must be a text'),
+        ('a.txt.gz', b'no gzip', (), ValueError, 'a.txt.gz: Not a gzipped file'),
+        ('a.txt.gz', gzip.compress(b'one two')[:-9], (), ValueError, 'a.txt.gz: .*ended'),
         ('a.txt', b' \n', (), ValueError, 'no text'),
         ('a.txt', b'one', ('--val-share', '1'), ValueError, '--val-share must be'),
         ('a.txt', None, (), FileNotFoundError, 'a.txt'),

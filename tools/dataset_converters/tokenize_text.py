@@ -28,6 +28,7 @@ import hashlib
 import io
 import json
 import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -41,6 +42,7 @@ TABLES = {'.csv': ',', '.tsv': '\t'}
 SPLITS = ('train', 'val')
 PROGRESS = 'progress.json'
 CHUNK = 1 << 20
+TORN = (gzip.BadGzipFile, EOFError, zlib.error)
 csv.field_size_limit(1 << 30)
 
 
@@ -61,10 +63,10 @@ def documents(file: BinaryIO, path: Path, args: argparse.Namespace) -> Iterator[
     """Documents of an open file; see the head of this file.
 
     Raises:
-        ValueError: If the file is not UTF-8, or has none of the columns.
+        ValueError: If the file is not UTF-8 or not whole, or has none of the columns.
     """
     raw = gzip.GzipFile(fileobj=file) if path.suffix == '.gz' else file
-    text = io.TextIOWrapper(raw, encoding='utf-8', newline='')
+    text = io.TextIOWrapper(raw, encoding='utf-8-sig', newline='')
     try:
         if suffix(path) in TABLES:
             rows = csv.DictReader(text, delimiter=TABLES[suffix(path)])
@@ -75,7 +77,7 @@ def documents(file: BinaryIO, path: Path, args: argparse.Namespace) -> Iterator[
         else:
             for part in parts(text, args.documents):
                 yield Document(part, part)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error, *TORN) as error:
         raise ValueError(f'{path}: {error}') from error
 
 
@@ -84,6 +86,8 @@ def cells(rows: Iterator[dict], names: list | None, path: Path, args: argparse.N
     if not args.columns:
         raise ValueError(f'--columns must name columns of {path}')
     for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise ValueError(f'{path}, row {number} must be an object with columns, got {row!r}')
         known = row.keys() if names is None else names
         columns = [name for name in args.columns if name in known]
         wanted = [args.group] if args.group else []
@@ -91,8 +95,10 @@ def cells(rows: Iterator[dict], names: list | None, path: Path, args: argparse.N
         if missing:
             raise ValueError(f'{path}, row {number} has no {missing}, only {list(known)}')
         for name in columns:
-            text = row[name] or ''
-            yield Document(text, row[args.group] if args.group else text, name)
+            text = '' if row[name] is None else row[name]
+            if not isinstance(text, str):
+                raise ValueError(f'{path}, row {number}: {name} must be a text, got {text!r}')
+            yield Document(text, str(row[args.group]) if args.group else text, name)
 
 
 def parts(text: Iterator[str], what: str) -> Iterator[str]:

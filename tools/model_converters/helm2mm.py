@@ -10,7 +10,8 @@ name, the number of its block and, for experts, its number. Of two norms or resi
 a block, the first in the file is that of the attention.
 
 Left out, by name: the score bias, which the softmax ignores; the curvatures (`c`, `k`), which stand
-in the config here; frequencies of the rotation. Every other key is converted or refused. Of an
+in the config here; frequencies of the rotation. Every other key is converted or refused,
+and so is a file that lacks one. Of an
 embedding of whole points the time is left out, as it follows from the rest. The released form of
 MiCE is `ffn=dict(renormalise=False, combine='sequential', shared_curvature=None,
 learn_curvature=False, curvatures=(1.0, 1.0))`.
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -35,6 +37,7 @@ PARTS = {
 }
 NORMS = dict(kv_norm='kv_norm', q_norm='q_norm')
 FFN = ('w1', 'w2', 'w3')
+LEAVES = ('weight', 'bias')
 MIXTURES = ('ffn', 'mlp', 'moe', 'mice', 'MiCE')
 NUMBERS = ('.tau', 'res1.weight', 'res2.weight', 'out_weight', 'out_log_scale')
 TEMPERATURES = ('tau', 'scale', 'temperature', 'softmax_scale')
@@ -103,8 +106,8 @@ def convert_state_dict(released: dict[str, Tensor]) -> dict[str, Tensor]:
         State dict of :class:`hyper_mm.HelmForCausalLM` with a :class:`hyper_mm.HelmDecoder`.
 
     Raises:
-        KeyError: If a key is unknown here, two keys have the same counterpart, an expert is
-            missing, or there are no blocks.
+        KeyError: If a key is unknown here, two keys have the same counterpart, an expert or another
+            weight is missing, or there are no blocks.
     """
     converted: dict[str, Tensor] = {}
     experts: dict[str, dict[int, Tensor]] = defaultdict(dict)
@@ -115,7 +118,9 @@ def convert_state_dict(released: dict[str, Tensor]) -> dict[str, Tensor]:
         match = BLOCK.match(full)
         if match is None:
             name, expert = outer_name(full), None
-        elif full.endswith('.bias') and weight.numel() == 1:
+        elif full.endswith('.bias') and not {*PARTS, *FFN, 'gate'} & {*words(full)}:
+            if weight.numel() != 1:
+                raise UnknownKeyError(full)
             continue  # the score bias
         else:
             number, inner = match.groups()
@@ -128,16 +133,54 @@ def convert_state_dict(released: dict[str, Tensor]) -> dict[str, Tensor]:
             raise KeyError(f'{full} is the second key for {name}')
         converted[name] = weight.reshape(()) if name.endswith(NUMBERS) else weight
     for name, weights in experts.items():
-        missing = sorted({*range(max(weights) + 1)} - weights.keys())
+        gate = converted.get(f'{name.rsplit(".", 1)[0]}.gate', ())
+        missing = sorted({*range(max(max(weights) + 1, len(gate)))} - weights.keys())
         if missing:
             raise KeyError(f'experts {missing} of {name} are missing')
         converted[name] = torch.stack([weights[i] for i in range(len(weights))])
     if not any('.blocks.' in name for name in converted):
         raise KeyError('no blocks of a released HELM model in this state dict')
-    name, rows = 'decoder.embedding.weight', converted.get('decoder.norm.weight')
-    if rows is not None and name in converted and converted[name].shape[1] == len(rows) + 1:
+    missing = sorted(required(converted) - converted.keys())
+    if missing:
+        raise KeyError(f'the released model lacks what becomes {missing}')
+    name, rows = 'decoder.embedding.weight', converted['decoder.norm.weight']
+    if converted[name].shape[1] == len(rows) + 1:
         converted[name] = converted[name][:, 1:]
     return converted
+
+
+def required(names: Iterable[str]) -> set[str]:
+    """Names that belong to a model with these, by the kind of attention and network of a block."""
+    wanted = {'head.weight', *(f'decoder.{name}.weight' for name in ('embedding', 'norm'))}
+    wanted |= {f'decoder.project.{leaf}' for leaf in LEAVES}
+    blocks = defaultdict(set)
+    for name in names:
+        if name.startswith('decoder.blocks.'):
+            number, own = name.split('.', 3)[2:]
+            blocks[int(number)].add(own)
+    for number in range(max(blocks) + 1):
+        own = blocks[number]
+        has = {'.'.join(words(name)[:2]) for name in own}
+        parts = [f'{part}.weight' for part in ('norm1', 'norm2', 'res1', 'res2')]
+        linears = ['attention.wq', 'attention.wo']
+        if has & {'attention.wkv_a', 'attention.wkv_b', 'attention.kv_norm'}:
+            linears += ['attention.wkv_a', 'attention.wkv_b']
+            parts.append('attention.kv_norm.weight')
+        else:
+            linears += ['attention.wk', 'attention.wv']
+        if has & {'attention.wq_a', 'attention.q_norm'}:
+            linears.append('attention.wq_a')
+            parts.append('attention.q_norm.weight')
+        shared = {words(name)[2] for name in own if name.startswith('ffn.shared.')}
+        if shared or has & {'ffn.gate', 'ffn.bias', 'ffn.out_weight', 'ffn.b1', 'ffn.b2', 'ffn.b3'}:
+            parts += ['ffn.gate', 'ffn.bias', 'ffn.out_weight', 'ffn.out_log_scale']
+            parts += [f'ffn.{kind}{i}' for kind in 'wb' for i in '123']
+            linears += [f'ffn.shared.{i}.{part}' for i in shared or '0' for part in FFN]
+        else:
+            linears += [f'ffn.{part}' for part in FFN]
+        parts += ['attention.tau', *(f'{name}.{leaf}' for name in linears for leaf in LEAVES)]
+        wanted |= {f'decoder.blocks.{number}.{part}' for part in parts}
+    return wanted
 
 
 def outer_name(full: str) -> str:

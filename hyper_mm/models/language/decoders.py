@@ -35,13 +35,15 @@ class Decoder(nn.Module):
     attentions: dict[str, type] = {}
     ffns: dict[str, type] = {}
 
-    def __init__(self, vocab_size: int, depth: int, max_length: int):
+    def __init__(self, vocab_size: int, depth: int, max_length: int, num_dense_layers: int):
         super().__init__()
         if min(vocab_size, depth, max_length) < 1:
             raise ValueError(
                 'vocab_size, depth and max_length must be positive, got '
                 f'{vocab_size}, {depth}, {max_length}'
             )
+        if not 0 <= num_dense_layers <= depth:
+            raise ValueError(f'num_dense_layers must be 0 to {depth}, got {num_dense_layers}')
         self.vocab_size, self.max_length = vocab_size, max_length
 
     def _part(self, what: str, dims: int, cfg: dict) -> nn.Module:
@@ -63,8 +65,17 @@ class Decoder(nn.Module):
         """Empty caches, one a layer, for :meth:`forward`."""
         return [TokenCache() for _ in self.blocks]
 
-    def check_length(self, ids: Tensor, caches: list[TokenCache] | None) -> None:
-        """Raises ValueError for sequences longer than ``max_length``."""
+    def check_input(
+        self, ids: Tensor, doc_ids: Tensor | None, caches: list[TokenCache] | None
+    ) -> None:
+        """Raises ValueError for wrong shapes and sequences longer than ``max_length``."""
+        if ids.ndim != 2:
+            raise ValueError(f'ids must be (B, N), got {tuple(ids.shape)}')
+        if doc_ids is not None and doc_ids.shape != ids.shape:
+            raise ValueError(
+                f'doc_ids must be of the shape of ids, {tuple(ids.shape)}, '
+                f'got {tuple(doc_ids.shape)}'
+            )
         length = ids.shape[1] + (caches[0].length if caches else 0)
         if length > self.max_length:
             raise ValueError(
@@ -133,7 +144,7 @@ class HelmDecoder(Decoder):
         embedding: str = 'projected',
         max_length: int = 2048,
     ):
-        super().__init__(vocab_size, depth, max_length)
+        super().__init__(vocab_size, depth, max_length, num_dense_layers)
         if embedding not in self.embeddings:
             raise ValueError(
                 f'embedding must be one of {sorted(self.embeddings)}, got {embedding!r}'
@@ -164,7 +175,7 @@ class HelmDecoder(Decoder):
         caches: list[TokenCache] | None = None,
     ) -> Tensor:
         """Space parts of the final points ``(B, N, dims)``; see :meth:`forward`."""
-        self.check_length(ids, caches)
+        self.check_input(ids, doc_ids, caches)
         c, mask = self.curvature(), document_mask(doc_ids)
         x = self.embedding(ids)
         for i, block in enumerate(self.blocks):
@@ -230,7 +241,7 @@ class EuclideanDecoder(Decoder):
         num_dense_layers: int = 0,
         max_length: int = 2048,
     ):
-        super().__init__(vocab_size, depth, max_length)
+        super().__init__(vocab_size, depth, max_length, num_dense_layers)
         self.embedding = nn.Embedding(vocab_size, dims)
         self.blocks = nn.ModuleList(
             EuclideanBlock(
@@ -255,7 +266,7 @@ class EuclideanDecoder(Decoder):
         caches: list[TokenCache] | None = None,
     ) -> Tensor:
         """Features ``(B, N, dims)``; see :meth:`HelmDecoder.forward`."""
-        self.check_length(ids, caches)
+        self.check_input(ids, doc_ids, caches)
         check_ids(ids, self.vocab_size)
         mask = document_mask(doc_ids)
         x = self.embedding(ids)

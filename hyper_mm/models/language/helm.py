@@ -51,6 +51,25 @@ def chunked_nll(features: Tensor, weight: Tensor, labels: Tensor, chunk: int) ->
     return torch.cat([checkpoint(nll, x, y, use_reentrant=False) for x, y in parts])
 
 
+class Head(nn.Linear):
+    """Logits that are linear in features ``(..., F)``.
+
+    Nothing but :meth:`forward` may touch the weight: it is whole there alone when it is sharded.
+    """
+
+    def __init__(self, dims: int, vocab_size: int):
+        super().__init__(dims, vocab_size, bias=False)
+        nn.init.normal_(self.weight, std=0.02)
+
+    def forward(
+        self, features: Tensor, labels: Tensor | None = None, chunk: int | None = None
+    ) -> Tensor:
+        """Logits ``(..., V)``; with labels, what :func:`chunked_nll` makes of them."""
+        if labels is not None:
+            return chunked_nll(features, self.weight, labels, chunk)
+        return super().forward(features.to(self.weight.dtype))
+
+
 @MODELS.register_module()
 class HelmForCausalLM(BaseModel):
     """Language model: a decoder, and logits that are linear in its features.
@@ -80,8 +99,7 @@ class HelmForCausalLM(BaseModel):
             raise ValueError(f'loss_chunk must be at least 1, got {loss_chunk}')
         self.loss_chunk = loss_chunk
         self.decoder = MODELS.build(decoder)
-        self.head = nn.Linear(self.decoder.out_dims, self.decoder.vocab_size, bias=False)
-        nn.init.normal_(self.head.weight, std=0.02)
+        self.head = Head(self.decoder.out_dims, self.decoder.vocab_size)
 
     def forward(
         self,
@@ -111,7 +129,7 @@ class HelmForCausalLM(BaseModel):
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits ``(..., V)`` of features."""
-        return self.head(features.to(self.head.weight.dtype))
+        return self.head(features)
 
     def _nll(self, input_ids: Tensor, doc_ids: Tensor | None) -> tuple[Tensor, Tensor]:
         """Negative log-likelihoods of the next tokens and the labels, ``(B, N - 1)``."""
@@ -119,9 +137,9 @@ class HelmForCausalLM(BaseModel):
             raise ValueError(
                 f'input_ids must be (B, N) with N of 2 or more, got {tuple(input_ids.shape)}'
             )
-        labels = next_tokens(input_ids, doc_ids)
         features = self.decoder(input_ids, doc_ids)[:, :-1].flatten(0, 1)
-        nll = chunked_nll(features, self.head.weight, labels.flatten(), self.loss_chunk)
+        labels = next_tokens(input_ids, doc_ids)
+        nll = self.head(features, labels.flatten(), self.loss_chunk)
         return nll.view_as(labels), labels
 
     def loss(self, input_ids: Tensor, doc_ids: Tensor | None = None) -> dict[str, Tensor]:
@@ -199,8 +217,11 @@ class HelmForCausalLM(BaseModel):
         if max_new_tokens < 1 or length > self.decoder.max_length:
             raise ValueError(
                 'max_new_tokens must be positive and lead to no more than max_length = '
-                f'{self.decoder.max_length} tokens, got {max_new_tokens}'
+                f'{self.decoder.max_length} tokens, got {max_new_tokens} after '
+                f'{input_ids.shape[1]}'
             )
+        if eos_id is not None and not 0 <= eos_id < self.decoder.vocab_size:
+            raise ValueError(f'eos_id must be 0 to {self.decoder.vocab_size - 1}, got {eos_id}')
         training = self.training
         self.eval()
         try:

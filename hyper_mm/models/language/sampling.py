@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Raises ValueError for arguments of :func:`sample` that are out of range."""
-    if temperature < 0:
-        raise ValueError(f'temperature must be at least 0, got {temperature}')
-    if top_k is not None and top_k < 1:
-        raise ValueError(f'top_k must be at least 1, got {top_k}')
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f'temperature must be at least 0 and finite, got {temperature}')
+    if top_k is not None and (top_k < 1 or top_k != int(top_k)):
+        raise ValueError(f'top_k must be an integer of at least 1, got {top_k}')
     if top_p is not None and not 0 < top_p <= 1:
         raise ValueError(f'top_p must be in (0, 1], got {top_p}')
 
@@ -28,7 +30,7 @@ def sample(
     Args:
         logits: ``(B, V)``.
         temperature: Divides the logits; 0: the best token (greedy).
-        top_k: Choose among the k best.
+        top_k: Choose among the k best; of equal ones, any.
         top_p: Choose among the fewest best that have this probability together.
         generator: Source of random numbers.
 
@@ -38,10 +40,12 @@ def sample(
     check_sampling(temperature, top_k, top_p)
     if temperature == 0:
         return logits.argmax(-1)
-    logits = logits.float() / temperature
+    logits = logits.float()
+    # the best is 0: no temperature takes it to infinity
+    logits = (logits - logits.amax(-1, keepdim=True)) / temperature
     if top_k is not None and top_k < logits.shape[-1]:
-        least = logits.topk(top_k).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
+        best, order = logits.topk(int(top_k))
+        logits = torch.full_like(logits, -torch.inf).scatter_(-1, order, best)
     if top_p is not None:
         ranked, order = logits.sort(-1, descending=True)
         probs = ranked.softmax(-1)

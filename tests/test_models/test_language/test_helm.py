@@ -147,6 +147,8 @@ def test_sampling():
         share = sample(rows, temperature).bincount(minlength=4) / len(rows)
         wanted = (logits[0] / temperature).softmax(-1)
         torch.testing.assert_close(share, wanted, atol=0.02, rtol=0)
+    assert sample(rows, 1e-40).unique().tolist() == [0]  # nothing overflows
+    assert len(sample(torch.zeros(1000, 5), 1.0, top_k=2).unique()) == 2  # of equal ones as well
 
 
 def test_generation_stops_once_all_have_ended():
@@ -168,7 +170,10 @@ def test_generation_stops_once_all_have_ended():
         {'max_new_tokens': 0},
         {'max_new_tokens': 76},
         {'max_new_tokens': 1, 'temperature': -1.0},
+        {'max_new_tokens': 1, 'temperature': float('nan')},
         {'max_new_tokens': 1, 'top_k': 0},
+        {'max_new_tokens': 1, 'top_k': 2.5},
+        {'max_new_tokens': 1, 'eos_id': 37},
         {'max_new_tokens': 1, 'top_p': 0.0},
     ],
 )
@@ -186,6 +191,16 @@ def test_bad_ids(kind, ids):
         model_of(kind).loss(torch.tensor(ids))
 
 
+@pytest.mark.parametrize('kind', ['helm-d', 'twin-d'])
+def test_bad_shapes(kind):
+    model, ids = model_of(kind), torch.zeros(2, 5, dtype=torch.long)
+    with pytest.raises(ValueError, match=r'ids must be \(B, N\), got \(5,\)'):
+        model(ids[0])
+    for doc_ids in (ids[:, :4], ids[:1]):
+        with pytest.raises(ValueError, match=r'doc_ids must be of the shape of ids, \(2, 5\)'):
+            model.loss(ids, doc_ids)
+
+
 @pytest.mark.parametrize(
     'wrong',
     [
@@ -195,6 +210,8 @@ def test_bad_ids(kind, ids):
         {'ffn': {'type': 'MiCE', 'hidden_dims': 7, 'curvatures': (-0.1, 2.0)}},
         {'ffn': {'type': 'MiCE', 'hidden_dims': 7, 'top_k': 9}},
         {'num_dense_layers': 1},
+        {'num_dense_layers': -1},
+        {'num_dense_layers': 3, 'dense_ffn': {'type': 'LorentzSwiGLU', 'hidden_dims': 15}},
         {'curvature': {'init': -1.0}},
         {'residual_scale': 0.0},
         {'depth': 0},
