@@ -16,12 +16,15 @@ class LorentzBlock(nn.Module):
         attention: :class:`LorentzAttention` or :class:`HMLA`.
         ffn: :class:`LorentzSwiGLU` or :class:`MiCE`.
         scale: Scale of both residual connections.
+        weight: Weight of both branches at the start.
     """
 
-    def __init__(self, dims: int, attention: nn.Module, ffn: nn.Module, scale: float):
+    def __init__(
+        self, dims: int, attention: nn.Module, ffn: nn.Module, scale: float, weight: float = 1.0
+    ):
         super().__init__()
         self.norm1, self.norm2 = LorentzRMSNorm(dims), LorentzRMSNorm(dims)
-        self.res1, self.res2 = LorentzResidual(scale), LorentzResidual(scale)
+        self.res1, self.res2 = LorentzResidual(scale, weight), LorentzResidual(scale, weight)
         self.attention, self.ffn = attention, ffn
 
     def forward(

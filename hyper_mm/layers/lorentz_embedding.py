@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,19 +16,24 @@ class LorentzEmbedding(nn.Module):
     """Table of points, stored by their space parts: any optimiser keeps them on the hyperboloid.
 
     The release has a manifold parameter with an optimiser of its own, or (1B) a projected one,
-    which is this. All points start at distance 1 of the origin.
+    which is this.
 
     Args:
         num_embeddings: Size of the vocabulary.
         dims: Space dimensions.
         curvature: Curvature ``c`` at the start, for the initial points.
+        distance: Distance of the initial points to the origin.
 
     Raises:
-        ValueError: If a size is not positive.
+        ValueError: If a size or the distance is not positive.
     """
 
-    def __init__(self, num_embeddings: int, dims: int, curvature: float = 1.0):
+    def __init__(
+        self, num_embeddings: int, dims: int, curvature: float = 1.0, distance: float = 1.0
+    ):
         super().__init__()
+        if not 0 < distance < math.inf:
+            raise ValueError(f'distance must be positive and finite, got {distance}')
         if num_embeddings < 1 or dims < 1:
             raise ValueError(
                 f'num_embeddings and dims must be positive, got {num_embeddings}, {dims}'
@@ -34,7 +41,7 @@ class LorentzEmbedding(nn.Module):
         self.weight = nn.Parameter(torch.empty(num_embeddings, dims))
         nn.init.normal_(self.weight)
         with torch.no_grad():
-            self.weight.copy_(lorentz.expmap0(unit(self.weight), curvature))
+            self.weight.copy_(lorentz.expmap0(distance * unit(self.weight), curvature))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Looks up points.

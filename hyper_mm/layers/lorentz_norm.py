@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -43,14 +45,17 @@ class LorentzResidual(nn.Module):
 
     Args:
         scale: Factor ``s`` of the space part (HELM-D: 4 sqrt(dim), HELM-MiCE: sqrt(dim)).
+        weight: Weight of ``y`` at the start.
     """
 
-    def __init__(self, scale: float = 1.0):
+    def __init__(self, scale: float = 1.0, weight: float = 1.0):
         super().__init__()
+        if not 0 < weight < math.inf:
+            raise ValueError(f'weight must be positive and finite, got {weight}')
         if not scale > 0:
             raise ValueError(f'scale must be positive, got {scale}')
         self.scale = scale
-        self.weight = nn.Parameter(torch.ones(()))
+        self.weight = nn.Parameter(torch.tensor(float(weight)))
 
     def forward(self, x: Tensor, y: Tensor, c: Tensor | float) -> Tensor:
         """Adds points ``y`` to points ``x``, both ``(..., d)``, of curvature ``-c``."""

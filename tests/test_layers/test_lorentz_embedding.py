@@ -8,10 +8,12 @@ from hyper_mm.ops import lorentz
 
 
 @pytest.mark.parametrize('c', [0.3, 1.0])
-def test_points_start_at_distance_one(c):
-    points = LorentzEmbedding(50, 8, c)(torch.arange(50).view(5, 10))
+@pytest.mark.parametrize('options', [{}, {'distance': 3.0}])
+def test_points_start_at_a_distance(c, options):
+    points = LorentzEmbedding(50, 8, c, **options)(torch.arange(50).view(5, 10))
     assert points.shape == (5, 10, 8)
-    torch.testing.assert_close(lorentz.dist0(points, c), torch.ones(5, 10))
+    wanted = torch.full((5, 10), options.get('distance', 1.0))
+    torch.testing.assert_close(lorentz.dist0(points, c), wanted)
 
 
 @pytest.mark.parametrize('ids', [[-1, 0], [3, 50]])
@@ -25,3 +27,6 @@ def test_bad_input():
         LorentzEmbedding(50, 8)(torch.zeros(3))
     with pytest.raises(ValueError, match='must be positive'):
         LorentzEmbedding(0, 8)
+    for distance in (0.0, float('inf')):
+        with pytest.raises(ValueError, match='distance must be positive'):
+            LorentzEmbedding(50, 8, distance=distance)

@@ -116,6 +116,7 @@ def test_autocast_leaves_norms_and_sums_alone():
         lambda: LorentzLinear(0, 3),
         lambda: LorentzRMSNorm(0),
         lambda: LorentzResidual(-1.0),
+        lambda: LorentzResidual(1.0, weight=0.0),
         lambda: LorentzResidual(float('nan')),
         lambda: LorentzRMSNorm(3, eps=float('nan')),
     ],

@@ -117,6 +117,11 @@ class HelmDecoder(Decoder):
         curvature: Arguments of :class:`hyper_mm.layers.Curvature`; fixed to 1 by default.
         embedding: ``'projected'``: a table of space parts, for any optimiser; ``'manifold'``: one
             of points, for a Riemannian optimiser of geoopt; the curvature is then fixed.
+        embedding_distance: Distance of the tokens' initial points to the origin. From 1, the
+            release, the first attention drowns them, ``sqrt(dims)`` large as it is: 3 is about
+            that size, and trains better.
+        residual_weight: Weight of the branches of the residual connections at the start. The
+            release has 1; with less, a block starts closer to the identity, and trains better.
         max_length: Longest sequence. Longer ones are refused: positions are not extrapolated.
 
     Raises:
@@ -142,6 +147,8 @@ class HelmDecoder(Decoder):
         residual_scale: float | None = None,
         curvature: dict | None = None,
         embedding: str = 'projected',
+        embedding_distance: float = 1.0,
+        residual_weight: float = 1.0,
         max_length: int = 2048,
     ):
         super().__init__(vocab_size, depth, max_length, num_dense_layers)
@@ -154,13 +161,14 @@ class HelmDecoder(Decoder):
         if embedding == 'manifold' and self.curvature.learnable:
             raise ValueError(f"curvature must be fixed for embedding='manifold', got {curvature}")
         start = (curvature or {}).get('init', 1.0)
-        self.embedding = self.embeddings[embedding](vocab_size, dims, start)
+        self.embedding = self.embeddings[embedding](vocab_size, dims, start, embedding_distance)
         self.blocks = nn.ModuleList(
             LorentzBlock(
                 dims,
                 self._part('attention', dims, attention),
                 self._ffn_of(i, dims, ffn, dense_ffn, num_dense_layers),
                 scale,
+                residual_weight,
             )
             for i in range(depth)
         )

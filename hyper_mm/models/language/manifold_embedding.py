@@ -20,13 +20,16 @@ class ManifoldEmbedding(nn.Module):
         num_embeddings: Size of the vocabulary.
         dims: Space dimensions.
         curvature: Curvature ``c``, fixed; geoopt's ``k`` is ``1 / c``.
+        distance: Distance of the initial points to the origin.
 
     Raises:
         ImportError: If geoopt is not installed.
-        ValueError: If a size is not positive.
+        ValueError: If a size or the distance is not positive.
     """
 
-    def __init__(self, num_embeddings: int, dims: int, curvature: float = 1.0):
+    def __init__(
+        self, num_embeddings: int, dims: int, curvature: float = 1.0, distance: float = 1.0
+    ):
         super().__init__()
         try:
             import geoopt
@@ -34,7 +37,7 @@ class ManifoldEmbedding(nn.Module):
             raise ImportError(
                 "embedding='manifold' needs geoopt, which is not installed: pip install geoopt"
             ) from error
-        start = LorentzEmbedding(num_embeddings, dims, curvature).weight.detach()
+        start = LorentzEmbedding(num_embeddings, dims, curvature, distance).weight.detach()
         self.weight = geoopt.ManifoldParameter(
             lift(start, curvature), manifold=geoopt.Lorentz(k=1 / curvature)
         )

@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: E402
 
 from hyper_mm.models.language.helm import chunked_nll  # noqa: E402
 from hyper_mm.models.language.sampling import sample  # noqa: E402
+from hyper_mm.ops import lorentz  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
 
 LATENT = dict(num_heads=2, latent_dims=5, nope_dims=3, rope_dims=4, v_dims=3)
@@ -115,6 +116,14 @@ def test_training_lowers_the_loss(kind, half):
     assert any('ffn.curvatures' in name for name in logs) == (kind == 'helm-mice')
 
 
+def test_start_of_training():
+    options = dict(embedding_distance=3.0, residual_weight=0.3)
+    decoder = MODELS.build({**DECODERS['helm-mice'], **options})
+    torch.testing.assert_close(lorentz.dist0(decoder.embedding.weight, 1.0), torch.full((37,), 3.0))
+    weights = [res.weight for block in decoder.blocks for res in (block.res1, block.res2)]
+    assert torch.tensor(weights).eq(torch.tensor(0.3)).all()
+
+
 @pytest.mark.parametrize('chunk', [3, 100])
 def test_chunks_change_nothing(chunk):
     x, weight = torch.randn(10, 6, requires_grad=True), torch.randn(20, 6, requires_grad=True)
@@ -214,6 +223,8 @@ def test_bad_shapes(kind):
         {'num_dense_layers': 3, 'dense_ffn': {'type': 'LorentzSwiGLU', 'hidden_dims': 15}},
         {'curvature': {'init': -1.0}},
         {'residual_scale': 0.0},
+        {'residual_weight': 0.0},
+        {'embedding_distance': -1.0},
         {'depth': 0},
         {'dims': 18},
     ],
