@@ -232,6 +232,11 @@ class TestPairwise:
             close = op(u, v, c).diagonal(dim1=-2, dim2=-1)
             assert_close(close, elementwise(u, v, c), rtol=1e-12, atol=0)
 
+    def test_tangent_gradient_at_the_origin(self):
+        u, v = torch.zeros(1, 3, requires_grad=True), torch.tensor([[0.0, 3.0, 4.0], [0, 0, 0]])
+        L.pairwise_dist_tangent0(u, v, 1.0).sum().backward()
+        assert_close(u.grad, torch.tensor([[0.0, -0.6, -0.8]]))
+
     @pytest.mark.parametrize('op', [L.pairwise_inner, L.pairwise_dist, L.pairwise_dist_tangent0])
     @pytest.mark.parametrize('dtype', FLOATS)
     def test_no_intermediate_is_cubic(self, op, dtype):
