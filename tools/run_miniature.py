@@ -16,6 +16,7 @@ Marks in the file of --out, for each stage: <!-- miniature camvid -->; see compa
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def title(stage: str) -> str:
 def main() -> None:
     """Command line."""
     args = parse_args()
-    command = ' '.join(f"'{a}'" if ' ' in a else a for a in sys.argv)
+    command = shlex.join(sys.argv)
     for stage in args.stages:
         arms = stage_arms(stage, args)
         options = argparse.Namespace(

@@ -28,7 +28,7 @@ class HoPE(nn.Module):
         super().__init__()
         if dims < 2 or dims % 2:
             raise ValueError(f'dims must be even and positive, got {dims}')
-        if base <= 0:
+        if not base > 0:
             raise ValueError(f'base must be positive, got {base}')
         self.dims, self.base = dims, base
 

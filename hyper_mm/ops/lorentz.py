@@ -247,16 +247,13 @@ def pairwise_dist_tangent0(u: Tensor, v: Tensor, c: Curvature) -> Tensor:
     same = u is v
     u, v = upcast(u, v)
     root = wide_sqrt(check_curvature(c))
-    x, x0 = _points_of(widen(u) * root)
-    y, y0 = (x, x0) if same else _points_of(widen(v) * root)
+    x = y = expmap0(widen(u) * root, 1.0)
+    x0 = y0 = time(x, 1.0, keepdim=True)
+    if not same:
+        y = expmap0(widen(v) * root, 1.0)
+        y0 = time(y, 1.0, keepdim=True)
     t = 2 * (x0 * y0.mT - x @ y.mT) - 2
     return finish_pairwise(t, u, v, x0.square(), squared_chord_tangent0, root)
-
-
-def _points_of(v: Tensor) -> tuple[Tensor, Tensor]:
-    """Space and time parts of ``expmap0(v)``, curvature -1."""
-    r = safe_norm(v, keepdim=True)
-    return v * sinhc(r), r.cosh()
 
 
 def expmap(x: Tensor, v: Tensor, c: Curvature) -> Tensor:

@@ -22,6 +22,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -311,7 +312,7 @@ def main() -> None:
     args = parse_args()
     text = compare(args)
     if args.out:
-        command = ' '.join(f"'{a}'" if ' ' in a else a for a in sys.argv)
+        command = shlex.join(sys.argv)
         text += f'\n\n`python {command}`\n\n{versions()}; {args.threads} threads a run.'
         write_table(args.out, args.work_dir.resolve().name, text)
 

@@ -12,6 +12,7 @@ Marks in the file of --out: <!-- ablation --> (last folder of --work-dir); see c
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def main() -> None:
         )
         parts.append(f'### {name}\n\n{compare_arms.compare(options)}')
     if args.out:
-        command = ' '.join(f"'{a}'" if ' ' in a else a for a in sys.argv)
+        command = shlex.join(sys.argv)
         parts.append(f'`python {command}`\n\n{compare_arms.versions()}.')
         name = args.work_dir.resolve().name
         compare_arms.write_table(args.out, name, '\n\n'.join(parts))

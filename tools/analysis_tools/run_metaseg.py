@@ -16,6 +16,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -327,7 +328,7 @@ def main() -> None:
     text = report(args, results)
     Console().print(text, markup=False, soft_wrap=True)
     if args.out:
-        command = ' '.join(f"'{a}'" if ' ' in a else a for a in sys.argv)
+        command = shlex.join(sys.argv)
         seconds = [r['train_seconds'] + r['test_seconds'] for r in results.values()]
         write_table(
             args.out,
