@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 from .version import __version__
 
-_LAZY = {'apply_hyperclip': 'layers.hyperclip'}
+_LAZY = {'apply_hyperclip': 'layers.hyperclip.adapter'}
 
 if find_spec('torch') and find_spec('mmengine'):
     from .registry import register_all_modules  # noqa: F401

@@ -11,7 +11,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from scipy.ndimage import label as components
 
-from hyper_mm.layers.structures import Structures, resolve_structures, structure_masks
+from hyper_mm.layers.meta.structures import Structures, resolve_structures, structure_masks
 from hyper_mm.registry import METRICS
 
 

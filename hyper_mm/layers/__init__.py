@@ -1,33 +1,40 @@
-"""Plain :class:`torch.nn.Module` building blocks. Needs torch alone."""
+"""Plain :class:`torch.nn.Module` building blocks, one room a method. Needs torch alone."""
 
-from .attention import Attention
-from .batch_dice import BatchDice
-from .block_diagonal import BlockDiagonalMobius
-from .boundary_contrast import Bands, BoundaryInfoNCE, boundary_bands
-from .cost_aggregation import CostAggregator, CostDecoder
-from .curvature import Curvature, LogParameter
-from .dense_clip import DenseCLIP, DenseFeatures
-from .fusion import AssignmentFusion, NodeFusion, TokenFusion
-from .hierarchy import HierarchyDecomposer, HierarchyEncoder, Nodes
-from .hierarchy_loss import HierarchicalContrastiveLoss, LorentzLift
-from .hope import HoPE
-from .hyperclip import HyperCLIPAdapter, apply_hyperclip
-from .latent_hierarchy import AttributeRefiner, LatentHierarchyLoss
-from .lorentz_attention import HMLA, LorentzAttention
-from .lorentz_block import LorentzBlock
-from .lorentz_embedding import LorentzEmbedding
-from .lorentz_ffn import LorentzSwiGLU
-from .lorentz_linear import LorentzLinear
-from .lorentz_norm import LorentzResidual, LorentzRMSNorm
-from .lorentz_vit import LorentzVisionTransformer
-from .mapper import Hierarchy, HierarchyMapper
-from .mice import MiCE
-from .prompts import IVLP, VPT, CoOp, MaPLe, Prompts
-from .prototypes import PrototypeClassifier
+from .common import Attention, Curvature, LogParameter
+from .himapper import (
+    AssignmentFusion,
+    HierarchicalContrastiveLoss,
+    Hierarchy,
+    HierarchyDecomposer,
+    HierarchyEncoder,
+    HierarchyMapper,
+    HierarchyTree,
+    LorentzLift,
+    NodeFusion,
+    Nodes,
+    Queries,
+    StructureLoss,
+    TokenFusion,
+)
+from .hyperclip import BlockDiagonalMobius, HyperCLIPAdapter, apply_hyperclip
+from .lathadapter import IVLP, VPT, AttributeRefiner, CoOp, LatentHierarchyLoss, MaPLe, Prompts
+from .lorentz import (
+    HMLA,
+    HoPE,
+    LorentzAttention,
+    LorentzBlock,
+    LorentzEmbedding,
+    LorentzLinear,
+    LorentzResidual,
+    LorentzRMSNorm,
+    LorentzSwiGLU,
+    LorentzVisionTransformer,
+    MiCE,
+    TokenCache,
+)
+from .meta import Bands, BatchDice, BoundaryInfoNCE, PrototypeClassifier, boundary_bands
+from .open_vocab import CostAggregator, CostDecoder, DenseCLIP, DenseFeatures
 from .radial import EntailmentConeLoss, RadialEmbeddingLoss
-from .structure_loss import StructureLoss
-from .token_cache import TokenCache
-from .tree import HierarchyTree, Queries
 
 __all__ = [
     'AssignmentFusion',

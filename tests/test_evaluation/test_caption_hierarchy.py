@@ -15,7 +15,7 @@ from hyper_mm.evaluation.caption_hierarchy import (
     tau_b,
     walk,
 )
-from hyper_mm.layers.radial import RadialGeometry, text_radii
+from hyper_mm.layers.radial.radial import RadialGeometry, text_radii
 
 from ..conftest import golden_files
 from ..golden import Golden, absolute

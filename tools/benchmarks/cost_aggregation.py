@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyper_mm.layers import CostAggregator
-from hyper_mm.layers.cost_attention import ClassAttention, WindowBlock
+from hyper_mm.layers.open_vocab.cost_attention import ClassAttention, WindowBlock
 
 
 class StraightforwardAggregator(nn.Module):

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from hyper_mm.evaluation.caption_hierarchy import radius_levels, walk
-from hyper_mm.layers.radial import text_radii
+from hyper_mm.layers.radial.radial import text_radii
 
 
 def masked_loop(similarity: Tensor, radii: Tensor, levels: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from hyper_mm.layers.boundary_contrast import boundary_bands, boundary_info_nce
+from hyper_mm.layers.meta.boundary_contrast import boundary_bands, boundary_info_nce
 from hyper_mm.ops.frequency import amplitude_mix, low_amplitude
 
 SECTIONS = ('contrast', 'bands', 'fomaml', 'mix')

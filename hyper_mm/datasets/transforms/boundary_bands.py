@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from mmcv.transforms import BaseTransform
 
-from hyper_mm.layers.boundary_contrast import boundary_bands, check_width
-from hyper_mm.layers.structures import Structures, resolve_structures, structure_masks
+from hyper_mm.layers.meta.boundary_contrast import boundary_bands, check_width
+from hyper_mm.layers.meta.structures import Structures, resolve_structures, structure_masks
 from hyper_mm.registry import TRANSFORMS
 
 

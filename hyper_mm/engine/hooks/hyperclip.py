@@ -9,7 +9,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
-from hyper_mm.layers.hyperclip import HyperCLIPAdapter
+from hyper_mm.layers.hyperclip.adapter import HyperCLIPAdapter
 from hyper_mm.ops.stable import safe_norm
 from hyper_mm.registry import HOOKS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from hyper_mm.layers.routed_experts import RoutedExperts
+from hyper_mm.layers.lorentz.routed_experts import RoutedExperts
 from hyper_mm.registry import HOOKS
 
 
@@ -13,7 +13,7 @@ from hyper_mm.registry import HOOKS
 class MoEBalanceHook(Hook):
     """Shifts the choice of tokens towards experts that had few, after each step of the optimiser.
 
-    See :meth:`hyper_mm.layers.routed_experts.RoutedExperts.update_bias`.
+    See :meth:`hyper_mm.layers.lorentz.routed_experts.RoutedExperts.update_bias`.
 
     Args:
         speed: Size of a shift.

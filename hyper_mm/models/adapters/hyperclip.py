@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hyper_mm.layers import hyperclip
+from hyper_mm.layers.hyperclip import adapter as hyperclip
 from hyper_mm.registry import MODELS
 
 

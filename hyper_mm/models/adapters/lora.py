@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from hyper_mm.layers.weight_updates import apply_lora
+from hyper_mm.layers.hyperclip.weight_updates import apply_lora
 from hyper_mm.registry import MODELS
 
 

@@ -8,9 +8,9 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from hyper_mm.layers.curvature import Curvature
-from hyper_mm.layers.lorentz_vit import LorentzVisionTransformer
-from hyper_mm.layers.mice import MiCE
+from hyper_mm.layers.common.curvature import Curvature
+from hyper_mm.layers.lorentz.mice import MiCE
+from hyper_mm.layers.lorentz.vit import LorentzVisionTransformer
 from hyper_mm.models.utils.aux_losses import AuxLossSource
 from hyper_mm.ops import lorentz
 from hyper_mm.ops.fused import lift

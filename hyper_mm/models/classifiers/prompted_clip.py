@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hyper_mm.datasets.shots import half
 from hyper_mm.datasets.vocabulary import Vocabulary
-from hyper_mm.layers.prompts import LEARNERS, CoOp, self_consistency
+from hyper_mm.layers.lathadapter.prompts import LEARNERS, CoOp, self_consistency
 from hyper_mm.models.utils.labels import check_labels
 from hyper_mm.models.utils.open_clip import (
     build_open_clip,
@@ -25,7 +25,7 @@ from hyper_mm.ops.stable import unit
 from hyper_mm.registry import MODELS
 
 CONSISTENCY = dict(text=25.0, image=10.0, logits=1.0, templates='imagenet')
-"""PromptSRC's weights of :func:`hyper_mm.layers.prompts.self_consistency`."""
+"""PromptSRC's weights of :func:`hyper_mm.layers.lathadapter.prompts.self_consistency`."""
 
 
 @MODELS.register_module()
@@ -40,7 +40,7 @@ class PromptedCLIP(BaseClassifier):
     Args:
         clip: Arguments of :func:`hyper_mm.models.utils.open_clip.build_open_clip`.
         prompts: Config of the prompt learner, ``type`` one of ``'CoOp'``, ``'MaPLe'``,
-            ``'IVLP'`` and ``'VPT'`` of :mod:`hyper_mm.layers.prompts`, widths left out; None for
+            ``'IVLP'`` and ``'VPT'`` of :mod:`hyper_mm.layers.lathadapter.prompts`, widths left out; None for
             zero-shot CLIP.
         vocabulary: What :meth:`hyper_mm.datasets.vocabulary.Vocabulary.load` takes, or None. Names
             may be there twice (ImageNet has two ``missile``); ``_`` reads as a space.

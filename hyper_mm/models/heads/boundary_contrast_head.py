@@ -8,7 +8,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from hyper_mm.layers.structures import Structures, resolve_structures, structure_masks
+from hyper_mm.layers.meta.structures import Structures, resolve_structures, structure_masks
 from hyper_mm.registry import MODELS
 
 

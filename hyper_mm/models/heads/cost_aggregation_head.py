@@ -8,8 +8,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from hyper_mm.layers.cost_aggregation import CostAggregator
-from hyper_mm.layers.dense_clip import DenseFeatures
+from hyper_mm.layers.open_vocab.cost_aggregation import CostAggregator
+from hyper_mm.layers.open_vocab.dense_clip import DenseFeatures
 from hyper_mm.models.utils.windows import resize
 from hyper_mm.registry import MODELS
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from hyper_mm.layers.latent_hierarchy import (
+from hyper_mm.layers.lathadapter.latent_hierarchy import (
     AttributeRefiner,
     LatentHierarchyLoss,
     automatic_attributes,
@@ -34,7 +34,7 @@ class LatHAdapterHead(BaseModule):
         num_classes: Classes of the training vocabulary; others may be given at test time.
         dim: Width of the features (512 for ViT-B/16, 768 for ViT-L/14).
         num_attributes: Number of attributes (the paper: 20 for ImageNet, 24 for SUN397); None:
-            :func:`hyper_mm.layers.latent_hierarchy.automatic_attributes`.
+            :func:`hyper_mm.layers.lathadapter.latent_hierarchy.automatic_attributes`.
         refiner: Further arguments of :class:`hyper_mm.layers.AttributeRefiner`.
         hierarchy: Arguments of :class:`hyper_mm.layers.LatentHierarchyLoss`.
         mean_text_init: Start the attributes at the mean text feature of the first training batch.

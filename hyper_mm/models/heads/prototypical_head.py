@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 from torch.nn import functional as F
 
-from hyper_mm.layers.prototypes import PrototypeClassifier
+from hyper_mm.layers.meta.prototypes import PrototypeClassifier
 from hyper_mm.registry import MODELS
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hyper_mm.layers.curvature import Curvature
-from hyper_mm.layers.euclidean_blocks import (
+from hyper_mm.layers.common.curvature import Curvature
+from hyper_mm.layers.lorentz.attention import HMLA, LorentzAttention
+from hyper_mm.layers.lorentz.block import LorentzBlock
+from hyper_mm.layers.lorentz.cache import TokenCache
+from hyper_mm.layers.lorentz.embedding import LorentzEmbedding, check_ids
+from hyper_mm.layers.lorentz.euclidean import (
     MLA,
     EuclideanBlock,
     MoE,
@@ -14,15 +18,11 @@ from hyper_mm.layers.euclidean_blocks import (
     RotaryAttention,
     SwiGLU,
 )
-from hyper_mm.layers.lorentz_attention import HMLA, LorentzAttention
-from hyper_mm.layers.lorentz_block import LorentzBlock
-from hyper_mm.layers.lorentz_embedding import LorentzEmbedding, check_ids
-from hyper_mm.layers.lorentz_ffn import LorentzSwiGLU
-from hyper_mm.layers.lorentz_linear import LorentzLinear
-from hyper_mm.layers.lorentz_norm import LorentzRMSNorm
-from hyper_mm.layers.mice import MiCE
-from hyper_mm.layers.routed_experts import RoutedExperts
-from hyper_mm.layers.token_cache import TokenCache
+from hyper_mm.layers.lorentz.ffn import LorentzSwiGLU
+from hyper_mm.layers.lorentz.linear import LorentzLinear
+from hyper_mm.layers.lorentz.mice import MiCE
+from hyper_mm.layers.lorentz.norm import LorentzRMSNorm
+from hyper_mm.layers.lorentz.routed_experts import RoutedExperts
 from hyper_mm.ops.fused import lift
 from hyper_mm.registry import MODELS
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hyper_mm.layers.lorentz_embedding import LorentzEmbedding, check_ids
-from hyper_mm.layers.lorentz_linear import lift
+from hyper_mm.layers.lorentz.embedding import LorentzEmbedding, check_ids
+from hyper_mm.layers.lorentz.linear import lift
 
 
 class ManifoldEmbedding(nn.Module):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hyper_mm.layers.batch_dice import BatchDice
-from hyper_mm.layers.structures import Structures, resolve_structures, structure_masks
+from hyper_mm.layers.meta.batch_dice import BatchDice
+from hyper_mm.layers.meta.structures import Structures, resolve_structures, structure_masks
 from hyper_mm.registry import MODELS
 
 ACTIVATIONS = ('softmax', 'sigmoid')

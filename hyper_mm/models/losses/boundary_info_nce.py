@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from hyper_mm.layers.boundary_contrast import (
+from hyper_mm.layers.meta.boundary_contrast import (
     Bands,
     BoundaryContrast,
     BoundaryInfoNCE,

@@ -6,7 +6,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from hyper_mm.layers.structures import Structures, resolve_structures, structure_masks
+from hyper_mm.layers.meta.structures import Structures, resolve_structures, structure_masks
 from hyper_mm.registry import MODELS
 
 from .episodic_model import Batch

@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from hyper_mm.layers.meta import adapt, reptile_loss
+from hyper_mm.layers.meta.adapt import adapt, reptile_loss
 from hyper_mm.registry import MODELS
 
 from .episodic_model import Batch, EpisodicModel
@@ -38,7 +38,7 @@ class MetaLearner(EpisodicModel):
         model: Model or its config.
         algorithm: ``'maml'``, ``'fomaml'`` (gradients of the inner steps are constants),
             ``'anil'`` (inner steps on the head alone), ``'metasgd'`` (a learnt rate an entry) or
-            ``'reptile'`` (the loss is :func:`hyper_mm.layers.meta.reptile_loss`; the query plays
+            ``'reptile'`` (the loss is :func:`hyper_mm.layers.meta.adapt.reptile_loss`; the query plays
             no part, and the rate of the optimizer is Reptile's epsilon).
         inner_lr: Rate of the inner steps; initial rate for ``'metasgd'``.
         inner_steps: Number of inner steps.

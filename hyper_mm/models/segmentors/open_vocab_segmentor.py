@@ -12,8 +12,8 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from hyper_mm.datasets.vocabulary import Vocabulary
-from hyper_mm.layers.dense_clip import DenseFeatures, check_tower, dense_features
-from hyper_mm.layers.weight_updates import train_parts
+from hyper_mm.layers.hyperclip.weight_updates import train_parts
+from hyper_mm.layers.open_vocab.dense_clip import DenseFeatures, check_tower, dense_features
 from hyper_mm.models.utils.open_clip import build_open_clip
 from hyper_mm.models.utils.vocabulary_features import VocabularyEncoder
 from hyper_mm.models.utils.windows import GlobalWindows, resize

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.distributed.fsdp._common_utils import FSDP_WRAPPED_MODULE
 from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy
 
-from hyper_mm.layers.euclidean_blocks import EuclideanBlock
-from hyper_mm.layers.lorentz_block import LorentzBlock
+from hyper_mm.layers.lorentz.block import LorentzBlock
+from hyper_mm.layers.lorentz.euclidean import EuclideanBlock
 from hyper_mm.registry import MODEL_WRAPPERS
 
 BLOCKS = {LorentzBlock, EuclideanBlock}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.evaluation.caption_hierarchy import radius_order
-from hyper_mm.layers.radial import text_radii
+from hyper_mm.layers.radial.radial import text_radii
 from hyper_mm.models.utils.open_clip import MEAN, STD, build_open_clip, encode_text, tokenize
 from hyper_mm.ops.stable import unit
 from hyper_mm.registry import MODELS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hyper_mm.layers import radial
+from hyper_mm.layers.radial import radial
 from hyper_mm.registry import MODELS
 
 

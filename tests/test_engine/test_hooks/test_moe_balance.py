@@ -9,7 +9,7 @@ pytest.importorskip('mmengine')
 
 from mmengine.optim import OptimWrapper  # noqa: E402
 
-from hyper_mm.layers.mice import MiCE  # noqa: E402
+from hyper_mm.layers.lorentz.mice import MiCE  # noqa: E402
 from hyper_mm.registry import HOOKS  # noqa: E402
 
 

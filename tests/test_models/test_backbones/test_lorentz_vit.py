@@ -8,7 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
 
 from hyper_mm.engine.hooks.moe_balance import MoEBalanceHook
-from hyper_mm.layers.routed_experts import RoutedExperts
+from hyper_mm.layers.lorentz.routed_experts import RoutedExperts
 from hyper_mm.models import LorentzViT
 from hyper_mm.ops import lorentz
 from hyper_mm.registry import MODELS

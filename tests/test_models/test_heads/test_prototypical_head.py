@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 
-from hyper_mm.layers.prototypes import DISTANCES
+from hyper_mm.layers.meta.prototypes import DISTANCES
 from hyper_mm.registry import MODELS
 
 from .test_boundary_contrast_head import samples

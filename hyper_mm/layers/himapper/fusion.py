@@ -1,0 +1,111 @@
+"""Ways to bring a hierarchy back into a feature map."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..common.attention import Attention
+from .hierarchy import init_weights
+
+if TYPE_CHECKING:
+    from .mapper import Hierarchy
+
+
+class TokenFusion(nn.Module):
+    r"""Adds an enriched global token to every position, :math:`v + \gamma \odot v^L`.
+
+    Args:
+        dim: Feature width d.
+        gate_init: Initial value of the gate ``gamma``; with 0 the feature map starts unchanged.
+    """
+
+    def __init__(self, dim: int, gate_init: float = 0.0):
+        super().__init__()
+        self.gate = nn.Parameter(torch.full((dim,), float(gate_init)))
+
+    def forward(self, tokens: Tensor, found: Hierarchy) -> Tensor:
+        """Fuses.
+
+        Args:
+            tokens: Feature map ``(B, M, d)``.
+            found: Its hierarchy, with an ``update`` ``(B, 1, d)``.
+
+        Returns:
+            Feature map ``(B, M, d)``.
+        """
+        return tokens + self.gate * found.update
+
+
+class NodeFusion(nn.Module):
+    r"""Lets every position attend to the nodes of all levels,
+    :math:`v + \gamma \odot W \operatorname{Attn}(v, S_{1..L})`.
+
+    Args:
+        dim: Feature width d.
+        width: Hidden width.
+        num_heads: Heads.
+        gate_init: Initial value of the gate ``gamma``; with 0 the feature map starts unchanged.
+    """
+
+    def __init__(self, dim: int, width: int = 128, num_heads: int = 4, gate_init: float = 0.0):
+        super().__init__()
+        self.query_proj = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
+        self.memory_proj = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
+        self.attn = Attention(width, num_heads)
+        self.out_proj = nn.Linear(width, dim)
+        self.apply(init_weights)
+        self.gate = nn.Parameter(torch.full((dim,), float(gate_init)))
+
+    def forward(self, tokens: Tensor, found: Hierarchy) -> Tensor:
+        """Fuses.
+
+        Args:
+            tokens: Feature map ``(B, M, d)``.
+            found: Its hierarchy.
+
+        Returns:
+            Feature map ``(B, M, d)``.
+        """
+        memory = self.memory_proj(torch.cat(found.levels, 1))
+        query = self.query_proj(tokens.contiguous())
+        return tokens + self.gate * self.out_proj(self.attn(query, memory))
+
+
+class AssignmentFusion(nn.Module):
+    r"""Gives every position the nodes that it is assigned to, by the decomposer's own attention,
+    :math:`v_m + \gamma \odot W \sum_l \operatorname{LN}_l(\sum_n A_l[n, m]\, s_l[n])`.
+
+    So the gradient of the task reaches the assignment itself; with the other fusions it reaches
+    only what the nodes carry.
+
+    Args:
+        dim: Feature width d.
+        num_levels: Levels of the tree.
+        gate_init: Initial value of the gate ``gamma``; with 0 the feature map starts unchanged.
+    """
+
+    def __init__(self, dim: int, num_levels: int = 4, gate_init: float = 0.0):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(num_levels))
+        self.out_proj = nn.Linear(dim, dim)
+        self.apply(init_weights)
+        self.gate = nn.Parameter(torch.full((dim,), float(gate_init)))
+
+    def forward(self, tokens: Tensor, found: Hierarchy) -> Tensor:
+        """Fuses.
+
+        Args:
+            tokens: Feature map ``(B, M, d)``.
+            found: Its hierarchy, with an ``assignment``.
+
+        Returns:
+            Feature map ``(B, M, d)``.
+        """
+        drawn = sum(
+            norm(share.to(nodes.dtype).mT @ nodes)
+            for norm, share, nodes in zip(self.norms, found.assignment, found.levels)
+        )
+        return tokens + self.gate * self.out_proj(drawn)

@@ -1,0 +1,277 @@
+"""Hi-Mapper: decomposition of a feature map into a hierarchy, and its encoding into a token.
+
+Source: Kwon et al., Improving Visual Recognition with Hyperbolical Visual Hierarchy Mapping
+(CVPR 2024, arXiv 2404.00974).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..common.attention import Attention, Mlp
+from ..common.dropout import Dropout
+from .tree import Queries
+
+
+def init_weights(module: nn.Module) -> None:
+    """Truncated normal linear layers with zero bias, identity layer norms."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class Nodes(NamedTuple):
+    """Visual hierarchy of a batch of images.
+
+    Attributes:
+        levels: Node features ``(B, N_l, d)`` of each level, leaves first.
+        samples: The same before averaging over the samples of a node; None unless asked for.
+        assignment: To which node of a level each position belongs: probabilities ``(B, N_l, M)``
+            that sum to 1 over the nodes; None unless asked for.
+    """
+
+    levels: tuple[Tensor, ...]
+    samples: tuple[Tensor, ...] | None = None
+    assignment: tuple[Tensor, ...] | None = None
+
+
+class DecomposerBlock(nn.Module):
+    """Pre-norm cross-attention to the memory, self-attention within a level, and MLP.
+
+    Args:
+        width: Hidden width.
+        num_heads: Heads.
+        scale: Scale of the cross-attention logits.
+        dropout: Dropout.
+        competition: Let the queries of a level compete for the memory.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        scale: float | None,
+        dropout: float,
+        competition: bool = False,
+    ):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.cross_attn = Attention(width, num_heads, scale, dropout, competition)
+        self.norm2 = nn.LayerNorm(width)
+        self.self_attn = Attention(width, num_heads, dropout=dropout)
+        self.norm3 = nn.LayerNorm(width)
+        self.mlp = Mlp(width, 4 * width, dropout)
+
+    def forward(self, x: Tensor, memory: Tensor, sizes: tuple[int, ...]) -> Tensor:
+        """Refines the queries of all levels at once.
+
+        Args:
+            x: Queries ``(Q, width)``, shared by the batch.
+            memory: Memory ``(B, M, width)``.
+            sizes: Queries of each level.
+
+        Returns:
+            Refined queries ``(B, Q, width)``.
+        """
+        x = x + self.cross_attn(self.norm1(x), memory, groups=sizes)
+        y = self.norm2(x)
+        if len(set(sizes)) == 1:
+            y = y.unflatten(1, (len(sizes), -1)).flatten(0, 1)
+            y = self.self_attn(y, y).view_as(x)
+        else:
+            same_level = torch.block_diag(*(x.new_ones(n, n) for n in sizes)).bool()
+            y = self.self_attn(y, y, mask=same_level)
+        x = x + y
+        return x + self.mlp(self.norm3(x))
+
+
+class HierarchyDecomposer(nn.Module):
+    r"""Decomposes a feature map into the nodes of a tree, all levels by one shared layer.
+
+    .. math::
+        m &= \operatorname{LN}(W_m \operatorname{LN}(v)),\quad q_l = W_q \operatorname{LN}(T_l) \\
+        x &= q_l + \operatorname{CrossAttn}(\operatorname{LN}(q_l), m) \\
+        x &\leftarrow x + \operatorname{SelfAttn}_l(\operatorname{LN}(x)), \qquad
+        x \leftarrow x + \operatorname{MLP}(\operatorname{LN}(x)) \\
+        S_l &= W_o \operatorname{LN}(\text{mean of } x \text{ over the samples of a node})
+
+    The levels only share weights and memory, so they go through the layer in one call, and queries
+    that the batch shares are projected once.
+
+    Args:
+        dim: Feature width d.
+        width: Hidden width.
+        num_heads: Heads.
+        scale: Scale of the cross-attention logits.
+        dropout: Dropout.
+        competition: Let the nodes of a level compete for positions; see :class:`Attention`. The
+            paper has a softmax over positions, without competition.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        width: int = 128,
+        num_heads: int = 4,
+        scale: float | None = 1 / 0.07,
+        dropout: float = 0.1,
+        competition: bool = False,
+    ):
+        super().__init__()
+        self.memory_proj = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, width), nn.LayerNorm(width)
+        )
+        self.query_proj = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
+        self.block = DecomposerBlock(width, num_heads, scale, dropout, competition)
+        self.out_proj = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
+        self.apply(init_weights)
+
+    def forward(
+        self,
+        memory: Tensor,
+        queries: Queries,
+        with_samples: bool = False,
+        with_assignment: bool = False,
+    ) -> Nodes:
+        """Computes the nodes.
+
+        Args:
+            memory: Feature map as tokens ``(B, M, d)``.
+            queries: Tree samples.
+            with_samples: Return the nodes' samples, too.
+            with_assignment: Return the assignment of positions to nodes, too.
+
+        Returns:
+            Node features ``(B, N_l, d)`` of each level.
+        """
+        samples, nodes, copies = queries
+        sizes = tuple(n * k for n, k in zip(nodes, copies))
+        query, memory = self.query_proj(samples), self.memory_proj(memory)
+        x = self.block(query, memory, sizes)
+        if max(copies) == 1:
+            mean = x
+        else:
+            parts = zip(x.split(sizes, 1), nodes)
+            mean = torch.cat([p.unflatten(1, (n, -1)).mean(2) for p, n in parts], 1)
+        levels = self.out_proj(mean).split(nodes, 1)
+        return Nodes(
+            levels,
+            self.out_proj(x).split(sizes, 1) if with_samples else None,
+            self._assignment(query, memory, queries) if with_assignment else None,
+        )
+
+    def _assignment(self, query: Tensor, memory: Tensor, queries: Queries) -> tuple[Tensor, ...]:
+        sizes = tuple(n * k for n, k in zip(queries.nodes, queries.copies))
+        shares = self.block.cross_attn.assignment(self.block.norm1(query), memory, sizes)
+        parts = zip(shares.split(sizes, 1), queries.nodes)
+        return tuple(p.unflatten(1, (n, -1)).sum(2) for p, n in parts)
+
+    def attention(self, memory: Tensor, queries: Queries) -> tuple[Tensor, ...]:
+        """Where the nodes look: cross-attention weights, averaged over heads and samples.
+
+        Args:
+            memory: Feature map as tokens ``(B, M, d)``.
+            queries: Tree samples.
+
+        Returns:
+            Weights ``(B, N_l, M)`` of each level; each row sums to 1.
+        """
+        samples, nodes, copies = queries
+        x = self.block.norm1(self.query_proj(samples))
+        sizes = tuple(n * k for n, k in zip(nodes, copies))
+        weights = self.block.cross_attn.weights(x, self.memory_proj(memory), sizes)
+        parts = weights.split(sizes, 1)
+        return tuple(p.unflatten(1, (n, -1)).mean(2) for p, n in zip(parts, nodes))
+
+
+class EncoderBlock(nn.Module):
+    """Pre-norm cross-attention of single tokens to the nodes of a level, a linear map, and MLP.
+
+    The released block has self-attention over its one token, which is the linear map
+    ``proj(value(x))`` whatever the queries and keys are: those have no weights here.
+
+    Args:
+        width: Hidden width.
+        num_heads: Heads.
+        dropout: Dropout.
+    """
+
+    def __init__(self, width: int, num_heads: int, dropout: float):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.cross_attn = Attention(width, num_heads, dropout=dropout)
+        self.norm2 = nn.LayerNorm(width)
+        self.value = nn.Linear(width, width, bias=False)
+        self.proj = nn.Linear(width, width)
+        self.drop = Dropout(dropout)
+        self.norm3 = nn.LayerNorm(width)
+        self.mlp = Mlp(width, 4 * width, dropout)
+
+    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
+        """Enriches tokens ``(B, T, width)`` by nodes ``(B, N, width)``, each token by itself."""
+        x = x + self.cross_attn(self.norm1(x), memory)
+        x = x + self.drop(self.proj(self.value(self.norm2(x))))
+        return x + self.mlp(self.norm3(x))
+
+
+class HierarchyEncoder(nn.Module):
+    r"""Enriches a global token by the hierarchy, level by level from the leaves to the top.
+
+    .. math:: q^0 = W_q \operatorname{LN}(v),\qquad q^l = \operatorname{Block}_l(q^{l-1},
+        \operatorname{LN}(W_m \operatorname{LN}(S_l))),\qquad v^l = W_o \operatorname{LN}(q^l)
+
+    Args:
+        dim: Feature width d.
+        num_levels: Levels, one block each.
+        width: Hidden width.
+        num_heads: Heads.
+        dropout: Dropout.
+        zero_init_out: Start with an output of zero.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_levels: int = 4,
+        width: int = 128,
+        num_heads: int = 4,
+        dropout: float = 0.1,
+        zero_init_out: bool = False,
+    ):
+        super().__init__()
+        self.memory_proj = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, width), nn.LayerNorm(width)
+        )
+        self.query_proj = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
+        self.blocks = nn.ModuleList(
+            EncoderBlock(width, num_heads, dropout) for _ in range(num_levels)
+        )
+        self.out_proj = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
+        self.apply(init_weights)
+        if zero_init_out:
+            nn.init.zeros_(self.out_proj[1].weight)
+
+    def forward(
+        self, token: Tensor, levels: tuple[Tensor, ...], every_level: bool = False
+    ) -> Tensor:
+        """Encodes the hierarchy.
+
+        Args:
+            token: Global tokens ``(B, T, d)``; tokens do not see each other.
+            levels: Node features ``(B, N_l, d)`` of each level, leaves first.
+            every_level: Return the update after every level, ``(L, B, T, d)``.
+
+        Returns:
+            Update :math:`v^L` of the tokens, ``(B, T, d)``.
+        """
+        sizes = [level.shape[1] for level in levels]
+        memory = self.memory_proj(torch.cat(levels, 1)).split(sizes, 1)
+        x, states = self.query_proj(token), []
+        for block, nodes in zip(self.blocks, memory):
+            x = block(x, nodes)
+            states.append(x)
+        return self.out_proj(torch.stack(states) if every_level else x)

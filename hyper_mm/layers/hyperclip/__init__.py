@@ -1,0 +1,6 @@
+"""HyperCLIP (CVPR 2025): block-diagonal Moebius updates of CLIP attention weights."""
+
+from .adapter import HyperCLIPAdapter, apply_hyperclip
+from .block_diagonal import BlockDiagonalMobius
+
+__all__ = ['BlockDiagonalMobius', 'HyperCLIPAdapter', 'apply_hyperclip']

@@ -1,0 +1,39 @@
+"""Transformer block of points of the hyperboloid (HELM)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .cache import TokenCache
+from .norm import LorentzResidual, LorentzRMSNorm
+
+
+class LorentzBlock(nn.Module):
+    r"""Pre-norm block :math:`x' = x \oplus A(\mathrm{RMS}(x)),\ y = x' \oplus F(\mathrm{RMS}(x'))`.
+
+    Args:
+        dims: Space dimensions.
+        attention: :class:`LorentzAttention` or :class:`HMLA`.
+        ffn: :class:`LorentzSwiGLU` or :class:`MiCE`.
+        scale: Scale of both residual connections.
+        weight: Weight of both branches at the start.
+    """
+
+    def __init__(
+        self, dims: int, attention: nn.Module, ffn: nn.Module, scale: float, weight: float = 1.0
+    ):
+        super().__init__()
+        self.norm1, self.norm2 = LorentzRMSNorm(dims), LorentzRMSNorm(dims)
+        self.res1, self.res2 = LorentzResidual(scale, weight), LorentzResidual(scale, weight)
+        self.attention, self.ffn = attention, ffn
+
+    def forward(
+        self,
+        x: Tensor,
+        c: Tensor | float,
+        cache: TokenCache | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Maps points to points; see :meth:`LorentzAttention.forward`."""
+        x = self.res1(x, self.attention(self.norm1(x), c, cache, mask), c)
+        return self.res2(x, self.ffn(self.norm2(x), c), c)

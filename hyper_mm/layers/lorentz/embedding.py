@@ -1,0 +1,70 @@
+"""Token embedding on the hyperboloid (HELM)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...ops import lorentz
+from ...ops.stable import unit
+
+
+class LorentzEmbedding(nn.Module):
+    """Table of points, stored by their space parts: any optimiser keeps them on the hyperboloid.
+
+    The release has a manifold parameter with an optimiser of its own, or (1B) a projected one,
+    which is this.
+
+    Args:
+        num_embeddings: Size of the vocabulary.
+        dims: Space dimensions.
+        curvature: Curvature ``c`` at the start, for the initial points.
+        distance: Distance of the initial points to the origin.
+
+    Raises:
+        ValueError: If a size or the distance is not positive.
+    """
+
+    def __init__(
+        self, num_embeddings: int, dims: int, curvature: float = 1.0, distance: float = 1.0
+    ):
+        super().__init__()
+        if not 0 < distance < math.inf:
+            raise ValueError(f'distance must be positive and finite, got {distance}')
+        if num_embeddings < 1 or dims < 1:
+            raise ValueError(
+                f'num_embeddings and dims must be positive, got {num_embeddings}, {dims}'
+            )
+        self.weight = nn.Parameter(torch.empty(num_embeddings, dims))
+        nn.init.normal_(self.weight)
+        with torch.no_grad():
+            self.weight.copy_(lorentz.expmap0(distance * unit(self.weight), curvature))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Looks up points.
+
+        Args:
+            ids: Integers ``(...)``. Their range is checked on the CPU alone: reading it would stall
+                an accelerator, which has an assertion of its own.
+
+        Returns:
+            Points ``(..., dims)``.
+
+        Raises:
+            ValueError: If an id is outside the vocabulary.
+        """
+        check_ids(ids, len(self.weight))
+        return F.embedding(ids, self.weight)
+
+
+def check_ids(ids: Tensor, vocab_size: int) -> None:
+    """Raises ValueError for ids outside ``0 .. vocab_size - 1``, on the CPU; see above."""
+    if ids.is_floating_point() or ids.dtype == torch.bool:
+        raise TypeError(f'ids must be integers, got {ids.dtype}')
+    if ids.device.type == 'cpu' and ids.numel():
+        low, high = ids.min().item(), ids.max().item()
+        if low < 0 or high >= vocab_size:
+            raise ValueError(f'ids must be 0 to {vocab_size - 1}, got {low} to {high}')

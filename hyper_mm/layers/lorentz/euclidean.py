@@ -1,0 +1,187 @@
+"""Euclidean twins of the layers of HELM: LLaMA's block, DeepSeek's latent attention and experts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .cache import TokenCache
+from .hope import HoPE
+from .routed_experts import RoutedExperts, affine
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Causal attention of heads ``(B, N, H, d)``, flattened: ``(B, N, H e)``."""
+    q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+    q, k = q.to(v.dtype), k.to(v.dtype)
+    new, seen = q.shape[-2], k.shape[-2]
+    causal = mask is None and new == seen
+    if not causal:
+        order = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
+        mask = order if mask is None else order & mask
+    width, scale = v.shape[-1], q.shape[-1] ** -0.5
+    if q.shape[-1] > width:  # fused kernels take one width alone
+        v = F.pad(v, (0, q.shape[-1] - width))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale)
+    return out[..., :width].transpose(1, 2).flatten(-2)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm, in float32 or better."""
+
+    def __init__(self, dims: int, eps: float = 1e-8):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dims))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalises vectors ``(..., dims)``."""
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        return x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt() * self.weight
+
+
+class RotaryAttention(nn.Module):
+    """Causal multi-head attention with rotary positions, the twin of :class:`LorentzAttention`.
+
+    Args:
+        dims: Width.
+        num_heads: Number of heads; ``dims / num_heads`` must be even.
+
+    Raises:
+        ValueError: If the heads do not divide the width, or are odd.
+    """
+
+    def __init__(self, dims: int, num_heads: int):
+        super().__init__()
+        if num_heads < 1 or dims % num_heads:
+            raise ValueError(f'num_heads must be a divisor of dims = {dims}, got {num_heads}')
+        self.num_heads = num_heads
+        self.rope = HoPE(dims // num_heads)
+        self.wq, self.wk, self.wv, self.wo = (nn.Linear(dims, dims) for _ in range(4))
+
+    def forward(
+        self, x: Tensor, cache: TokenCache | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Maps ``(B, N, dims)`` to the same shape; see :meth:`LorentzAttention.forward`."""
+        start = cache.length if cache is not None else 0
+        q, k, v = (w(x).unflatten(-1, (self.num_heads, -1)) for w in (self.wq, self.wk, self.wv))
+        q, k = self.rope(q, start).to(v.dtype), self.rope(k, start).to(v.dtype)
+        if cache is not None:
+            k, v = cache.append(torch.cat([k, v], -1)).chunk(2, -1)
+        return self.wo(_attend(q, k, v, mask))
+
+
+class MLA(nn.Module):
+    """Multi-head latent attention (DeepSeek), the twin of :class:`HMLA`; arguments as there."""
+
+    def __init__(
+        self,
+        dims: int,
+        num_heads: int,
+        latent_dims: int,
+        nope_dims: int,
+        rope_dims: int,
+        v_dims: int,
+    ):
+        super().__init__()
+        if min(num_heads, latent_dims, nope_dims, v_dims) < 1 or v_dims > nope_dims + rope_dims:
+            raise ValueError(
+                'num_heads, latent_dims, nope_dims and v_dims must be positive, and v_dims at most '
+                f'nope_dims + rope_dims, got {num_heads}, {latent_dims}, {nope_dims}, {v_dims}'
+            )
+        self.num_heads, self.latent_dims = num_heads, latent_dims
+        self.nope_dims, self.rope_dims, self.v_dims = nope_dims, rope_dims, v_dims
+        self.wq = nn.Linear(dims, num_heads * (nope_dims + rope_dims))
+        self.wkv_a = nn.Linear(dims, latent_dims + rope_dims)
+        self.kv_norm = RMSNorm(latent_dims)
+        self.wkv_b = nn.Linear(latent_dims, num_heads * (nope_dims + v_dims))
+        self.wo = nn.Linear(num_heads * v_dims, dims)
+        self.rope = HoPE(rope_dims)
+
+    def forward(
+        self, x: Tensor, cache: TokenCache | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Maps ``(B, N, dims)`` to the same shape; see :meth:`LorentzAttention.forward`."""
+        start = cache.length if cache is not None else 0
+        q = self.wq(x).unflatten(-1, (self.num_heads, -1))
+        q, q_rope = q.split([self.nope_dims, self.rope_dims], -1)
+        q = torch.cat([q, self.rope(q_rope, start)], -1)
+        latent, k_rope = self.wkv_a(x).split([self.latent_dims, self.rope_dims], -1)
+        k_rope = self.rope(k_rope.unsqueeze(2), start).squeeze(2)
+        rows = torch.cat([self.kv_norm(latent), k_rope], -1)
+        rows = rows if cache is None else cache.append(rows)
+        latent, k_rope = rows.split([self.latent_dims, self.rope_dims], -1)
+        k, v = (
+            self.wkv_b(latent)
+            .unflatten(-1, (self.num_heads, -1))
+            .split([self.nope_dims, self.v_dims], -1)
+        )
+        k = torch.cat([k, k_rope.unsqueeze(2).expand(-1, -1, self.num_heads, -1)], -1)
+        return self.wo(_attend(q, k, v, mask))
+
+
+class SwiGLU(nn.Module):
+    """Feed-forward network ``w2(silu(w1 x) * w3 x)``, the twin of :class:`LorentzSwiGLU`."""
+
+    def __init__(self, dims: int, hidden_dims: int):
+        super().__init__()
+        self.w1, self.w3 = nn.Linear(dims, hidden_dims), nn.Linear(dims, hidden_dims)
+        self.w2 = nn.Linear(hidden_dims, dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps ``(..., dims)`` to the same shape."""
+        return self.w2(F.silu(self.w1(x)) * self.w3(x))
+
+
+class MoE(RoutedExperts):
+    """Mixture of SwiGLU experts, the twin of :class:`MiCE`; arguments as there."""
+
+    def __init__(
+        self,
+        dims: int,
+        hidden_dims: int,
+        num_experts: int = 4,
+        top_k: int = 2,
+        num_shared: int = 1,
+        score: str = 'softmax',
+        renormalise: bool = True,
+        balance_weight: float = 1e-4,
+    ):
+        super().__init__(dims, num_experts, top_k, score, renormalise, balance_weight)
+        shapes = {'1': (hidden_dims, dims), '3': (hidden_dims, dims), '2': (dims, hidden_dims)}
+        for name, shape in shapes.items():
+            weight = nn.Parameter(0.02 * torch.randn(num_experts, *shape))
+            self.register_parameter(f'w{name}', weight)
+            self.register_parameter(f'b{name}', nn.Parameter(torch.zeros(num_experts, 1, shape[0])))
+        self.shared = nn.ModuleList(SwiGLU(dims, hidden_dims) for _ in range(num_shared))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps ``(..., dims)`` to the same shape."""
+        shape, x = x.shape, x.flatten(0, -2)
+        routing = self.route(x)
+        parameters = (self.w1, self.w3, self.w2, self.b1, self.b3, self.b2)
+        routed = self.dispatch(x, routing.indices, routing.counts, _expert, parameters)
+        out = (routing.gates.unsqueeze(-1) * routed).sum(1)
+        return sum((ffn(x) for ffn in self.shared), out).reshape(shape)
+
+
+def _expert(x: Tensor, w1, w3, w2, b1, b3, b2) -> Tensor:
+    """SwiGLU network with weights ``(..., o, d)``."""
+    return affine(F.silu(affine(x, w1, b1)) * affine(x, w3, b3), w2, b2)
+
+
+class EuclideanBlock(nn.Module):
+    """Pre-norm block, the twin of :class:`LorentzBlock`."""
+
+    def __init__(self, dims: int, attention: nn.Module, ffn: nn.Module):
+        super().__init__()
+        self.norm1, self.norm2 = RMSNorm(dims), RMSNorm(dims)
+        self.attention, self.ffn = attention, ffn
+
+    def forward(
+        self, x: Tensor, cache: TokenCache | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Maps ``(B, N, dims)`` to the same shape."""
+        x = x + self.attention(self.norm1(x), cache, mask)
+        return x + self.ffn(self.norm2(x))

@@ -1,0 +1,74 @@
+"""SwiGLU feed-forward network on the hyperboloid (HELM)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ...ops.fused import gated_lift, lift
+from ...ops.stable import upcast
+from .linear import LorentzLinear
+from .routed_experts import affine
+
+
+def swiglu(
+    x: Tensor,
+    c: Tensor | float,
+    own: Tensor | float | None,
+    weights: tuple[Tensor, Tensor, Tensor],
+    biases: tuple[Tensor, Tensor, Tensor],
+) -> Tensor:
+    r"""Feed-forward network of curvature :math:`c'`, seen from a space of curvature ``c``.
+
+    .. math:: z = \tfrac1s W_2\,\mathrm{lift}_{c'}(\mathrm{silu}(W_1 sX + b_1) \odot (W_3 sX + b_3))
+        + \tfrac1s b_2 = W_2\,\mathrm{lift}_c(\mathrm{silu}(W_1 sX + b_1) \odot (W_3 X +
+        \tfrac1s b_3)) + \tfrac1s b_2,\qquad s = \sqrt{c / c'}
+
+    Points change their curvature by a homothety, time included: nothing but the gate depends on it.
+
+    Args:
+        x: Whole points ``(..., n, 1 + d)`` of curvature ``-c``, time first.
+        c: Curvature of input and output.
+        own: Curvature ``c'``; None: ``c``.
+        weights: ``W_1``, ``W_2``, ``W_3``, of all points, or ``(..., o, 1 + d)``.
+        biases: ``b_1``, ``b_2``, ``b_3``; see :func:`hyper_mm.layers.lorentz.routed_experts.affine`.
+
+    Returns:
+        Points ``(..., n, d)`` of curvature ``-c``, in float32 or better.
+    """
+    (w1, w2, w3), (b1, b2, b3) = weights, biases
+    x = x.to(w1.dtype)
+    gate = x
+    if own is not None:
+        scale = (c / own) ** 0.5
+        gate, b2, b3 = (
+            (x * scale).to(w1.dtype),
+            (b2 / scale).to(b2.dtype),
+            (b3 / scale).to(b3.dtype),
+        )
+    hidden = gated_lift(affine(gate, w1, b1), affine(x, w3, b3), c)
+    return upcast(affine(hidden.to(w2.dtype), w2, b2))[0]
+
+
+class LorentzSwiGLU(nn.Module):
+    r"""Feed-forward network :math:`y = W_2\,\mathrm{lift}(\mathrm{silu}(W_1 X) \odot W_3 X)`.
+
+    Args:
+        dims: Space dimensions of input and output.
+        hidden_dims: Space dimensions of the hidden points.
+    """
+
+    def __init__(self, dims: int, hidden_dims: int):
+        super().__init__()
+        self.w1 = LorentzLinear(dims, hidden_dims)
+        self.w2 = LorentzLinear(hidden_dims, dims)
+        self.w3 = LorentzLinear(dims, hidden_dims)
+
+    def forward(self, x: Tensor, c: Tensor | float) -> Tensor:
+        """Maps points ``(..., dims)`` of curvature ``-c`` to points of the same shape."""
+        return self.map(lift(x, c), c)
+
+    def map(self, lifted: Tensor, c: Tensor | float, own: Tensor | float | None = None) -> Tensor:
+        """Maps whole points ``(..., 1 + dims)`` to space parts; see :func:`swiglu`."""
+        parts = self.w1, self.w2, self.w3
+        weights, biases = zip(*((part.weight, part.bias) for part in parts))
+        return swiglu(lifted, c, own, weights, biases)

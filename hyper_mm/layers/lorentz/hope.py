@@ -1,0 +1,74 @@
+"""Hyperbolic rotary position encoding (HELM)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from ...ops.stable import upcast
+
+
+class HoPE(nn.Module):
+    r"""Rotates pairs ``(2l, 2l + 1)`` of the space part by ``position * base^(-2l/dims)``.
+
+    Rotations keep the norm, hence the time part: they are isometries that fix the origin, and
+    Lorentzian scores depend on the difference of two positions alone.
+
+    Args:
+        dims: Space dimensions of a head, even.
+        base: Base of the frequencies.
+
+    Raises:
+        ValueError: If ``dims`` is not even and positive, or ``base`` is not positive.
+    """
+
+    def __init__(self, dims: int, base: float = 10000.0):
+        super().__init__()
+        if dims < 2 or dims % 2:
+            raise ValueError(f'dims must be even and positive, got {dims}')
+        if not base > 0:
+            raise ValueError(f'base must be positive, got {base}')
+        self.dims, self.base = dims, base
+
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """Rotates points ``(B, N, H, dims)`` whose first position is ``start``."""
+        (x,) = upcast(x)
+        table = self.table(x, start)
+        return rotate(x, table.real, table.imag)
+
+    def table(self, x: Tensor, start: int = 0) -> Tensor:
+        """Unit complex numbers ``(N, 1, dims / 2)`` that rotate points ``(B, N, ...)``."""
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        if start and x.shape[1] == 1 and not torch.compiler.is_compiling():
+            block, row = divmod(start, _BLOCK)
+            return _kept(self.dims, self.base, block, dtype, x.device)[row : row + 1]
+        return _table(self.dims, self.base, start, x.shape[1], dtype, x.device)
+
+    def extra_repr(self) -> str:
+        return f'{self.dims}, base={self.base:g}'
+
+
+def _table(dims, base, start, count, dtype, device) -> Tensor:
+    wide = {'dtype': torch.float64, 'device': device}
+    positions = torch.arange(start, start + count, **wide)
+    rates = base ** (-torch.arange(0, dims, 2, **wide) / dims)
+    angles = (positions[:, None] * rates)[:, None]
+    return torch.complex(angles.cos().to(dtype), angles.sin().to(dtype))
+
+
+_BLOCK = 256
+
+
+@lru_cache(maxsize=16)
+def _kept(dims, base, block, dtype, device) -> Tensor:
+    """Tables of a few positions, for the layers and steps of decoding."""
+    with torch.inference_mode(False):
+        return _table(dims, base, block * _BLOCK, _BLOCK, dtype, device)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotates pairs ``(2l, 2l + 1)`` of ``(..., d)`` by angles ``(..., d / 2)``."""
+    even, odd = x[..., 0::2], x[..., 1::2]
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)

@@ -1,0 +1,137 @@
+"""Mixture of curvature experts (HELM)."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ...ops.fused import lift, normalised_sum
+from ..common.curvature import Curvature
+from .ffn import LorentzSwiGLU, swiglu
+from .norm import lorentz_sum
+from .routed_experts import RoutedExperts
+
+_BOUNDS = (0.02, 50.0)
+
+
+class MiCE(RoutedExperts):
+    r"""Feed-forward experts, each in a space of its own curvature, summed on the hyperboloid.
+
+    .. math:: z_i = \sqrt{c_i / c}\; \mathrm{FFN}_i\big(\sqrt{c / c_i}\, x\big),\qquad
+        u = \sum_{\mathrm{shared}} y_i + \sum_{i \in \mathrm{top}_k} g_i z_i,\qquad
+        \mathrm{MiCE}(x) = \frac{u_s}{\sqrt{-c \langle u, u \rangle_{\mathcal L}}}
+
+    with gates :math:`g` renormalised over the chosen experts. Tokens are sorted by expert: on
+    accelerators they are laid out in blocks of one expert each, so that no shape waits for a count.
+    The printed formula drops ``g`` and the modulus of the norm; the release never uses the
+    curvatures it computes for its experts.
+
+    Args:
+        dims: Space dimensions of the points.
+        hidden_dims: Hidden space dimensions of an expert.
+        num_experts: Number of routed experts.
+        top_k: Experts of a token.
+        num_shared: Number of experts of all tokens.
+        curvatures: Initial curvatures of the first and the last expert, evenly spaced between.
+        shared_curvature: Initial curvature of the shared experts; None: that of the input, fixed to
+            it, as in the release.
+        learn_curvature: Train these curvatures.
+        score: ``'softmax'`` or ``'sigmoid'``.
+        renormalise: Gates of a token add up to 1. (The release does not for softmax.)
+        combine: ``'centroid'`` as above, or ``'sequential'``, the release: experts in the order of
+            their indices are added to the origin, ``y <- 2 (y + g e_i)``, and the result to the
+            shared expert by a learnt residual connection.
+        balance_weight: Weight of the balance loss; see :meth:`aux_losses`.
+
+    Raises:
+        ValueError: If ``top_k`` exceeds ``num_experts``, or another argument is out of range.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        hidden_dims: int,
+        num_experts: int = 4,
+        top_k: int = 2,
+        num_shared: int = 1,
+        curvatures: tuple[float, float] = (0.1, 2.0),
+        shared_curvature: float | None = 1.0,
+        learn_curvature: bool = True,
+        score: str = 'softmax',
+        renormalise: bool = True,
+        combine: str = 'centroid',
+        balance_weight: float = 1e-4,
+    ):
+        super().__init__(dims, num_experts, top_k, score, renormalise, balance_weight)
+        if combine not in ('centroid', 'sequential'):
+            raise ValueError(f"combine must be 'centroid' or 'sequential', got {combine!r}")
+        if num_shared < 0 or (combine == 'sequential' and num_shared != 1):
+            raise ValueError(f"num_shared must be at least 0, 1 if 'sequential', got {num_shared}")
+        if hidden_dims < 1:
+            raise ValueError(f'hidden_dims must be positive, got {hidden_dims}')
+        if len(curvatures) != 2:
+            raise ValueError(
+                f'curvatures must be those of the first and the last expert, got {curvatures}'
+            )
+        self.combine = combine
+        shapes = {'1': (hidden_dims, dims), '3': (hidden_dims, dims), '2': (dims, hidden_dims)}
+        for name, (rows, columns) in shapes.items():
+            weight = torch.empty(num_experts, rows, columns + 1)
+            for part in weight:
+                nn.init.xavier_uniform_(part, gain=math.sqrt(2))
+            self.register_parameter(f'w{name}', nn.Parameter(weight))
+            self.register_parameter(f'b{name}', nn.Parameter(torch.zeros(num_experts, rows)))
+        self.shared = nn.ModuleList(LorentzSwiGLU(dims, hidden_dims) for _ in range(num_shared))
+        first, last = curvatures
+        steps = [i / max(num_experts - 1, 1) for i in range(num_experts)]
+        self.curvatures = nn.ModuleList(
+            Curvature(first + (last - first) * s, _BOUNDS, learn_curvature) for s in steps
+        )
+        self.shared_curvatures = nn.ModuleList(
+            Curvature(shared_curvature, _BOUNDS, learn_curvature)
+            for _ in range(num_shared if shared_curvature is not None else 0)
+        )
+        if combine == 'sequential':
+            self.out_weight = nn.Parameter(torch.ones(()))
+            self.out_log_scale = nn.Parameter(torch.tensor(math.log(2)))
+
+    def forward(self, x: Tensor, c: Tensor | float) -> Tensor:
+        """Maps points ``(..., dims)`` of curvature ``-c`` to points of the same shape."""
+        shape, x = x.shape, lift(x, c).flatten(0, -2)
+        routing = self.route(x[:, 1:])
+        owns = [curvature() for curvature in self.shared_curvatures] or [None] * len(self.shared)
+        shared = [ffn.map(x, c, own) for ffn, own in zip(self.shared, owns)]
+        indices, gates = routing.indices, routing.gates
+        if self.combine == 'sequential':
+            indices, rank = indices.sort(-1)
+            gates = gates.gather(-1, rank)
+        routed = self.experts(x, c, indices, routing.counts).unbind(1)
+        gates = gates.split(1, -1)
+        if self.combine == 'centroid':
+            points = [*shared, *routed]
+            if shared:
+                weights = [*[gates[0].new_ones(())] * (len(shared) - 1), *gates]
+            else:  # a centroid knows the ratios of its weights alone
+                weights = [gate / gates[0] for gate in gates[1:]]
+            out = normalised_sum(points, weights, c) if weights else points[0]
+        else:
+            out = torch.zeros_like(routed[0])
+            for y, gate in zip(routed, gates):
+                out = lorentz_sum(out, y, gate, c, 2.0)
+            out = lorentz_sum(shared[0], out, self.out_weight, c, self.out_log_scale.exp())
+        return out.reshape(shape)
+
+    def experts(self, x: Tensor, c: Tensor | float, indices: Tensor, counts: Tensor) -> Tensor:
+        """Points ``(T, k, dims)`` that the experts ``indices`` make of whole points of T tokens."""
+        own = torch.stack([curvature() for curvature in self.curvatures]).view(-1, 1, 1)
+        biases = (b.unsqueeze(1) for b in (self.b1, self.b2, self.b3))
+        weights = (self.w1, self.w2, self.w3)
+        return self.dispatch(x, indices, counts, partial(_expert, c), (own, *weights, *biases))
+
+
+def _expert(c: Tensor | float, x: Tensor, own: Tensor, w1, w2, w3, b1, b2, b3) -> Tensor:
+    """Network of an expert; whole points ``(..., n, 1 + d)``, weights ``(..., o, 1 + d)``."""
+    return swiglu(x, c, own, (w1, w2, w3), (b1, b2, b3))

@@ -1,0 +1,371 @@
+"""Vision transformer whose tokens are points of the hyperboloid, from the layers of HELM."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...ops.fused import lift
+from ...ops.stable import upcast
+from ..common.curvature import Curvature
+from .attention import _attend, _Merge
+from .block import LorentzBlock
+from .ffn import LorentzSwiGLU
+from .linear import LorentzLinear
+from .mice import MiCE
+from .norm import LorentzResidual, LorentzRMSNorm, lorentz_sum
+
+POSITIONS = ('hope', 'learnt')
+
+
+class GridHoPE(nn.Module):
+    r"""Angles of a rotary encoding in two dimensions (see :class:`HoPE`).
+
+    One half of the pairs of a head turns by ``row * base^(-2l/d)``, the other by the column, with
+    ``d = dims / 2``. Scores then depend on the offset of two patches, and grids of any size have
+    positions. Rows and columns count from 1: a class token is at (0, 0) and does not turn.
+
+    Args:
+        dims: Space dimensions of a head, a multiple of 4.
+        base: Base of the frequencies; far smaller than for text, as grids are short.
+
+    Raises:
+        ValueError: If ``dims`` is no multiple of 4.
+    """
+
+    def __init__(self, dims: int, base: float = 100.0):
+        super().__init__()
+        if dims < 4 or dims % 4:
+            raise ValueError(f'dims must be a positive multiple of 4, got {dims}')
+        self.dims, self.base = dims, base
+
+    def table(self, x: Tensor, size: tuple[int, int], prefix: int = 0) -> Tensor:
+        """The rotations of tokens in front of a grid, as :meth:`HoPE.table` gives them.
+
+        Args:
+            x: Any tensor of the tokens' device and dtype.
+            size: Rows and columns of the grid ``(h, w)``.
+            prefix: Tokens in front of it.
+
+        Returns:
+            Unit complex numbers ``(prefix + h w, 1, dims / 2)``.
+        """
+        wide = {'dtype': torch.float64, 'device': x.device}
+        half = self.dims // 2
+        rates = self.base ** (-torch.arange(0, half, 2, **wide) / half)
+        rows, columns = (torch.arange(1, n + 1, **wide)[:, None] * rates for n in size)
+        rows = rows[:, None].expand(-1, size[1], -1)
+        columns = columns[None].expand(size[0], -1, -1)
+        angles = torch.cat([rows, columns], -1).flatten(0, 1)
+        angles = F.pad(angles, (0, 0, prefix, 0)).unsqueeze(1)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        return torch.complex(angles.cos().to(dtype), angles.sin().to(dtype))
+
+    def extra_repr(self) -> str:
+        return f'{self.dims}, base={self.base:g}'
+
+
+class LorentzPatchEmbedding(nn.Module):
+    r"""Patches to points: the space part of a patch is a linear map of its pixels.
+
+    So no exponential map can overflow, and there is nothing to project. (HyperCore lifts single
+    pixels first.) Images are padded by zeros at the right and the bottom to whole patches.
+
+    Args:
+        dims: Space dimensions.
+        patch_size: Side of a patch in pixels.
+        in_channels: Channels of an image.
+        grid: Rows and columns of learnt positions, which are added to the patches by a residual
+            connection and interpolated (bicubic) for other sizes; None: no positions.
+        with_cls_token: Put a learnt point before the patches.
+        scale: Scale of the residual connection.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        patch_size: int,
+        in_channels: int,
+        grid: tuple[int, int] | None,
+        with_cls_token: bool,
+        scale: float,
+    ):
+        super().__init__()
+        self.patch_size, self.in_channels = patch_size, in_channels
+        self.projection = nn.Conv2d(in_channels, dims, patch_size, stride=patch_size)
+        self.cls_token = self.pos_embed = None
+        if with_cls_token:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, dims))
+            nn.init.trunc_normal_(self.cls_token, std=0.02)
+        if grid is not None:
+            self.pos_embed = nn.Parameter(torch.zeros(1, dims, *grid))
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
+            self.res = LorentzResidual(scale)
+
+    def forward(self, images: Tensor, c: Tensor | float) -> tuple[Tensor, tuple[int, int]]:
+        """Embeds images ``(B, in_channels, H, W)``.
+
+        Returns:
+            Points ``(B, P + h w, dims)`` with P = 1 if there is a class token, and ``(h, w)``.
+
+        Raises:
+            ValueError: If the images are of another shape.
+        """
+        if images.ndim != 4 or images.shape[1] != self.in_channels:
+            raise ValueError(
+                f'images must be (B, {self.in_channels}, H, W), got {tuple(images.shape)}'
+            )
+        side = self.patch_size
+        below, right = (-n % side for n in images.shape[-2:])
+        if below or right:
+            images = F.pad(images, (0, right, 0, below))
+        (x,) = upcast(self.projection(images))
+        size = (x.shape[2], x.shape[3])
+        x = x.flatten(2).mT
+        if self.pos_embed is not None:
+            positions = resize_grid(self.pos_embed, size).flatten(2).mT
+            x = self.res(x, positions.expand_as(x), c)
+        if self.cls_token is not None:
+            x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], 1)
+        return x, size
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        """Takes positions of another image size, interpolated."""
+        name = f'{prefix}pos_embed'
+        if self.pos_embed is not None and name in state_dict and state_dict[name].ndim == 4:
+            state_dict[name] = resize_grid(state_dict[name], tuple(self.pos_embed.shape[-2:]))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def resize_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
+    """Interpolates ``(1, d, H, W)`` to another height and width, in float32 or better."""
+    if tuple(grid.shape[-2:]) == size:
+        return grid
+    return F.interpolate(upcast(grid)[0], size, mode='bicubic', align_corners=False)
+
+
+class GridAttention(nn.Module):
+    """Multi-head self-attention of points in all directions; see :func:`attend`.
+
+    Unlike in :class:`LorentzAttention`, whose width counts the time of every head, the space
+    dimensions are divided: heads are as wide as those of a Euclidean twin, and have a time besides.
+
+    Args:
+        dims: Space dimensions, a multiple of ``num_heads``.
+        num_heads: Number of heads.
+
+    Raises:
+        ValueError: If the heads do not divide the dimensions.
+    """
+
+    def __init__(self, dims: int, num_heads: int):
+        super().__init__()
+        if num_heads < 1 or dims % num_heads:
+            raise ValueError(f'num_heads must be a divisor of dims = {dims}, got {num_heads}')
+        self.shape = (3, num_heads, dims // num_heads)
+        self.qkv = LorentzLinear(dims, 3 * dims)
+        self.wo = _Merge(num_heads, dims // num_heads, dims)
+        self.tau = nn.Parameter(torch.tensor(math.sqrt(num_heads + dims)))
+
+    def forward(self, x: Tensor, c: Tensor | float, table: Tensor | None = None) -> Tensor:
+        """Maps points ``(B, N, dims)`` to points of the same shape; see :class:`GridHoPE`."""
+        q, k, v = self.qkv.map(lift(x, c)).unflatten(-1, self.shape).unbind(2)
+        return self.wo.map(_attend(q, k, v, c, self.tau, causal=False, table=table))
+
+
+class LorentzVisionBlock(LorentzBlock):
+    r"""Pre-norm block with stochastic depth.
+
+    A branch that is dropped leaves the point where it is; the weight of one that is kept is
+    divided by the probability to be kept.
+
+    Args:
+        dims: Space dimensions.
+        attention: :class:`GridAttention`.
+        ffn: :class:`LorentzSwiGLU` or :class:`MiCE`.
+        scale: Scale of both residual connections.
+        drop_path: Probability that the branch of an image is dropped in training, in [0, 1).
+
+    Raises:
+        ValueError: If ``drop_path`` is out of range.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        attention: nn.Module,
+        ffn: nn.Module,
+        scale: float,
+        drop_path: float = 0.0,
+    ):
+        super().__init__(dims, attention, ffn, scale)
+        if not 0 <= drop_path < 1:
+            raise ValueError(f'drop_path must be in [0, 1), got {drop_path}')
+        self.drop_path = drop_path
+
+    def forward(self, x: Tensor, c: Tensor | float, table: Tensor | None = None) -> Tensor:
+        """Maps points ``(B, N, dims)`` to points of the same shape."""
+        x = self._join(self.res1, x, self.attention(self.norm1(x), c, table), c)
+        return self._join(self.res2, x, self.ffn(self.norm2(x), c), c)
+
+    def _join(self, res: LorentzResidual, x: Tensor, y: Tensor, c: Tensor | float) -> Tensor:
+        if not self.training or not self.drop_path:
+            return res(x, y, c)
+        kept = torch.rand(len(x), 1, 1, device=x.device) >= self.drop_path
+        joined = lorentz_sum(x, y, res.weight / (1 - self.drop_path), c, res.scale)
+        return torch.where(kept, joined, x)
+
+    def extra_repr(self) -> str:
+        return f'drop_path={self.drop_path:g}'
+
+
+class PointMaps(NamedTuple):
+    """What :class:`LorentzVisionTransformer` makes of a batch of images.
+
+    Attributes:
+        points: Space parts ``(B, P + h w, dims)`` after each block of ``out_indices``; a class
+            token first.
+        size: Rows and columns ``(h, w)`` of the patches.
+        c: Their curvature ``()``.
+    """
+
+    points: tuple[Tensor, ...]
+    size: tuple[int, int]
+    c: Tensor
+
+
+class LorentzVisionTransformer(nn.Module):
+    r"""Vision transformer on the hyperboloid: patches, blocks, and a norm for each output.
+
+    Linear maps start as those of a ViT, from a truncated normal of deviation 0.02 (those of HELM,
+    xavier with gain sqrt(2), make the branches far larger than the point that they are added to).
+
+    Args:
+        dims: Space dimensions; time is not counted.
+        depth: Number of blocks.
+        num_heads: Number of heads, a divisor of ``dims``.
+        hidden_dims: Hidden dimensions of :class:`LorentzSwiGLU`; None: ``8/3 dims``, which has the
+            parameters of a ViT's network of ``4 dims``.
+        image_size: Height and width in pixels of the grid of learnt positions.
+        patch_size: Side of a patch in pixels.
+        in_channels: Channels of an image.
+        positions: ``'hope'``: rotary in two dimensions (:class:`GridHoPE`); ``'learnt'``: a point
+            for each patch of ``image_size``, interpolated for other sizes.
+        out_indices: Blocks whose points are returned, ascending.
+        with_cls_token: Put a class token before the patches.
+        final_norm: Norm of the points of each output. It fixes their radius up to its weight; False
+            keeps the radii that the blocks give.
+        drop_path: Probability of dropping a branch of the last block; it rises linearly from 0.
+        residual_scale: Scale of the residual connections; None: ``sqrt(dims)``.
+        curvature: Arguments of :class:`Curvature`; fixed to 1 by default.
+        experts: Arguments of :class:`MiCE` for blocks with experts; ``hidden_dims`` is half of that
+            of the others by default. None: no experts.
+        expert_layers: Which blocks have experts; None: all but the first.
+
+    Raises:
+        ValueError: For arguments out of their range.
+
+    Source: layers of He et al., HELM (NeurIPS 2025); the backbone has no paper.
+    """
+
+    def __init__(
+        self,
+        dims: int = 384,
+        depth: int = 12,
+        num_heads: int = 6,
+        hidden_dims: int | None = None,
+        image_size: tuple[int, int] = (224, 224),
+        patch_size: int = 16,
+        in_channels: int = 3,
+        positions: str = 'hope',
+        out_indices: Sequence[int] = (-1,),
+        with_cls_token: bool = True,
+        final_norm: bool = True,
+        drop_path: float = 0.0,
+        residual_scale: float | None = None,
+        curvature: dict | None = None,
+        experts: dict | None = None,
+        expert_layers: Sequence[int] | None = None,
+    ):
+        super().__init__()
+        if positions not in POSITIONS:
+            raise ValueError(f'positions must be one of {POSITIONS}, got {positions!r}')
+        for name, value in dict(
+            dims=dims,
+            depth=depth,
+            num_heads=num_heads,
+            hidden_dims=1 if hidden_dims is None else hidden_dims,
+            patch_size=patch_size,
+            in_channels=in_channels,
+            image_size=min(image_size),
+        ).items():
+            if value < 1:
+                raise ValueError(f'{name} must be positive, got {value}')
+        if not 0 <= drop_path < 1:
+            raise ValueError(f'drop_path must be in [0, 1), got {drop_path}')
+        self.out_indices = _indices('out_indices', out_indices, depth)
+        if expert_layers is not None and experts is None:
+            raise ValueError(f'expert_layers needs experts, got expert_layers={expert_layers}')
+        chosen = range(1, depth) if expert_layers is None else expert_layers
+        chosen = _indices('expert_layers', chosen, depth) if experts is not None else ()
+        hidden_dims = round(dims * 8 / 3) if hidden_dims is None else hidden_dims
+        scale = dims**0.5 if residual_scale is None else residual_scale
+        self.curvature = Curvature(**{'learnable': False, **(curvature or {})})
+        grid = None if positions == 'hope' else tuple(-(-n // patch_size) for n in image_size)
+        self.embedding = LorentzPatchEmbedding(
+            dims, patch_size, in_channels, grid, with_cls_token, scale
+        )
+        self.blocks = nn.ModuleList(
+            LorentzVisionBlock(
+                dims,
+                GridAttention(dims, num_heads),
+                MiCE(dims, **{'hidden_dims': max(hidden_dims // 2, 1), **experts})
+                if i in chosen
+                else LorentzSwiGLU(dims, hidden_dims),
+                scale,
+                drop_path * i / max(depth - 1, 1),
+            )
+            for i in range(depth)
+        )
+        self.rope = GridHoPE(dims // num_heads) if positions == 'hope' else None
+        self.norms = nn.ModuleList(
+            LorentzRMSNorm(dims) if final_norm else nn.Identity() for _ in self.out_indices
+        )
+        for name, weight in self.blocks.named_parameters():
+            if weight.ndim > 1 and not name.endswith(('ffn.gate', 'b1', 'b2', 'b3')):
+                nn.init.trunc_normal_(weight, std=0.02)
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """1 with a class token, 0 without."""
+        return int(self.embedding.cls_token is not None)
+
+    def forward(self, images: Tensor) -> PointMaps:
+        """Maps images ``(B, in_channels, H, W)`` of any size to points."""
+        c = self.curvature()
+        x, size = self.embedding(images, c)
+        table = None if self.rope is None else self.rope.table(x, size, self.num_prefix_tokens)
+        points = []
+        for i, block in enumerate(self.blocks):
+            x = block(x, c, table)
+            if i in self.out_indices:
+                points.append(self.norms[len(points)](x))
+            if i == self.out_indices[-1]:
+                break
+        return PointMaps(tuple(points), size, c)
+
+
+def _indices(name: str, indices: Sequence[int], depth: int) -> tuple[int, ...]:
+    """Ascending indices of blocks, counted from 0; negative ones count from the end."""
+    found = tuple(i + depth if i < 0 else i for i in indices)
+    inside = all(0 <= i < depth for i in found)
+    if not inside or list(found) != sorted(set(found)) or (name == 'out_indices' and not found):
+        raise ValueError(
+            f'{name} must be ascending indices of the {depth} blocks, got {tuple(indices)}'
+        )
+    return found

@@ -1,0 +1,186 @@
+r"""Few-shot segmentation by the nearest prototype, in flat and hyperbolic spaces.
+
+Source: Wang et al., PANet: Few-Shot Image Semantic Segmentation with Prototype Alignment, ICCV
+2019. The hyperbolic distances and centroids are additions of this package.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...ops import lorentz, poincare
+from ...ops.stable import unit
+from ..common.curvature import Curvature
+
+DISTANCES = ('cosine', 'euclidean', 'poincare', 'lorentz')
+
+
+class PrototypeClassifier(nn.Module):
+    r"""Prototypes of regions, and pixels classified by their distance to them.
+
+    Logits are :math:`s \cos(f, p)` for ``'cosine'`` and :math:`-s\, d(f, p)` for the others.
+    Hyperbolic points are ``expmap0(feature_scale * feature)`` and their mean is the Lorentz
+    centroid, also for ``'poincare'`` (through the isometry).
+
+    Args:
+        distance: One of :data:`DISTANCES`.
+        scale: s.
+        feature_scale: Factor of the features before they are lifted (hyperbolic distances).
+        curvature: c.
+        learnable_curvature: Train c.
+        eps: Added to the area of a region (flat distances), as PANet does.
+
+    Raises:
+        ValueError: If an argument is not allowed.
+    """
+
+    def __init__(
+        self,
+        distance: str = 'cosine',
+        scale: float = 20.0,
+        feature_scale: float = 1.0,
+        curvature: float = 1.0,
+        learnable_curvature: bool = False,
+        eps: float = 1e-5,
+    ):
+        super().__init__()
+        if distance not in DISTANCES:
+            raise ValueError(f'distance must be one of {DISTANCES}, got {distance!r}')
+        for name, value in (('scale', scale), ('feature_scale', feature_scale), ('eps', eps)):
+            if not value > 0:
+                raise ValueError(f'{name} must be positive, got {value}')
+        self.distance, self.scale, self.feature_scale, self.eps = (
+            distance,
+            scale,
+            feature_scale,
+            eps,
+        )
+        self.hyperbolic = distance in ('poincare', 'lorentz')
+        if self.hyperbolic:
+            self.curvature = Curvature(curvature, learnable=learnable_curvature)
+
+    def points(self, features: Tensor) -> Tensor:
+        """Points of the space, pixels last but one.
+
+        Args:
+            features: Feature maps ``(K, C, h, w)``.
+
+        Returns:
+            Points ``(K, h w, C)`` in float32 or better.
+        """
+        x = features.to(torch.promote_types(features.dtype, torch.float32)).flatten(2).mT
+        if not self.hyperbolic:
+            return x
+        space = lorentz if self.distance == 'lorentz' else poincare
+        return space.expmap0(self.feature_scale * x, self.curvature())
+
+    def mean(self, points: Tensor, weight: Tensor, eps: float = 0.0) -> Tensor:
+        """Weighted centroid along the last but one dimension.
+
+        Args:
+            points: Points ``(..., n, C)``.
+            weight: Non-negative weights ``(..., n)``.
+            eps: Added to the sum of the weights (flat distances).
+
+        Returns:
+            Points ``(..., C)``; the origin where all weights are 0.
+        """
+        weight = weight.to(points.dtype)
+        if not self.hyperbolic:
+            total = weight.sum(-1, keepdim=True) + eps
+            sums = (weight.unsqueeze(-2) @ points).squeeze(-2)
+            return sums / torch.where(total > 0, total, 1)
+        c = self.curvature()
+        if self.distance == 'lorentz':
+            return lorentz.centroid(points, weight, c)
+        centre = lorentz.centroid(poincare.to_lorentz(points, c), weight, c)
+        return lorentz.to_poincare(centre, c)
+
+    def prototypes(self, features: Tensor, fore: Tensor, back: Tensor) -> Tensor:
+        """Prototypes of the background and of each way, by masked average pooling.
+
+        Features are interpolated to the masks (bilinear, half-pixel centres) and averaged over each
+        region, then over the images where the region is not empty (PANet averages zeros in).
+
+        Args:
+            features: Support features ``(K, C, h, w)``.
+            fore: Masks of the ways ``(W, K, H, W)``.
+            back: Masks of the background ``(K, H, W)``.
+
+        Returns:
+            Points ``(1 + W, C)``, the background first.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.to(torch.promote_types(features.dtype, torch.float32))
+            features = F.interpolate(features, fore.shape[-2:], mode='bilinear')
+            points = self.points(features)
+            masks = torch.cat([back.unsqueeze(0), fore]).flatten(2)
+            shots = torch.stack(
+                [self.mean(x, m, self.eps) for x, m in zip(points, masks.unbind(1))], 1
+            )
+            return self.mean(shots, (masks.sum(-1) > 0))
+
+    def logits(self, features: Tensor, prototypes: Tensor) -> Tensor:
+        """Logits at feature size.
+
+        Args:
+            features: Feature maps ``(N, C, h, w)``.
+            prototypes: Points ``(P, C)``.
+
+        Returns:
+            Logits ``(N, P, h, w)`` in float32 or better.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            points = self.points(features)
+            if self.distance == 'cosine':
+                values = unit(points) @ unit(prototypes).mT
+            elif self.distance == 'euclidean':
+                values = -(points.unsqueeze(-2) - prototypes).square().sum(-1)
+                safe = torch.where(values < 0, values, -1)
+                values = torch.where(values < 0, -(-safe).sqrt(), 0)
+            else:
+                space = lorentz if self.distance == 'lorentz' else poincare
+                values = -space.pairwise_dist(points, prototypes, self.curvature())
+            return (self.scale * values).mT.unflatten(-1, features.shape[-2:])
+
+    def alignment_loss(
+        self, query: Tensor, logits: Tensor, support: Tensor, fore: Tensor, back: Tensor
+    ) -> Tensor:
+        """PANet's alignment: prototypes of the predicted query must segment the support.
+
+        Args:
+            query: Query features ``(N, C, h, w)``.
+            logits: Their logits at feature size ``(N, 1 + W, h, w)``; only the arg max counts.
+            support: Support features ``(K, C, h, w)``.
+            fore: Masks of the ways ``(W, K, H, W)``.
+            back: Masks of the background ``(K, H, W)``.
+
+        Returns:
+            Cross entropy of background against way, averaged over the images and the ways that are
+            in them. A way that is predicted nowhere adds 0.
+        """
+        with torch.autocast(query.device.type, enabled=False):
+            ways = len(fore)
+            chosen = F.one_hot(logits.argmax(1), 1 + ways).flatten(0, 2).mT
+            points = self.points(query).flatten(0, 1)
+            protos = self.mean(points.expand(1 + ways, -1, -1), chosen, self.eps)
+            total, pairs = logits.sum() * 0, 0
+            for way in range(ways):
+                shots = fore[way].flatten(1).any(-1)
+                pairs += int(shots.sum())
+                if not shots.any() or not chosen[1 + way].any():
+                    continue
+                low = self.logits(support[shots], protos[[0, 1 + way]])
+                label = torch.full_like(back[shots], 255, dtype=torch.long)
+                label[back[shots] > 0] = 0
+                label[fore[way][shots] > 0] = 1
+                high = F.interpolate(low, label.shape[-2:], mode='bilinear')
+                each = F.cross_entropy(high, label, ignore_index=255, reduction='none')
+                total = total + (each.sum((1, 2)) / (label != 255).sum((1, 2))).sum()
+            return total / max(pairs, 1)
+
+    def extra_repr(self) -> str:
+        """The options."""
+        return f'{self.distance!r}, scale={self.scale}, feature_scale={self.feature_scale}'

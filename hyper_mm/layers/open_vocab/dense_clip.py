@@ -1,0 +1,178 @@
+"""Dense features of CLIP's vision transformer, at any image size.
+
+The last block looks at nothing but its own position (CAT-Seg, CVPR 2024; spoken of as "MaskCLIP
+features"): its attention is left out and only the value path is kept,
+
+    v   = W_o (W_v LN1(x) + b_v) + b_o
+    y   = x_CLS + v
+    out = y + MLP(LN2(y))
+
+so that every position keeps its place in the space of the text features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, cat, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..hyperclip.adapter import attention_input
+
+
+class DenseFeatures(NamedTuple):
+    """What :class:`DenseCLIP` returns; ``h x w`` patches of an image."""
+
+    features: Tensor
+    """``(B, D, h, w)``, in the space of the text features; not normalised."""
+    intermediate: tuple[Tensor, ...]
+    """Maps ``(B, width, h, w)``, one for each of the chosen blocks."""
+
+
+def dense_block(block: nn.Module, x: Tensor) -> Tensor:
+    """A transformer block whose attention is replaced by its value path.
+
+    As in CAT-Seg's release, the residual is the CLS token at every position, not the position.
+
+    Args:
+        block: Block of open_clip: ``ln_1``, ``attn`` (:class:`torch.nn.MultiheadAttention`, whose
+            projection may be parametrised), ``ls_1``, ``ln_2``, ``mlp``, ``ls_2``.
+        x: Tokens ``(B, L, d)``; the first is CLS.
+
+    Returns:
+        Tokens ``(B, L, d)``.
+    """
+    attention, width = block.attn, x.shape[-1]
+    weight, bias = attention.in_proj_weight[2 * width :], attention.in_proj_bias[2 * width :]
+    entering = attention_input(attention, block.ln_1(x), 'v')
+    value = attention.out_proj(F.linear(entering, weight, bias))
+    y = x[:, :1] + block.ls_1(value)
+    return y + block.ls_2(block.mlp(block.ln_2(y)))
+
+
+def resize_positions(positions: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
+    """Resizes the position embedding of a grid of patches (bicubic).
+
+    Args:
+        positions: ``(1 + rows * columns, d)``; the first is CLS's and stays.
+        old: Rows and columns.
+        new: Wanted rows and columns.
+
+    Returns:
+        ``(1 + new rows * new columns, d)``.
+    """
+    if tuple(old) == tuple(new):
+        return positions
+    grid = positions[1:].T.unflatten(1, tuple(old))[None].float()
+    grid = F.interpolate(grid, size=tuple(new), mode='bicubic', align_corners=False)
+    return cat([positions[:1], grid[0].flatten(1).T.to(positions.dtype)])
+
+
+def dense_features(visual: nn.Module, images: Tensor, taps: Sequence[int] = ()) -> DenseFeatures:
+    """Dense features of a vision tower and the maps of some of its blocks.
+
+    Args:
+        visual: ``open_clip.transformer.VisionTransformer``, or anything with its parts.
+        images: Normalised images ``(B, 3, H, W)``; H and W are multiples of the patch size.
+        taps: Blocks whose output is wanted, counted from 0; not the last.
+
+    Returns:
+        The features and the maps.
+
+    Raises:
+        ValueError: If the images do not divide into patches.
+    """
+    rows, columns = patch_grid(visual, images)
+    blocks = visual.transformer.resblocks
+    x = visual.conv1(images.to(visual.conv1.weight.dtype)).flatten(2).mT
+    cls = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+    positions = resize_positions(visual.positional_embedding, visual.grid_size, (rows, columns))
+    x = visual.ln_pre(cat([cls, x], dim=1) + positions.to(x.dtype))
+    maps = {}
+    for index, block in enumerate(blocks[:-1]):
+        if visual.transformer.grad_checkpointing and visual.training:
+            x = checkpoint(block, x, use_reentrant=False)
+        else:
+            x = block(x)
+        if index in taps:
+            maps[index] = x[:, 1:].mT.unflatten(2, (rows, columns))
+    x = visual.ln_post(dense_block(blocks[-1], x)[:, 1:])
+    if visual.proj is not None:
+        x = x @ visual.proj
+    return DenseFeatures(x.mT.unflatten(2, (rows, columns)), tuple(maps[index] for index in taps))
+
+
+def patch_grid(visual: nn.Module, images: Tensor) -> tuple[int, int]:
+    """Rows and columns of patches.
+
+    Raises:
+        ValueError: If the images do not divide into patches.
+    """
+    height, width = images.shape[-2:]
+    patch = visual.conv1.stride
+    if height % patch[0] or width % patch[1]:
+        raise ValueError(
+            f'image height and width must be multiples of the patch size {patch}, '
+            f'got {height} x {width}'
+        )
+    return height // patch[0], width // patch[1]
+
+
+def check_tower(visual: nn.Module, taps: Sequence[int] = ()) -> None:
+    """Checks that a vision tower can give dense features.
+
+    Args:
+        visual: The tower.
+        taps: Blocks whose maps are wanted.
+
+    Raises:
+        TypeError: If it is no vision transformer of open_clip's form.
+        ValueError: If it pools or drops patches, or has no such block.
+    """
+    parts = ('conv1', 'class_embedding', 'positional_embedding', 'ln_pre', 'transformer', 'ln_post')
+    missing = [part for part in parts if not hasattr(visual, part)]
+    if missing:
+        raise TypeError(
+            f"visual must be a vision transformer of open_clip's form, {type(visual).__name__} "
+            f'lacks {missing}'
+        )
+    blocks = visual.transformer.resblocks
+    for block in blocks:
+        attention = block.attn
+        if not isinstance(attention, nn.MultiheadAttention) or not attention.batch_first:
+            raise TypeError('visual must have blocks of torch.nn.MultiheadAttention, batch first')
+    if visual.attn_pool is not None:
+        raise ValueError('visual must not pool by attention: it has no dense features')
+    if not isinstance(visual.patch_dropout, nn.Identity):
+        raise ValueError('visual must not drop patches: set patch_dropout=0 in its config')
+    wrong = [tap for tap in taps if not 0 <= tap < len(blocks) - 1]
+    if wrong:
+        raise ValueError(f'taps must lie in 0..{len(blocks) - 2}, got {wrong}')
+
+
+class DenseCLIP(nn.Module):
+    """A vision tower that gives dense features instead of one a picture.
+
+    Example:
+        >>> dense = DenseCLIP(clip.visual, taps=(3, 7))
+        >>> features, (early, late) = dense(images)
+
+    Args:
+        visual: ``open_clip.transformer.VisionTransformer``.
+        taps: Blocks whose output is wanted, counted from 0; not the last.
+
+    Raises:
+        TypeError: If ``visual`` is no vision transformer of open_clip's form.
+        ValueError: If it pools or drops patches, or has no such block.
+    """
+
+    def __init__(self, visual: nn.Module, taps: Sequence[int] = ()) -> None:
+        super().__init__()
+        check_tower(visual, taps)
+        self.visual, self.taps = visual, tuple(taps)
+
+    def forward(self, images: Tensor) -> DenseFeatures:
+        """Dense features; see :func:`dense_features`."""
+        return dense_features(self.visual, images, self.taps)

@@ -1,0 +1,32 @@
+"""Token embedding on the hyperboloid."""
+
+import pytest
+import torch
+
+from hyper_mm.layers.lorentz.embedding import LorentzEmbedding
+from hyper_mm.ops import lorentz
+
+
+@pytest.mark.parametrize('c', [0.3, 1.0])
+@pytest.mark.parametrize('options', [{}, {'distance': 3.0}])
+def test_points_start_at_a_distance(c, options):
+    points = LorentzEmbedding(50, 8, c, **options)(torch.arange(50).view(5, 10))
+    assert points.shape == (5, 10, 8)
+    wanted = torch.full((5, 10), options.get('distance', 1.0))
+    torch.testing.assert_close(lorentz.dist0(points, c), wanted)
+
+
+@pytest.mark.parametrize('ids', [[-1, 0], [3, 50]])
+def test_ids_outside_the_vocabulary(ids):
+    with pytest.raises(ValueError, match='must be 0 to 49'):
+        LorentzEmbedding(50, 8)(torch.tensor(ids))
+
+
+def test_bad_input():
+    with pytest.raises(TypeError, match='must be integers'):
+        LorentzEmbedding(50, 8)(torch.zeros(3))
+    with pytest.raises(ValueError, match='must be positive'):
+        LorentzEmbedding(0, 8)
+    for distance in (0.0, float('inf')):
+        with pytest.raises(ValueError, match='distance must be positive'):
+            LorentzEmbedding(50, 8, distance=distance)

@@ -1,0 +1,126 @@
+"""Lorentz linear map, norm, residual and rotary encoding."""
+
+import pytest
+import torch
+
+from hyper_mm.layers.lorentz.hope import HoPE
+from hyper_mm.layers.lorentz.linear import LorentzLinear
+from hyper_mm.layers.lorentz.norm import LorentzResidual, LorentzRMSNorm
+from hyper_mm.ops import lorentz
+
+from ...conftest import golden_files
+from ...golden import Golden, absolute, of_max
+
+FILES = golden_files('helm_layers*.npz')
+both = pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+files = pytest.mark.parametrize('file', FILES)
+
+
+def check(g, dtype, y, name, cot, leaves):
+    """Compares a value and the gradients of its product with the cotangent."""
+    value, grad = (3e-6, 9e-6) if dtype == torch.float32 else (1e-9, 1e-9)
+    assert absolute(y, g.exact(name)) < value * max(1, g.exact(name).abs().max().item())
+    grads = torch.autograd.grad((y * g[cot]).sum(), list(leaves.values()))
+    for key, result in zip(leaves, grads):
+        assert of_max(result, g.exact(key)) < grad, key
+
+
+@files
+@both
+def test_golden_linear(file, dtype):
+    g = Golden(file, dtype)
+    layer = LorentzLinear(g['x'].shape[-1], len(g['linear.b'])).to(dtype)
+    layer.load_state_dict({'weight': g['linear.W'], 'bias': g['linear.b']})
+    x, c = g['x'].requires_grad_(), g['c'].requires_grad_()
+    leaves = {'x': x, 'W': layer.weight, 'b': layer.bias, 'c': c}
+    leaves = {f'linear.grad_{k}': v for k, v in leaves.items()}
+    check(g, dtype, layer(x, c), 'linear.y', 'linear.cot', leaves)
+
+
+@files
+@both
+def test_golden_linear_to_another_curvature(file, dtype):
+    g = Golden(file, dtype)
+    layer = LorentzLinear(g['x'].shape[-1], len(g['linear.b'])).to(dtype)
+    layer.load_state_dict({'weight': g['linear.W'], 'bias': g['linear.b']})
+    x, c, c2 = (g[k].requires_grad_() for k in ('x', 'c', 'c2'))
+    leaves = {'x': x, 'W': layer.weight, 'b': layer.bias, 'c': c, 'c2': c2}
+    leaves = {f'linear.grad_{k}_c2': v for k, v in leaves.items()}
+    check(g, dtype, lorentz.rescale(layer(x, c), c, c2), 'linear.y_c2', 'linear.cot', leaves)
+
+
+@files
+@both
+def test_golden_change_of_curvature(file, dtype):
+    g = Golden(file, dtype)
+    leaves = {f'change.grad_{k}': g[k].requires_grad_() for k in ('x', 'c', 'c2')}
+    check(g, dtype, lorentz.rescale(*leaves.values()), 'change.y', 'cot', leaves)
+
+
+@files
+@both
+def test_golden_norm(file, dtype):
+    g = Golden(file, dtype)
+    layer = LorentzRMSNorm(g['x'].shape[-1]).to(dtype)
+    layer.load_state_dict({'weight': g['rms.gamma']})
+    x = g['x'].requires_grad_()
+    y = layer(x)
+    limit = 3e-6 if dtype == torch.float32 else 1e-9
+    assert absolute(lorentz.time(y, g['c']), g.exact('rms.time')) < limit
+    check(g, dtype, y, 'rms.y', 'cot', {'rms.grad_x': x, 'rms.grad_gamma': layer.weight})
+
+
+@files
+@both
+@pytest.mark.parametrize('suffix', ['', '_noscale'])
+def test_golden_residual(file, dtype, suffix):
+    g = Golden(file, dtype)
+    layer = LorentzResidual(1.0 if suffix else g.exact('res.scale').item()).to(dtype)
+    layer.load_state_dict({'weight': g['res.w_y']})
+    x, y, c = (g[k].requires_grad_() for k in ('x', 'res.y_in', 'c'))
+    leaves = {'x': x, 'y_in': y, 'w_y': layer.weight, 'c': c}
+    leaves = {f'res.grad_{k}{suffix}': v for k, v in leaves.items()}
+    check(g, dtype, layer(x, y, c), f'res.out{suffix}', 'cot', leaves)
+
+
+@files
+@both
+def test_golden_hope(file, dtype):
+    g = Golden(file, dtype)
+    x = g['hope.x'].requires_grad_()
+    layer = HoPE(x.shape[-1])
+    check(g, dtype, layer(x), 'hope.y', 'hope.cot', {'hope.grad_x': x})
+    limit = 3e-6 if dtype == torch.float32 else 1e-9
+    assert absolute(layer(x, start=11), g.exact('hope.y_offset11')) < limit
+
+
+def test_zero_vectors_have_finite_gradients():
+    x = torch.zeros(2, 4, requires_grad=True)
+    LorentzResidual()(LorentzRMSNorm(4)(x), x, 1.0).sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_autocast_leaves_norms_and_sums_alone():
+    x, y = torch.randn(2, 3, 8)
+    norm, residual = LorentzRMSNorm(8), LorentzResidual(2.0)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = residual(norm(x), y, 0.7)
+    assert torch.equal(found, residual(norm(x), y, 0.7))
+
+
+@pytest.mark.parametrize(
+    'build',
+    [
+        lambda: HoPE(5),
+        lambda: HoPE(4, base=0.0),
+        lambda: LorentzLinear(0, 3),
+        lambda: LorentzRMSNorm(0),
+        lambda: LorentzResidual(-1.0),
+        lambda: LorentzResidual(1.0, weight=0.0),
+        lambda: LorentzResidual(float('nan')),
+        lambda: LorentzRMSNorm(3, eps=float('nan')),
+    ],
+)
+def test_bad_input(build):
+    with pytest.raises(ValueError, match='must be'):
+        build()

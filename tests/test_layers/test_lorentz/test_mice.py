@@ -1,0 +1,209 @@
+"""Mixture of curvature experts."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from hyper_mm.layers.lorentz.mice import MiCE, _expert
+from hyper_mm.layers.lorentz.norm import LorentzResidual
+from hyper_mm.layers.lorentz.routed_experts import affine, by_blocks, by_experts, by_parts
+from hyper_mm.ops import lorentz
+from hyper_mm.ops.fused import lift
+
+from ...conftest import golden_files
+from ...golden import Golden, absolute, of_max
+
+FILES = golden_files('helm_mice*.npz')
+both = pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+files = pytest.mark.parametrize('file', FILES)
+CASES = ['paper', 'paper_nobias', 'paper_sig', 'paper_sharedc', 'official', 'official_sig']
+
+
+def mice_of(g, dtype, case):
+    official = case.startswith('official')
+    num, hidden, columns = g['experts.W1'].shape
+    layer = MiCE(
+        columns - 1,
+        hidden,
+        num,
+        int(g['topk']),
+        shared_curvature=None if official or case == 'paper_sharedc' else 1.0,
+        score='sigmoid' if case.endswith('sig') else 'softmax',
+        renormalise=case != 'official',
+        combine='sequential' if official else 'centroid',
+        balance_weight=1.0,
+    ).to(dtype)
+    state = {'gate': g['gate_W'], 'bias': 0 * g['gate_bias']}
+    if case != 'paper_nobias':
+        state['bias'] = g['gate_bias']
+    for n in '123':
+        state |= {f'w{n}': g[f'experts.W{n}'], f'b{n}': g[f'experts.b{n}']}
+        state[f'shared.0.w{n}.weight'] = g[f'shared.W{n}']
+        state[f'shared.0.w{n}.bias'] = g[f'shared.b{n}']
+    state |= {f'curvatures.{i}.log': c.log() for i, c in enumerate(g['c_experts'])}
+    if layer.shared_curvatures:
+        state['shared_curvatures.0.log'] = g['c_shared'].log()
+    if official:
+        assert g.exact(f'{case}.fold_scale') == 2
+        state['out_weight'] = g[f'{case}.out_w']
+        state['out_log_scale'] = g[f'{case}.out_logscale']
+    layer.load_state_dict(state)
+    leaves = {'gate_W': layer.gate}
+    if official:
+        leaves |= {'out_w': layer.out_weight, 'out_logscale': layer.out_log_scale}
+    for n in '123':
+        leaves |= {f'experts.W{n}': getattr(layer, f'w{n}')}
+        leaves |= {f'experts.b{n}': getattr(layer, f'b{n}')}
+        leaves |= {f'shared.W{n}': getattr(layer.shared[0], f'w{n}').weight}
+    return layer, leaves
+
+
+@files
+@both
+@pytest.mark.parametrize('case', CASES)
+def test_golden_mice(file, dtype, case):
+    g, double = Golden(file, dtype), dtype == torch.float64
+    layer, weights = mice_of(g, dtype, case)
+    x, c = g['x'].requires_grad_(), g['c'].requires_grad_()
+    routing = layer.route(x)
+    assert absolute(routing.scores, g.exact(f'{case}.scores')) < (1e-9 if double else 3e-6)
+    if case.startswith('paper'):
+        assert torch.equal(routing.indices, g[f'{case}.indices'])
+        assert absolute(routing.gates, g.exact(f'{case}.gates')) < (1e-9 if double else 3e-6)
+    else:
+        assert torch.equal(routing.indices.sort(-1).values, g[f'{case}.indices'].sort(-1).values)
+        assert torch.equal(routing.counts, g[f'{case}.counts'])
+    y = layer(x, c)
+    assert absolute(y, g.exact(f'{case}.y')) < (1e-9 if double else 6e-6)
+    if case == 'paper':
+        total = LorentzResidual().to(dtype)(x, y, c)
+        assert absolute(total, g.exact('paper.y_residual')) < (1e-9 if double else 3e-6)
+    leaves = {f'{case}.grad_{k}': v for k, v in weights.items()}
+    full = ('.grad_gate_W', '.grad_out_w', '.grad_out_logscale')
+    if case in ('paper_nobias', 'paper_sig', 'paper_sharedc'):
+        leaves = {k: v for k, v in leaves.items() if k.endswith(full)}
+    elif case != 'paper':  # the file has no gradients of the biases there
+        leaves = {k: v for k, v in leaves.items() if '.grad_experts.b' not in k}
+    leaves |= {f'{case}.grad_x': x, f'{case}.grad_c': c}
+    logs = {'c_experts': layer.curvatures, 'c_shared': layer.shared_curvatures}
+    logs = {k: [m.log for m in v] for k, v in logs.items() if len(v)}
+    tensors = [*leaves.values(), *(p for v in logs.values() for p in v)]
+    grads = list(torch.autograd.grad((y * g['cot']).sum(), tensors))
+    for key in leaves:
+        limit = 1e-9 if double else 12e-5 if key.endswith('_c') else 6e-6
+        assert of_max(grads.pop(0), g.exact(key)) < limit, key
+    for key, parts in logs.items():  # d/dc = d/dlog c / c
+        found = torch.stack([grads.pop(0) for _ in parts]) / g[key]
+        assert of_max(found, g.exact(f'{case}.grad_{key}').view(-1)) < (1e-9 if double else 6e-6)
+
+
+@files
+@both
+def test_golden_balance(file, dtype):
+    g = Golden(file, dtype)
+    layer, _ = mice_of(g, dtype, 'official')
+    routing, limit = layer.route(g['x']), 1e-9 if dtype == torch.float64 else 3e-6
+    fraction = routing.counts.double() * layer.num_experts / routing.indices.numel()
+    share = routing.scores / routing.scores.sum(-1, keepdim=True)
+    assert absolute(fraction, g.exact('balance_f')) < limit
+    assert absolute(share.mean(0), g.exact('balance_P')) < limit
+    losses = layer.aux_losses()
+    assert absolute(losses['loss_balance'], g.exact('balance_sum')) < limit
+    assert layer.aux_losses() == {}
+    layer.update_bias(0.005)
+    assert absolute(layer.bias, g.exact('bias_updated')) < limit
+    layer.update_bias(0.005)  # no tokens since
+    assert absolute(layer.bias, g.exact('bias_updated')) < limit
+
+
+@pytest.mark.parametrize('tokens', [1, 50, 400])
+def test_blocks_equal_parts(tokens):
+    layer, x = MiCE(11, 9, 5).double(), torch.randn(tokens, 12, dtype=torch.float64)
+    expert = torch.randint(0, 4, (tokens,)).sort().values  # the last has none
+    counts = expert.bincount(minlength=5)
+    own = torch.linspace(0.3, 2, 5, dtype=torch.float64).view(-1, 1, 1)
+    weights = (layer.w1, layer.w2, layer.w3)
+    parameters = (own, *weights, *(b.unsqueeze(1) for b in (layer.b1, layer.b2, layer.b3)))
+    parts = by_parts(x, counts.tolist(), partial(_expert, 0.7), parameters)
+    blocks = by_blocks(x, expert, counts, partial(_expert, 0.7), parameters)
+    assert absolute(blocks, parts) < 1e-12
+    cot = torch.randn_like(parts)
+    for a, b in zip(*(torch.autograd.grad((y * cot).sum(), weights) for y in (blocks, parts))):
+        assert absolute(a, b) < 1e-10
+
+
+def test_one_token_needs_no_dispatch():
+    layer, x = MiCE(11, 9, 5, 3).double(), torch.randn(4, 11, dtype=torch.float64)
+    apart = torch.cat([layer(token, 0.7) for token in x.split(1)])
+    assert absolute(apart, layer(x, 0.7)) < 1e-12
+
+
+def test_gathered_experts_equal_those_where_they_lie():
+    x, owners = torch.randn(1, 6), torch.tensor([3, 0])
+    weights, biases = torch.randn(4, 5, 6), torch.randn(4, 1, 5)
+    found = by_experts(x, owners, affine, (weights, biases))
+    wanted = affine(x.expand(2, 1, -1), weights[owners], biases[owners]).squeeze(1)
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize(('shared', 'top_k'), [(0, 1), (0, 3), (2, 2)])
+def test_any_number_of_shared_experts(shared, top_k):
+    layer = MiCE(11, 9, 4, top_k, shared).double()
+    x, c = torch.randn(7, 11, dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64)
+    routing, points = layer.route(x), lift(x, c)
+    routed = layer.experts(points, c, routing.indices, routing.counts)
+    owns = [own() for own in layer.shared_curvatures]
+    parts = [ffn.map(points, c, own) for ffn, own in zip(layer.shared, owns)]
+    parts = torch.stack([*parts, *routed.unbind(1)], 1)
+    weights = torch.cat([routing.gates.new_ones(7, shared), routing.gates], 1)
+    assert absolute(layer(x, c), lorentz.centroid(parts, weights, c)) < 1e-11
+    for ffn, own, part in zip(layer.shared, owns, parts.unbind(1)):  # the printed form
+        inside = ffn(lorentz.rescale(x, c, own), own)
+        assert absolute(part, lorentz.rescale(inside, own, c)) < 1e-11
+
+
+def test_curvatures_span_the_range_and_learn():
+    layer = MiCE(11, 9, 4)
+    found = [curvature().item() for curvature in layer.curvatures]
+    assert found == pytest.approx([0.1, 0.1 + 1.9 / 3, 0.1 + 3.8 / 3, 2.0])
+    layer(torch.randn(2, 30, 11), 1.0).square().sum().backward()
+    assert all(curvature.log.grad.abs() > 0 for curvature in layer.curvatures)
+    assert all(p.grad is not None for p in layer.parameters())
+    fixed = MiCE(11, 9, 4, learn_curvature=False)
+    assert not any('curvatures' in name for name, _ in fixed.named_parameters())
+
+
+@pytest.mark.parametrize('combine', ['centroid', 'sequential'])
+def test_bfloat16_autocast_has_finite_gradients(combine):
+    layer, x = MiCE(11, 9, combine=combine), (20 * torch.randn(1, 9, 11)).requires_grad_()
+    with torch.no_grad():
+        x[0, 0] = 0
+    wanted = layer.route(x[0]).indices
+    with torch.autocast('cpu', torch.bfloat16):
+        y = layer(x, 1.0)
+        assert torch.equal(layer.route(x[0]).indices, wanted)  # never chosen in half precision
+    y.square().sum().backward()
+    assert y.dtype == torch.float32 and x.grad.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in layer.parameters())
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        {'top_k': 5},
+        {'top_k': 0},
+        {'score': 'tanh'},
+        {'combine': 'sum'},
+        {'num_shared': -1},
+        {'num_shared': 2, 'combine': 'sequential'},
+        {'curvatures': (-0.1, 2.0)},
+        {'curvatures': (1.0, 2.0, 3.0)},
+        {'balance_weight': float('nan')},
+        {'shared_curvature': 0.0},
+        {'balance_weight': -1.0},
+    ],
+)
+def test_bad_input(wrong):
+    with pytest.raises(ValueError, match='must be'):
+        MiCE(11, 9, **wrong)
