@@ -14,7 +14,7 @@ help:  ## print this list
 	@echo "Options: STACK=openmmlab|onedl  PYTHON=3.11  FORCE=1 (env)  ARGS='-k golden' (test, demo, ...)"
 
 env:  ## create .venv with the tested stack; returns at once if it is up to date
-	@python3 tools/make_env.py --stack '$(STACK)' --python '$(PYTHON)' $(if $(FORCE),--force)
+	@python3 tools/env/make_env.py --stack '$(STACK)' --python '$(PYTHON)' $(if $(FORCE),--force)
 
 demo: env  ## train and test Hi-Mapper on generated scenes, with pictures (minutes)
 	@$(PY) tools/demo.py $(ARGS)

@@ -1,4 +1,4 @@
-# A miniature ViT (4 layers, 128 wide) on Tiny ImageNet: what tools/run_miniature.py pretrains.
+# A miniature ViT (4 layers, 128 wide) on Tiny ImageNet: what tools/experiments/run_miniature.py pretrains.
 #   python tools/train.py configs/vit-mini_tiny-imagenet.py
 # Data: data/tiny_imagenet (ImageNet folders, 160 classes, 8000 + 1600 images of 64x64, enlarged).
 # 16 epochs. Expected: docs/tables/miniature.md.

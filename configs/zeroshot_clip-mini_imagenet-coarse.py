@@ -1,6 +1,6 @@
 # A small CLIP on nine superclasses of ImageNet as it is: by the names of the classes alone.
 #   python tools/test.py configs/zeroshot_clip-mini_imagenet-coarse.py data/clip_mini.pt
-# Data: data/imagenet_sample and data/imagenet_coarse.json; CLIP: tools/pretrain_tiny_clip.py.
+# Data: data/imagenet_sample and data/imagenet_coarse.json; CLIP: tools/experiments/pretrain_tiny_clip.py.
 # Accuracy: docs/tables/lathadapter.md.
 _base_ = [
     '_base_/models/clip-mini_prompted.py',

@@ -1,6 +1,6 @@
 # A small CLIP on Omniglot's five alphabets as it is: by the names of the classes alone.
 #   python tools/test.py configs/zeroshot_clip-mini_omniglot.py data/clip_mini.pt
-# Data: data/omniglot; CLIP: tools/pretrain_tiny_clip.py.
+# Data: data/omniglot; CLIP: tools/experiments/pretrain_tiny_clip.py.
 # Accuracy: docs/tables/lathadapter.md.
 _base_ = [
     '_base_/models/clip-mini_prompted.py',

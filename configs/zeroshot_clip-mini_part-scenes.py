@@ -1,6 +1,6 @@
 # A small CLIP on PartScenes' 12 things as it is: by the names of the classes alone.
 #   python tools/test.py configs/zeroshot_clip-mini_part-scenes.py data/clip_mini.pt
-# Data: data/part_scenes/imagenet; CLIP: tools/pretrain_tiny_clip.py.
+# Data: data/part_scenes/imagenet; CLIP: tools/experiments/pretrain_tiny_clip.py.
 # Accuracy: docs/tables/lathadapter.md.
 _base_ = [
     '_base_/models/clip-mini_prompted.py',

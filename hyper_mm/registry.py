@@ -13,7 +13,7 @@ import importlib.util
 from mmengine import registry as root
 from mmengine.registry import Registry
 
-from . import compat
+from . import checkpoints as compat
 
 PACKAGES = {
     'mmseg': 'mmsegmentation',
@@ -91,38 +91,38 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'VocabularySegDataset': ('datasets.open_vocab', 'mmseg'),
     },
     'hook': {
-        'DatasetVocabularyHook': ('engine.hooks.dataset_vocabulary',),
-        'ExactResumeHook': ('engine.hooks.exact_resume',),
-        'FrozenTargetsHook': ('engine.hooks.frozen_targets', 'open_clip'),
-        'HierarchyVisualizationHook': ('engine.hooks.hierarchy_visualization',),
-        'HyperbolicRadiusHook': ('engine.hooks.hyperclip',),
-        'MergeAdaptersHook': ('engine.hooks.hyperclip',),
-        'MoEBalanceHook': ('engine.hooks.moe_balance',),
-        'PromptAveragingHook': ('engine.hooks.prompt_averaging',),
-        'VocabularyHook': ('engine.hooks.vocabulary',),
+        'DatasetVocabularyHook': ('engine.hooks.dataset_vocabulary_hook',),
+        'ExactResumeHook': ('engine.hooks.exact_resume_hook',),
+        'FrozenTargetsHook': ('engine.hooks.frozen_targets_hook', 'open_clip'),
+        'HierarchyVisualizationHook': ('engine.hooks.hierarchy_visualization_hook',),
+        'HyperbolicRadiusHook': ('engine.hooks.hyperclip_hook',),
+        'MergeAdaptersHook': ('engine.hooks.hyperclip_hook',),
+        'MoEBalanceHook': ('engine.hooks.moe_balance_hook',),
+        'PromptAveragingHook': ('engine.hooks.prompt_averaging_hook',),
+        'VocabularyHook': ('engine.hooks.vocabulary_hook',),
     },
     'strategy': {
         'ShardedStrategy': ('engine.strategies',),
     },
     'optim_wrapper': {
-        'BFloat16OptimWrapper': ('engine.optim_wrappers',),
+        'BFloat16OptimWrapper': ('engine.optimizers.optim_wrappers',),
     },
     'optimizer wrapper constructor': {
-        'HyperbolicOptimWrapperConstructor': ('engine.hyperbolic_optim',),
+        'HyperbolicOptimWrapperConstructor': ('engine.optimizers.hyperbolic_optim',),
     },
     'metric': {
-        'BaseNewAccuracy': ('evaluation.base_new_accuracy',),
-        'DiceHausdorffMetric': ('evaluation.dice_hausdorff', 'monai', 'scipy'),
-        'FewShotIoUMetric': ('evaluation.few_shot_iou',),
-        'HierarCapsMetric': ('evaluation.text_hierarchy',),
-        'HierarchicalRecall': ('evaluation.text_hierarchy',),
-        'HierarchyPurity': ('evaluation.hierarchy_purity',),
-        'HyperLexMetric': ('evaluation.text_hierarchy',),
-        'ImageTextRecall': ('evaluation.text_hierarchy',),
-        'MultipleChoiceAccuracy': ('evaluation.language',),
-        'OVIoUMetric': ('evaluation.ov_iou',),
-        'Perplexity': ('evaluation.language',),
-        'TaskMetric': ('evaluation.task_metric',),
+        'BaseNewAccuracy': ('evaluation.metrics.base_new_accuracy',),
+        'DiceHausdorffMetric': ('evaluation.metrics.dice_hausdorff', 'monai', 'scipy'),
+        'FewShotIoUMetric': ('evaluation.metrics.few_shot_iou',),
+        'HierarCapsMetric': ('evaluation.metrics.text_hierarchy',),
+        'HierarchicalRecall': ('evaluation.metrics.text_hierarchy',),
+        'HierarchyPurity': ('evaluation.metrics.hierarchy_purity',),
+        'HyperLexMetric': ('evaluation.metrics.text_hierarchy',),
+        'ImageTextRecall': ('evaluation.metrics.text_hierarchy',),
+        'MultipleChoiceAccuracy': ('evaluation.metrics.language',),
+        'OVIoUMetric': ('evaluation.metrics.ov_iou',),
+        'Perplexity': ('evaluation.metrics.language',),
+        'TaskMetric': ('evaluation.metrics.task_metric',),
     },
     'transform': {
         'FrequencyAmplitudeMix': ('datasets.transforms.frequency_amplitude_mix',),
@@ -140,7 +140,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'FewShotEvalLoop': ('engine.loops.episodic',),
     },
     'data sampler': {
-        'FewShotSampler': ('datasets.few_shot_sampler',),
+        'FewShotSampler': ('datasets.samplers.few_shot_sampler',),
     },
 }
 """Every component: registry -> name -> (module of this package, libraries it needs ...)."""

@@ -16,8 +16,8 @@ pytest.importorskip('mmengine')
 
 import hyper_mm  # noqa: E402
 from hyper_mm import registry  # noqa: E402
-from tests import runs  # noqa: E402
 from tests.conftest import ONEDL  # noqa: E402
+from tests.helpers import runs  # noqa: E402
 
 REPO = Path(__file__).resolve().parents[1]
 LIBRARIES = ('mmseg', 'mmdet', 'mmpretrain')

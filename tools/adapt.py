@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from hyper_mm import compat
+from hyper_mm import checkpoints as compat
 from hyper_mm.engine.launch import innermost_datasets
 from hyper_mm.models.meta.episodic_model import EpisodicModel
 from hyper_mm.models.meta.meta_learner import MetaLearner

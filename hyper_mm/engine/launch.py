@@ -14,7 +14,7 @@ from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from hyper_mm import compat
+from hyper_mm import checkpoints as compat
 from hyper_mm.registry import PACKAGES
 
 

@@ -11,8 +11,8 @@ pytest.importorskip('mmengine')
 
 from mmengine.dataset import BaseDataset, ConcatDataset  # noqa: E402
 
-from hyper_mm.datasets import few_shot_sampler  # noqa: E402
-from hyper_mm.datasets.few_shot_sampler import FewShotSampler  # noqa: E402
+from hyper_mm.datasets.samplers import few_shot_sampler  # noqa: E402
+from hyper_mm.datasets.samplers.few_shot_sampler import FewShotSampler  # noqa: E402
 from hyper_mm.datasets.shots import draw_shots, half  # noqa: E402
 from hyper_mm.registry import DATA_SAMPLERS  # noqa: E402
 

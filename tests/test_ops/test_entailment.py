@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from hyper_mm.ops import entailment as E
 from hyper_mm.ops import lorentz as L
 
-from ..golden import absolute
+from ..helpers.golden import absolute
 from .conftest import FLOATS, curvatures, radii, randn, rotations, vectors, vectors_of_length
 
 

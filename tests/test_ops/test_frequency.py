@@ -6,7 +6,7 @@ import torch
 from hyper_mm.ops.frequency import amplitude_mix, half_size, low_amplitude
 
 from ..conftest import golden_files
-from ..golden import Golden, absolute
+from ..helpers.golden import Golden, absolute
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])

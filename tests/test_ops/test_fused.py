@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from hyper_mm.ops import fused, lorentz
 
-from ..golden import absolute, of_max
+from ..helpers.golden import absolute, of_max
 from .conftest import FLOATS, randn
 
 CURVATURES = [0.05, 0.7, 20.0]

@@ -7,7 +7,7 @@ from hyper_mm.ops import lorentz as L
 from hyper_mm.ops import poincare as P
 
 from ..conftest import golden_files
-from ..golden import Golden, absolute, by_row, of_max, relative
+from ..helpers.golden import Golden, absolute, by_row, of_max, relative
 
 LORENTZ = golden_files('lorentz_ops*.npz')
 POINCARE = golden_files('poincare_ops*.npz')

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from hyper_mm.ops import lorentz as L
 from hyper_mm.ops import poincare as P
 
-from ..golden import by_row, relative
+from ..helpers.golden import by_row, relative
 from .conftest import FLOATS, curvatures, radii, randn, rotations, vectors, vectors_of_length
 
 

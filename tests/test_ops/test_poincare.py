@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from hyper_mm.ops import lorentz as L
 from hyper_mm.ops import poincare as P
 
-from ..golden import by_row, relative
+from ..helpers.golden import by_row, relative
 from .conftest import DIM, FLOATS, curvatures, radii, randn, rotations, vectors, vectors_of_length
 
 

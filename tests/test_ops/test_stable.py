@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from hyper_mm.ops import stable as S
 
-from ..golden import relative
+from ..helpers.golden import relative
 from .conftest import FLOATS, HALVES, randn, vectors, vectors_of_length
 
 RATIOS = {

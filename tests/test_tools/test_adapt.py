@@ -15,8 +15,8 @@ pytest.importorskip('scipy')
 from mmengine.config import Config  # noqa: E402
 
 from hyper_mm.registry import MODELS  # noqa: E402
-from tests import runs  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
+from tests.helpers import runs  # noqa: E402
 
 pytestmark = pytest.mark.mmseg
 SPEC = importlib.util.spec_from_file_location('adapt', REPO / 'tools' / 'adapt.py')

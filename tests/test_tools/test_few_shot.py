@@ -13,7 +13,7 @@ pytest.importorskip('open_clip')
 pytestmark = pytest.mark.mmpretrain
 
 from tests.conftest import REPO  # noqa: E402
-from tests.test_tools.test_compare_arms import load  # noqa: E402
+from tests.test_tools.test_experiments.test_compare_arms import load  # noqa: E402
 
 TINY = """
 _base_ = {base!r}

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip('mmseg')  # the server of tests.runs has it loaded
+pytest.importorskip('mmseg')  # the server of tests.helpers.runs has it loaded
 
-from tests import runs  # noqa: E402
-from tests.runs import REPO, TEST, TRAIN  # noqa: E402
+from tests.helpers import runs  # noqa: E402
+from tests.helpers.runs import REPO, TEST, TRAIN  # noqa: E402
 
 TINY = """
 _base_ = {base!r}
-custom_imports = dict(imports=['hyper_mm', 'tests.runs'], allow_failed_imports=False)
+custom_imports = dict(imports=['hyper_mm', 'tests.helpers.runs'], allow_failed_imports=False)
 env_cfg = dict(dist_cfg=dict(backend='gloo'))
 model = dict(decoder=dict(
     vocab_size=30, dims=15, depth=2, max_length=16,

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip('mmseg')  # the server of tests.runs has it loaded
+pytest.importorskip('mmseg')  # the server of tests.helpers.runs has it loaded
 pytest.importorskip('mmdet')
 
-from tests import runs  # noqa: E402
-from tests.runs import REPO, SIZE  # noqa: E402
+from tests.helpers import runs  # noqa: E402
+from tests.helpers.runs import REPO, SIZE  # noqa: E402
 
 pytestmark = pytest.mark.mmdet
 STOCK = Path(importlib.util.find_spec('mmdet').origin).parent / '.mim' / 'tools'
 
 TINY = """
 _base_ = {base!r}
-custom_imports = dict(imports=['hyper_mm', 'tests.runs'], allow_failed_imports=False)
+custom_imports = dict(imports=['hyper_mm', 'tests.helpers.runs'], allow_failed_imports=False)
 env_cfg = dict(dist_cfg=dict(backend='gloo'))
 model = dict(
     backbone=dict(arch=dict(

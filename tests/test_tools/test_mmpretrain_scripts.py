@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest.importorskip('mmseg')  # the server of tests.runs has it loaded
+pytest.importorskip('mmseg')  # the server of tests.helpers.runs has it loaded
 pytest.importorskip('mmpretrain')
 
-from tests import runs  # noqa: E402
-from tests.runs import REPO, SIZE  # noqa: E402
+from tests.helpers import runs  # noqa: E402
+from tests.helpers.runs import REPO, SIZE  # noqa: E402
 
 pytestmark = pytest.mark.mmpretrain
 STOCK = Path(importlib.util.find_spec('mmpretrain').origin).parent / '.mim' / 'tools'
 
 TINY = """
 _base_ = {base!r}
-custom_imports = dict(imports=['hyper_mm', 'tests.runs'], allow_failed_imports=False)
+custom_imports = dict(imports=['hyper_mm', 'tests.helpers.runs'], allow_failed_imports=False)
 env_cfg = dict(dist_cfg=dict(backend='gloo'))
 model = dict(
     backbone=dict(

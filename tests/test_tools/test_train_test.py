@@ -20,8 +20,8 @@ pytest.importorskip('mmseg')
 from mmengine.config import Config  # noqa: E402
 
 from hyper_mm.engine import launch  # noqa: E402
-from tests import runs  # noqa: E402
-from tests.runs import REPO, TEST, TRAIN  # noqa: E402
+from tests.helpers import runs  # noqa: E402
+from tests.helpers.runs import REPO, TEST, TRAIN  # noqa: E402
 
 pytestmark = pytest.mark.mmseg
 SITE = Path(importlib.util.find_spec('mmseg').origin).parent

@@ -30,8 +30,8 @@ from torch.nn.functional import normalize
 
 from hyper_mm.datasets.breeds import ancestors_at, node_names
 from hyper_mm.datasets.text_chains import HierarCapsDataset
-from hyper_mm.evaluation.caption_hierarchy import radius_levels, walk
-from hyper_mm.evaluation.text_hierarchy import HierarCapsMetric
+from hyper_mm.evaluation.functional.caption_hierarchy import radius_levels, walk
+from hyper_mm.evaluation.metrics.text_hierarchy import HierarCapsMetric
 from hyper_mm.layers.radial.radial import text_radii
 from hyper_mm.models.vision_language.radial_clip import RadialCLIP
 from hyper_mm.registry import MODELS

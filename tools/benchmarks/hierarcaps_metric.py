@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from hyper_mm.evaluation.caption_hierarchy import radius_levels, walk
+from hyper_mm.evaluation.functional.caption_hierarchy import radius_levels, walk
 from hyper_mm.layers.radial.radial import text_radii
 
 

@@ -121,7 +121,7 @@ def export(
     """
     from mmengine.runner.checkpoint import CheckpointLoader
 
-    from hyper_mm import compat
+    from hyper_mm import checkpoints as compat
 
     compat.install_checkpoint_loader()
     checkpoint = CheckpointLoader.load_checkpoint(str(source), 'cpu')

@@ -1,6 +1,6 @@
 # A small CLIP for images of 64 pixels, frozen; a config gives the prompts. Its weights are trained
 # in minutes on PartScenes' pictures and captions:
-#   python tools/pretrain_tiny_clip.py data/clip_mini.pt
+#   python tools/experiments/pretrain_tiny_clip.py data/clip_mini.pt
 model = dict(
     type='hyper_mm.PromptedCLIP',
     clip=dict(

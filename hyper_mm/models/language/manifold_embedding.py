@@ -13,7 +13,7 @@ class ManifoldEmbedding(nn.Module):
     """Table of whole points, as a manifold parameter of geoopt, HELM's form at 115 M and 120 M.
 
     Its optimiser must be one of geoopt's: see
-    :class:`hyper_mm.engine.hyperbolic_optim.HyperbolicOptimWrapperConstructor`. What is looked up
+    :class:`hyper_mm.engine.optimizers.hyperbolic_optim.HyperbolicOptimWrapperConstructor`. What is looked up
     are space parts, so points that rounding has moved off the hyperboloid are on it again.
 
     Args:

@@ -12,7 +12,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from hyper_mm.datasets.vocabulary import Vocabulary
-from hyper_mm.evaluation.caption_hierarchy import radius_order
+from hyper_mm.evaluation.functional.caption_hierarchy import radius_order
 from hyper_mm.layers.radial.radial import text_radii
 from hyper_mm.models.utils.open_clip import MEAN, STD, build_open_clip, encode_text, tokenize
 from hyper_mm.ops.stable import unit

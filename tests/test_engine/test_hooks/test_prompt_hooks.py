@@ -18,8 +18,8 @@ from mmengine.hooks import Hook  # noqa: E402
 from mmengine.registry import DefaultScope, init_default_scope  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from hyper_mm.engine.hooks.dataset_vocabulary import DatasetVocabularyHook  # noqa: E402
-from hyper_mm.engine.hooks.prompt_averaging import (  # noqa: E402
+from hyper_mm.engine.hooks.dataset_vocabulary_hook import DatasetVocabularyHook  # noqa: E402
+from hyper_mm.engine.hooks.prompt_averaging_hook import (  # noqa: E402
     PromptAveragingHook,
     gaussian_weights,
 )

@@ -14,8 +14,8 @@ from mmengine.runner import Runner
 from hyper_mm.engine.loops.episodic import EpisodicBatches
 from hyper_mm.registry import DATASETS, METRICS, MODELS
 
-from ... import runs
-from ...test_models.test_meta.toy import Net
+from ...helpers import runs
+from ...helpers.meta import Net
 
 
 class Sample:

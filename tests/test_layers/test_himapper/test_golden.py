@@ -14,7 +14,7 @@ from hyper_mm.layers.himapper.hierarchy_loss import (
 from hyper_mm.ops import lorentz
 
 from ...conftest import REPO, golden_files
-from ...golden import Golden, absolute, of_max, relative
+from ...helpers.golden import Golden, absolute, of_max, relative
 
 FILES = golden_files('himapper_*.npz')
 PRECISIONS = [torch.float32, torch.float64]

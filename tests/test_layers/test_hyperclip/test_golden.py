@@ -8,7 +8,7 @@ from hyper_mm.layers.hyperclip.adapter import ProjectionMaps
 from hyper_mm.layers.open_vocab.dense_clip import dense_block
 
 from ...conftest import golden_files
-from ...golden import Golden, absolute, of_max
+from ...helpers.golden import Golden, absolute, of_max
 
 ADAPTERS = golden_files('hyperclip_adapter*.npz')
 BLOCKS = golden_files('hyperclip_blocks*.npz')

@@ -12,7 +12,7 @@ from hyper_mm.layers.lathadapter.latent_hierarchy import (
 )
 
 from ...conftest import golden_files
-from ...golden import Golden, absolute, of_max
+from ...helpers.golden import Golden, absolute, of_max
 
 PRECISIONS = [torch.float32, torch.float64]
 

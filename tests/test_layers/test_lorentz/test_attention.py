@@ -12,7 +12,7 @@ from hyper_mm.layers.lorentz.ffn import LorentzSwiGLU
 from hyper_mm.ops import lorentz
 
 from ...conftest import golden_files
-from ...golden import Golden, absolute, of_max
+from ...helpers.golden import Golden, absolute, of_max
 
 FILES = golden_files('helm_layers*.npz')
 both = pytest.mark.parametrize('dtype', [torch.float32, torch.float64])

@@ -7,7 +7,7 @@ from hyper_mm.layers.lorentz.attention import HMLA
 from hyper_mm.layers.lorentz.cache import TokenCache
 
 from ...conftest import golden_files
-from ...golden import Golden, absolute, of_max
+from ...helpers.golden import Golden, absolute, of_max
 
 FILES = golden_files('helm_hmla*.npz')
 both = pytest.mark.parametrize('dtype', [torch.float32, torch.float64])

@@ -9,7 +9,7 @@ from hyper_mm.layers.lorentz.norm import LorentzResidual, LorentzRMSNorm
 from hyper_mm.ops import lorentz
 
 from ...conftest import golden_files
-from ...golden import Golden, absolute, of_max
+from ...helpers.golden import Golden, absolute, of_max
 
 FILES = golden_files('helm_layers*.npz')
 both = pytest.mark.parametrize('dtype', [torch.float32, torch.float64])

@@ -12,7 +12,7 @@ from hyper_mm.ops import lorentz
 from hyper_mm.ops.fused import lift
 
 from ...conftest import golden_files
-from ...golden import Golden, absolute, of_max
+from ...helpers.golden import Golden, absolute, of_max
 
 FILES = golden_files('helm_mice*.npz')
 both = pytest.mark.parametrize('dtype', [torch.float32, torch.float64])

@@ -8,7 +8,7 @@ from hyper_mm.layers import Bands, BatchDice, BoundaryInfoNCE
 from hyper_mm.layers.meta.adapt import adapt, reptile_loss
 
 from ...conftest import golden_files
-from ...golden import Golden, absolute, of_max
+from ...helpers.golden import Golden, absolute, of_max
 
 ALGORITHMS = ['maml', 'fomaml', 'metasgd', 'anil', 'anil_fo']
 

@@ -8,7 +8,7 @@ from hyper_mm.layers import Bands, BoundaryInfoNCE, boundary_bands
 from hyper_mm.layers.meta.boundary_contrast import boundary_info_nce, region_embeddings
 
 from ...conftest import golden_files
-from ...golden import Golden, absolute, of_max
+from ...helpers.golden import Golden, absolute, of_max
 
 FILES = golden_files('feddg*.npz')
 VARIANTS = [(d, p) for d in ('pos_neg', 'neg') for p in ('ordered', 'unordered')]

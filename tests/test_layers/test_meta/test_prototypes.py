@@ -9,7 +9,7 @@ from hyper_mm.layers.meta.prototypes import DISTANCES
 from hyper_mm.ops import lorentz
 
 from ...conftest import golden_files
-from ...golden import Golden, absolute, of_max
+from ...helpers.golden import Golden, absolute, of_max
 
 FILES = golden_files('meta*.npz')
 

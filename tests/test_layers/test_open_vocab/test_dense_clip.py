@@ -11,7 +11,7 @@ from hyper_mm.layers import DenseCLIP
 from hyper_mm.layers.open_vocab.dense_clip import dense_block, dense_features, resize_positions
 
 from ...conftest import golden_files
-from ...golden import Golden, absolute, of_max
+from ...helpers.golden import Golden, absolute, of_max
 
 PRECISIONS = [torch.float32, torch.float64]
 

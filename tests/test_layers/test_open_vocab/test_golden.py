@@ -8,7 +8,7 @@ import torch
 from hyper_mm.layers import CostAggregator
 
 from ...conftest import REPO, golden_files
-from ...golden import Golden, absolute, of_max
+from ...helpers.golden import Golden, absolute, of_max
 
 FILES = golden_files('hyperclip_aggregator*.npz')
 

@@ -5,7 +5,7 @@ from hyper_mm.layers import EntailmentConeLoss, RadialEmbeddingLoss
 from hyper_mm.layers.radial.radial import GEOMETRIES, RadialGeometry, text_radii
 
 from ...conftest import golden_files
-from ...golden import Golden, absolute, of_max
+from ...helpers.golden import Golden, absolute, of_max
 
 LOSSES = [RadialEmbeddingLoss, EntailmentConeLoss]
 GOLDEN = golden_files('radial*.npz')

@@ -7,7 +7,7 @@ import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
 
-from hyper_mm.engine.hooks.moe_balance import MoEBalanceHook
+from hyper_mm.engine.hooks.moe_balance_hook import MoEBalanceHook
 from hyper_mm.layers.lorentz.routed_experts import RoutedExperts
 from hyper_mm.models import LorentzViT
 from hyper_mm.ops import lorentz

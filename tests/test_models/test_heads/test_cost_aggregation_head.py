@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from hyper_mm.registry import MODELS
-from tests.open_vocab import AGGREGATOR
+from tests.helpers.open_vocab import AGGREGATOR
 
 
 def build(in_channels=24, guidance_channels=(16, 8), **options):

@@ -7,7 +7,7 @@ from hyper_mm.layers import BatchDice
 from hyper_mm.registry import MODELS
 
 from ...conftest import golden_files
-from ...golden import Golden, absolute, of_max
+from ...helpers.golden import Golden, absolute, of_max
 
 
 def build(**kwargs):

@@ -7,8 +7,8 @@ from hyper_mm.layers import BatchDice
 from hyper_mm.registry import MODELS
 
 from ...conftest import golden_files
-from ...golden import Golden, absolute, of_max
-from .toy import GoldenNet, Net, batch, episodes, stack
+from ...helpers.golden import Golden, absolute, of_max
+from ...helpers.meta import GoldenNet, Net, batch, episodes, stack
 
 
 def build(model, **kwargs):

@@ -8,8 +8,8 @@ import torch
 from hyper_mm.registry import MODELS
 
 from ...conftest import golden_files
-from ...golden import Golden, absolute, of_max
-from .toy import GoldenNet, Net, batch, episodes
+from ...helpers.golden import Golden, absolute, of_max
+from ...helpers.meta import GoldenNet, Net, batch, episodes
 
 DISTRIBUTED = ('maml', 'metasgd', 'reptile')
 ALGORITHMS = ['maml', 'fomaml', 'anil', 'metasgd', 'reptile']

@@ -13,7 +13,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 from hyper_mm.registry import MODELS  # noqa: E402
-from tests.open_vocab import HYPERCLIP, NAMES, WINDOWS, config  # noqa: E402
+from tests.helpers.open_vocab import HYPERCLIP, NAMES, WINDOWS, config  # noqa: E402
 
 pytestmark = pytest.mark.mmseg
 

@@ -13,7 +13,7 @@ pytest.importorskip('open_clip')
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.optim import OptimWrapper  # noqa: E402
 
-from tests.open_vocab import (  # noqa: E402
+from tests.helpers.open_vocab import (  # noqa: E402
     HYPERCLIP,
     NAMES,
     SIZE,

@@ -11,7 +11,7 @@ pytest.importorskip('open_clip')
 
 from hyper_mm.datasets.vocabulary import Vocabulary  # noqa: E402
 from hyper_mm.models.utils import vocabulary_features  # noqa: E402
-from tests.open_vocab import (  # noqa: E402
+from tests.helpers.open_vocab import (  # noqa: E402
     HYPERCLIP,
     NAMES,
     SIZE,

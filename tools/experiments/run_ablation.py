@@ -1,0 +1,97 @@
+"""The ablations of Hi-Mapper, each one switch of a config, as one table.
+
+    python tools/experiments/run_ablation.py --out docs/tables/ablation.md
+    python tools/experiments/run_ablation.py --arms default euclidean --seeds 0
+
+By default on PartScenes (data/part_scenes, see configs/_base_/datasets/part_scenes.py) and CamVid
+(data/camvid), with the configs of these sets shortened to a size that two cores finish. All runs go
+through the stock scripts; finished ones are kept, so the command resumes where it stopped.
+Marks in the file of --out: <!-- ablation --> (last folder of --work-dir); see compare_arms.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import compare_arms
+from mmengine.config import Config
+
+ARMS = {
+    'default': [],
+    'euclidean': ['manifold=euclidean'],
+    'deterministic': ['probabilistic=False'],
+    'N = 16': ['num_leaves=16'],
+    'N = 32': ['num_leaves=32'],
+    'N = 64': ['num_leaves=64'],
+    'L = 3': ['num_levels=3'],
+    'L = 4': ['num_levels=4'],
+    'L = 5': ['num_levels=5'],
+    'no contrastive loss': ['contrastive_weight=0'],
+    'no KL': ['kl_weight=0'],
+    'sign +1': ['contrastive.sign=1'],
+    'tau = 0.2': ['contrastive.tau=0.2'],
+    'tau = 5': ['contrastive.tau=5.0'],
+    'official': ['compat=official'],
+}
+"""Arms: what each changes in the neck; those that are the config's own tree are left out."""
+CONFIGS = {'part-scenes': 'deit-t_part-scenes.py', 'camvid': 'vit-mini_camvid.py'}
+
+
+def arms_of(config: str, chosen: list[str]) -> list[list[str]]:
+    """Arms of a config of a set as compare_arms.py takes them, the one without Hi-Mapper last."""
+    path = f'configs/himapper_{config}'
+    neck = Config.fromfile(path).model.neck
+    own = [f'num_leaves={neck.get("num_leaves", 32)}', f'num_levels={neck.get("num_levels", 4)}']
+    arms = [
+        [arm, path, *(f'model.neck.{o}' for o in ARMS[arm])]
+        for arm in chosen
+        if not set(ARMS[arm]) & set(own)
+    ]
+    return [*arms, ['without Hi-Mapper', f'configs/{config}']]
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--data', nargs='+', choices=CONFIGS, default=list(CONFIGS))
+    parser.add_argument('--arms', nargs='+', choices=ARMS, default=list(ARMS))
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--iterations', type=int, default=150)
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/ablation'))
+    parser.add_argument('--out', type=Path, help='markdown file, written between its marks')
+    parser.add_argument('--jobs', type=int, default=2, help='runs at a time')
+    parser.add_argument('--threads', type=int, default=1, help='threads of a run')
+    args = parser.parse_args()
+    parts = []
+    for name in args.data:
+        options = argparse.Namespace(
+            arm=arms_of(CONFIGS[name], args.arms),
+            seeds=args.seeds,
+            work_dir=args.work_dir / name,
+            metric=None,
+            jobs=args.jobs,
+            threads=args.threads,
+            cfg_options=[
+                f'train_cfg.max_iters={args.iterations}',
+                f'train_cfg.val_interval={args.iterations + 1}',
+                f'param_scheduler.1.end={args.iterations}',
+                f'default_hooks.checkpoint.interval={args.iterations}',
+            ],
+        )
+        parts.append(f'### {name}\n\n{compare_arms.compare(options)}')
+    if args.out:
+        command = shlex.join(sys.argv)
+        parts.append(f'`python {command}`\n\n{compare_arms.versions()}.')
+        name = args.work_dir.resolve().name
+        compare_arms.write_table(args.out, name, '\n\n'.join(parts))
+
+
+if __name__ == '__main__':
+    main()
