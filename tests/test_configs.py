@@ -17,11 +17,15 @@ from hyper_mm.models.necks.hi_mapper_base import HiMapperBase  # noqa: E402
 from tests.conftest import no_mmseg_base  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-NAMES = sorted(path.name for path in CONFIGS.glob('*.py'))
+NAMES = sorted(
+    path.relative_to(CONFIGS).as_posix()
+    for path in CONFIGS.rglob('*.py')
+    if '_base_' not in path.parts
+)
 TWINS = [
-    (name, name.removeprefix('himapper_'))
+    (name, name.replace('/himapper_', '/'))
     for name in NAMES
-    if name.startswith('himapper_') and (CONFIGS / name.removeprefix('himapper_')).exists()
+    if '/himapper_' in name and (CONFIGS / name.replace('/himapper_', '/')).exists()
 ]
 OWN_KEYS = {
     'model.type',
@@ -77,7 +81,7 @@ def test_config_builds(name):
         model = MODELS.build(without_weights(cfg.model))
     assert sum(p.numel() for p in model.parameters()) > 5e5
     found = any(isinstance(module, HiMapperBase) for module in model.modules())
-    assert found == name.startswith('himapper')
+    assert found == name.split('/')[-1].startswith('himapper')
     opening = (CONFIGS / name).read_text().splitlines()
     header = '\n'.join(line for line in opening[:8] if line.startswith('#'))
     for script in ('train', 'test'):  # the first that it has data for
@@ -110,7 +114,7 @@ PARAMETERS = {  # of the modules as released, by backbone
 @pytest.mark.parametrize('name, most', PARAMETERS.items())
 def test_additional_parameters_are_no_more_than_those_of_the_released_modules(name, most):
     pytest.importorskip('mmpretrain')
-    cfg = Config.fromfile(CONFIGS / f'himapper_{name}_imagenet.py')
+    cfg = Config.fromfile(CONFIGS / 'himapper' / f'himapper_{name}_imagenet.py')
     neck = MODELS.build(cfg.model.neck)
     assert 0.8 * most < sum(p.numel() for p in neck.parameters()) <= most
 
@@ -118,19 +122,19 @@ def test_additional_parameters_are_no_more_than_those_of_the_released_modules(na
 IMAGENET = sorted(
     n
     for n in NAMES
-    if n.endswith('_imagenet.py') and not n.startswith(('himapper_', 'lorentz-vit'))
+    if n.endswith('_imagenet.py') and not n.startswith(('himapper/himapper_', 'lorentz_vit/'))
 )
 STOCK_MODELS = {
-    'deit-t_imagenet.py': 'deit/deit-tiny_4xb256_in1k.py',
-    'deit-s_imagenet.py': 'deit/deit-small_4xb256_in1k.py',
-    'deit-b_imagenet.py': 'deit/deit-base_16xb64_in1k.py',
-    'deit-t-distilled_imagenet.py': 'deit/deit-tiny-distilled_4xb256_in1k.py',
-    'deit-s-distilled_imagenet.py': 'deit/deit-small-distilled_4xb256_in1k.py',
-    'deit-b-distilled_imagenet.py': 'deit/deit-base-distilled_16xb64_in1k.py',
-    'swin-t_imagenet.py': 'swin_transformer/swin-tiny_16xb64_in1k.py',
-    'swin-s_imagenet.py': 'swin_transformer/swin-small_16xb64_in1k.py',
-    'resnet-50_imagenet.py': 'resnet/resnet50_8xb32_in1k.py',
-    'efficientnet-b4_imagenet.py': 'efficientnet/efficientnet-b4_8xb32_in1k.py',
+    'himapper/deit-t_imagenet.py': 'deit/deit-tiny_4xb256_in1k.py',
+    'himapper/deit-s_imagenet.py': 'deit/deit-small_4xb256_in1k.py',
+    'himapper/deit-b_imagenet.py': 'deit/deit-base_16xb64_in1k.py',
+    'himapper/deit-t-distilled_imagenet.py': 'deit/deit-tiny-distilled_4xb256_in1k.py',
+    'himapper/deit-s-distilled_imagenet.py': 'deit/deit-small-distilled_4xb256_in1k.py',
+    'himapper/deit-b-distilled_imagenet.py': 'deit/deit-base-distilled_16xb64_in1k.py',
+    'himapper/swin-t_imagenet.py': 'swin_transformer/swin-tiny_16xb64_in1k.py',
+    'himapper/swin-s_imagenet.py': 'swin_transformer/swin-small_16xb64_in1k.py',
+    'himapper/resnet-50_imagenet.py': 'resnet/resnet50_8xb32_in1k.py',
+    'himapper/efficientnet-b4_imagenet.py': 'efficientnet/efficientnet-b4_8xb32_in1k.py',
 }
 
 
@@ -178,8 +182,8 @@ def test_differences_are_found():
 
 @no_mmseg_base
 def test_config_by_inheritance_is_the_same_model():
-    ours = Config.fromfile(CONFIGS / 'himapper_deit-s_ade20k.py')
-    inherited = Config.fromfile(CONFIGS / 'himapper_deit-s_ade20k_mmseg-base.py')
+    ours = Config.fromfile(CONFIGS / 'himapper/himapper_deit-s_ade20k.py')
+    inherited = Config.fromfile(CONFIGS / 'himapper/himapper_deit-s_ade20k_mmseg-base.py')
     weights = {'model.pretrained', 'model.backbone.init_cfg', 'model._scope_'}
     model = dict(model=inherited.model), dict(model=ours.model)
     assert differences(*model) <= weights

@@ -23,10 +23,10 @@ OPENMMLAB = ('mmengine', 'mmcv', 'mmseg', 'mmdet', 'mmpretrain', 'onedl')
 
 @pytest.fixture(scope='module', autouse=True)
 def tools_on_path():
-    if not (ROOT / 'tools' / 'make_env.py').exists():
+    if not (ROOT / 'tools' / 'env' / 'make_env.py').exists():
         pytest.skip('not in a checkout')
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / 'tools')
+        patch.syspath_prepend(ROOT / 'tools' / 'env')
         yield
 
 

@@ -10,7 +10,7 @@ pytest.importorskip('mmpretrain')
 
 from mmengine.config import Config  # noqa: E402
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'lathadapter'
 TWINS = sorted(CONFIGS.glob('lathadapter_*_vit-b16_*.py'))
 
 

@@ -1,6 +1,6 @@
 r"""Adapt a segmentor to a new site by a handful of labelled images, and show what it gains.
 
-    python tools/adapt.py configs/maml_unet_nuclei.py CHECKPOINT --support site/support \
+    python tools/adapt.py configs/metaseg/maml_unet_nuclei.py CHECKPOINT --support site/support \
         --query site/query --steps 20 --out work_dirs/adapted
 
 A folder holds images/NAME.jpg (or another suffix, the same for all) and masks/NAME.png, whose

@@ -26,7 +26,7 @@ import numpy as np
 from hyper_mm.datasets.part_scenes import WHOLE_CLASSES, generate, scene_class
 
 REPO = Path(__file__).resolve().parents[1]
-CONFIG = REPO / 'configs' / 'himapper_deit-t_part-scenes.py'
+CONFIG = REPO / 'configs' / 'himapper/himapper_deit-t_part-scenes.py'
 ITERS = 400
 NUM_TRAIN, NUM_VAL, SIZE = 400, 40, (96, 96)
 SEED = 0

@@ -34,7 +34,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from rich.console import Console
 from rich.progress import Progress
 
-sys.path.insert(0, str(Path(__file__).parent / 'analysis_tools'))
+sys.path.insert(0, str(Path(__file__).parent / 'experiments'))
 
 from tool_process import run  # noqa: E402
 
@@ -42,7 +42,7 @@ from hyper_mm.datasets.few_shot import SETS  # noqa: E402
 
 matplotlib.use('Agg')
 TOOLS = Path(__file__).resolve().parent
-CONFIGS = TOOLS.parent / 'configs'
+CONFIGS = TOOLS.parent / 'configs' / 'lathadapter'
 VARIANTS = [name for name in SETS if name.startswith('imagenet') and name != 'imagenet']
 TARGETS = [name for name in SETS if not name.startswith('imagenet')]
 DEFAULTS = {
@@ -263,7 +263,7 @@ def accuracies(
             partial = folder / 'partial.json'
             start = [folder / 'config.py', checkpoint, '--work-dir', folder]
             if term and not wanted.is_file():
-                tool = TOOLS / 'analysis_tools' / 'hyperbolic_term.py'
+                tool = TOOLS / 'experiments' / 'hyperbolic_term.py'
                 run(tool, [*start, '--out', partial], folder / 'term.log', args.threads)
                 partial.replace(wanted)
             arguments = [*start, '--out', partial, '--out-item', 'metrics']

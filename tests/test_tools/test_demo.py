@@ -50,8 +50,8 @@ def test_demo_trains_as_long_as_the_config(demo):
 def test_configs_are_twins():
     from mmengine.config import Config
 
-    ours = Config.fromfile(REPO / 'configs' / 'himapper_deit-t_part-scenes.py')
-    plain = Config.fromfile(REPO / 'configs' / 'deit-t_part-scenes.py')
+    ours = Config.fromfile(REPO / 'configs' / 'himapper/himapper_deit-t_part-scenes.py')
+    plain = Config.fromfile(REPO / 'configs' / 'himapper/deit-t_part-scenes.py')
     assert ours.model.pop('neck').type == 'hyper_mm.HiMapper'
     assert ours.model.backbone.pop('output_cls_token')
     ours.model.type = ours.model.type.replace('hyper_mm.', '')

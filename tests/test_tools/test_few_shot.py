@@ -36,7 +36,7 @@ train_cfg = dict(max_epochs=1)
 
 @pytest.fixture
 def tool(monkeypatch):
-    monkeypatch.syspath_prepend(REPO / 'tools' / 'analysis_tools')
+    monkeypatch.syspath_prepend(REPO / 'tools' / 'experiments')
     monkeypatch.delitem(sys.modules, 'tool_process', raising=False)
     return load(REPO / 'tools' / 'few_shot.py')
 
@@ -54,7 +54,7 @@ def images(tmp_path):
 @pytest.fixture
 def config(tmp_path):
     path = tmp_path / 'tiny.py'
-    base = REPO / 'configs' / 'lathadapter_maple_vit-b16_caltech101.py'
+    base = REPO / 'configs' / 'lathadapter/lathadapter_maple_vit-b16_caltech101.py'
     path.write_text(TINY.format(base=str(base)))
     return path
 

@@ -65,7 +65,7 @@ def root(tmp_path_factory):
 
 
 def write(path, root, batch=4, masks=True, balance=1e-4, more=''):
-    base = str(REPO / 'configs' / 'helm-mice_mini_hierarcaps.py')
+    base = str(REPO / 'configs' / 'helm/helm-mice_mini_hierarcaps.py')
     text = TINY.format(base=base, root=str(root), batch=batch, masks=masks, balance=balance)
     path.write_text(text + more)
     return path

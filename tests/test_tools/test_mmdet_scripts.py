@@ -48,7 +48,7 @@ def config(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('data')
     root = generate(folder, ['coco'], 8, 3, (SIZE, SIZE), progress=False)['coco']
     path = tmp_path_factory.mktemp('config') / 'tiny.py'
-    base = REPO / 'configs' / 'himapper_vit-mini_part-scenes_det.py'
+    base = REPO / 'configs' / 'himapper/himapper_vit-mini_part-scenes_det.py'
     path.write_text(TINY.format(base=str(base), root=str(root)))
     return path
 

@@ -54,7 +54,7 @@ def root(tmp_path_factory) -> Path:
 def config(tmp_path_factory, root) -> Path:
     """The config of PartScenes' things, made tiny, with averaged weights and mixed images."""
     path = tmp_path_factory.mktemp('config') / 'tiny.py'
-    base = REPO / 'configs' / 'himapper_deit-t_part-scenes_cls.py'
+    base = REPO / 'configs' / 'himapper/himapper_deit-t_part-scenes_cls.py'
     path.write_text(TINY.format(base=str(base), root=str(root)))
     return path
 

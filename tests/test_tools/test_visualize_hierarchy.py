@@ -24,7 +24,7 @@ def tool():
 
 
 SEGMENTOR = """
-_base_ = '{repo}/configs/himapper_deit-t_part-scenes.py'
+_base_ = '{repo}/configs/himapper/himapper_deit-t_part-scenes.py'
 model = dict(
     backbone=dict(embed_dims=16, num_heads=2, num_layers=1, out_indices=(0,)),
     neck=dict(in_channels=16, num_leaves=8, num_levels=3, width=16, hyp_dim=8),
@@ -56,7 +56,7 @@ model = dict(neck=dict(_delete_=True, {MAPPER}, in_channels=512,
 
 
 POOLING = """
-_base_ = '{repo}/configs/himapper_deit-t_part-scenes_cls.py'
+_base_ = '{repo}/configs/himapper/himapper_deit-t_part-scenes_cls.py'
 model = dict(
     backbone=dict(arch=dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16)),
     neck=dict(in_channels=16, num_leaves=8, num_levels=2, width=16, hyp_dim=8),

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from pathlib import Path
 
-from compare_arms import run, stock_script
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'experiments'))
+from compare_arms import run, stock_script  # noqa: E402
 from mmengine.config import Config, DictAction
 from rich.console import Console
 

@@ -35,8 +35,8 @@ from hyper_mm.registry import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 PAIRS = {
-    'dense': {'HELM-D': 'helm-d_115m.py', 'LLaMA-like': 'llama_115m.py'},
-    'mice': {'HELM-MiCE': 'helm-mice_120m.py', 'DeepSeek-like': 'deepseek_120m.py'},
+    'dense': {'HELM-D': 'helm/helm-d_115m.py', 'LLaMA-like': 'helm/llama_115m.py'},
+    'mice': {'HELM-MiCE': 'helm/helm-mice_120m.py', 'DeepSeek-like': 'helm/deepseek_120m.py'},
 }
 RUN = 16
 """Tokens decoded in a row."""

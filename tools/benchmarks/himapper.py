@@ -68,7 +68,7 @@ BACKBONES = {
 
 def build(name: str) -> nn.Module:
     """Model of an ImageNet config, with random weights."""
-    cfg = Config.fromfile(CONFIGS / f'{name}_imagenet.py').model
+    cfg = Config.fromfile(CONFIGS / 'himapper' / f'{name}_imagenet.py').model
     init_default_scope('mmpretrain')
     cfg.pop('train_cfg', None)  # mixup and cutmix of the data preprocessor
     cfg.backbone.pop('init_cfg', None)

@@ -155,7 +155,9 @@ def bench_fomaml(repeats: int) -> None:
     from hyper_mm.registry import MODELS
 
     init_default_scope('mmseg')
-    cfg = Config.fromfile(Path(__file__).resolve().parents[2] / 'configs' / 'unet_nuclei.py')
+    cfg = Config.fromfile(
+        Path(__file__).resolve().parents[2] / 'configs' / 'metaseg/unet_nuclei.py'
+    )
     cfg.segmentor.data_preprocessor = cfg.data_preprocessor
     learner = MODELS.build(dict(type='hyper_mm.MetaLearner', model=cfg.segmentor)).train()
     meta = dict(img_shape=(128, 128), ori_shape=(128, 128), pad_shape=(128, 128))

@@ -1,9 +1,9 @@
 """Trains and tests several arms over several seeds with the stock scripts, and writes one table.
 
     python tools/experiments/compare_arms.py --seeds 0 1 2 --work-dir work_dirs/camvid
-        --arm plain configs/deit-t_camvid.py
-        --arm hi-mapper configs/himapper_deit-t_camvid.py
-        --arm open-gate configs/himapper_deit-t_camvid.py model.neck.gate_init=1.0
+        --arm plain configs/himapper/deit-t_camvid.py
+        --arm hi-mapper configs/himapper/himapper_deit-t_camvid.py
+        --arm open-gate configs/himapper/himapper_deit-t_camvid.py model.neck.gate_init=1.0
         --out docs/tables/camvid.md
 
 An arm is a name, a config and any number of --cfg-options, in which {seed} stands for the seed; the

@@ -5,8 +5,8 @@ r"""LatHAdapter on its hosts, on small sets of few shots: runs, and one page of 
 Hosts with and without the adapter, and the CLIP as it is, at several numbers of shots and seeds,
 and from base to new classes. With the most shots there are two more arms of the adapter: one
 trained without its hyperbolic losses, one whose distance counts (`hyp_tau`). Needs the CLIP of
-tools/experiments/pretrain_tiny_clip.py and the data of the configs. Finished runs are kept: the command resumes
-where it stopped.
+tools/experiments/pretrain_tiny_clip.py and the data of the configs. Finished runs are kept: the
+command resumes where it stopped.
 Marks in the file of --out: <!-- lathadapter --> (last folder of --work-dir); see compare_arms.py.
 """
 
@@ -202,8 +202,8 @@ def page(args: argparse.Namespace, results: dict[tuple, list[float]]) -> str:
     parts = [
         f'Top-1 accuracy in percent, mean and standard deviation over seeds '
         f'{", ".join(map(str, args.seeds))}; differences are taken seed by seed. The CLIP has '
-        f'been trained on PartScenes alone (`tools/experiments/pretrain_tiny_clip.py`), so on the other sets '
-        f'it starts at chance. {args.steps} steps a run.',
+        f'been trained on PartScenes alone (`tools/experiments/pretrain_tiny_clip.py`), so on the '
+        f'other sets it starts at chance. {args.steps} steps a run.',
         f'## Few shots\n\nColumns: set, shots of each class ({shots}).',
         few_shot_table(args, results),
     ]

@@ -1,8 +1,8 @@
 """What the language models of compare_arms.py have learnt: curvatures, and radii by specificity.
 
     python tools/experiments/helm_report.py work_dirs/helm_mini --data data/hierarcaps_tokens
-        --arm helm-d configs/helm-d_mini_hierarcaps.py
-        --arm llama configs/llama_mini_hierarcaps.py
+        --arm helm-d configs/helm/helm-d_mini_hierarcaps.py
+        --arm llama configs/helm/llama_mini_hierarcaps.py
         --hyperlex data/hyperlex/hyperlex-all.txt --out docs/tables/helm_radius.md
 
 The data folder holds validation texts of four tiers, general to specific, joined by ' => '. Each

@@ -10,7 +10,7 @@ from pathlib import Path
 from compare_arms import folder_name
 from mmengine.config import Config
 
-CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'unet_nuclei.py'
+CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'metaseg/unet_nuclei.py'
 NUCLEI = ('fluorescence', 'stained_light', 'brightfield', 'stained_tissue')
 DOMAINS = {
     **{name: tuple(other for other in NUCLEI if other != name) for name in NUCLEI},

@@ -1,7 +1,7 @@
 r"""Trains a small CLIP on PartScenes' pictures and captions: minutes on one core.
 
     python tools/experiments/pretrain_tiny_clip.py data/clip_mini.pt
-    python tools/experiments/pretrain_tiny_clip.py other.pt --config my_clip.py --steps 2000 --seed 1
+    python tools/experiments/pretrain_tiny_clip.py other.pt --config my.py --steps 2000 --seed 1
 
 Each picture shows one thing of a class before a background that does not depend on it. At each step
 every picture of the batch gets one of its captions, from "a photo of a car." to "a street at sunset

@@ -16,8 +16,6 @@ import shlex
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 import compare_arms
 from mmengine.config import Config
 
@@ -44,7 +42,7 @@ CONFIGS = {'part-scenes': 'deit-t_part-scenes.py', 'camvid': 'vit-mini_camvid.py
 
 def arms_of(config: str, chosen: list[str]) -> list[list[str]]:
     """Arms of a config of a set as compare_arms.py takes them, the one without Hi-Mapper last."""
-    path = f'configs/himapper_{config}'
+    path = f'configs/himapper/himapper_{config}'
     neck = Config.fromfile(path).model.neck
     own = [f'num_leaves={neck.get("num_leaves", 32)}', f'num_levels={neck.get("num_levels", 4)}']
     arms = [
@@ -52,7 +50,7 @@ def arms_of(config: str, chosen: list[str]) -> list[list[str]]:
         for arm in chosen
         if not set(ARMS[arm]) & set(own)
     ]
-    return [*arms, ['without Hi-Mapper', f'configs/{config}']]
+    return [*arms, ['without Hi-Mapper', f'configs/himapper/{config}']]
 
 
 def main() -> None:

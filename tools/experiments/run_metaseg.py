@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 REPO = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPO / 'tools' / 'analysis_tools'), str(REPO / 'tools' / 'dataset_converters')]
+sys.path[:0] = [str(REPO / 'tools' / 'experiments'), str(REPO / 'tools' / 'dataset_converters')]
 
 from compare_arms import folder_name, spread, versions, write_table  # noqa: E402
 from metaseg_arms import (  # noqa: E402

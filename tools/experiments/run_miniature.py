@@ -20,12 +20,10 @@ import shlex
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent / 'analysis_tools'))
-
 import compare_arms
 
-PLAIN = 'configs/vit-mini_tiny-imagenet_finetune.py'
-HI_MAPPER = 'configs/himapper_vit-mini_tiny-imagenet_finetune.py'
+PLAIN = 'configs/himapper/vit-mini_tiny-imagenet_finetune.py'
+HI_MAPPER = 'configs/himapper/himapper_vit-mini_tiny-imagenet_finetune.py'
 BLOCKS = 'model.backbone.arch.num_layers=6'
 STRUCTURE = [
     'model.neck.competition=True',
@@ -46,8 +44,11 @@ ARMS = {
 }
 """Arms of the fine-tuning: config and options."""
 TASKS = {
-    'camvid': ('configs/vit-mini_camvid.py', 'configs/himapper_vit-mini_camvid.py'),
-    'bccd': ('configs/vit-mini_bccd.py', 'configs/himapper_vit-mini_bccd.py'),
+    'camvid': (
+        'configs/himapper/vit-mini_camvid.py',
+        'configs/himapper/himapper_vit-mini_camvid.py',
+    ),
+    'bccd': ('configs/himapper/vit-mini_bccd.py', 'configs/himapper/himapper_vit-mini_bccd.py'),
 }
 """Tasks of the transfer: config of mode A, and of mode B."""
 MODE_B = ('hi-mapper', 'official sign and map', 'euclidean', 'no losses', 'structure')
@@ -82,7 +83,7 @@ def checkpoint(folder: Path) -> str:
 def stage_arms(stage: str, args: argparse.Namespace) -> list[list[str]]:
     """Arms of a stage, each a name, a config and options."""
     if stage == 'pretrain':
-        return [['pretrained', 'configs/vit-mini_tiny-imagenet.py']]
+        return [['pretrained', 'configs/himapper/vit-mini_tiny-imagenet.py']]
     pretrained = checkpoint(args.work_dir / 'pretrain' / 'pretrained' / 'seed0')
     start = f'load_from={pretrained}'
     if stage == 'finetune':

@@ -30,7 +30,7 @@ def swiglu(
         c: Curvature of input and output.
         own: Curvature ``c'``; None: ``c``.
         weights: ``W_1``, ``W_2``, ``W_3``, of all points, or ``(..., o, 1 + d)``.
-        biases: ``b_1``, ``b_2``, ``b_3``; see :func:`hyper_mm.layers.lorentz.routed_experts.affine`.
+        biases: ``b_1``, ``b_2``, ``b_3``; see :func:`.routed_experts.affine`.
 
     Returns:
         Points ``(..., n, d)`` of curvature ``-c``, in float32 or better.

@@ -1,4 +1,4 @@
-"""Boundary contrast, prototypes and gradient-based meta-learning (FedDG, MAML, Reptile, ProtoNet)."""
+"""Boundary contrast (FedDG), prototypes, and meta-learning by gradients (MAML, Reptile)."""
 
 from .batch_dice import BatchDice
 from .boundary_contrast import Bands, BoundaryInfoNCE, boundary_bands

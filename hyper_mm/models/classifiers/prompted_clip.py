@@ -40,8 +40,8 @@ class PromptedCLIP(BaseClassifier):
     Args:
         clip: Arguments of :func:`hyper_mm.models.utils.open_clip.build_open_clip`.
         prompts: Config of the prompt learner, ``type`` one of ``'CoOp'``, ``'MaPLe'``,
-            ``'IVLP'`` and ``'VPT'`` of :mod:`hyper_mm.layers.lathadapter.prompts`, widths left out; None for
-            zero-shot CLIP.
+            ``'IVLP'`` and ``'VPT'`` of :mod:`hyper_mm.layers.lathadapter.prompts`, widths left
+            out; None for zero-shot CLIP.
         vocabulary: What :meth:`hyper_mm.datasets.vocabulary.Vocabulary.load` takes, or None. Names
             may be there twice (ImageNet has two ``missile``); ``_`` reads as a space.
         templates: Templates where no text prompts are learned (a learner has its own words).

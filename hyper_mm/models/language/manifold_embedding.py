@@ -12,9 +12,9 @@ from hyper_mm.layers.lorentz.linear import lift
 class ManifoldEmbedding(nn.Module):
     """Table of whole points, as a manifold parameter of geoopt, HELM's form at 115 M and 120 M.
 
-    Its optimiser must be one of geoopt's: see
-    :class:`hyper_mm.engine.optimizers.hyperbolic_optim.HyperbolicOptimWrapperConstructor`. What is looked up
-    are space parts, so points that rounding has moved off the hyperboloid are on it again.
+    Its optimizer must be one of geoopt's: see :class:`.HyperbolicOptimWrapperConstructor`. What is
+    looked up are space parts, so points that rounding has moved off the hyperboloid are on it
+    again.
 
     Args:
         num_embeddings: Size of the vocabulary.

@@ -41,7 +41,10 @@ def mmdet(folder):
     from tests.test_tools.test_mmdet_scripts import TINY
 
     root = generate(folder / 'data', ['coco'], 8, 3, (SIZE, SIZE), progress=False)['coco']
-    path, base = folder / 'tiny.py', runs.REPO / 'configs' / 'himapper_vit-mini_part-scenes_det.py'
+    path, base = (
+        folder / 'tiny.py',
+        runs.REPO / 'configs' / 'himapper/himapper_vit-mini_part-scenes_det.py',
+    )
     path.write_text(TINY.format(base=str(base), root=str(root)) + 'train_cfg["max_epochs"] = 1\n')
     return path
 
@@ -51,7 +54,10 @@ def mmpretrain(folder):
     from tests.test_tools.test_mmpretrain_scripts import TINY
 
     root = generate(folder / 'data', ['imagenet'], 12, 12, (SIZE, SIZE), progress=False)
-    path, base = folder / 'tiny.py', runs.REPO / 'configs' / 'himapper_deit-t_part-scenes_cls.py'
+    path, base = (
+        folder / 'tiny.py',
+        runs.REPO / 'configs' / 'himapper/himapper_deit-t_part-scenes_cls.py',
+    )
     path.write_text(TINY.format(base=str(base), root=str(root['imagenet'])))
     return path
 

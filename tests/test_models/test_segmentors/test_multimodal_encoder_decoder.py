@@ -18,7 +18,10 @@ from tests.conftest import no_mmseg_base  # noqa: E402
 
 pytestmark = [pytest.mark.mmseg, no_mmseg_base]
 
-CONFIG = Path(__file__).resolve().parents[3] / 'configs/hyperclip_san-vit-b16_coco-stuff164k.py'
+CONFIG = (
+    Path(__file__).resolve().parents[3]
+    / 'configs/hyperclip/hyperclip_san-vit-b16_coco-stuff164k.py'
+)
 SIZE, WIDTH, LAYERS = 64, 32, 5
 META = dict(img_shape=(SIZE, SIZE), ori_shape=(SIZE, SIZE), pad_shape=(SIZE, SIZE))
 

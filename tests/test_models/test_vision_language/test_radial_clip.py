@@ -199,7 +199,7 @@ def config(tmp_path, monkeypatch, repo):
     monkeypatch.setenv('HYPER_MM_DATA', str(tmp_path / 'data'))
     write_data(tmp_path / 'data')
 
-    def make(name='radial_clip-b32_hierarcaps.py', **options):
+    def make(name='radial/radial_clip-b32_hierarcaps.py', **options):
         cfg = Config.fromfile(repo / 'configs' / name)
         cfg.model.clip = CLIP
         cfg.train_dataloader.dataset.ann_file = 'train.csv'
@@ -222,9 +222,9 @@ def config(tmp_path, monkeypatch, repo):
 @pytest.mark.parametrize(
     'name',
     [
-        'radial_clip-b32_hierarcaps.py',
-        pytest.param('radial-cone_clip-b32_hierarcaps.py', marks=pytest.mark.slow),
-        pytest.param('radial-adapter_clip-b32_hierarcaps.py', marks=pytest.mark.slow),
+        'radial/radial_clip-b32_hierarcaps.py',
+        pytest.param('radial/radial-cone_clip-b32_hierarcaps.py', marks=pytest.mark.slow),
+        pytest.param('radial/radial-adapter_clip-b32_hierarcaps.py', marks=pytest.mark.slow),
     ],
 )
 def test_whole_run(config, name, tmp_path):
@@ -255,7 +255,7 @@ def small_images(cfg):
 def test_retrieval_on_coco_as_configured(repo, data_dir, tmp_path):
     if not (data_dir / 'coco_mini').is_dir():
         pytest.skip('no coco_mini in the data folder')
-    cfg = small(Config.fromfile(repo / 'configs' / 'radial_clip-b32_coco.py'), tmp_path)
+    cfg = small(Config.fromfile(repo / 'configs' / 'radial/radial_clip-b32_coco.py'), tmp_path)
     small_images(cfg)
     cfg.test_dataloader.dataset.update(
         data_root=str(data_dir / 'coco_mini'),
@@ -273,7 +273,7 @@ def test_names_of_breeds_as_configured(repo, data_dir, tmp_path):
     pytest.importorskip('mmpretrain')
     if not (data_dir / 'imagenet_sample').is_dir():
         pytest.skip('no imagenet_sample in the data folder')
-    cfg = small(Config.fromfile(repo / 'configs' / 'radial_clip-b32_breeds.py'), tmp_path)
+    cfg = small(Config.fromfile(repo / 'configs' / 'radial/radial_clip-b32_breeds.py'), tmp_path)
     small_images(cfg)
     cfg.test_dataloader.dataset.data_root = str(data_dir / 'imagenet_sample')
     found = Runner.from_cfg(cfg).test()
@@ -288,7 +288,9 @@ def test_classes_of_cifar_as_configured(repo, tmp_path, monkeypatch, name):
     kind = getattr(datasets, name.upper())
     for files in ('train_list', 'test_list'):  # only what the test writes, without its checksum
         monkeypatch.setattr(kind, files, [(kind.test_list[0][0], None)])
-    cfg = small(Config.fromfile(repo / 'configs' / f'radial_clip-b32_{name}.py'), tmp_path)
+    cfg = small(
+        Config.fromfile(repo / 'configs' / 'radial' / f'radial_clip-b32_{name}.py'), tmp_path
+    )
     cfg.test_dataloader.dataset.update(data_root=str(tmp_path), download=False)
     cfg.test_dataloader.dataset.pipeline[2].scale = (32, 32)
     runner = Runner.from_cfg(cfg)

@@ -13,12 +13,12 @@ from tests.conftest import REPO  # noqa: E402
 from tests.test_tools.test_experiments.test_compare_arms import load  # noqa: E402
 
 TOOLS = REPO / 'tools' / 'analysis_tools'
-CONFIG = REPO / 'configs' / 'cat-seg_vit-l14_coco-stuff164k.py'
+CONFIG = REPO / 'configs' / 'hyperclip/cat-seg_vit-l14_coco-stuff164k.py'
 
 
 @pytest.fixture
 def tool(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
+    monkeypatch.syspath_prepend(TOOLS.parent / 'experiments')
     monkeypatch.delitem(sys.modules, 'compare_arms', raising=False)
     return load(TOOLS / 'open_vocab_table.py')
 

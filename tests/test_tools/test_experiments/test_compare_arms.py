@@ -26,7 +26,7 @@ def load(path):
 
 @pytest.fixture
 def tool(monkeypatch):
-    module = load(REPO / 'tools' / 'analysis_tools' / 'compare_arms.py')
+    module = load(REPO / 'tools' / 'experiments' / 'compare_arms.py')
     monkeypatch.chdir(REPO)
     return module
 
@@ -64,7 +64,7 @@ def arguments(folder, *arms, seeds=(0, 1)):
     )
 
 
-CONFIG = 'configs/deit-t_camvid.py'
+CONFIG = 'configs/himapper/deit-t_camvid.py'
 
 
 def test_seed_and_checkpoint_of_an_arm(tool, commands, tmp_path):
@@ -203,7 +203,7 @@ def test_failing_run_says_where(tool, tmp_path):
 
 
 def test_arms_of_the_miniature(tmp_path, monkeypatch):
-    tool = load(REPO / 'tools' / 'run_miniature.py')
+    tool = load(REPO / 'tools' / 'experiments' / 'run_miniature.py')
     monkeypatch.chdir(REPO)
     args = argparse.Namespace(work_dir=tmp_path, seeds=[0, 1], arms=list(tool.ARMS))
     with pytest.raises(FileNotFoundError, match='run the stage before this first'):
@@ -234,7 +234,7 @@ def test_arms_of_the_miniature(tmp_path, monkeypatch):
 @pytest.mark.parametrize('name, own', [('part-scenes', ('32', '4')), ('camvid', ('16', '3'))])
 def test_arms_of_the_ablation(name, own, monkeypatch):
     monkeypatch.chdir(REPO)
-    tool = load(REPO / 'tools' / 'analysis_tools' / 'run_ablation.py')
+    tool = load(REPO / 'tools' / 'experiments' / 'run_ablation.py')
     arms = {arm[0]: arm for arm in tool.arms_of(tool.CONFIGS[name], list(tool.ARMS))}
     assert set(tool.ARMS) - set(arms) == {f'N = {own[0]}', f'L = {own[1]}'}
     assert arms['default'][1:] == [f'configs/himapper_{tool.CONFIGS[name]}']

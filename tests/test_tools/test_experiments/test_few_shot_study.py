@@ -15,7 +15,7 @@ pytestmark = pytest.mark.mmpretrain
 from tests.conftest import REPO  # noqa: E402
 from tests.test_tools.test_experiments.test_compare_arms import load  # noqa: E402
 
-TOOLS = REPO / 'tools' / 'analysis_tools'
+TOOLS = REPO / 'tools' / 'experiments'
 
 
 @pytest.fixture

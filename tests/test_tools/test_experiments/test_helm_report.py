@@ -18,7 +18,7 @@ from hyper_mm.ops import lorentz  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
 
-TOOLS = REPO / 'tools' / 'analysis_tools'
+TOOLS = REPO / 'tools' / 'experiments'
 
 
 @pytest.fixture(scope='module')
@@ -94,4 +94,6 @@ def test_stock_script_of_this_project():
 
     sys.path.remove(str(TOOLS))
     assert compare_arms.stock_script('train.py', 'hyper_mm') == REPO / 'tools' / 'train.py'
-    assert compare_arms.scope_of(str(REPO / 'configs' / 'llama_mini_hierarcaps.py')) == 'hyper_mm'
+    assert (
+        compare_arms.scope_of(str(REPO / 'configs' / 'helm/llama_mini_hierarcaps.py')) == 'hyper_mm'
+    )

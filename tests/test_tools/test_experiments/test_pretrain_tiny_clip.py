@@ -22,7 +22,7 @@ model = dict(clip=dict(model=dict(
 
 @pytest.fixture(scope='module')
 def tool():
-    return load(REPO / 'tools' / 'pretrain_tiny_clip.py')
+    return load(REPO / 'tools' / 'experiments' / 'pretrain_tiny_clip.py')
 
 
 def test_captions(tool):

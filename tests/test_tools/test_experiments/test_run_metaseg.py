@@ -16,7 +16,7 @@ from hyper_mm.engine.launch import innermost_datasets  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
 from tests.test_tools.test_experiments.test_compare_arms import load  # noqa: E402
 
-TOOLS = REPO / 'tools' / 'analysis_tools'
+TOOLS = REPO / 'tools' / 'experiments'
 
 
 @pytest.fixture

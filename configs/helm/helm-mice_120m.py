@@ -1,0 +1,27 @@
+# HELM-MiCE, 120 M parameters: latent attention, experts of curvatures of their own.
+#   bash tools/dist_train.sh configs/helm/helm-mice_120m.py 4
+#   python tools/train.py configs/helm/helm-mice_120m.py (one GPU: a quarter of the batch)
+# Data: see _base_/datasets/wikipedia_tokens.py; 128,256 ids (Llama 3).
+# Not trained here; the paper's benchmark scores are near chance for all models of this size.
+_base_ = [
+    '../_base_/datasets/wikipedia_tokens.py',
+    '../_base_/schedules/helm_5b.py',
+    '../_base_/default_runtime_language.py',
+]
+model = dict(
+    type='hyper_mm.HelmForCausalLM',
+    decoder=dict(
+        type='hyper_mm.HelmDecoder',
+        vocab_size=128256,
+        dims=389,
+        depth=6,
+        attention=dict(
+            type='HMLA', num_heads=6, latent_dims=65, nope_dims=33, rope_dims=16, v_dims=32
+        ),
+        ffn=dict(type='MiCE', hidden_dims=779, num_experts=4, top_k=2),
+        dense_ffn=dict(type='LorentzSwiGLU', hidden_dims=1559),
+        num_dense_layers=1,
+        residual_scale=390**0.5,
+        max_length=2048,
+    ),
+)

@@ -1,0 +1,23 @@
+# LLaMA-like twin of HELM-D in miniature.
+#   python tools/train.py configs/helm/llama_mini_hierarcaps.py
+# Data: see _base_/datasets/hierarcaps_tokens.py. Equal tokens and nearly equal parameters in all
+# arms (docs/helm.md). Expected: perplexity 23.5 ± 0.8 (seeds 0, 1, 2):
+# docs/tables/helm_hierarcaps.md.
+_base_ = [
+    '../_base_/datasets/hierarcaps_tokens.py',
+    '../_base_/schedules/helm_mini.py',
+    '../_base_/default_runtime_language.py',
+]
+model = dict(
+    type='hyper_mm.HelmForCausalLM',
+    loss_chunk=1024,  # all logits at once
+    decoder=dict(
+        type='hyper_mm.EuclideanDecoder',
+        vocab_size={{_base_.vocab_size}},
+        dims=128,
+        depth=4,
+        attention=dict(type='RotaryAttention', num_heads=4),
+        ffn=dict(type='SwiGLU', hidden_dims=560),
+        max_length=128,
+    ),
+)

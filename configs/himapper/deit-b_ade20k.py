@@ -1,0 +1,24 @@
+# DeiT-B + UPerNet on ADE20K: the twin of himapper_deit-b_ade20k.py without Hi-Mapper.
+#   python tools/train.py configs/himapper/deit-b_ade20k.py
+# Data: data/ade/ADEChallengeData2016 (as mmseg prepares it). 8 GPUs x 2 images, 160k iterations.
+# Expected: no published number for the pair. Not trained here.
+_base_ = [
+    '../_base_/models/upernet_deit.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/adamw_160k.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    backbone=dict(
+        embed_dims=768,
+        num_heads=12,
+        init_cfg=dict(
+            type='Pretrained',
+            # the public DeiT weights; the scheme renames them as they load
+            checkpoint='timm-vit+https://dl.fbaipublicfiles.com/deit/'
+            'deit_base_patch16_224-b5f2ef4d.pth',
+        ),
+    ),
+    decode_head=dict(in_channels=[768, 768, 768, 768]),
+    auxiliary_head=dict(in_channels=768),
+)

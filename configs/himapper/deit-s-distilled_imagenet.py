@@ -1,0 +1,20 @@
+# DeiT-S (distilled) fine-tuned on ImageNet-1k: the twin without Hi-Mapper of
+# himapper_deit-s-distilled_imagenet.py.
+#   python tools/train.py configs/himapper/deit-s-distilled_imagenet.py
+# Data: data/imagenet. Batches of 1024 (8 GPUs x 128), 50 epochs of fine-tuning.
+# Starts from mmpretrain's public weights (--cfg-options load_from=None for random ones).
+# Expected: no published number. Not trained here.
+# Labels alone train the mean of both heads: mmpretrain has no teacher, and says so once.
+_base_ = [
+    '../_base_/models/deit_cls.py',
+    '../_base_/datasets/imagenet_224.py',
+    '../_base_/schedules/adamw_50e.py',
+]
+model = dict(
+    backbone=dict(type='DistilledVisionTransformer'),
+    head=dict(type='DeiTClsHead'),
+)
+load_from = (
+    'https://download.openmmlab.com/mmclassification/v0/deit/'
+    'deit-small-distilled_3rdparty_pt-4xb256_in1k_20211216-4de1d725.pth'
+)

@@ -1,0 +1,20 @@
+# The hierarchy of himapper_deit-s_ade20k.py, scored on the parts of the full ADE20K.
+#   python tools/train.py configs/himapper/himapper_deit-s_ade20k_parts.py
+#   python tools/test.py configs/himapper/himapper_deit-s_ade20k_parts.py CHECKPOINT
+# Data: data/ade20k_full_sample/ADE20K_2021_17_01 (the release's folder). Not run at this size.
+_base_ = 'himapper_deit-s_ade20k.py'
+model = dict(neck=dict(keep_hierarchy=True), test_cfg=dict(_delete_=True, mode='whole'))
+test_dataloader = dict(
+    dataset=dict(
+        type='hyper_mm.ADE20KPartsDataset',
+        data_root='{{$HYPER_MM_DATA:data}}/ade20k_full_sample/ADE20K_2021_17_01',
+        data_prefix=dict(img_path='images/ADE/validation', seg_map_path='images/ADE/validation'),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=(2048, 512), keep_ratio=True),
+            dict(type='hyper_mm.LoadADE20KParts'),
+            dict(type='PackSegInputs'),
+        ],
+    )
+)
+test_evaluator = dict(_delete_=True, type='hyper_mm.HierarchyPurity', taxonomy='ade20k_parts')

@@ -1,0 +1,13 @@
+# Hi-Mapper (mode B), Swin-T, Mask R-CNN on COCO for three times as long.
+#   python tools/train.py configs/himapper/himapper_swin-t_coco_3x.py
+# Data: data/coco (as mmdet prepares it). 8 GPUs x 2 images, 36 epochs.
+# Expected: not trained here.
+_base_ = 'himapper_swin-t_coco.py'
+max_epochs = 36
+train_cfg = dict(max_epochs=max_epochs)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
+    dict(
+        type='MultiStepLR', begin=0, end=max_epochs, by_epoch=True, milestones=[27, 33], gamma=0.1
+    ),
+]

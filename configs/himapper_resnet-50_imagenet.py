@@ -1,9 +1,0 @@
-# Hi-Mapper, ResNet-50 on ImageNet-1k.
-#   python tools/train.py configs/himapper_resnet-50_imagenet.py
-# Data: data/imagenet. Batches of 1024 (8 GPUs x 128), 50 epochs of fine-tuning.
-# Expected: 78.2 top-1 in the paper (its twin: 76.2). Not trained here.
-_base_ = 'resnet-50_imagenet.py'
-model = dict(
-    type='hyper_mm.ImageClassifier',
-    neck=dict(_delete_=True, type='hyper_mm.HiMapperPooling', in_channels=2048),
-)

@@ -1,0 +1,17 @@
+# CAT-Seg, CLIP ViT-B/16 on COCO-Stuff-164k: the twin of hyperclip_vit-b16_coco-stuff164k.py.
+#   python tools/train.py configs/hyperclip/cat-seg_vit-b16_coco-stuff164k.py
+# Data: data/coco_stuff164k, as mmseg prepares it. 4 GPUs x 1 image, 80k iterations. Six sets:
+#   python tools/analysis_tools/open_vocab_table.py CONFIG CHECKPOINT
+# Expected (A-847, PC-459, A-150, PC-59, PAS-20, PAS-20b): 12.0 19.0 31.8 57.5 94.6 77.3 in its
+# README, of its own implementation. Not trained here.
+_base_ = [
+    '../_base_/models/cat-seg.py',
+    '../_base_/datasets/coco_stuff164k_384.py',
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adamw_80k_clip.py',
+]
+default_hooks = dict(checkpoint=dict(interval=10000))
+custom_hooks = [
+    dict(type='hyper_mm.ExactResumeHook'),
+    dict(type='hyper_mm.VocabularyHook'),  # pictures with the names of the vocabulary
+]

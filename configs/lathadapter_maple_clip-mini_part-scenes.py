@@ -1,8 +1,0 @@
-# LatHAdapter on MaPLe on a small CLIP, on PartScenes' 12 things: the twin of
-# maple_clip-mini_part-scenes.py.
-#   python tools/train.py configs/lathadapter_maple_clip-mini_part-scenes.py
-#   python tools/test.py configs/lathadapter_maple_clip-mini_part-scenes.py CHECKPOINT
-# Data: data/part_scenes/imagenet; CLIP: tools/experiments/pretrain_tiny_clip.py.
-# Accuracy: docs/tables/lathadapter.md.
-_base_ = 'maple_clip-mini_part-scenes.py'
-model = dict(head=dict(type='hyper_mm.LatHAdapterHead', num_classes=12, dim=128))

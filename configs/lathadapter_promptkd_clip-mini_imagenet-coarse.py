@@ -1,8 +1,0 @@
-# LatHAdapter on PromptKD on a small CLIP, on nine superclasses of ImageNet: the twin of
-# promptkd_clip-mini_imagenet-coarse.py.
-#   python tools/train.py configs/lathadapter_promptkd_clip-mini_imagenet-coarse.py
-#   python tools/test.py configs/lathadapter_promptkd_clip-mini_imagenet-coarse.py CHECKPOINT
-# Data: data/imagenet_sample and data/imagenet_coarse.json; CLIP: tools/experiments/pretrain_tiny_clip.py.
-# Accuracy: docs/tables/lathadapter.md.
-_base_ = 'promptkd_clip-mini_imagenet-coarse.py'
-model = dict(head=dict(type='hyper_mm.LatHAdapterHead', num_classes=9, dim=128))

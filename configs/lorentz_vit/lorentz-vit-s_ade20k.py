@@ -1,0 +1,35 @@
+# LorentzViT-S + UPerNet on ADE20K: as deit-s_ade20k.py with another backbone.
+#   python tools/train.py configs/lorentz_vit/lorentz-vit-s_ade20k.py
+# Data: data/ade/ADEChallengeData2016 (as mmseg prepares it). 8 GPUs x 2 images, 160k iterations,
+# from a checkpoint of lorentz-vit-s_imagenet.py.
+# Expected: not trained here (DeiT-S: 43.0 mIoU).
+_base_ = [
+    '../_base_/models/upernet_deit.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/adamw_160k.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='hyper_mm.LorentzViT',
+        arch='small',
+        out_type='featmap',
+        out_indices=(2, 5, 8, 11),
+        drop_path_rate=0.1,
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='work_dirs/lorentz-vit-s_imagenet/epoch_300.pth',
+            prefix='backbone.',
+        ),
+    ),
+)
+optim_wrapper = dict(
+    paramwise_cfg=dict(
+        custom_keys={
+            'curvature': dict(decay_mult=0.0),
+            '.tau': dict(decay_mult=0.0),
+            '.res': dict(decay_mult=0.0),
+        }
+    ),
+)

@@ -1,0 +1,30 @@
+# Boundary-oriented episodic learning of a small U-Net (FedDG without the federation): a step on the
+# images must help with the same images in the colours of another site.
+#   python tools/dataset_converters/amplitude_bank.py site2=data/fundus/site2/images \
+#     site3=data/fundus/site3/images site4=data/fundus/site4/images \
+#     -o work_dirs/fundus_amplitudes.npz
+#   python tools/train.py configs/metaseg/metaseg_unet_fundus.py
+# Data: data/fundus (layout: _base_/datasets/fundus_sites.py). 20000 iterations of 5 images.
+# Expected: not trained here.
+_base_ = './unet_fundus.py'
+model = dict(
+    _delete_=True,
+    type='hyper_mm.EpisodicSegmentor',
+    model=_base_.model,
+    inner_lr=1e-3,
+    clip=100.0,
+    boundary=dict(temperature=0.05, loss_weight=0.1),
+    structures=[*_base_.structures.values()],
+)
+bank = 'work_dirs/fundus_amplitudes.npz'
+train_dataloader = dict(
+    batch_size=5,
+    dataset=dict(
+        pipeline=[
+            *_base_.augment,
+            # the banks are those of the images as they are: low frequencies survive the resizing
+            dict(type='hyper_mm.FrequencyAmplitudeMix', bank=bank, band=0.01),
+            dict(type='hyper_mm.PackEpisodicSegInputs', meta_keys=_base_.meta_keys),
+        ]
+    ),
+)

@@ -1,0 +1,30 @@
+# Boundary-oriented episodic learning of a small U-Net: a step on the images must help with the same
+# images in the colours of another site.
+#   I=images/train; cd data/nuclei; python ../../tools/dataset_converters/amplitude_bank.py \
+#     fluorescence=fluorescence/$I stained_light=stained_light/$I brightfield=brightfield/$I \
+#     -o ../../work_dirs/nuclei_amplitudes.npz; cd ../..
+#   python tools/train.py configs/metaseg/metaseg_unet_nuclei.py
+# Data: data/nuclei (or where HYPER_MM_DATA says). 1000 iterations of 5 images. Not trained here.
+_base_ = [
+    '../_base_/models/fcn_unet-small.py',
+    '../_base_/datasets/nuclei_sites.py',
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adam_meta_small.py',
+]
+model = dict(
+    type='hyper_mm.EpisodicSegmentor',
+    model=_base_.segmentor,
+    inner_lr=1e-3,
+    clip=100.0,
+    boundary=dict(temperature=0.05, loss_weight=0.1),
+)
+bank = 'work_dirs/nuclei_amplitudes.npz'
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            *_base_.augment,
+            dict(type='hyper_mm.FrequencyAmplitudeMix', bank=bank, band=0.01),
+            dict(type='hyper_mm.PackEpisodicSegInputs', meta_keys=_base_.meta_keys),
+        ]
+    )
+)

@@ -1,0 +1,37 @@
+# Prototypes on a small U-Net over the sites of nuclei; other spaces: --cfg-options
+# model.model.decode_head.classifier.distance=lorentz (cosine, euclidean, poincare)
+#   python tools/train.py configs/metaseg/protonet_unet_nuclei.py
+#   python tools/test.py configs/metaseg/protonet_unet_nuclei.py CHECKPOINT
+# Data: data/nuclei (or where HYPER_MM_DATA says). 1000 iterations of 4 tasks, each 5 images of one
+# site and 5 others of it; tested on 5 of the site left out. Not trained here.
+_base_ = [
+    '../_base_/models/fcn_unet-small.py',
+    '../_base_/datasets/nuclei_sites.py',
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adam_meta_small.py',
+]
+model = dict(
+    type='hyper_mm.PrototypicalSegmentor',
+    model=dict(
+        _base_.segmentor,
+        decode_head=dict(
+            type='hyper_mm.PrototypicalHead',
+            in_index=4,
+            classifier=dict(distance='cosine', scale=20.0),
+        ),
+    ),
+)
+episodes = dict(type='hyper_mm.EpisodeDataset', by='domain', k_shot=5, n_query=5)
+train_dataloader = dict(
+    batch_size=4,
+    dataset=dict(
+        _delete_=True, num_episodes=100000, dataset=_base_.train_dataloader.dataset, **episodes
+    ),
+)
+val_dataloader = dict(
+    dataset=dict(_delete_=True, num_episodes=20, dataset=_base_.val_dataloader.dataset, **episodes)
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(_delete_=True, type='hyper_mm.FewShotIoUMetric')
+test_evaluator = val_evaluator
+test_cfg = dict(type='hyper_mm.FewShotEvalLoop', seeds=[0, 1, 2, 3, 4])

@@ -1,0 +1,34 @@
+# Reptile of a small U-Net over the sites of nuclei; its plain twin is joint_unet_nuclei.py
+#   python tools/train.py configs/metaseg/reptile_unet_nuclei.py
+#   python tools/test.py configs/metaseg/reptile_unet_nuclei.py CHECKPOINT
+# Data: data/nuclei (or where HYPER_MM_DATA says). 1000 iterations of 4 tasks, each 5 images of one
+# site and 5 others of it; tested on 5 of the site left out. Not trained here.
+_base_ = [
+    '../_base_/models/fcn_unet-small.py',
+    '../_base_/datasets/nuclei_sites.py',
+    '../_base_/default_runtime.py',
+    '../_base_/schedules/adam_meta_small.py',
+]
+model = dict(
+    type='hyper_mm.MetaLearner',
+    model=_base_.segmentor,
+    algorithm='reptile',
+    inner_lr=0.01,
+    inner_steps=5,
+)
+# the rate is Reptile's epsilon
+optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.5))
+episodes = dict(type='hyper_mm.EpisodeDataset', by='domain', k_shot=5, n_query=5)
+train_dataloader = dict(
+    batch_size=4,
+    dataset=dict(
+        _delete_=True, num_episodes=100000, dataset=_base_.train_dataloader.dataset, **episodes
+    ),
+)
+val_dataloader = dict(
+    dataset=dict(_delete_=True, num_episodes=20, dataset=_base_.val_dataloader.dataset, **episodes)
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(_delete_=True, type='hyper_mm.FewShotIoUMetric')
+test_evaluator = val_evaluator
+test_cfg = dict(type='hyper_mm.FewShotEvalLoop', seeds=[0, 1, 2, 3, 4])

@@ -1,7 +1,0 @@
-# PromptKD on a small CLIP, on nine superclasses of ImageNet: all training images, without labels.
-#   python tools/train.py configs/promptkd_clip-mini_imagenet-coarse.py
-#   python tools/test.py configs/promptkd_clip-mini_imagenet-coarse.py CHECKPOINT
-# Data: data/imagenet_sample and data/imagenet_coarse.json; CLIP: tools/experiments/pretrain_tiny_clip.py.
-# Accuracy: docs/tables/lathadapter.md.
-_base_ = ['_base_/models/promptkd_clip-mini.py', '_base_/datasets/few_shot_imagenet-coarse.py']
-train_dataloader = dict(drop_last=True, dataset=dict(shots=None))

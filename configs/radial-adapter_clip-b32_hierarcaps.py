@@ -1,9 +1,0 @@
-# HyperCLIP's adapter as the only trained part: the twin of radial_clip-b32_hierarcaps.py.
-#   python tools/train.py configs/radial-adapter_clip-b32_hierarcaps.py
-# Data: configs/_base_/datasets/hierarcaps.py. The rate is ours: the blocks are few and begin at the
-# identity. Not trained here.
-_base_ = 'radial_clip-b32_hierarcaps.py'
-model = dict(
-    adapter=dict(type='hyper_mm.HyperCLIPAdapter', block_size=64, towers=('text',), curvature=0.01)
-)
-optim_wrapper = dict(optimizer=dict(lr=1e-5, weight_decay=0.0))

@@ -1,5 +1,0 @@
-# Entailment cones in place of radial embeddings: the twin of radial_clip-b32_hierarcaps.py.
-#   python tools/train.py configs/radial-cone_clip-b32_hierarcaps.py
-# Data: configs/_base_/datasets/hierarcaps.py. Not trained here.
-_base_ = 'radial_clip-b32_hierarcaps.py'
-model = dict(loss=dict(_delete_=True, type='hyper_mm.EntailmentConeLoss', lambda_reg=10.0))
