@@ -7,7 +7,8 @@ OpenCV 4 and 5, which fill polygons differently, about a thousandth of the pixel
 Drawing needs numpy and OpenCV only.
 """
 
-from .scene import SPLITS, Instance, Sample, render_object, render_scene, scene_class
+from .instance import Instance
+from .scene import SPLITS, Sample, render_object, render_scene, scene_class
 from .taxonomy import (
     PART_CLASSES,
     PART_IDS,

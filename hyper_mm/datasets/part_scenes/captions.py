@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from .instance import Instance
 from .taxonomy import SCENE_GROUPS
-
-if TYPE_CHECKING:
-    from .scene import Instance
 
 TIERS = 4
 _PLURALS = {'person': 'people', 'bus': 'buses', 'bush': 'bushes', 'bench': 'benches'}

@@ -8,6 +8,7 @@ import numpy as np
 
 from .canvas import Canvas
 from .captions import describe
+from .instance import Instance
 from .landscape import DAYLIGHTS, View, paint_ground, paint_hills, paint_sky
 from .objects import EXTENT, draw_object
 from .taxonomy import (
@@ -19,25 +20,6 @@ from .taxonomy import (
 
 SPLITS: tuple[str, ...] = ('train', 'val')
 MIN_SIZE = 32
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One visible thing.
-
-    Attributes:
-        id: Its value in the instance map, from 1 without gaps.
-        whole: Whole class.
-        bbox: x, y, width and height of its visible pixels.
-        area: Number of its visible pixels.
-        colour: Name of its colour, if it has one.
-    """
-
-    id: int
-    whole: str
-    bbox: tuple[int, int, int, int]
-    area: int
-    colour: str | None
 
 
 @dataclass(frozen=True)

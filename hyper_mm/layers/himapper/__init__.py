@@ -1,8 +1,10 @@
 """Hi-Mapper (CVPR 2024): a visual hierarchy of an image in hyperbolic space."""
 
+from .contrastive_loss import HierarchicalContrastiveLoss
+from .decomposer import HierarchyDecomposer, Nodes
+from .encoder import HierarchyEncoder
 from .fusion import AssignmentFusion, NodeFusion, TokenFusion
-from .hierarchy import HierarchyDecomposer, HierarchyEncoder, Nodes
-from .hierarchy_loss import HierarchicalContrastiveLoss, LorentzLift
+from .lift import LorentzLift
 from .mapper import Hierarchy, HierarchyMapper
 from .structure_loss import StructureLoss
 from .tree import HierarchyTree, Queries

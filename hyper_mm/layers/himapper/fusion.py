@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..common.attention import Attention
-from .hierarchy import init_weights
+from .decomposer import init_weights
 
 if TYPE_CHECKING:
     from .mapper import Hierarchy

@@ -9,8 +9,11 @@ from torch import Tensor, nn
 
 from hyper_mm.ops import lorentz
 
-from .hierarchy import HierarchyDecomposer, HierarchyEncoder, Nodes
-from .hierarchy_loss import HierarchicalContrastiveLoss, LorentzLift, official_expmap0
+from .contrastive_loss import HierarchicalContrastiveLoss
+from .decomposer import HierarchyDecomposer, Nodes
+from .encoder import HierarchyEncoder
+from .lift import LorentzLift
+from .official import official_expmap0
 from .structure_loss import StructureLoss
 from .tree import HierarchyTree, Queries
 

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyper_mm.ops import poincare
-from hyper_mm.ops.stable import check_curvature, safe_norm, unit, upcast
+from ...ops import poincare
+from ...ops.stable import check_curvature, safe_norm, unit, upcast
+from .official import RiemannianGradient, official_pairwise_dist
 
 AFFINITIES = ('relu', 'raw', 'softmax')
 COMPATS = (None, 'official')
@@ -131,41 +132,6 @@ class AttributeRefiner(nn.Module):
         return f'{count}, {dim}, beta={self.beta}, affinity={self.affinity!r}'
 
 
-class _RiemannianGradient(torch.autograd.Function):
-    """Identity; the gradient is scaled by ``(1 - c |z|^2)^2 / 4``, as the HIER release does."""
-
-    @staticmethod
-    def forward(ctx, z: Tensor, c: float) -> Tensor:
-        ctx.save_for_backward(z)
-        ctx.c = c
-        return z.view_as(z)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        (z,) = ctx.saved_tensors
-        return grad * (1 - ctx.c * z.square().sum(-1, keepdim=True)).square() / 4, None
-
-
-def official_pairwise_dist(x: Tensor, y: Tensor, c: float) -> Tensor:
-    """Distances of the HIER release, for parity only: 1e-5 is added to a Moebius denominator.
-
-    Args:
-        x: Points ``(n, d)``.
-        y: Points ``(m, d)``.
-        c: Curvature.
-
-    Returns:
-        Distances ``(n, m)``.
-    """
-    dot = -(x @ y.mT)
-    x2, y2 = x.square().sum(-1, keepdim=True), y.square().sum(-1)
-    denominator = 1 + 2 * c * dot + c * c * x2 * y2 + 1e-5
-    left, right = (1 + 2 * c * dot + c * y2), (1 - c * x2)
-    total = right.unsqueeze(-1) * y - left.unsqueeze(-1) * x.unsqueeze(-2)
-    root = c**0.5
-    return 2 / root * torch.atanh(root * safe_norm(total / denominator.unsqueeze(-1)))
-
-
 class LatentHierarchyLoss(nn.Module):
     r"""Orders points below ancestors of the Poincare ball, from similarities alone.
 
@@ -242,7 +208,7 @@ class LatentHierarchyLoss(nn.Module):
             x = x * torch.where(far, self.clip_radius / torch.where(far, norm, 1), 1)
         points = poincare.project(poincare.expmap0(x, self.c), self.c)
         if self.compat == 'official':
-            return _RiemannianGradient.apply(points, self.gradient_c)
+            return RiemannianGradient.apply(points, self.gradient_c)
         return points
 
     def pairwise_dist(self, x: Tensor, y: Tensor) -> Tensor:

@@ -49,10 +49,10 @@ def attend(
         Centroids ``(B, H, N, e)``, in float32 or better.
     """
     heads = (t.transpose(1, 2) for t in (q, k, v))
-    return _attend(*heads, c, tau, causal, mask)[..., 1:].transpose(1, 2)
+    return attend_heads(*heads, c, tau, causal, mask)[..., 1:].transpose(1, 2)
 
 
-def _attend(q, k, v, c, tau, causal, mask=None, table=None) -> Tensor:
+def attend_heads(q, k, v, c, tau, causal, mask=None, table=None) -> Tensor:
     """The same of heads ``(B, N, H, d)``; whole points ``(B, N, H, 1 + e)``, time first.
 
     With a table of :meth:`HoPE.table`, queries and keys are rotated first.
@@ -75,7 +75,7 @@ def _attend(q, k, v, c, tau, causal, mask=None, table=None) -> Tensor:
     return normalise(u.transpose(1, 2)[..., :dims], middle[..., :dims], c)
 
 
-def _attend_last(q, k, v, c, tau) -> Tensor:
+def attend_last(q, k, v, c, tau) -> Tensor:
     """Attention of the last token to whole points that a cache keeps, time first.
 
     Nothing is subtracted from them, and nothing need be in float32.
@@ -98,7 +98,7 @@ def _attend_last(q, k, v, c, tau) -> Tensor:
     return normalise(u.transpose(1, 2), None, c)
 
 
-class _Merge(nn.Linear):
+class HeadMerge(nn.Linear):
     """Maps the heads, flattened with their time parts, to the space part of a point."""
 
     def __init__(self, num_heads: int, head_dims: int, dims: int):
@@ -138,7 +138,7 @@ class LorentzAttention(nn.Module):
         self.wq, self.wk, self.wv = (
             LorentzLinear(dims, num_heads * self.head_dims) for _ in range(3)
         )
-        self.wo = _Merge(num_heads, self.head_dims, dims)
+        self.wo = HeadMerge(num_heads, self.head_dims, dims)
         self.tau = nn.Parameter(torch.tensor(math.sqrt(dims + 1)))
         self.rope = HoPE(self.head_dims) if rotary else None
 
@@ -164,9 +164,9 @@ class LorentzAttention(nn.Module):
         if cache is not None:
             k, v = cache.append(lift(torch.stack([k, v], 3), c)).unbind(3)
             if q.shape[1] == 1 and mask is None:
-                return _attend_last(q, k, v, c, self.tau)
+                return attend_last(q, k, v, c, self.tau)
             k, v = k[..., 1:], v[..., 1:]
-        return _attend(q, k, v, c, self.tau, self.causal, mask, table)
+        return attend_heads(q, k, v, c, self.tau, self.causal, mask, table)
 
     def forward(
         self,
@@ -247,7 +247,7 @@ class HMLA(nn.Module):
         self.wkv_a = LorentzLinear(dims, latent_dims + rope_dims)
         self.kv_norm = LorentzRMSNorm(latent_dims)
         self.wkv_b = LorentzLinear(latent_dims, num_heads * (nope_dims + v_dims))
-        self.wo = _Merge(num_heads, v_dims, dims)
+        self.wo = HeadMerge(num_heads, v_dims, dims)
         self.tau = nn.Parameter(torch.tensor(math.sqrt(num_heads * (nope_dims + rope_dims + 1))))
         self.rope = HoPE(rope_dims)
 
@@ -257,7 +257,7 @@ class HMLA(nn.Module):
         k_rope = self.rope(k_rope.unsqueeze(2), start).squeeze(2)
         return torch.cat([self.kv_norm(latent), k_rope], -1)
 
-    def _attend_last(self, q: Tensor, latent: Tensor, k_rope: Tensor, c: Tensor | float) -> Tensor:
+    def attend_last(self, q: Tensor, latent: Tensor, k_rope: Tensor, c: Tensor | float) -> Tensor:
         r"""Attention of the last token, on expanded latents that are not laid out as points.
 
         The space parts of keys and values are affine in the latent and could be taken into query
@@ -303,4 +303,4 @@ class HMLA(nn.Module):
             .split([self.nope_dims, self.v_dims], -1)
         )
         k = torch.cat([k, k_rope.unsqueeze(2).expand(-1, -1, self.num_heads, -1)], -1)
-        return self.wo.map(_attend(q, k, v, c, self.tau, self.causal, mask))
+        return self.wo.map(attend_heads(q, k, v, c, self.tau, self.causal, mask))

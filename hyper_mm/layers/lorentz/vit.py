@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ...ops.fused import lift
 from ...ops.stable import upcast
 from ..common.curvature import Curvature
-from .attention import _attend, _Merge
+from .attention import HeadMerge, attend_heads
 from .block import LorentzBlock
 from .ffn import LorentzSwiGLU
 from .linear import LorentzLinear
@@ -169,13 +169,13 @@ class GridAttention(nn.Module):
             raise ValueError(f'num_heads must be a divisor of dims = {dims}, got {num_heads}')
         self.shape = (3, num_heads, dims // num_heads)
         self.qkv = LorentzLinear(dims, 3 * dims)
-        self.wo = _Merge(num_heads, dims // num_heads, dims)
+        self.wo = HeadMerge(num_heads, dims // num_heads, dims)
         self.tau = nn.Parameter(torch.tensor(math.sqrt(num_heads + dims)))
 
     def forward(self, x: Tensor, c: Tensor | float, table: Tensor | None = None) -> Tensor:
         """Maps points ``(B, N, dims)`` to points of the same shape; see :class:`GridHoPE`."""
         q, k, v = self.qkv.map(lift(x, c)).unflatten(-1, self.shape).unbind(2)
-        return self.wo.map(_attend(q, k, v, c, self.tau, causal=False, table=table))
+        return self.wo.map(attend_heads(q, k, v, c, self.tau, causal=False, table=table))
 
 
 class LorentzVisionBlock(LorentzBlock):

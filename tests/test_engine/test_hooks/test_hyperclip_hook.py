@@ -8,12 +8,12 @@ pytest.importorskip('open_clip')
 
 from mmengine.logging import MessageHub  # noqa: E402
 
-from hyper_mm.engine.hooks.hyperclip_hook import (  # noqa: E402
+from hyper_mm.engine.hooks.hyperbolic_radius_hook import (  # noqa: E402
     HyperbolicRadiusHook,
-    MergeAdaptersHook,
     draw_histogram,
     hyperbolic_radius,
 )
+from hyper_mm.engine.hooks.merge_adapters_hook import MergeAdaptersHook  # noqa: E402
 from hyper_mm.ops import poincare  # noqa: E402
 from tests.helpers.open_vocab import HYPERCLIP, batch, build, run  # noqa: E402
 

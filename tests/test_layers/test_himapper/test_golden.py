@@ -6,11 +6,9 @@ import pytest
 import torch
 
 from hyper_mm.layers import HierarchyMapper
-from hyper_mm.layers.himapper.hierarchy_loss import (
-    HierarchicalContrastiveLoss,
-    euclidean_pairwise_dist,
-    official_expmap0,
-)
+from hyper_mm.layers.himapper.contrastive_loss import HierarchicalContrastiveLoss
+from hyper_mm.layers.himapper.lift import euclidean_pairwise_dist
+from hyper_mm.layers.himapper.official import official_expmap0
 from hyper_mm.ops import lorentz
 
 from ...conftest import REPO, golden_files

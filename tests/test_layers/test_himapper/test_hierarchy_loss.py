@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from hyper_mm.layers import HierarchicalContrastiveLoss, HierarchyMapper, LorentzLift
-from hyper_mm.layers.himapper.hierarchy_loss import euclidean_pairwise_dist, official_expmap0
+from hyper_mm.layers.himapper.lift import euclidean_pairwise_dist
+from hyper_mm.layers.himapper.official import official_expmap0
 from hyper_mm.ops import lorentz
 
 NODES = (8, 4, 2)

@@ -1,4 +1,4 @@
-"""Hooks of models with a HyperCLIP adapter: what its space does, and folding it away."""
+"""Hook that logs the radii of the embeddings of a model with a HyperCLIP adapter."""
 
 from __future__ import annotations
 
@@ -9,22 +9,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
-from hyper_mm.layers.hyperclip.adapter import HyperCLIPAdapter
 from hyper_mm.ops.stable import safe_norm
 from hyper_mm.registry import HOOKS
 
-
-def adapter_of(runner: Runner) -> HyperCLIPAdapter:
-    """The adapter of the runner's model.
-
-    Raises:
-        ValueError: If the model has none in its attribute ``adapter``.
-    """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    adapter = getattr(model, 'adapter', None)
-    if not isinstance(adapter, HyperCLIPAdapter):
-        raise ValueError(f'{type(model).__name__} has no HyperCLIP adapter: found {adapter!r}')
-    return adapter
+from .merge_adapters_hook import adapter_of
 
 
 @HOOKS.register_module()
@@ -117,24 +105,3 @@ def draw_histogram(radii: dict[str, Tensor]) -> np.ndarray:
     axes.legend(frameon=False)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-@HOOKS.register_module()
-class MergeAdaptersHook(Hook):
-    """Merges the adapter of the model for validation and test, and takes it out again after.
-
-    Evaluation then runs at the speed of the plain model. Checkpoints always hold the adapter.
-
-    Raises:
-        ValueError: In evaluation, if the model has no adapter.
-    """
-
-    def before_val(self, runner: Runner) -> None:
-        """Merges."""
-        adapter_of(runner).merge()
-
-    def after_val(self, runner: Runner) -> None:
-        """Takes it out again."""
-        adapter_of(runner).unmerge()
-
-    before_test, after_test = before_val, after_val
