@@ -1,8 +1,8 @@
-# DeepSeek-like Euclidean twin of HELM-MiCE, 1 B parameters.
-#   bash tools/dist_train.sh configs/helm/deepseek_1b.py 4
+# DeepSeek-like Euclidean baseline of HELM-MiCE, 1 B parameters.
 #   python tools/train.py configs/helm/deepseek_1b.py (one GPU: a quarter of the batch)
+# Result: not trained
+#   bash tools/dist_train.sh configs/helm/deepseek_1b.py 4
 # Data: see _base_/datasets/wikipedia_tokens.py; 128,256 ids (Llama 3).
-# Not trained here.
 _base_ = [
     '../_base_/datasets/wikipedia_tokens.py',
     '../_base_/schedules/helm_5b_1b.py',

@@ -1,8 +1,8 @@
 # HELM-D, 1 B parameters: a shape of our own (heads as at 115 M); the paper has none.
-#   bash tools/dist_train.sh configs/helm/helm-d_1b.py 4
 #   python tools/train.py configs/helm/helm-d_1b.py (one GPU: a quarter of the batch)
+# Result: not trained
+#   bash tools/dist_train.sh configs/helm/helm-d_1b.py 4
 # Data: see _base_/datasets/wikipedia_tokens.py; 128,256 ids (Llama 3).
-# Not trained here.
 _base_ = [
     '../_base_/datasets/wikipedia_tokens.py',
     '../_base_/schedules/helm_5b_1b.py',

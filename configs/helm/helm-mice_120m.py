@@ -1,8 +1,9 @@
 # HELM-MiCE, 120 M parameters: latent attention, experts of curvatures of their own.
-#   bash tools/dist_train.sh configs/helm/helm-mice_120m.py 4
 #   python tools/train.py configs/helm/helm-mice_120m.py (one GPU: a quarter of the batch)
-# Data: see _base_/datasets/wikipedia_tokens.py; 128,256 ids (Llama 3).
-# Not trained here; the paper's benchmark scores are near chance for all models of this size.
+# Result: not trained
+#   bash tools/dist_train.sh configs/helm/helm-mice_120m.py 4
+# Data: see _base_/datasets/wikipedia_tokens.py; 128,256 ids (Llama 3). The paper's benchmark scores
+# are near chance for all models of this size.
 _base_ = [
     '../_base_/datasets/wikipedia_tokens.py',
     '../_base_/schedules/helm_5b.py',

@@ -1,8 +1,9 @@
 # HELM-MiCE, 1 B parameters: latent attention, eight experts of curvatures of their own.
-#   bash tools/dist_train.sh configs/helm/helm-mice_1b.py 4
 #   python tools/train.py configs/helm/helm-mice_1b.py (one GPU: a quarter of the batch)
-# Data: see _base_/datasets/wikipedia_tokens.py; 128,256 ids (Llama 3).
-# Not trained here; the release trains this size with one constant curvature.
+# Result: not trained
+#   bash tools/dist_train.sh configs/helm/helm-mice_1b.py 4
+# Data: see _base_/datasets/wikipedia_tokens.py; 128,256 ids (Llama 3). the release trains this size
+# with one constant curvature.
 _base_ = [
     '../_base_/datasets/wikipedia_tokens.py',
     '../_base_/schedules/helm_5b_1b.py',

@@ -1,10 +1,9 @@
-# DeiT-B (distilled) fine-tuned on ImageNet-1k: the twin without Hi-Mapper of
-# himapper_deit-b-distilled_imagenet.py.
+# DeiT-B (distilled) fine-tuned on ImageNet-1k: the baseline of himapper_deit-b-distilled_imagenet.py.
 #   python tools/train.py configs/himapper/deit-b-distilled_imagenet.py
-# Data: data/imagenet. Batches of 1024 (8 GPUs x 128), 50 epochs of fine-tuning.
-# Starts from mmpretrain's public weights (--cfg-options load_from=None for random ones).
-# Expected: no published number. Not trained here.
-# Labels alone train the mean of both heads: mmpretrain has no teacher, and says so once.
+# Result: not trained (no published figure)
+# Data: data/imagenet. Batches of 1024 (8 GPUs x 128), 50 epochs of fine-tuning. Starts from
+# mmpretrain's public weights (--cfg-options load_from=None for random ones). Labels alone train the
+# mean of both heads: mmpretrain has no teacher, and says so once.
 _base_ = [
     '../_base_/models/deit_cls.py',
     '../_base_/datasets/imagenet_224.py',

@@ -1,7 +1,7 @@
-# DeiT-B + UPerNet on ADE20K: the twin of himapper_deit-b_ade20k.py without Hi-Mapper.
+# DeiT-B + UPerNet on ADE20K: the baseline of himapper_deit-b_ade20k.py.
 #   python tools/train.py configs/himapper/deit-b_ade20k.py
+# Result: not trained (no published figure)
 # Data: data/ade/ADEChallengeData2016 (as mmseg prepares it). 8 GPUs x 2 images, 160k iterations.
-# Expected: no published number for the pair. Not trained here.
 _base_ = [
     '../_base_/models/upernet_deit.py',
     '../_base_/datasets/ade20k.py',

@@ -1,7 +1,7 @@
-# DeiT-S + UPerNet on ADE20K: the twin of himapper_deit-s_ade20k.py without Hi-Mapper.
+# DeiT-S + UPerNet on ADE20K: the baseline of himapper_deit-s_ade20k.py.
 #   python tools/train.py configs/himapper/deit-s_ade20k.py
+# Result: not trained (paper: 43.0 mIoU)
 # Data: data/ade/ADEChallengeData2016 (as mmseg prepares it). 8 GPUs x 2 images, 160k iterations.
-# Expected: 43.0 mIoU in the paper's table. Not trained here.
 _base_ = [
     '../_base_/models/upernet_deit.py',
     '../_base_/datasets/ade20k.py',

@@ -1,7 +1,7 @@
-# DeiT-S, Mask R-CNN on COCO: the twin of himapper_deit-s_coco.py without Hi-Mapper.
+# DeiT-S, Mask R-CNN on COCO: the baseline of himapper_deit-s_coco.py.
 #   python tools/train.py configs/himapper/deit-s_coco.py
+# Result: not trained
 # Data: data/coco (as mmdet prepares it). 8 GPUs x 2 images, 12 epochs.
-# Expected: not trained here.
 _base_ = [
     '../_base_/models/mask-rcnn_deit.py',
     '../_base_/datasets/coco_instance.py',

@@ -1,7 +1,7 @@
-# DeiT-T + UPerNet on ADE20K: the twin of himapper_deit-t_ade20k.py without Hi-Mapper.
+# DeiT-T + UPerNet on ADE20K: the baseline of himapper_deit-t_ade20k.py.
 #   python tools/train.py configs/himapper/deit-t_ade20k.py
+# Result: not trained (paper: 37.8 mIoU)
 # Data: data/ade/ADEChallengeData2016 (as mmseg prepares it). 8 GPUs x 2 images, 160k iterations.
-# Expected: 37.8 mIoU in the paper's table. Not trained here.
 _base_ = [
     '../_base_/models/upernet_deit.py',
     '../_base_/datasets/ade20k.py',

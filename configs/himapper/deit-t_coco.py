@@ -1,7 +1,7 @@
-# DeiT-T, Mask R-CNN on COCO: the twin of himapper_deit-t_coco.py without Hi-Mapper.
+# DeiT-T, Mask R-CNN on COCO: the baseline of himapper_deit-t_coco.py.
 #   python tools/train.py configs/himapper/deit-t_coco.py
+# Result: not trained
 # Data: data/coco (as mmdet prepares it). 8 GPUs x 2 images, 12 epochs.
-# Expected: not trained here.
 _base_ = [
     '../_base_/models/mask-rcnn_deit.py',
     '../_base_/datasets/coco_instance.py',

@@ -1,7 +1,8 @@
-# A small DeiT + UPerNet on PartScenes from random weights: himapper_deit-t_part-scenes.py's twin.
+# A small DeiT + UPerNet on PartScenes from random weights: the baseline of himapper_deit-t_part-scenes.py.
 #   python tools/train.py configs/himapper/deit-t_part-scenes.py
-# Data: data/part_scenes/ade, generated in seconds (see _base_/datasets/part_scenes.py).
-# 400 iterations of 16 images. Expected: not trained here.
+# Result: not trained
+# Data: data/part_scenes/ade, generated in seconds (see _base_/datasets/part_scenes.py). 400
+# iterations of 16 images.
 _base_ = [
     '../_base_/models/upernet_deit.py',
     '../_base_/datasets/part_scenes.py',

@@ -1,7 +1,7 @@
 # Hi-Mapper, DeiT-B + UPerNet on ADE20K.
 #   python tools/train.py configs/himapper/himapper_deit-b_ade20k.py
+# Result: not trained (no published figure)
 # Data: data/ade/ADEChallengeData2016 (as mmseg prepares it). 8 GPUs x 2 images, 160k iterations.
-# Expected: no published number. Not trained here.
 _base_ = 'deit-b_ade20k.py'
 model = dict(
     type='hyper_mm.EncoderDecoder',

@@ -1,7 +1,8 @@
 # The hierarchy of himapper_deit-s_ade20k.py, scored on the parts of the full ADE20K.
 #   python tools/train.py configs/himapper/himapper_deit-s_ade20k_parts.py
+# Result: not run
 #   python tools/test.py configs/himapper/himapper_deit-s_ade20k_parts.py CHECKPOINT
-# Data: data/ade20k_full_sample/ADE20K_2021_17_01 (the release's folder). Not run at this size.
+# Data: data/ade20k_full_sample/ADE20K_2021_17_01 (the release's folder).
 _base_ = 'himapper_deit-s_ade20k.py'
 model = dict(neck=dict(keep_hierarchy=True), test_cfg=dict(_delete_=True, mode='whole'))
 test_dataloader = dict(

@@ -1,7 +1,7 @@
 # Hi-Mapper (mode B: a neck), DeiT-S, Mask R-CNN on COCO.
 #   python tools/train.py configs/himapper/himapper_deit-s_coco.py
+# Result: not trained (the paper states relative gains only)
 # Data: data/coco (as mmdet prepares it). 8 GPUs x 2 images, 12 epochs.
-# Expected: not trained here (the paper gives relative gains only).
 _base_ = 'deit-s_coco.py'
 model = dict(
     type='hyper_mm.MaskRCNN',

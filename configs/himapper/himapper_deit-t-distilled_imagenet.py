@@ -1,8 +1,8 @@
 # Hi-Mapper, DeiT-T (distilled) on ImageNet-1k.
 #   python tools/train.py configs/himapper/himapper_deit-t-distilled_imagenet.py
-# Data: data/imagenet. Batches of 1024 (8 GPUs x 128), 50 epochs of fine-tuning.
-# Expected: no published number. Not trained here.
-# Class and distillation token are enriched each by itself.
+# Result: not trained (no published figure)
+# Data: data/imagenet. Batches of 1024 (8 GPUs x 128), 50 epochs of fine-tuning. Class and
+# distillation token are enriched each by itself.
 _base_ = 'deit-t-distilled_imagenet.py'
 model = dict(
     type='hyper_mm.ImageClassifier',

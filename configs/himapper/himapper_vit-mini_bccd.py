@@ -1,7 +1,8 @@
 # Hi-Mapper, the miniature ViT, Faster R-CNN on BCCD (mode B: the module stays, as a neck).
 #   python tools/train.py configs/himapper/himapper_vit-mini_bccd.py --cfg-options load_from=CKPT
-# Data: data/bccd. 3 epochs of 205 images from a checkpoint of
-# himapper_vit-mini_tiny-imagenet_finetune.py, module included. Expected: docs/tables/miniature.md.
+# Result: 29.27 ± 2.27 box AP50, seeds 0 1 2 (docs/tables/miniature.md)
+# Data: data/bccd. 3 epochs of 205 images from a checkpoint of himapper_vit-mini_tiny-
+# imagenet_finetune.py, module included.
 _base_ = 'vit-mini_bccd.py'
 model = dict(
     type='hyper_mm.FasterRCNN',

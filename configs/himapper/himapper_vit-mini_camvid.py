@@ -1,7 +1,8 @@
 # Hi-Mapper, the miniature ViT + UPerNet on CamVid (mode B: the module stays, as a neck).
 #   python tools/train.py configs/himapper/himapper_vit-mini_camvid.py --cfg-options load_from=CKPT
-# Data: data/camvid. 200 iterations of 8 images from a checkpoint of
-# himapper_vit-mini_tiny-imagenet_finetune.py, module included. Expected: docs/tables/miniature.md.
+# Result: 16.79 ± 0.18 mIoU, seeds 0 1 2 (docs/tables/miniature.md)
+# Data: data/camvid. 200 iterations of 8 images from a checkpoint of himapper_vit-mini_tiny-
+# imagenet_finetune.py, module included.
 _base_ = 'vit-mini_camvid.py'
 model = dict(
     type='hyper_mm.EncoderDecoder',

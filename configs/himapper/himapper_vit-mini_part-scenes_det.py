@@ -1,7 +1,7 @@
 # Hi-Mapper, a miniature ViT, Mask R-CNN on PartScenes from random weights.
 #   python tools/train.py configs/himapper/himapper_vit-mini_part-scenes_det.py
+# Result: not trained
 # Data: data/part_scenes/coco, generated in seconds (see vit-mini_part-scenes_det.py). 3 epochs.
-# Expected: not trained here.
 _base_ = 'vit-mini_part-scenes_det.py'
 model = dict(
     type='hyper_mm.MaskRCNN',

@@ -1,8 +1,7 @@
 # Hi-Mapper, the miniature ViT fine-tuned on Tiny ImageNet; half as wide, with half the leaves.
-#   python tools/train.py configs/himapper/himapper_vit-mini_tiny-imagenet_finetune.py
-#       --cfg-options load_from=CKPT
+#   python tools/train.py configs/himapper/himapper_vit-mini_tiny-imagenet_finetune.py --cfg-options load_from=CKPT
+# Result: 10.33 ± 0.16 % top-1, seeds 0 1 2 (docs/tables/miniature.md)
 # Data: data/tiny_imagenet. 2 epochs from a checkpoint of vit-mini_tiny-imagenet.py.
-# Expected: docs/tables/miniature.md.
 _base_ = 'vit-mini_tiny-imagenet_finetune.py'
 model = dict(
     type='hyper_mm.ImageClassifier',

@@ -1,7 +1,7 @@
-# Swin-T + UPerNet on ADE20K: the twin of himapper_swin-t_ade20k.py without Hi-Mapper.
+# Swin-T + UPerNet on ADE20K: the baseline of himapper_swin-t_ade20k.py.
 #   python tools/train.py configs/himapper/swin-t_ade20k.py
+# Result: not trained (paper: 44.5 mIoU)
 # Data: data/ade/ADEChallengeData2016 (as mmseg prepares it). 8 GPUs x 2 images, 160k iterations.
-# Expected: 44.5 mIoU in the paper's table. Not trained here.
 _base_ = [
     '../_base_/models/upernet_swin.py',
     '../_base_/datasets/ade20k.py',

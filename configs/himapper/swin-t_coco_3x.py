@@ -1,7 +1,7 @@
 # Swin-T, Mask R-CNN on COCO for three times as long.
 #   python tools/train.py configs/himapper/swin-t_coco_3x.py
+# Result: not trained
 # Data: data/coco (as mmdet prepares it). 8 GPUs x 2 images, 36 epochs.
-# Expected: not trained here.
 _base_ = 'swin-t_coco.py'
 max_epochs = 36
 train_cfg = dict(max_epochs=max_epochs)

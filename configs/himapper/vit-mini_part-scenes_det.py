@@ -1,9 +1,9 @@
-# A miniature ViT, Mask R-CNN on PartScenes from random weights: the twin of
-# himapper_vit-mini_part-scenes_det.py.
+# A miniature ViT, Mask R-CNN on PartScenes from random weights: the baseline of himapper_vit-mini_part-scenes_det.py.
 #   python tools/train.py configs/himapper/vit-mini_part-scenes_det.py
-# Data: data/part_scenes/coco, generated in seconds:
+# Result: not trained
+# Before it:
 #   python tools/dataset_converters/part_scenes.py data/part_scenes --formats coco --size 128 128
-# 3 epochs. Expected: not trained here.
+# Data: data/part_scenes/coco, generated in seconds: 3 epochs.
 _base_ = 'vit-mini_coco-mini.py'
 dataset_type = 'hyper_mm.PartScenesDetDataset'
 data_root = 'data/part_scenes/coco/'

@@ -1,7 +1,8 @@
 # A miniature ViT (4 layers, 128 wide) on Tiny ImageNet: what tools/experiments/run_miniature.py pretrains.
 #   python tools/train.py configs/himapper/vit-mini_tiny-imagenet.py
+# Result: 10.38 % top-1, seed 0 (docs/tables/miniature.md)
 # Data: data/tiny_imagenet (ImageNet folders, 160 classes, 8000 + 1600 images of 64x64, enlarged).
-# 16 epochs. Expected: docs/tables/miniature.md.
+# 16 epochs.
 _base_ = [
     '../_base_/models/vit_cls_small.py',
     '../_base_/datasets/tiny_imagenet.py',

@@ -1,8 +1,7 @@
-# The miniature ViT, fine-tuned on Tiny ImageNet: the twin of
-# himapper_vit-mini_tiny-imagenet_finetune.py.
+# The miniature ViT, fine-tuned on Tiny ImageNet: the baseline of himapper_vit-mini_tiny-imagenet_finetune.py.
 #   python tools/train.py configs/himapper/vit-mini_tiny-imagenet_finetune.py --cfg-options load_from=CKPT
+# Result: 10.44 ± 0.12 % top-1, seeds 0 1 2 (docs/tables/miniature.md)
 # Data: data/tiny_imagenet. 2 epochs from a checkpoint of vit-mini_tiny-imagenet.py.
-# Expected: docs/tables/miniature.md.
 _base_ = 'vit-mini_tiny-imagenet.py'
 optim_wrapper = dict(optimizer=dict(lr=2e-4))
 param_scheduler = [

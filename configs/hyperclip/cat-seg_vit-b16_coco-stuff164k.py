@@ -1,9 +1,8 @@
-# CAT-Seg, CLIP ViT-B/16 on COCO-Stuff-164k: the twin of hyperclip_vit-b16_coco-stuff164k.py.
+# CAT-Seg, CLIP ViT-B/16 on COCO-Stuff-164k: the baseline of hyperclip_vit-b16_coco-stuff164k.py.
 #   python tools/train.py configs/hyperclip/cat-seg_vit-b16_coco-stuff164k.py
-# Data: data/coco_stuff164k, as mmseg prepares it. 4 GPUs x 1 image, 80k iterations. Six sets:
+# Result: not trained (CAT-Seg's README: A-847 12.0, PC-459 19.0, A-150 31.8, PC-59 57.5, PAS-20 94.6, PAS-20b 77.3)
 #   python tools/analysis_tools/open_vocab_table.py CONFIG CHECKPOINT
-# Expected (A-847, PC-459, A-150, PC-59, PAS-20, PAS-20b): 12.0 19.0 31.8 57.5 94.6 77.3 in its
-# README, of its own implementation. Not trained here.
+# Data: data/coco_stuff164k, as mmseg prepares it. 4 GPUs x 1 image, 80k iterations.
 _base_ = [
     '../_base_/models/cat-seg.py',
     '../_base_/datasets/coco_stuff164k_384.py',

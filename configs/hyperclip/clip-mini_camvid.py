@@ -1,9 +1,9 @@
 # A small random CLIP, frozen, with CAT-Seg's head on CamVid; two classes are held out.
 #   python tools/train.py configs/hyperclip/clip-mini_camvid.py
+# Result: 9.52 ± 5.99 mIoU after 120 iterations, random towers, seeds 0 1 2 (docs/tables/hyperclip_camvid.md)
 # Data: data/camvid (or where HYPER_MM_DATA says). 250 iterations of 4 images. Random towers: it
-# shows that everything runs, not what CLIP can do. Expected: docs/tables/hyperclip_camvid.md.
-# Other arms: --cfg-options model.finetune=full, or
-# --cfg-options model.adapter.type=hyper_mm.LoRAAdapter model.adapter.rank=32
+# shows that everything runs, not what CLIP can do. Other arms: --cfg-options model.finetune=full,
+# or --cfg-options model.adapter.type=hyper_mm.LoRAAdapter model.adapter.rank=32
 _base_ = [
     '../_base_/models/clip-mini.py',
     '../_base_/datasets/camvid.py',

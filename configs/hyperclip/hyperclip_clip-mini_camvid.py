@@ -1,7 +1,8 @@
-# HyperCLIP in a small random CLIP with CAT-Seg's head on CamVid: the twin of clip-mini_camvid.py.
+# HyperCLIP in a small random CLIP with CAT-Seg's head on CamVid: the baseline of clip-mini_camvid.py.
 #   python tools/train.py configs/hyperclip/hyperclip_clip-mini_camvid.py
+# Result: 11.48 ± 2.29 mIoU after 120 iterations, random towers, seeds 0 1 2 (docs/tables/hyperclip_camvid.md)
 # Data: data/camvid (or where HYPER_MM_DATA says). 250 iterations of 4 images. Random towers: it
-# shows that everything runs, not what CLIP can do. Expected: docs/tables/hyperclip_camvid.md.
+# shows that everything runs, not what CLIP can do.
 _base_ = 'clip-mini_camvid.py'
 model = dict(adapter=dict(type='hyper_mm.HyperCLIPAdapter', block_size=64, curvature=0.01))
 custom_hooks = [

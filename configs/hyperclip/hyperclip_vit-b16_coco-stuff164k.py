@@ -1,8 +1,8 @@
 # HyperCLIP, CLIP ViT-B/16 on COCO-Stuff-164k; adapters in q, k, v of all blocks of both towers.
 #   python tools/train.py configs/hyperclip/hyperclip_vit-b16_coco-stuff164k.py
-# Data: data/coco_stuff164k, as mmseg prepares it. 4 GPUs x 1 image, 80k iterations. Six sets:
+# Result: not trained (paper: A-847 12.3, PC-459 19.2, A-150 32.1)
 #   python tools/analysis_tools/open_vocab_table.py CONFIG CHECKPOINT
-# Expected (A-847, PC-459, A-150): 12.3 19.2 32.1 in the paper. Not trained here.
+# Data: data/coco_stuff164k, as mmseg prepares it. 4 GPUs x 1 image, 80k iterations.
 _base_ = 'cat-seg_vit-b16_coco-stuff164k.py'
 model = dict(
     finetune='frozen',

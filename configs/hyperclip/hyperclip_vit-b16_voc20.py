@@ -1,7 +1,8 @@
 # HyperCLIP, CLIP ViT-B/16, tested on the open-vocabulary benchmark voc20.
 #   python tools/test.py configs/hyperclip/hyperclip_vit-b16_voc20.py CHECKPOINT
-# (its training: python tools/train.py configs/hyperclip/hyperclip_vit-b16_coco-stuff164k.py)
-# Data: docs/open_vocabulary.md. All six sets: tools/analysis_tools/open_vocab_table.py.
+# Result: not trained
+# Trained by python tools/train.py configs/hyperclip/hyperclip_vit-b16_coco-stuff164k.py. Data:
+# docs/open_vocabulary.md. All six sets: tools/analysis_tools/open_vocab_table.py.
 _base_ = [
     '../_base_/models/cat-seg.py',
     '../_base_/datasets/voc20.py',

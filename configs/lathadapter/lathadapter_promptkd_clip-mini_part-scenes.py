@@ -1,8 +1,7 @@
-# LatHAdapter on PromptKD on a small CLIP, on PartScenes' 12 things: the twin of
-# promptkd_clip-mini_part-scenes.py.
+# LatHAdapter on PromptKD on a small CLIP, on PartScenes' 12 things: the baseline of promptkd_clip-mini_part-scenes.py.
 #   python tools/train.py configs/lathadapter/lathadapter_promptkd_clip-mini_part-scenes.py
+# Result: 54.34 ± 3.01 % top-1 with 16 shots, seeds 1 2 3 (docs/tables/lathadapter.md)
 #   python tools/test.py configs/lathadapter/lathadapter_promptkd_clip-mini_part-scenes.py CHECKPOINT
 # Data: data/part_scenes/imagenet; CLIP: tools/experiments/pretrain_tiny_clip.py.
-# Accuracy: docs/tables/lathadapter.md.
 _base_ = 'promptkd_clip-mini_part-scenes.py'
 model = dict(head=dict(type='hyper_mm.LatHAdapterHead', num_classes=12, dim=128))

@@ -1,10 +1,10 @@
-# LatHAdapter on PromptSRC on Caltech101: the twin of promptsrc_vit-b16_caltech101.py.
+# LatHAdapter on PromptSRC on Caltech101: the baseline of promptsrc_vit-b16_caltech101.py.
 #   python tools/train.py configs/lathadapter/lathadapter_promptsrc_vit-b16_caltech101.py
+# Result: not trained (paper: 0.73 above PromptSRC in the harmonic mean over eleven sets)
 #   python tools/test.py configs/lathadapter/lathadapter_promptsrc_vit-b16_caltech101.py CHECKPOINT
 # Training has 16 shots of the base classes and ends with their accuracy; the test is of the new
 # ones. Data: data/caltech-101 with CoOp's split file (another set: HYPER_MM_SET=dtd before the
 # command); see docs/lathadapter.md.
-# Not trained here; the paper: 0.73 above PromptSRC in the harmonic mean over eleven sets.
 _base_ = 'promptsrc_vit-b16_caltech101.py'
 # the number of attributes comes from the 50 base classes; the paper has 20 for ImageNet and 24 for
 # SUN397: head=dict(num_attributes=...)

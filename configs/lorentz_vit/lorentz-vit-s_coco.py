@@ -1,9 +1,8 @@
-# LorentzViT-S, Mask R-CNN with a simple feature pyramid on COCO: as deit-s_coco.py with another
-# backbone.
+# LorentzViT-S, Mask R-CNN with a simple feature pyramid on COCO: as deit-s_coco.py with another backbone.
 #   python tools/train.py configs/lorentz_vit/lorentz-vit-s_coco.py
+# Result: not trained
 # Data: data/coco (as mmdet prepares it). 8 GPUs x 2 images, 12 epochs, from a checkpoint of
 # lorentz-vit-s_imagenet.py.
-# Expected: not trained here.
 _base_ = [
     '../_base_/models/mask-rcnn_deit.py',
     '../_base_/datasets/coco_instance.py',

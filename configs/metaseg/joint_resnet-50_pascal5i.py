@@ -1,9 +1,8 @@
-# Plain training on the tasks of protonet_resnet-50_pascal5i.py, its twin: Reptile with one inner
-# step is a step of SGD on the task; tested after 20 steps on the support
+# Plain training on the tasks of protonet_resnet-50_pascal5i.py, whose baseline it is: Reptile with one inner step is a step of SGD on the task; tested after 20 steps on the support
 #   python tools/train.py configs/metaseg/joint_resnet-50_pascal5i.py
+# Result: not trained
 #   python tools/test.py configs/metaseg/joint_resnet-50_pascal5i.py CHECKPOINT
-# Data: data/VOCdevkit (see _base_/datasets/pascal5i.py). 30000 tasks of two images, as the twin.
-# Expected: not trained here.
+# Data: data/VOCdevkit (see _base_/datasets/pascal5i.py). 30000 tasks of two images, as there.
 _base_ = './protonet_resnet-50_pascal5i.py'
 inner_lr = 1e-3
 model = dict(
@@ -31,6 +30,6 @@ model = dict(
         test_cfg=dict(mode='whole'),
     ),
 )
-# the outer rate times the inner one is the twin's, and so is the decay of the weights
+# the outer rate times the inner one is that of protonet_resnet-50_pascal5i.py, and so is the decay of the weights
 optim_wrapper = dict(optimizer=dict(lr=1.0, weight_decay=5e-4 * inner_lr))
 train_dataloader = dict(dataset=dict(k_shot=2))

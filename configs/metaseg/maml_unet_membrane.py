@@ -1,9 +1,9 @@
-# MAML of a small U-Net over all sites of nuclei, tested on a fifth domain with another structure:
-# membranes in electron microscopy
+# MAML of a small U-Net over all sites of nuclei, tested on a fifth domain with another structure: membranes in electron microscopy
 #   python tools/train.py configs/metaseg/maml_unet_membrane.py
+# Result: not trained
 #   python tools/test.py configs/metaseg/maml_unet_membrane.py CHECKPOINT
 # Data: data/nuclei and data/membrane (or where HYPER_MM_DATA says). 1000 iterations of 4 tasks,
-# each 5 images of one site and 5 others of it; tested on 5 of the membranes. Not trained here.
+# each 5 images of one site and 5 others of it; tested on 5 of the membranes.
 _base_ = './maml_unet_nuclei.py'
 sites = ['fluorescence', 'stained_light', 'brightfield', 'stained_tissue']
 train_dataloader = dict(dataset=dict(dataset=dict(sites=sites)))

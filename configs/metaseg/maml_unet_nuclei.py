@@ -1,10 +1,10 @@
-# MAML of a small U-Net over the sites of nuclei; its plain twin is joint_unet_nuclei.py
+# MAML of a small U-Net over the sites of nuclei; its plain baseline is joint_unet_nuclei.py
 #   python tools/train.py configs/metaseg/maml_unet_nuclei.py
+# Result: not trained
 #   python tools/test.py configs/metaseg/maml_unet_nuclei.py CHECKPOINT
-# Others: --cfg-options model.algorithm=fomaml (anil, metasgd); fomaml is several
-# times faster, most of all on CPUs
-# Data: data/nuclei (or where HYPER_MM_DATA says). 1000 iterations of 4 tasks, each 5 images of one
-# site and 5 others of it; tested on 5 of the site left out. Not trained here.
+# Others: --cfg-options model.algorithm=fomaml (anil, metasgd); fomaml is several times faster, most
+# of all on CPUs Data: data/nuclei (or where HYPER_MM_DATA says). 1000 iterations of 4 tasks, each 5
+# images of one site and 5 others of it; tested on 5 of the site left out.
 _base_ = [
     '../_base_/models/fcn_unet-small.py',
     '../_base_/datasets/nuclei_sites.py',

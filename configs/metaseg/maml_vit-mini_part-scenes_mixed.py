@@ -1,11 +1,10 @@
-# First-order MAML of one miniature ViT on tasks of three kinds: segmentation (background against
-# one class, 5 images), detection (2 classes, 5 images each) and classification (5 classes, 5 each)
+# First-order MAML of one miniature ViT on tasks of three kinds: segmentation (background against one class, 5 images), detection (2 classes, 5 images each) and classification (5 classes, 5 each)
 #   python tools/train.py configs/metaseg/maml_vit-mini_part-scenes_mixed.py
+# Result: not trained
 #   python tools/test.py configs/metaseg/maml_vit-mini_part-scenes_mixed.py CHECKPOINT
-# Data: data/part_scenes, all forms, drawn in a minute:
-#   python tools/dataset_converters/part_scenes.py data/part_scenes --formats ade coco imagenet \
-#     --num-train 400 --num-val 200 --size 96 96
-# 2000 iterations of 4 tasks. Expected: not trained here.
+# Before it:
+#   python tools/dataset_converters/part_scenes.py data/part_scenes --formats ade coco imagenet --num-train 400 --num-val 200 --size 96 96
+# Data: data/part_scenes, all forms, drawn in a minute: 2000 iterations of 4 tasks.
 _base_ = ['../_base_/models/faster-rcnn_vit-mini.py', '../_base_/default_runtime.py']
 root = 'data/part_scenes'
 mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]

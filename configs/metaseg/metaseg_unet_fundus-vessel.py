@@ -1,10 +1,9 @@
-# Boundary-oriented episodic learning of a small U-Net. There is one training site: the other style
-# comes from the unlabelled images of the test site, so this is no generalisation to unseen sites.
-#   python tools/dataset_converters/amplitude_bank.py drive=data/fundus_vessel/drive/images \
-#     chasedb1=data/fundus_vessel/chasedb1/images -o work_dirs/fundus_vessel_amplitudes.npz
+# Boundary-oriented episodic learning of a small U-Net. There is one training site: the other style comes from the unlabelled images of the test site, so this is no generalisation to unseen sites.
 #   python tools/train.py configs/metaseg/metaseg_unet_fundus-vessel.py
-# Data: data/fundus_vessel (or where HYPER_MM_DATA says). 1000 iterations of 5 images. Not trained
-# here.
+# Result: not trained
+# Before it:
+#   python tools/dataset_converters/amplitude_bank.py drive=data/fundus_vessel/drive/images chasedb1=data/fundus_vessel/chasedb1/images -o work_dirs/fundus_vessel_amplitudes.npz
+# Data: data/fundus_vessel (or where HYPER_MM_DATA says). 1000 iterations of 5 images.
 _base_ = [
     '../_base_/models/fcn_unet-small.py',
     '../_base_/datasets/fundus_vessel_sites.py',

@@ -1,11 +1,9 @@
-# Boundary-oriented episodic learning of a small U-Net (FedDG without the federation): a step on the
-# images must help with the same images in the colours of another site.
-#   python tools/dataset_converters/amplitude_bank.py site2=data/fundus/site2/images \
-#     site3=data/fundus/site3/images site4=data/fundus/site4/images \
-#     -o work_dirs/fundus_amplitudes.npz
+# Boundary-oriented episodic learning of a small U-Net (FedDG without the federation): a step on the images must help with the same images in the colours of another site.
 #   python tools/train.py configs/metaseg/metaseg_unet_fundus.py
+# Result: not trained
+# Before it:
+#   python tools/dataset_converters/amplitude_bank.py site2=data/fundus/site2/images site3=data/fundus/site3/images site4=data/fundus/site4/images -o work_dirs/fundus_amplitudes.npz
 # Data: data/fundus (layout: _base_/datasets/fundus_sites.py). 20000 iterations of 5 images.
-# Expected: not trained here.
 _base_ = './unet_fundus.py'
 model = dict(
     _delete_=True,

@@ -1,10 +1,9 @@
-# Boundary-oriented episodic learning of a small U-Net: a step on the images must help with the same
-# images in the colours of another site.
-#   I=images/train; cd data/nuclei; python ../../tools/dataset_converters/amplitude_bank.py \
-#     fluorescence=fluorescence/$I stained_light=stained_light/$I brightfield=brightfield/$I \
-#     -o ../../work_dirs/nuclei_amplitudes.npz; cd ../..
+# Boundary-oriented episodic learning of a small U-Net: a step on the images must help with the same images in the colours of another site.
 #   python tools/train.py configs/metaseg/metaseg_unet_nuclei.py
-# Data: data/nuclei (or where HYPER_MM_DATA says). 1000 iterations of 5 images. Not trained here.
+# Result: not trained
+# Before it:
+#   I=images/train; cd data/nuclei; python ../../tools/dataset_converters/amplitude_bank.py fluorescence=fluorescence/$I stained_light=stained_light/$I brightfield=brightfield/$I -o ../../work_dirs/nuclei_amplitudes.npz; cd ../..
+# Data: data/nuclei (or where HYPER_MM_DATA says). 1000 iterations of 5 images.
 _base_ = [
     '../_base_/models/fcn_unet-small.py',
     '../_base_/datasets/nuclei_sites.py',

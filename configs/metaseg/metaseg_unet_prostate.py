@@ -1,11 +1,9 @@
-# Boundary-oriented episodic learning of a small U-Net (FedDG without the federation): a step on the
-# images must help with the same images in the contrast of another site.
-#   cd data/prostate; python ../../tools/dataset_converters/amplitude_bank.py BMC=BMC/images \
-#     I2CVB=I2CVB/images UCL=UCL/images BIDMC=BIDMC/images HK=HK/images \
-#     -o ../../work_dirs/prostate_amplitudes.npz; cd ../..
+# Boundary-oriented episodic learning of a small U-Net (FedDG without the federation): a step on the images must help with the same images in the contrast of another site.
 #   python tools/train.py configs/metaseg/metaseg_unet_prostate.py
+# Result: not trained
+# Before it:
+#   cd data/prostate; python ../../tools/dataset_converters/amplitude_bank.py BMC=BMC/images I2CVB=I2CVB/images UCL=UCL/images BIDMC=BIDMC/images HK=HK/images -o ../../work_dirs/prostate_amplitudes.npz; cd ../..
 # Data: data/prostate (layout: _base_/datasets/prostate_sites.py). 20000 iterations of 5 images.
-# Expected: not trained here.
 _base_ = './unet_prostate.py'
 model = dict(
     _delete_=True,

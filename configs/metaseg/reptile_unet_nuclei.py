@@ -1,8 +1,9 @@
-# Reptile of a small U-Net over the sites of nuclei; its plain twin is joint_unet_nuclei.py
+# Reptile of a small U-Net over the sites of nuclei; its plain baseline is joint_unet_nuclei.py
 #   python tools/train.py configs/metaseg/reptile_unet_nuclei.py
+# Result: not trained
 #   python tools/test.py configs/metaseg/reptile_unet_nuclei.py CHECKPOINT
 # Data: data/nuclei (or where HYPER_MM_DATA says). 1000 iterations of 4 tasks, each 5 images of one
-# site and 5 others of it; tested on 5 of the site left out. Not trained here.
+# site and 5 others of it; tested on 5 of the site left out.
 _base_ = [
     '../_base_/models/fcn_unet-small.py',
     '../_base_/datasets/nuclei_sites.py',

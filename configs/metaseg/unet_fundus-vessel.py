@@ -1,7 +1,8 @@
-# Plain training of a small U-Net, the twin of metaseg_unet_fundus-vessel.py
+# Plain training of a small U-Net, the baseline of metaseg_unet_fundus-vessel.py
 #   python tools/train.py configs/metaseg/unet_fundus-vessel.py
+# Result: not trained
 # Data: data/fundus_vessel (or where HYPER_MM_DATA says). 1000 iterations of 15 images: the gradient
-# budget of the twin, whose step is three backward passes of 5. Not trained here.
+# budget of the method, whose step is three backward passes of 5.
 _base_ = [
     '../_base_/models/fcn_unet-small.py',
     '../_base_/datasets/fundus_vessel_sites.py',

@@ -1,8 +1,9 @@
-# Plain training of a small U-Net, the twin of metaseg_unet_fundus.py
+# Plain training of a small U-Net, the baseline of metaseg_unet_fundus.py
 #   python tools/train.py configs/metaseg/unet_fundus.py
+# Result: not trained
 # Data: data/fundus (layout: _base_/datasets/fundus_sites.py), three sites, tested on the fourth.
-# 20000 iterations of 15 images: the gradient budget of the twin, whose step is three backward
-# passes of 5. Expected: not trained here.
+# 20000 iterations of 15 images: the gradient budget of the method, whose step is three backward
+# passes of 5.
 _base_ = [
     '../_base_/models/fcn_unet-small.py',
     '../_base_/datasets/fundus_sites.py',

@@ -1,8 +1,9 @@
-# Plain training of a small U-Net, the twin of metaseg_unet_prostate.py
+# Plain training of a small U-Net, the baseline of metaseg_unet_prostate.py
 #   python tools/train.py configs/metaseg/unet_prostate.py
+# Result: not trained
 # Data: data/prostate (layout: _base_/datasets/prostate_sites.py), five sites, tested on the sixth.
-# 20000 iterations of 15 images: the gradient budget of the twin, whose step is three backward
-# passes of 5. Expected: not trained here.
+# 20000 iterations of 15 images: the gradient budget of the method, whose step is three backward
+# passes of 5.
 _base_ = [
     '../_base_/models/fcn_unet-small.py',
     '../_base_/datasets/prostate_sites.py',

@@ -1,7 +1,8 @@
-# HyperCLIP's adapter as the only trained part: the twin of radial_clip-b32_hierarcaps.py.
+# HyperCLIP's adapter as the only trained part: the baseline of radial_clip-b32_hierarcaps.py.
 #   python tools/train.py configs/radial/radial-adapter_clip-b32_hierarcaps.py
+# Result: not trained
 # Data: configs/_base_/datasets/hierarcaps.py. The rate is ours: the blocks are few and begin at the
-# identity. Not trained here.
+# identity.
 _base_ = 'radial_clip-b32_hierarcaps.py'
 model = dict(
     adapter=dict(type='hyper_mm.HyperCLIPAdapter', block_size=64, towers=('text',), curvature=0.01)

@@ -1,6 +1,7 @@
-# HyperCLIP's adapter as the only trained part: the twin of radial_clip-l14_hierarcaps.py.
+# HyperCLIP's adapter as the only trained part: the baseline of radial_clip-l14_hierarcaps.py.
 #   python tools/train.py configs/radial/radial-adapter_clip-l14_hierarcaps.py
-# Data: configs/_base_/datasets/hierarcaps.py. The rate is ours, as for b32. Not trained here.
+# Result: not trained
+# Data: configs/_base_/datasets/hierarcaps.py. The rate is ours, as for b32.
 _base_ = 'radial_clip-l14_hierarcaps.py'
 model = dict(
     adapter=dict(type='hyper_mm.HyperCLIPAdapter', block_size=64, towers=('text',), curvature=0.01)

@@ -1,6 +1,7 @@
-# HyperCLIP's adapter as the only trained part: the twin of radial_clip-mini_hierarcaps.py.
+# HyperCLIP's adapter as the only trained part: the baseline of radial_clip-mini_hierarcaps.py.
 #   python tools/train.py configs/radial/radial-adapter_clip-mini_hierarcaps.py
-# Data: as there. Expected: docs/tables/radial.md.
+# Result: tau_d 0.884 ± 0.009, HyperLex rho 0.034 ± 0.014, seeds 0 1 2 (docs/tables/radial.md)
+# Data: as there.
 _base_ = 'radial_clip-mini_hierarcaps.py'
 model = dict(
     adapter=dict(type='hyper_mm.HyperCLIPAdapter', block_size=64, towers=('text',), curvature=0.01)

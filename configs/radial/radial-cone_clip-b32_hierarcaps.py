@@ -1,5 +1,6 @@
-# Entailment cones in place of radial embeddings: the twin of radial_clip-b32_hierarcaps.py.
+# Entailment cones in place of radial embeddings: the baseline of radial_clip-b32_hierarcaps.py.
 #   python tools/train.py configs/radial/radial-cone_clip-b32_hierarcaps.py
-# Data: configs/_base_/datasets/hierarcaps.py. Not trained here.
+# Result: not trained
+# Data: configs/_base_/datasets/hierarcaps.py.
 _base_ = 'radial_clip-b32_hierarcaps.py'
 model = dict(loss=dict(_delete_=True, type='hyper_mm.EntailmentConeLoss', lambda_reg=10.0))
