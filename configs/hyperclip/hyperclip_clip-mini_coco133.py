@@ -1,4 +1,4 @@
-# HyperCLIP in a small random CLIP on 133 classes of COCO: the baseline of clip-mini_coco133.py.
+# HyperCLIP in a small random CLIP on 133 classes of COCO; its baseline is clip-mini_coco133.py.
 #   python tools/train.py configs/hyperclip/hyperclip_clip-mini_coco133.py
 # Result: 0.1 mIoU after 60 iterations, random towers (docs/tables/hyperclip_coco133.md)
 # Data: data/coco133_sem (or where HYPER_MM_DATA says). 120 iterations of 4 images. The towers are

@@ -1,4 +1,4 @@
-# HyperCLIP on the 20 frequent classes: the baseline of clip-mini_coco133_frequent.py.
+# HyperCLIP on the 20 frequent classes; its baseline is clip-mini_coco133_frequent.py.
 #   python tools/train.py configs/hyperclip/hyperclip_clip-mini_coco133_frequent.py
 # Result: 1.17 ± 0.28 mIoU, random towers, seeds 0 1 2 (docs/tables/hyperclip_coco133.md)
 # Data: data/coco133_sem (or where HYPER_MM_DATA says). 120 iterations of 4 images. Random towers:

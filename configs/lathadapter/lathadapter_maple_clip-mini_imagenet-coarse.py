@@ -1,4 +1,4 @@
-# LatHAdapter on MaPLe on a small CLIP, on nine superclasses of ImageNet: the baseline of maple_clip-mini_imagenet-coarse.py.
+# LatHAdapter on MaPLe on a small CLIP, on nine superclasses of ImageNet; its baseline is maple_clip-mini_imagenet-coarse.py.
 #   python tools/train.py configs/lathadapter/lathadapter_maple_clip-mini_imagenet-coarse.py
 # Result: 17.67 ± 2.75 % top-1 with 16 shots, seeds 1 2 3 (docs/tables/lathadapter.md)
 #   python tools/test.py configs/lathadapter/lathadapter_maple_clip-mini_imagenet-coarse.py CHECKPOINT

@@ -1,4 +1,4 @@
-# LatHAdapter on MaPLe on a small CLIP, on Omniglot's five alphabets: the baseline of maple_clip-mini_omniglot.py.
+# LatHAdapter on MaPLe on a small CLIP, on Omniglot's five alphabets; its baseline is maple_clip-mini_omniglot.py.
 #   python tools/train.py configs/lathadapter/lathadapter_maple_clip-mini_omniglot.py
 # Result: 27.77 ± 4.13 % top-1 with 16 shots, seeds 1 2 3 (docs/tables/lathadapter.md)
 #   python tools/test.py configs/lathadapter/lathadapter_maple_clip-mini_omniglot.py CHECKPOINT

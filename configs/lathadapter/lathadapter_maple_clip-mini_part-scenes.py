@@ -1,4 +1,4 @@
-# LatHAdapter on MaPLe on a small CLIP, on PartScenes' 12 things: the baseline of maple_clip-mini_part-scenes.py.
+# LatHAdapter on MaPLe on a small CLIP, on PartScenes' 12 things; its baseline is maple_clip-mini_part-scenes.py.
 #   python tools/train.py configs/lathadapter/lathadapter_maple_clip-mini_part-scenes.py
 # Result: 56.08 ± 0.46 % top-1 with 16 shots, seeds 1 2 3 (docs/tables/lathadapter.md)
 #   python tools/test.py configs/lathadapter/lathadapter_maple_clip-mini_part-scenes.py CHECKPOINT

@@ -1,4 +1,4 @@
-# LatHAdapter on MaPLe on Caltech101: the baseline of maple_vit-b16_caltech101.py.
+# LatHAdapter on MaPLe on Caltech101; its baseline is maple_vit-b16_caltech101.py.
 #   python tools/train.py configs/lathadapter/lathadapter_maple_vit-b16_caltech101.py
 # Result: not trained (paper: 1.12 above MaPLe in the harmonic mean over eleven sets)
 #   python tools/test.py configs/lathadapter/lathadapter_maple_vit-b16_caltech101.py CHECKPOINT

@@ -1,4 +1,4 @@
-# LatHAdapter on PromptKD on a small CLIP, on nine superclasses of ImageNet: the baseline of promptkd_clip-mini_imagenet-coarse.py.
+# LatHAdapter on PromptKD on a small CLIP, on nine superclasses of ImageNet; its baseline is promptkd_clip-mini_imagenet-coarse.py.
 #   python tools/train.py configs/lathadapter/lathadapter_promptkd_clip-mini_imagenet-coarse.py
 # Result: 8.33 ± 2.02 % top-1 with 16 shots, seeds 1 2 3 (docs/tables/lathadapter.md)
 #   python tools/test.py configs/lathadapter/lathadapter_promptkd_clip-mini_imagenet-coarse.py CHECKPOINT

@@ -1,4 +1,4 @@
-# LatHAdapter on PromptKD on Caltech101: the baseline of promptkd_vit-b16_caltech101.py, taught alike.
+# LatHAdapter on PromptKD on Caltech101; its baseline is promptkd_vit-b16_caltech101.py, taught alike.
 #   python tools/train.py configs/lathadapter/lathadapter_promptkd_vit-b16_caltech101.py --cfg-options model.teacher_checkpoint=TEACHER
 # Result: not trained (paper: 0.89 above PromptKD in the harmonic mean over eleven sets)
 #   python tools/test.py configs/lathadapter/lathadapter_promptkd_vit-b16_caltech101.py CHECKPOINT

@@ -1,4 +1,4 @@
-# LatHAdapter on PromptSRC on a small CLIP, on nine superclasses of ImageNet: the baseline of promptsrc_clip-mini_imagenet-coarse.py.
+# LatHAdapter on PromptSRC on a small CLIP, on nine superclasses of ImageNet; its baseline is promptsrc_clip-mini_imagenet-coarse.py.
 #   python tools/train.py configs/lathadapter/lathadapter_promptsrc_clip-mini_imagenet-coarse.py
 # Result: 7.50 ± 0.87 % top-1 with 16 shots, seeds 1 2 3 (docs/tables/lathadapter.md)
 #   python tools/test.py configs/lathadapter/lathadapter_promptsrc_clip-mini_imagenet-coarse.py CHECKPOINT

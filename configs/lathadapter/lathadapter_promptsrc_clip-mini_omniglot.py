@@ -1,4 +1,4 @@
-# LatHAdapter on PromptSRC on a small CLIP, on Omniglot's five alphabets: the baseline of promptsrc_clip-mini_omniglot.py.
+# LatHAdapter on PromptSRC on a small CLIP, on Omniglot's five alphabets; its baseline is promptsrc_clip-mini_omniglot.py.
 #   python tools/train.py configs/lathadapter/lathadapter_promptsrc_clip-mini_omniglot.py
 # Result: 27.67 ± 1.87 % top-1 with 16 shots, seeds 1 2 3 (docs/tables/lathadapter.md)
 #   python tools/test.py configs/lathadapter/lathadapter_promptsrc_clip-mini_omniglot.py CHECKPOINT

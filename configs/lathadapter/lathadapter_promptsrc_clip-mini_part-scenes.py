@@ -1,4 +1,4 @@
-# LatHAdapter on PromptSRC on a small CLIP, on PartScenes' 12 things: the baseline of promptsrc_clip-mini_part-scenes.py.
+# LatHAdapter on PromptSRC on a small CLIP, on PartScenes' 12 things; its baseline is promptsrc_clip-mini_part-scenes.py.
 #   python tools/train.py configs/lathadapter/lathadapter_promptsrc_clip-mini_part-scenes.py
 # Result: 55.90 ± 0.30 % top-1 with 16 shots, seeds 1 2 3 (docs/tables/lathadapter.md)
 #   python tools/test.py configs/lathadapter/lathadapter_promptsrc_clip-mini_part-scenes.py CHECKPOINT

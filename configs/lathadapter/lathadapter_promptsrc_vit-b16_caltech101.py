@@ -1,4 +1,4 @@
-# LatHAdapter on PromptSRC on Caltech101: the baseline of promptsrc_vit-b16_caltech101.py.
+# LatHAdapter on PromptSRC on Caltech101; its baseline is promptsrc_vit-b16_caltech101.py.
 #   python tools/train.py configs/lathadapter/lathadapter_promptsrc_vit-b16_caltech101.py
 # Result: not trained (paper: 0.73 above PromptSRC in the harmonic mean over eleven sets)
 #   python tools/test.py configs/lathadapter/lathadapter_promptsrc_vit-b16_caltech101.py CHECKPOINT

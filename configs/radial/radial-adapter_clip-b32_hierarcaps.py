@@ -1,4 +1,4 @@
-# HyperCLIP's adapter as the only trained part: the baseline of radial_clip-b32_hierarcaps.py.
+# HyperCLIP's adapter as the only trained part; compare with radial_clip-b32_hierarcaps.py.
 #   python tools/train.py configs/radial/radial-adapter_clip-b32_hierarcaps.py
 # Result: not trained
 # Data: configs/_base_/datasets/hierarcaps.py. The rate is ours: the blocks are few and begin at the

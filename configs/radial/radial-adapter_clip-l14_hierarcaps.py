@@ -1,4 +1,4 @@
-# HyperCLIP's adapter as the only trained part: the baseline of radial_clip-l14_hierarcaps.py.
+# HyperCLIP's adapter as the only trained part; compare with radial_clip-l14_hierarcaps.py.
 #   python tools/train.py configs/radial/radial-adapter_clip-l14_hierarcaps.py
 # Result: not trained
 # Data: configs/_base_/datasets/hierarcaps.py. The rate is ours, as for b32.

@@ -1,4 +1,4 @@
-# Entailment cones in place of radial embeddings: the baseline of radial_clip-l14_hierarcaps.py.
+# Entailment cones in place of radial embeddings; compare with radial_clip-l14_hierarcaps.py.
 #   python tools/train.py configs/radial/radial-cone_clip-l14_hierarcaps.py
 # Result: not trained
 # Data: configs/_base_/datasets/hierarcaps.py.
