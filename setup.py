@@ -35,7 +35,7 @@ def read_version() -> str:
 
 
 class BuildWithMim(build_py):
-    """Adds `hyper_mm/.mim` with configs and tools, where mim and mmengine look for them.
+    """Adds `hyper_mm/.mim` with configs, tools and the model index, where mim and mmengine look.
 
     A regular build copies them into the package, an editable one links to the checkout.
     """
@@ -45,18 +45,20 @@ class BuildWithMim(build_py):
         editable = getattr(self, 'editable_mode', False)
         mim = (ROOT if editable else Path(self.build_lib)) / 'hyper_mm' / '.mim'
         mim.mkdir(parents=True, exist_ok=True)
-        for name in ('configs', 'tools'):
-            target = mim / name
-            if target.is_symlink():
+        for name in ('configs', 'tools', 'model-index.yml'):
+            source, target = ROOT / name, mim / name
+            if target.is_symlink() or target.is_file():
                 target.unlink()
             elif target.exists():
                 shutil.rmtree(target)
             if editable:
-                target.symlink_to(Path('..', '..', name), target_is_directory=True)
-            elif (ROOT / name).is_dir():
+                target.symlink_to(Path('..', '..', name), target_is_directory=source.is_dir())
+            elif source.is_dir():
                 shutil.copytree(
-                    ROOT / name, target, ignore=shutil.ignore_patterns('__pycache__', '*.pyc')
+                    source, target, ignore=shutil.ignore_patterns('__pycache__', '*.pyc')
                 )
+            elif source.is_file():
+                shutil.copyfile(source, target)
 
 
 setup(

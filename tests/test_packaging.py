@@ -56,6 +56,7 @@ def source(tmp_path_factory) -> Path:
     for name in ('configs', 'tools'):
         (folder / name).mkdir()
         (folder / name / 'probe.py').write_text('x = 1\n')
+    (folder / 'model-index.yml').write_text('Import: []\n')
     return folder
 
 
@@ -110,7 +111,8 @@ def test_wheel_holds_every_package_and_mim_folder(source):
     modules = {str(file.relative_to(source)) for file in source.glob('hyper_mm/**/*.py')}
     modules = {name for name in modules if '/.mim/' not in name}
     assert modules <= names, 'is an __init__.py missing?'
-    assert {'hyper_mm/.mim/configs/probe.py', 'hyper_mm/.mim/tools/probe.py'} <= names
+    mim = {f'hyper_mm/.mim/{n}' for n in ('configs/probe.py', 'tools/probe.py', 'model-index.yml')}
+    assert mim <= names
 
 
 def test_editable_install_links_to_the_checkout(source):
@@ -119,9 +121,10 @@ def test_editable_install_links_to_the_checkout(source):
     with zipfile.ZipFile(next((source / 'editable').glob('*.whl'))) as wheel:
         paths = [wheel.read(name).decode() for name in wheel.namelist() if name.endswith('.pth')]
     assert [Path(path.strip()) for path in paths] == [source]
-    link = source / 'hyper_mm' / '.mim' / 'configs'
-    assert link.is_symlink()
-    assert link.resolve() == source / 'configs'
+    for name in ('configs', 'tools', 'model-index.yml'):
+        link = source / 'hyper_mm' / '.mim' / name
+        assert link.is_symlink()
+        assert link.resolve() == source / name
 
 
 # requirement files
