@@ -40,6 +40,20 @@ def golden_files(pattern: str) -> list:
     return [pytest.param(file, id=file.stem) for file in files]
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Says what was not tested because reference data are missing, and how to get them."""
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get('skipped', [])]
+    for variable, what in (
+        ('HYPER_MM_GOLDEN', 'parity with reference vectors'),
+        ('HYPER_MM_DATA', 'runs on small real data sets'),
+    ):
+        count = sum(f'({variable})' in reason for reason in reasons)
+        if count:
+            terminalreporter.write_line(
+                f'Not tested: {what}, {count} tests; set {variable}, see docs/test_data.md'
+            )
+
+
 def pytest_runtest_setup(item):
     if item.get_closest_marker('gpu') and not torch.cuda.is_available():
         pytest.skip('needs a CUDA device')
