@@ -4,24 +4,15 @@
 #   bash tools/dist_train.sh configs/helm/deepseek_120m.py 4
 # Data: see _base_/datasets/wikipedia_tokens.py; 128,256 ids (Llama 3). The paper's benchmark scores
 # are near chance for all models of this size.
-_base_ = [
-    '../_base_/datasets/wikipedia_tokens.py',
-    '../_base_/schedules/helm_5b.py',
-    '../_base_/default_runtime_language.py',
-]
+_base_ = './llama_115m.py'
 model = dict(
-    type='hyper_mm.HelmForCausalLM',
     decoder=dict(
-        type='hyper_mm.EuclideanDecoder',
-        vocab_size=128256,
         dims=390,
-        depth=6,
         attention=dict(
             type='MLA', num_heads=6, latent_dims=65, nope_dims=33, rope_dims=16, v_dims=32
         ),
         ffn=dict(type='MoE', hidden_dims=780, num_experts=4, top_k=2),
         dense_ffn=dict(type='SwiGLU', hidden_dims=1560),
         num_dense_layers=1,
-        max_length=2048,
-    ),
+    )
 )

@@ -3,27 +3,15 @@
 # Result: not trained
 #   bash tools/dist_train.sh configs/helm/deepseek_1b.py 4
 # Data: see _base_/datasets/wikipedia_tokens.py; 128,256 ids (Llama 3).
-_base_ = [
-    '../_base_/datasets/wikipedia_tokens.py',
-    '../_base_/schedules/helm_5b_1b.py',
-    '../_base_/default_runtime_language.py',
-]
-train_dataloader = dict(batch_size=1)
-val_dataloader = dict(batch_size=1)
-test_dataloader = dict(batch_size=1)
+_base_ = './llama_1b.py'
 model = dict(
-    type='hyper_mm.HelmForCausalLM',
     decoder=dict(
-        type='hyper_mm.EuclideanDecoder',
-        vocab_size=128256,
         dims=910,
-        depth=16,
         attention=dict(
             type='MLA', num_heads=14, latent_dims=257, nope_dims=65, rope_dims=64, v_dims=64
         ),
         ffn=dict(type='MoE', hidden_dims=1820, num_experts=8, top_k=2),
         dense_ffn=dict(type='SwiGLU', hidden_dims=3640),
         num_dense_layers=1,
-        max_length=2048,
-    ),
+    )
 )

@@ -4,20 +4,12 @@
 #   bash tools/dist_train.sh configs/helm/helm-d_115m.py 4
 # Data: see _base_/datasets/wikipedia_tokens.py; 128,256 ids (Llama 3). The paper's benchmark scores
 # are near chance for all models of this size.
-_base_ = [
-    '../_base_/datasets/wikipedia_tokens.py',
-    '../_base_/schedules/helm_5b.py',
-    '../_base_/default_runtime_language.py',
-]
+_base_ = './llama_115m.py'
 model = dict(
-    type='hyper_mm.HelmForCausalLM',
     decoder=dict(
         type='hyper_mm.HelmDecoder',
-        vocab_size=128256,
         dims=389,
-        depth=6,
-        attention=dict(type='LorentzAttention', num_heads=6),
+        attention=dict(type='LorentzAttention'),
         ffn=dict(type='LorentzSwiGLU', hidden_dims=1559),
-        max_length=2048,
-    ),
+    )
 )

@@ -3,23 +3,12 @@
 # Result: not trained
 #   bash tools/dist_train.sh configs/helm/helm-d_1b.py 4
 # Data: see _base_/datasets/wikipedia_tokens.py; 128,256 ids (Llama 3).
-_base_ = [
-    '../_base_/datasets/wikipedia_tokens.py',
-    '../_base_/schedules/helm_5b_1b.py',
-    '../_base_/default_runtime_language.py',
-]
-train_dataloader = dict(batch_size=1)
-val_dataloader = dict(batch_size=1)
-test_dataloader = dict(batch_size=1)
+_base_ = './llama_1b.py'
 model = dict(
-    type='hyper_mm.HelmForCausalLM',
     decoder=dict(
         type='hyper_mm.HelmDecoder',
-        vocab_size=128256,
         dims=1559,
-        depth=16,
-        attention=dict(type='LorentzAttention', num_heads=24),
+        attention=dict(type='LorentzAttention'),
         ffn=dict(type='LorentzSwiGLU', hidden_dims=6239),
-        max_length=2048,
-    ),
+    )
 )
