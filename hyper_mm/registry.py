@@ -14,6 +14,7 @@ from mmengine import registry as root
 from mmengine.registry import Registry
 
 from . import checkpoints as compat
+from .engine import file_backend
 
 PACKAGES = {
     'mmseg': 'mmsegmentation',
@@ -99,6 +100,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'MergeAdaptersHook': ('engine.hooks.merge_adapters_hook',),
         'MoEBalanceHook': ('engine.hooks.moe_balance_hook',),
         'PromptAveragingHook': ('engine.hooks.prompt_averaging_hook',),
+        'SafeCheckpointHook': ('engine.hooks.safe_checkpoint_hook',),
         'VocabularyHook': ('engine.hooks.vocabulary_hook',),
     },
     'strategy': {
@@ -234,3 +236,4 @@ METRICS = _child(root.METRICS)
 VISUALIZERS = _child(root.VISUALIZERS)
 
 compat.setup()
+file_backend.install()

@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
-import importlib
+import hashlib
 import io
 import json
+import os
 import re
 import runpy
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.tools import load_tool
+
 ROOT = Path(__file__).resolve().parents[1]
 OPENMMLAB = ('mmengine', 'mmcv', 'mmseg', 'mmdet', 'mmpretrain', 'onedl')
 
 
-@pytest.fixture(scope='module', autouse=True)
-def tools_on_path():
-    if not (ROOT / 'tools' / 'env' / 'make_env.py').exists():
-        pytest.skip('not in a checkout')
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / 'tools' / 'env')
-        yield
-
-
 @pytest.fixture
 def make_env():
-    return importlib.import_module('make_env')
+    return load_tool('env/make_env.py')
 
 
 @pytest.fixture
 def mmcv_wheel():
-    return importlib.import_module('mmcv_wheel')
+    return load_tool('env/mmcv_wheel.py')
 
 
 @pytest.fixture
@@ -213,6 +209,75 @@ def test_cache_follows_the_user(mmcv_wheel, tmp_path):
     assert mmcv_wheel.cache_root({}) == Path.home() / '.cache' / 'hyper_mm' / 'wheels'
 
 
+MMCV = 'mmcv==2.1.0'
+WHEEL = 'mmcv-2.1.0-cp311-cp311-linux_x86_64.whl'
+
+
+def write_wheel(folder: Path, text: str = 'x', name: str = WHEEL) -> Path:
+    """A wheel of one module with its record."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b'=')
+    with zipfile.ZipFile(folder / name, 'w') as wheel:
+        wheel.writestr('mmcv/__init__.py', text)
+        record = f'mmcv/__init__.py,sha256={digest.decode()},{len(text)}\nm.dist-info/RECORD,,\n'
+        wheel.writestr('m.dist-info/RECORD', record)
+    return folder / name
+
+
+def test_only_a_sound_wheel_of_the_right_name_is_taken(mmcv_wheel, tmp_path):
+    for name in (
+        'evil-2.1.0-cp311-cp311-linux_x86_64.whl',
+        'mmcv-2.1.00-cp311-cp311-linux_x86_64.whl',
+        'mmcv-2.2.0-cp311-cp311-linux_x86_64.whl',
+        'mmcv_lite-2.1.0-py2.py3-none-any.whl',
+        'mmcv.whl',
+    ):
+        write_wheel(tmp_path, name=name)
+    assert mmcv_wheel.cached_wheel(tmp_path, MMCV) is None
+    wheel = write_wheel(tmp_path)  # as an earlier version left it, without a hash
+    assert mmcv_wheel.cached_wheel(tmp_path, MMCV) == wheel
+    write_wheel(tmp_path, 'another')  # sound in itself, but not what was built
+    assert mmcv_wheel.cached_wheel(tmp_path, MMCV) is None
+    wheel.with_name(f'{wheel.name}.sha256').unlink()
+    assert mmcv_wheel.cached_wheel(tmp_path, MMCV) == wheel
+    wheel.with_name(f'{wheel.name}.sha256').unlink()
+    wheel.write_bytes(wheel.read_bytes().replace(b'another', b'changed'))
+    assert mmcv_wheel.cached_wheel(tmp_path, MMCV) is None
+    wheel.write_bytes(wheel.read_bytes()[:50])
+    assert mmcv_wheel.cached_wheel(tmp_path, MMCV) is None
+    link = tmp_path / 'cache'
+    link.mkdir()
+    (link / WHEEL).symlink_to(write_wheel(tmp_path))
+    assert mmcv_wheel.cached_wheel(link, MMCV) is None
+
+
+def test_a_spoilt_wheel_is_replaced(mmcv_wheel, tmp_path):
+    final, built = tmp_path / 'key', tmp_path / '.building'
+    for folder in (final, built):
+        folder.mkdir()
+        write_wheel(folder, folder.name)
+    assert mmcv_wheel.cached_wheel(final, MMCV)
+    (final / WHEEL).write_bytes(b'spoilt')
+    assert mmcv_wheel.publish(built, final, MMCV) == final / WHEEL
+    with zipfile.ZipFile(final / WHEEL) as wheel:
+        assert wheel.read('mmcv/__init__.py') == b'.building'
+    assert [item.name for item in tmp_path.iterdir()] == ['key']
+
+
+def test_log_of_a_build_follows_no_link(mmcv_wheel, monkeypatch, tmp_path):
+    """A log whose name can be guessed lets any user of the machine have a file overwritten."""
+    monkeypatch.setattr(mmcv_wheel, 'check_compiler', lambda python: None)
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    victim = tmp_path / 'victim'
+    victim.write_text('mine')
+    (tmp_path / f'key-{os.getpid()}.log').symlink_to(victim)
+    venv = fake_venv(tmp_path, 'echo overwritten; exit 1')
+    with pytest.raises(mmcv_wheel.EnvError) as caught:
+        mmcv_wheel.build_wheel(MMCV, venv, tmp_path / 'cache' / 'key', 'cpu')
+    log = Path(re.search(r'Whole log: (.+)', str(caught.value))[1])
+    assert victim.read_text() == 'mine' and log.read_text() == 'overwritten\n'
+    assert log.stat().st_mode & 0o077 == 0 and str(os.getpid()) not in log.name
+
+
 def test_concurrent_builds_end_in_one_wheel(mmcv_wheel, tmp_path):
     final = tmp_path / 'key'
     final.mkdir()
@@ -221,15 +286,15 @@ def test_concurrent_builds_end_in_one_wheel(mmcv_wheel, tmp_path):
     def publish(index: int) -> None:
         folder = tmp_path / f'.building-{index}'
         folder.mkdir()
-        (folder / 'mmcv.whl').write_text(str(index))
-        results.append(mmcv_wheel.publish(folder, final))
+        write_wheel(folder, str(index))
+        results.append(mmcv_wheel.publish(folder, final, MMCV))
 
     threads = [threading.Thread(target=publish, args=(i,)) for i in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == [final / 'mmcv.whl'] * 8
+    assert results == [final / WHEEL] * 8
     assert [item.name for item in tmp_path.iterdir()] == ['key']
 
 
@@ -244,12 +309,13 @@ def fake_venv(folder: Path, script: str) -> Path:
 
 def test_built_wheel_appears_complete(mmcv_wheel, monkeypatch, tmp_path, capfd):
     monkeypatch.setattr(mmcv_wheel, 'check_compiler', lambda python: None)
-    script = 'echo "[1/2] c++ a.o"; echo "[2/2] c++ b.o"; for f; do :; done; echo x > "$f/mmcv.whl"'
+    made = write_wheel(tmp_path)
+    script = f'echo "[1/2] c++ a.o"; echo "[2/2] c++ b.o"; for f; do :; done; cp {made} "$f"'
     folder = tmp_path / 'cache' / 'key'
     venv = fake_venv(tmp_path, script)
     wheel = mmcv_wheel.build_wheel('mmcv==2.1.0', venv, folder, 'cpu')
-    assert wheel == folder / 'mmcv.whl'
-    assert wheel.read_text() == 'x\n'
+    assert wheel == folder / WHEEL and wheel.read_bytes() == made.read_bytes()
+    assert wheel.with_name(f'{WHEEL}.sha256').is_file()
     assert [item.name for item in folder.parent.iterdir()] == ['key']
     assert '[2/2]' in capfd.readouterr().err
 
@@ -375,8 +441,8 @@ def test_cached_wheel_is_not_built_again(make_env, target, monkeypatch, tmp_path
     assert len(built) == 1
     folder = built[0][2]
     folder.mkdir(parents=True)
-    (folder / 'mmcv.whl').touch()
-    assert make_env.mmcv_wheel(make_env.STACKS['openmmlab'], tmp_path) == folder / 'mmcv.whl'
+    wheel = write_wheel(folder)
+    assert make_env.mmcv_wheel(make_env.STACKS['openmmlab'], tmp_path) == wheel
     assert len(built) == 1
 
 

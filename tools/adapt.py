@@ -21,27 +21,22 @@ import argparse
 import copy
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
-import torch
-from mmengine.config import Config, DictAction
-from mmengine.dataset import pseudo_collate
-from mmengine.model import BaseModel
-from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint, save_checkpoint
-from mmseg.datasets import BaseSegDataset
+from options import add_config_options, default_device
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from hyper_mm import checkpoints as compat
-from hyper_mm.engine.launch import innermost_datasets
-from hyper_mm.models.meta.episodic_model import EpisodicModel
-from hyper_mm.models.meta.meta_learner import MetaLearner
-from hyper_mm.registry import DATASETS, METRICS, MODELS
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.model import BaseModel
+    from mmseg.datasets import BaseSegDataset
 
-matplotlib.use('Agg')
+    from hyper_mm.models.meta.meta_learner import MetaLearner
+
+
 PLAIN_STEPS, PLAIN_LR = 20, 0.01
 """What a model takes that was not meta-trained."""
 IGNORED = 255
@@ -62,8 +57,8 @@ def parse_args(argv: list[str] | None = None) -> tuple[argparse.ArgumentParser, 
     add('--lr', type=float, help=f"rate of the steps (default: the model's, or {PLAIN_LR})")
     add('--out', type=Path, default=Path('work_dirs/adapted'), help='default: %(default)s')
     add('--pictures', type=int, default=8, help='how many to draw (default: %(default)s)')
-    add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    add('--cfg-options', nargs='+', action=DictAction, help='changes to the config')
+    add('--device', help='default: cuda where there is a GPU, cpu elsewhere')
+    add_config_options(parser, 'changes to the config')
     return parser, parser.parse_args(argv)
 
 
@@ -80,6 +75,13 @@ def build_learner(cfg: Config, checkpoint: str, steps: int | None, lr: float | N
         TypeError: If the model is no segmentor or does not adapt by steps.
         ValueError: If a number is not positive, or the model has learnt its rates.
     """
+    from mmengine.runner import load_checkpoint
+
+    from hyper_mm import checkpoints as compat
+    from hyper_mm.models.meta.episodic_model import EpisodicModel
+    from hyper_mm.models.meta.meta_learner import MetaLearner
+    from hyper_mm.registry import MODELS
+
     model = copy.deepcopy(cfg.model)
     if cfg.get('data_preprocessor') is not None:
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
@@ -102,6 +104,9 @@ def build_learner(cfg: Config, checkpoint: str, steps: int | None, lr: float | N
 
 def metainfo(cfg: Config, num_classes: int) -> dict:
     """Names and colours of the classes, those of the test data where it has as many."""
+    from hyper_mm.engine.launch import innermost_datasets
+    from hyper_mm.registry import DATASETS
+
     _, dataset = next(innermost_datasets(cfg.test_dataloader.dataset, ''))
     with DATASETS.switch_scope_and_registry(dataset.get('_scope_')) as registry:
         kind = registry.get(dataset.type)
@@ -110,6 +115,8 @@ def metainfo(cfg: Config, num_classes: int) -> dict:
     if len(names) != num_classes:
         names = ['background', *(f'class {k}' for k in range(1, num_classes))]
     if len(palette) != num_classes:
+        import matplotlib
+
         colours = matplotlib.colormaps['tab10'](np.arange(num_classes - 1) % 10)[:, :3]
         palette = [[0, 0, 0], *(255 * colours).astype(int).tolist()]
     return dict(classes=tuple(names), palette=[[int(c) for c in p] for p in palette])
@@ -129,6 +136,8 @@ def folder_dataset(cfg: Config, folder: Path, info: dict, resize_labels: bool) -
         ValueError: If the folder has no images, or images of several suffixes.
         FileNotFoundError: If a mask is missing.
     """
+    from hyper_mm.engine.launch import innermost_datasets
+
     images = sorted(f for f in (folder / 'images').glob('*') if not f.name.startswith('.'))
     suffixes = {f.suffix for f in images}
     if len(suffixes) != 1:
@@ -188,6 +197,8 @@ def check_labels(dataset: BaseSegDataset, num_classes: int) -> None:
 
 def support_batch(model: BaseModel, items: list[dict]) -> dict:
     """The support as one batch; images of several sizes are padded."""
+    from mmengine.dataset import pseudo_collate
+
     preprocessor = model.data_preprocessor
     if getattr(preprocessor, 'size', None) is not None:
         sizes = [preprocessor.size, *(item['inputs'].shape[-2:] for item in items)]
@@ -206,6 +217,8 @@ def adapt(learner: MetaLearner, batch: dict, progress: Progress) -> list[float]:
     Returns:
         The loss of the support before each step.
     """
+    import torch
+
     parameters, buffers = learner.start()
     losses = []
     learner.model.train()
@@ -223,20 +236,25 @@ def adapt(learner: MetaLearner, batch: dict, progress: Progress) -> list[float]:
     return losses
 
 
-@torch.no_grad()
 def predict(model: BaseModel, dataset: BaseSegDataset, name: str, progress: Progress) -> list:
     """Data samples of a data set with predictions."""
+    import torch
+    from mmengine.dataset import pseudo_collate
+
     model.eval()
     task = progress.add_task(name, total=len(dataset))
     found = []
-    for index in range(len(dataset)):
-        found += [x.cpu() for x in model.test_step(pseudo_collate([dataset[index]]))]
-        progress.advance(task)
+    with torch.no_grad():
+        for index in range(len(dataset)):
+            found += [x.cpu() for x in model.test_step(pseudo_collate([dataset[index]]))]
+            progress.advance(task)
     return found
 
 
 def score(config: dict, info: dict, samples: list) -> dict[str, float]:
     """Dice and Hausdorff distance of predictions."""
+    from hyper_mm.registry import METRICS
+
     metric = METRICS.build(config)
     metric.dataset_meta = info
     metric.process({}, [sample.to_dict() for sample in samples])
@@ -245,6 +263,9 @@ def score(config: dict, info: dict, samples: list) -> dict[str, float]:
 
 def draw(path: Path, before, after, scores: list[float], palette: list) -> None:
     """Draws image, labels and both predictions side by side."""
+    import matplotlib
+
+    matplotlib.use('Agg')
     from matplotlib import pyplot as plt
     from PIL import Image
 
@@ -271,6 +292,8 @@ def draw(path: Path, before, after, scores: list[float], palette: list) -> None:
 
 def write_model(cfg: Config, learner: MetaLearner, dataset: dict, metric: dict, out: Path) -> None:
     """Writes the adapted model as a plain one: a config with test data, and a checkpoint."""
+    from mmengine.runner import save_checkpoint
+
     cfg = copy.deepcopy(cfg)
     if 'model' in cfg.model:
         cfg.model = cfg.model.model
@@ -292,6 +315,11 @@ def write_model(cfg: Config, learner: MetaLearner, dataset: dict, metric: dict, 
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser, args = parse_args(argv)
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    from hyper_mm.registry import DATASETS, METRICS
+
     try:
         cfg = Config.fromfile(args.config)
         cfg.merge_from_dict(args.cfg_options or {})
@@ -304,7 +332,9 @@ def main(argv: list[str] | None = None) -> None:
         evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
         metric = next((m for m in evaluators if m.get('type') == METRIC), dict(type=METRIC))
         METRICS.build(metric)
-        learner = build_learner(cfg, args.checkpoint, args.steps, args.lr).to(args.device)
+        learner = build_learner(cfg, args.checkpoint, args.steps, args.lr).to(
+            args.device or default_device()
+        )
         model = learner.model
         num_classes = model.decode_head.num_classes
         info = metainfo(cfg, num_classes)

@@ -14,16 +14,12 @@ import argparse
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
-
-from hyper_mm.datasets.part_scenes import WHOLE_CLASSES, generate, scene_class
 
 REPO = Path(__file__).resolve().parents[1]
 CONFIG = REPO / 'configs' / 'himapper/himapper_deit-t_part-scenes.py'
@@ -102,29 +98,14 @@ def run_tool(name: str, *args: str, log: Path, show: str = '') -> str:
     Raises:
         RuntimeError: If it fails; the message ends with the end of its output.
     """
-    command = [sys.executable, '-u', str(REPO / 'tools' / name), *args]
-    lines: list[str] = []
-    with (
-        log.open('w') as file,
-        subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=REPO,
-            env=dict(os.environ, PYTHONWARNINGS='ignore'),
-        ) as process,
-    ):
-        for line in process.stdout:
-            lines.append(line)
-            file.write(line)
-            file.flush()
-            if show and re.search(show, line):
-                print('   ', progress_line(line), flush=True)
-    if process.returncode:
-        tail = ''.join(lines[-15:])
-        raise RuntimeError(f'tools/{name} failed ({process.returncode}); its output: {log}\n{tail}')
-    return ''.join(lines)
+    from hyper_mm.engine.runs import run_script
+
+    def print_line(line: str) -> None:
+        if show and re.search(show, line):
+            print('   ', progress_line(line), flush=True)
+
+    run_script(REPO / 'tools' / name, args, log, on_line=print_line)
+    return log.read_text()
 
 
 def progress_line(line: str) -> str:
@@ -144,6 +125,8 @@ def step(text: str, action: Callable[[], str]) -> None:
 
 def different_scenes(count: int) -> list[str]:
     """Returns file names of validation images, of different scenes as far as there are any."""
+    from hyper_mm.datasets.part_scenes import scene_class
+
     scenes = [scene_class(SEED, i, 'val') for i in range(NUM_VAL)]
     first = sorted(scenes.index(scene) for scene in set(scenes))
     rest = [i for i in range(NUM_VAL) if i not in first]
@@ -152,6 +135,8 @@ def different_scenes(count: int) -> list[str]:
 
 def best_guess(annotations: Path, classes: int) -> float:
     """Returns the best mIoU (percent) of predicting one class everywhere, the level of chance."""
+    import cv2
+
     counts = np.zeros(256, dtype=np.int64)
     for path in sorted(annotations.iterdir()):
         labels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
@@ -161,6 +146,8 @@ def best_guess(annotations: Path, classes: int) -> float:
 
 def make_data(work_dir: Path) -> str:
     """Generates the data set."""
+    from hyper_mm.datasets.part_scenes import generate
+
     generate(work_dir / 'data', ('ade',), NUM_TRAIN, NUM_VAL, SIZE, SEED, progress=False)
     return f'{NUM_TRAIN} + {NUM_VAL} images of {SIZE[0]} x {SIZE[1]} are in {work_dir / "data"}'
 
@@ -183,6 +170,8 @@ def train(work_dir: Path, run_dir: Path, checkpoint: Path, iters: int) -> str:
 
 def test(work_dir: Path, run_dir: Path, checkpoint: Path) -> str:
     """Tests, and says how good it is."""
+    from hyper_mm.datasets.part_scenes import WHOLE_CLASSES
+
     data = work_dir / 'data' / 'ade'
     output = run_tool(
         'test.py',
@@ -226,6 +215,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.fresh:
         for folder in (work_dir / 'data', work_dir / 'pictures', run_dir):
             shutil.rmtree(folder, ignore_errors=True)
+    os.environ.setdefault('PYTHONWARNINGS', 'ignore')  # of the processes that it starts
     start = time.monotonic()
     print('Hi-Mapper on generated street, park and waterside scenes. It learns to label what is in')
     print('them (sky, house, person, ...) and, without labels of parts, a hierarchy of parts.')

@@ -2,6 +2,10 @@
 # bash tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of test.py]
 # Several machines: the same command on each, with NNODES, NODE_RANK, MASTER_ADDR and PORT set.
 set -eu
+if [ $# -lt 3 ]; then
+    echo "$(sed -n '2,3s/^# //p' "$0")" >&2
+    exit 2
+fi
 config=$1 checkpoint=$2 gpus=$3
 shift 3
 here=$(cd "$(dirname "$0")" && pwd)

@@ -2,6 +2,10 @@
 # bash tools/dist_train.sh CONFIG GPUS [options of train.py]
 # Several machines: the same command on each, with NNODES, NODE_RANK, MASTER_ADDR and PORT set.
 set -eu
+if [ $# -lt 2 ]; then
+    echo "$(sed -n '2,3s/^# //p' "$0")" >&2
+    exit 2
+fi
 config=$1 gpus=$2
 shift 2
 here=$(cd "$(dirname "$0")" && pwd)

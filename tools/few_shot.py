@@ -14,45 +14,50 @@ A method is a config without its ending or the path of a config. The config of a
 configs/METHOD_BACKBONE_SET.py where there is one; otherwise that of Caltech101, whose data set is
 replaced by the set, or by a folder with one folder of images a class. The papers train shorter and
 with fewer prompts between data sets: --cfg-options model.prompts.depth=3 and so on. Runs that are
-finished are kept: the command resumes where it stopped.
+finished are kept, in a folder for each config, and used again where config, options, data folder,
+teacher and code are the same: the command resumes where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import json
 import math
 import statistics
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-import matplotlib
-import torch
-from mmengine.config import Config, DictAction
-from mmengine.registry import DATASETS, init_default_scope
+from options import add_config_options
 from rich.console import Console
 from rich.progress import Progress
 
-sys.path.insert(0, str(Path(__file__).parent / 'experiments'))
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
-from tool_process import run  # noqa: E402
-
-from hyper_mm.datasets.few_shot import SETS  # noqa: E402
-
-matplotlib.use('Agg')
 TOOLS = Path(__file__).resolve().parent
 CONFIGS = TOOLS.parent / 'configs' / 'lathadapter'
-VARIANTS = [name for name in SETS if name.startswith('imagenet') and name != 'imagenet']
-TARGETS = [name for name in SETS if not name.startswith('imagenet')]
-DEFAULTS = {
-    'base2new': ['imagenet', *TARGETS],
-    'few_shot': ['imagenet', *TARGETS],
-    'cross_dataset': TARGETS,
-    'domain_gen': VARIANTS,
-}
-"""Protocols, and the sets that each is tested on."""
+PROTOCOLS = ('base2new', 'few_shot', 'cross_dataset', 'domain_gen')
 SOURCE = 'imagenet'
+LIBRARIES = [
+    'hyper_mm.engine.launch',
+    'hyper_mm.models.classifiers.prompt_kd',
+    'hyper_mm.models.heads.lath_adapter_head',
+    'hyper_mm.datasets.few_shot',
+    'mmpretrain.apis',
+]
+"""What is loaded once for all runs."""
+
+
+def default_sets(protocol: str) -> list[str]:
+    """Sets that the papers test a protocol on."""
+    from hyper_mm.datasets.few_shot import SETS
+
+    if protocol == 'domain_gen':
+        return [name for name in SETS if name.startswith('imagenet') and name != 'imagenet']
+    targets = [name for name in SETS if not name.startswith('imagenet')]
+    return targets if protocol == 'cross_dataset' else ['imagenet', *targets]
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -62,7 +67,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add('--method', required=True, help='a config, or the first part of its name')
-    add('--protocol', required=True, choices=list(DEFAULTS))
+    add('--protocol', required=True, choices=PROTOCOLS)
     add('--backbone', default='vit-b16', help='second part of the names of configs')
     add('--datasets', nargs='+', help='sets that are tested (default: those of the paper)')
     add('--source', default=SOURCE, help='set that is trained on where the others are only tested')
@@ -75,9 +80,13 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('--name', help='folder of the runs in it (default: method and backbone)')
     add('--discard', action='store_true', help='delete checkpoints that have been tested')
     add('--threads', type=int, default=2, help='threads of a run')
-    add('--cfg-options', nargs='+', action=DictAction, help='changes of all configs')
+    add('--term', action='store_true', help="measure LatHAdapter's hyperbolic term, too")
+    add('--json', type=Path, help='file of the single results, for other programs')
+    add_config_options(parser, 'changes of all configs')
     args = parser.parse_args(arguments)
-    args.datasets = args.datasets or DEFAULTS[args.protocol]
+    from hyper_mm.datasets.few_shot import SETS
+
+    args.datasets = args.datasets or default_sets(args.protocol)
     needed = [*args.datasets, *([args.source] if is_transfer(args) else [])]
     for name in needed:
         known = name in SETS or Path(name).is_dir() or own_config(args, name)
@@ -118,16 +127,28 @@ def config_of(args: argparse.Namespace, name: str) -> Path:
 
 def use_set(args: argparse.Namespace, cfg: Config, loader: str, name: str) -> None:
     """Makes a data loader of a config read a set or a folder."""
+    from mmengine.config import Config
+
+    from hyper_mm.datasets.few_shot import SETS
+
     if own_config(args, name):
         cfg[loader] = Config.fromfile(config_of(args, name))[loader]
     elif name in SETS:
         root = args.data_root or cfg[loader].dataset.data_root
         cfg[loader].dataset.update(name=name, data_root=root)
     else:
-        cfg[loader].dataset.update(name='folders', data_root=name)
+        cfg[loader].dataset.update(name='folders', data_root=str(Path(name).resolve()))
 
 
-def run_config(args: argparse.Namespace, train: str, test: str, half: str, shots: int, seed: int):
+def run_config(
+    args: argparse.Namespace,
+    train: str,
+    test: str,
+    half: str,
+    shots: int,
+    seed: int,
+    teacher: Path | None = None,
+) -> Config:
     """The config of one run.
 
     Args:
@@ -137,11 +158,14 @@ def run_config(args: argparse.Namespace, train: str, test: str, half: str, shots
         half: Classes of the test: ``'all'``, ``'base'`` or ``'new'``.
         shots: Images of each class.
         seed: Seed of the shots and of the run.
+        teacher: Checkpoint of the teacher.
 
     Returns:
         The config. A method without labels (PromptKD) keeps its training data. Zero-shot CLIP has
         none.
     """
+    from mmengine.config import Config
+
     cfg = Config.fromfile(config_of(args, train))
     use_set(args, cfg, 'test_dataloader', test)
     cfg.test_dataloader.dataset.update(split='test', subsample=half)
@@ -153,17 +177,25 @@ def run_config(args: argparse.Namespace, train: str, test: str, half: str, shots
     cfg.merge_from_dict(args.cfg_options or {})
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
-    if args.teacher:
-        checkpoint = folder_of(teacher_args(args), train, shots, seed) / 'last_checkpoint'
-        cfg.model.teacher_checkpoint = checkpoint.read_text().strip()
+    if teacher is not None:
+        cfg.model.teacher_checkpoint = str(teacher)
     if 'train_dataloader' in cfg and (cfg.model.get('head') or args.steps):
-        init_default_scope(cfg.default_scope)
-        trained = DATASETS.build(dict(cfg.train_dataloader.dataset, pipeline=[]))
+        images, classes = size_of(cfg.default_scope, json.dumps(cfg.train_dataloader.dataset))
         if cfg.model.get('head'):
-            cfg.model.head.num_classes = len(trained.metainfo['classes'])
+            cfg.model.head.num_classes = classes
         if args.steps:
-            set_steps(cfg, args.steps, len(trained))
+            set_steps(cfg, args.steps, images)
     return cfg
+
+
+@functools.lru_cache(maxsize=256)
+def size_of(scope: str, config: str) -> tuple[int, int]:
+    """Number of images and of classes of a data set, whose config is given as json."""
+    from mmengine.registry import DATASETS, init_default_scope
+
+    init_default_scope(scope)
+    data = DATASETS.build(dict(json.loads(config), pipeline=[]))
+    return len(data), len(data.metainfo['classes'])
 
 
 def set_steps(cfg: Config, steps: int, images: int) -> None:
@@ -191,10 +223,15 @@ def set_steps(cfg: Config, steps: int, images: int) -> None:
             hook.update(mean=hook.mean * ratio, std=max(hook.std * ratio, 0.1))
 
 
-def folder_of(args: argparse.Namespace, train: str, shots: int, seed: int) -> Path:
-    """Folder of a run."""
-    folder = args.work_dir / args.name / args.protocol / Path(train).name
-    return folder / f'{shots}shots_seed{seed}'
+def place_of(name: str) -> str:
+    """Name of the folder of a set: its own, or that of a data folder with a digest of its path."""
+    from hyper_mm.datasets.few_shot import SETS
+    from hyper_mm.engine.records import name_of, safe_name
+
+    path = Path(name)
+    if name in SETS or not path.is_dir():
+        return safe_name(name)
+    return safe_name(f'{path.name}-{name_of(dict(folder=str(path.resolve())))[:6]}')
 
 
 def teacher_args(args: argparse.Namespace) -> argparse.Namespace:
@@ -206,37 +243,66 @@ def teacher_args(args: argparse.Namespace) -> argparse.Namespace:
     )
 
 
-def train_once(args: argparse.Namespace, train: str, shots: int, seed: int) -> Path:
-    """Trains, unless it is done, the teacher before.
+class Training(NamedTuple):
+    """A training: its config, its key, its folder, and the checkpoint of its teacher."""
+
+    config: Config
+    key: dict[str, str]
+    folder: Path
+    teacher: Path | None
+
+
+def training(args: argparse.Namespace, train: str, shots: int, seed: int) -> Training:
+    """What a training is; a teacher is trained for it, unless that is done."""
+    from hyper_mm.engine.records import key_of, name_of
+
+    teacher = None
+    if args.teacher:
+        own = teacher_args(args)
+        teacher = train_once(own, training(own, train, shots, seed))
+    cfg = run_config(args, train, train, 'all', shots, seed, teacher)
+    key = key_of(cfg)
+    folder = args.work_dir / args.name / args.protocol / place_of(train)
+    return Training(cfg, key, folder / f'{shots}shots_seed{seed}_{name_of(key)}', teacher)
+
+
+def train_once(args: argparse.Namespace, job: Training) -> Path:
+    """Trains, unless it is done.
 
     Returns:
         Path of the checkpoint.
     """
-    if args.teacher:
-        train_once(teacher_args(args), train, shots, seed)
-    folder = folder_of(args, train, shots, seed)
-    if not (folder / 'done').is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        cfg = run_config(args, train, train, 'all', shots, seed)
-        if 'train_dataloader' not in cfg:
-            nothing = folder / 'nothing.pth'  # what zero-shot CLIP has learned
-            torch.save(dict(state_dict={}), nothing)
-            return nothing
-        cfg.dump(folder / 'train_config.py')
+    from hyper_mm.engine.records import claim, load_result, save_result
+    from hyper_mm.engine.runs import run_script
+
+    folder, done = job.folder, job.folder / 'done.json'
+    with claim(folder, job.key) as lock:
+        if 'train_dataloader' not in job.config:
+            return nothing_learned(folder)
+        kept = load_result(done, job.key)
+        if kept is not None and (folder / kept['checkpoint']).is_file():
+            return folder / kept['checkpoint']
+        job.config.dump(folder / 'train_config.py')
+        seed = job.config.randomness.seed
         arguments = [folder / 'train_config.py', '--work-dir', folder, '--resume', '--seed', seed]
-        run(TOOLS / 'train.py', arguments, folder / 'train.log', args.threads)
-        (folder / 'done').touch()
-    return Path((folder / 'last_checkpoint').read_text().strip())
+        how = dict(threads=args.threads, preload=LIBRARIES, lock=lock)
+        run_script(TOOLS / 'train.py', arguments, folder / 'train.log', **how)
+        checkpoint = folder / Path((folder / 'last_checkpoint').read_text().strip()).name
+        save_result(done, job.key, dict(checkpoint=checkpoint.name))
+        return checkpoint
+
+
+def nothing_learned(folder: Path) -> Path:
+    """Writes the checkpoint of zero-shot CLIP, which has learned nothing."""
+    import torch
+
+    torch.save(dict(state_dict={}), folder / 'nothing.pth')
+    return folder / 'nothing.pth'
 
 
 def accuracies(
-    args: argparse.Namespace,
-    train: str,
-    tests: list[tuple[str, str]],
-    shots: int,
-    seed: int,
-    term: bool = False,
-) -> list[float]:
+    args: argparse.Namespace, train: str, tests: list[tuple[str, str]], shots: int, seed: int
+) -> list[dict]:
     """Trains, unless it is done, and tests, unless it is done.
 
     Args:
@@ -245,42 +311,43 @@ def accuracies(
         tests: Sets, and the classes of each: ``'all'``, ``'base'`` or ``'new'``.
         shots: Images of each class.
         seed: Seed of the shots and of the run.
-        term: Whether to measure the hyperbolic term of each test, too (``term.json``).
 
     Returns:
-        Top-1 accuracy of each test in percent.
+        For each test ``accuracy``, top-1 in percent, and with ``args.term`` the ``term`` that
+        tools/experiments/hyperbolic_term.py measures.
     """
-    found = []
-    checkpoint = None
+    from hyper_mm.engine.records import claim, key_of, load_result, name_of, save_result
+    from hyper_mm.engine.runs import run_script
+
+    job, checkpoint, found = training(args, train, shots, seed), None, []
+    needed = {'metrics': TOOLS / 'test.py'}
+    if args.term:
+        needed['term'] = TOOLS / 'experiments' / 'hyperbolic_term.py'
     for test, half in tests:
-        folder = test_folder(args, train, shots, seed, test, half)
-        metrics, wanted = folder / 'metrics.json', folder / 'term.json'
-        if not metrics.is_file() or (term and not wanted.is_file()):
-            checkpoint = train_once(args, train, shots, seed)
-            folder.mkdir(parents=True, exist_ok=True)
-            cfg = run_config(args, train, test, half, shots, seed)
-            cfg.dump(folder / 'config.py')
-            partial = folder / 'partial.json'
-            start = [folder / 'config.py', checkpoint, '--work-dir', folder]
-            if term and not wanted.is_file():
-                tool = TOOLS / 'experiments' / 'hyperbolic_term.py'
-                run(tool, [*start, '--out', partial], folder / 'term.log', args.threads)
-                partial.replace(wanted)
-            arguments = [*start, '--out', partial, '--out-item', 'metrics']
-            run(TOOLS / 'test.py', arguments, folder / 'test.log', args.threads)
-            partial.replace(metrics)  # a file that is there is whole
-        found.append(json.loads(metrics.read_text())['accuracy/top1'])
+        cfg = run_config(args, train, test, half, shots, seed, job.teacher)
+        key = key_of(cfg, trained=job.key)
+        folder = job.folder / f'test_{place_of(test)}_{half}_{name_of(key)}'
+        results = {name: load_result(folder / f'{name}.json', key) for name in needed}
+        missing = [name for name, result in results.items() if result is None]
+        if missing:
+            checkpoint = train_once(args, job)
+            with claim(folder, key) as lock:
+                cfg.dump(folder / 'config.py')
+                for name in missing:
+                    part = folder / 'part.json'
+                    start = [folder / 'config.py', checkpoint, '--work-dir', folder, '--out', part]
+                    more = ['--out-item', 'metrics'] if name == 'metrics' else []
+                    how = dict(threads=args.threads, preload=LIBRARIES, lock=lock)
+                    run_script(needed[name], [*start, *more], folder / f'{name}.log', **how)
+                    results[name] = json.loads(part.read_text())
+                    save_result(folder / f'{name}.json', key, results[name])
+                    part.unlink()
+        term = {'term': results['term']} if args.term else {}
+        found.append(dict(accuracy=results['metrics']['accuracy/top1'], **term))
     if args.discard and checkpoint is not None:
-        for path in (checkpoint, checkpoint.parent / 'last_checkpoint', checkpoint.parent / 'done'):
+        for path in (*job.folder.glob('*.pth'), job.folder / 'last_checkpoint'):
             path.unlink(missing_ok=True)
     return found
-
-
-def test_folder(
-    args: argparse.Namespace, train: str, shots: int, seed: int, test: str, half: str
-) -> Path:
-    """Folder of a test."""
-    return folder_of(args, train, shots, seed) / f'test_{Path(test).name}_{half}'
 
 
 def harmonic_mean(base: float, new: float) -> float:
@@ -327,6 +394,9 @@ def markdown(rows: list[list]) -> str:
 
 def plot(rows: list[list], path: Path) -> None:
     """Draws accuracy (the last column) over shots for each set, or bars for one number of shots."""
+    import matplotlib
+
+    matplotlib.use('Agg')
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.5))
@@ -349,28 +419,33 @@ def plot(rows: list[list], path: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     args = parse_args(arguments)
+    from hyper_mm.engine.records import write_text
+
     halves = ('base', 'new') if args.protocol == 'base2new' else ('all',)
     transfer = is_transfer(args)
     tests = [[(name, half) for half in halves] for name in args.datasets]
     if transfer:  # one run, many tests
         tests = [[pair for pairs in tests for pair in pairs]]
     jobs = [(pairs, shots, seed) for shots in args.shots for seed in args.seeds for pairs in tests]
-    results = {}
+    results, single = {}, []
     with Progress() as progress:
         for pairs, shots, seed in progress.track(jobs, description='runs'):
             train = args.source if transfer else pairs[0][0]
             found = accuracies(args, train, pairs, shots, seed)
-            for (name, half), value in zip(pairs, found):
-                results[name, shots, half, seed] = value
+            for (name, half), values in zip(pairs, found):
+                results[name, shots, half, seed] = values['accuracy']
+                single.append(dict(set=name, shots=shots, half=half, seed=seed, **values))
                 progress.console.print(
-                    f'{name}, {shots} shots, {half} classes, seed {seed}: {value:.2f}'
+                    f'{name}, {shots} shots, {half} classes, seed {seed}: {values["accuracy"]:.2f}'
                 )
     rows = table(args.protocol, results)
     out = args.work_dir / args.name / args.protocol
     with (out / 'table.csv').open('w', newline='') as file:
         csv.writer(file).writerows(rows)
-    (out / 'table.md').write_text(markdown(rows) + '\n')
+    write_text(out / 'table.md', markdown(rows) + '\n')
     plot(rows, out / 'table.png')
+    if args.json:
+        write_text(args.json, json.dumps(single, indent=1))
     Console().print(markdown(rows), markup=False, soft_wrap=True)
 
 

@@ -2,6 +2,10 @@
 # bash tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT [options of test.py]
 # GPUS (in all), GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS are taken from the environment.
 set -eu
+if [ $# -lt 4 ]; then
+    echo "$(sed -n '2,3s/^# //p' "$0")" >&2
+    exit 2
+fi
 partition=$1 job=$2 config=$3 checkpoint=$4
 shift 4
 here=$(cd "$(dirname "$0")" && pwd)

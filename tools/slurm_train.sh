@@ -2,6 +2,10 @@
 # bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG [options of train.py]
 # GPUS (in all), GPUS_PER_NODE, CPUS_PER_TASK and SRUN_ARGS are taken from the environment.
 set -eu
+if [ $# -lt 3 ]; then
+    echo "$(sed -n '2,3s/^# //p' "$0")" >&2
+    exit 2
+fi
 partition=$1 job=$2 config=$3
 shift 3
 here=$(cd "$(dirname "$0")" && pwd)

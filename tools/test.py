@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 from copy import deepcopy
+from typing import TYPE_CHECKING
 
-import mmengine
-from mmengine.config import Config, ConfigDict
-from mmengine.evaluator import DumpResults
-from mmengine.registry import METRICS
+from options import add_run_options
 
-from hyper_mm.engine.launch import add_arguments, build_runner, innermost_datasets, load_config
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
 
 PICTURES = {'mmseg': 'draw', 'mmdet': 'draw', 'mmpretrain': 'enable'}
 """What switches the visualization hook of each library on."""
@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--show', action='store_true', help='show each prediction in a window')
     add('--show-dir', help='folder for pictures of the predictions')
     add('--wait-time', type=float, default=2, help='seconds for each window (default: 2)')
-    add_arguments(parser)
+    add_run_options(parser)
     return parser
 
 
@@ -92,6 +92,10 @@ def use_tta(cfg: Config) -> None:
     Raises:
         ValueError: If the config has no ``tta_model`` and its library has none by default.
     """
+    from mmengine.config import ConfigDict
+
+    from hyper_mm.engine.launch import innermost_datasets
+
     model = cfg.get('tta_model', TTA_MODELS.get(cfg.default_scope))
     if model is None:
         raise ValueError('--tta needs tta_model and tta_pipeline in the config')
@@ -123,6 +127,12 @@ def main() -> None:
     """Command line."""
     parser = build_parser()
     args = parser.parse_args()
+    import mmengine
+    from mmengine.evaluator import DumpResults
+    from mmengine.registry import METRICS
+
+    from hyper_mm.engine.launch import build_runner, load_config
+
     predictions = args.out if args.out_item == 'pred' else None
     try:
         cfg = load_config(args, ('test',))

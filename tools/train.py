@@ -9,11 +9,12 @@ Example:
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config
-from mmengine.device import get_device
+from options import add_run_options
 
-from hyper_mm.engine.launch import add_arguments, build_runner, load_config
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add('--seed', type=int, help='random seed (default: what the config says, or a random one)')
     add('--deterministic', action='store_true', help='use deterministic algorithms only')
-    add_arguments(parser)
+    add_run_options(parser)
     return parser
 
 
@@ -78,6 +79,8 @@ def use_amp(wrapper: dict) -> None:
     Raises:
         ValueError: If it is of a type that has no such twin.
     """
+    from mmengine.device import get_device
+
     kind = str(wrapper.get('type', 'OptimWrapper')).rsplit('.', 1)[-1]
     if kind in ('AmpOptimWrapper', 'BFloat16OptimWrapper'):
         return
@@ -94,6 +97,8 @@ def main() -> None:
     """Command line."""
     parser = build_parser()
     args = parser.parse_args()
+    from hyper_mm.engine.launch import build_runner, load_config
+
     try:
         cfg = load_config(args, ('train', 'val'))
         apply_options(cfg, args)

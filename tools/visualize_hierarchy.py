@@ -14,22 +14,13 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
-import torch
-from mmengine.config import Config, DictAction
-from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
-from torch import nn
+from options import add_config_options, default_device
 
-import hyper_mm  # noqa: F401  (reads mmengine's checkpoints on torch >= 2.6)
-from hyper_mm.visualization import (
-    attention_summary,
-    draw_hierarchy,
-    find_mapper,
-    read_hierarchies,
-)
+if TYPE_CHECKING:
+    from mmengine.dataset import Compose
+    from torch import nn
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
@@ -44,13 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
     add('checkpoint', help='its weights')
     add('images', nargs='+', help='images, or folders of images')
     add('--out-dir', default='work_dirs/hierarchy', help='where to write (default: %(default)s)')
-    add(
-        '--device',
-        default='cuda:0' if torch.cuda.is_available() else 'cpu',
-        help='cpu, cuda:0, ...',
-    )
+    add('--device', help='cpu, cuda:0, ... (default: cuda where there is a GPU, cpu elsewhere)')
     add('--max-images', type=int, help='draw at most so many (default: all)')
-    add('--cfg-options', nargs='+', action=DictAction, help='overrides of the config, key=value')
+    add_config_options(parser, 'overrides of the config, key=value')
     return parser
 
 
@@ -100,6 +87,13 @@ def load_model(
     Raises:
         ValueError: If the config has no test pipeline.
     """
+    from mmengine.config import Config
+    from mmengine.dataset import Compose
+    from mmengine.registry import MODELS, init_default_scope
+    from mmengine.runner import load_checkpoint
+
+    import hyper_mm  # noqa: F401  (reads mmengine's checkpoints on torch >= 2.6)
+
     cfg = Config.fromfile(config)
     cfg.merge_from_dict(cfg_options or {})
     init_default_scope(cfg.get('default_scope', 'mmengine'))
@@ -125,6 +119,10 @@ def hierarchy_of(model: nn.Module, pipeline: Compose, path: str | os.PathLike) -
     Returns:
         Arguments of :func:`hyper_mm.visualization.draw_hierarchy`, but for the names of classes.
     """
+    from mmengine.dataset import pseudo_collate
+
+    from hyper_mm.visualization import read_hierarchies
+
     data = pipeline(dict(img_path=str(path), img_id=0))
     drawings, _ = read_hierarchies(model, pseudo_collate([data]))
     return drawings[0]
@@ -134,10 +132,14 @@ def main(argv: list[str] | None = None) -> int:
     """Draw the images that the command line asks for."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    import cv2
+
+    from hyper_mm.visualization import attention_summary, draw_hierarchy, find_mapper
+
     try:
         images = find_images(args.images, args.max_images)
         model, pipeline, meta = load_model(
-            args.config, args.checkpoint, args.device, args.cfg_options
+            args.config, args.checkpoint, args.device or default_device(), args.cfg_options
         )
         find_mapper(model)
     except (FileNotFoundError, ValueError) as error:

@@ -30,7 +30,7 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=0.0, T_max=250, begin=0, end=250, by_epoch=False)
 ]
 train_cfg = dict(max_iters=250, val_interval=250)
-default_hooks = dict(checkpoint=dict(interval=250, max_keep_ckpts=1), logger=dict(interval=20))
+default_hooks = dict(checkpoint=dict(interval=250, max_keep_ckpts=2), logger=dict(interval=20))
 custom_hooks = [
     dict(type='hyper_mm.ExactResumeHook'),
     dict(type='hyper_mm.VocabularyHook'),  # pictures with the names of the vocabulary

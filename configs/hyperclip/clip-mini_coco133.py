@@ -28,4 +28,4 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=0.0, T_max=120, begin=0, end=120, by_epoch=False)
 ]
 train_cfg = dict(max_iters=120, val_interval=120)
-default_hooks = dict(checkpoint=dict(interval=120, max_keep_ckpts=1), logger=dict(interval=20))
+default_hooks = dict(checkpoint=dict(interval=120, max_keep_ckpts=2), logger=dict(interval=20))

@@ -1,11 +1,11 @@
-"""What ``tools/train.py`` and ``tools/test.py`` share: options, and the runner of a config."""
+"""What training and testing share: reading a config, and building its runner."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch.distributed
@@ -15,39 +15,36 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from hyper_mm import checkpoints as compat
+from hyper_mm.engine.hooks.safe_checkpoint_hook import mend_last_checkpoint
 from hyper_mm.registry import PACKAGES
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that training and testing have in common.
+def parse_options(given: Sequence[str]) -> dict:
+    """Reads changes to a config, as ``--cfg-options`` of mmengine's tools does.
 
     Args:
-        parser: The parser of the tool.
+        given: Entries ``key=value``; see ``mmengine.config.DictAction``.
+
+    Returns:
+        Values by dotted keys.
+
+    Raises:
+        ValueError: If an entry is not of this form.
     """
-    add = parser.add_argument
-    add('--work-dir', help='folder of logs and checkpoints (default: work_dirs/<config>)')
-    add(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='changes to the config, as key=value: model.neck.num_leaves=16 '
-        'train_dataloader.dataset.data_root=/data/ade',
-    )
-    add(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='what starts the processes of distributed work (see tools/dist_train.sh)',
-    )
-    # torch.distributed.launch passes it; torchrun sets the environment instead
-    add('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+    wrong = [entry for entry in given if '=' not in entry]
+    if wrong:
+        raise ValueError(f'--cfg-options takes key=value, got {" ".join(wrong)!r}')
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--options', nargs='*', action=DictAction, default={})
+    return parser.parse_args(['--options', *given]).options
 
 
 def load_config(args: argparse.Namespace, splits: tuple[str, ...]) -> Config:
     """Reads a config and applies the common options.
 
     Args:
-        args: Parsed arguments with ``config`` and those of :func:`add_arguments`.
+        args: Parsed arguments: ``config``, ``work_dir``, ``cfg_options``, ``launcher`` and
+            ``local_rank``.
         splits: What the run reads, of ``'train'``, ``'val'`` and ``'test'``.
 
     Returns:
@@ -98,6 +95,10 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.launcher != 'none' and get_device() == 'cpu':
         prepare_cpu_processes(cfg)
     compat.install_checkpoint_loader()
+    rank = os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0'))
+    if cfg.get('resume') is True and not cfg.get('load_from') and rank == '0':
+        # the hook does so, too, but FlexibleRunner reads the file before it calls a hook
+        mend_last_checkpoint(Path(cfg.work_dir))
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 

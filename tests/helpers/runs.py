@@ -9,10 +9,8 @@ import contextlib
 import json
 import multiprocessing
 import os
-import runpy
 import signal
 import socket
-import sys
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -21,6 +19,8 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+
+from hyper_mm.engine.runs import as_script
 
 REPO = Path(__file__).resolve().parents[2]
 TRAIN, TEST = REPO / 'tools' / 'train.py', REPO / 'tools' / 'test.py'
@@ -312,5 +312,4 @@ def _run_tool(tool: str, args: list[str], log: str, env: dict[str, str]) -> None
         os.dup2(file.fileno(), 2)
     torch.set_num_threads(1)
     np.random.seed()  # the server's state would be the same in every run without a seed
-    sys.argv = [tool, *args]
-    runpy.run_path(tool, run_name='__main__')
+    as_script(tool, args)

@@ -1,19 +1,13 @@
 """Amplitude bank, FrequencyAmplitudeMix and GenerateBoundaryBands."""
 
-import importlib.util
-
 import mmcv
 import numpy as np
 import pytest
 
 from hyper_mm.registry import TRANSFORMS
+from tests.helpers.tools import load_tool
 
-from ..conftest import REPO
-
-PATH = REPO / 'tools/dataset_converters/amplitude_bank.py'
-SPEC = importlib.util.spec_from_file_location('amplitude_bank', PATH)
-TOOL = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(TOOL)
+TOOL = load_tool('dataset_converters/amplitude_bank.py')
 
 
 @pytest.fixture(scope='module')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from hyper_mm.datasets import part_scenes as ps
 from hyper_mm.datasets.part_scenes.canvas import Canvas
 from hyper_mm.datasets.part_scenes.captions import describe
 from hyper_mm.datasets.part_scenes.coco import encode_rle, panoptic_map
+from tests.helpers.tools import load_tool
 
 SIZE = (48, 64)
 
@@ -46,14 +46,6 @@ def written(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp('part_scenes')
     ps.generate(out, ('ade', 'coco', 'imagenet'), 14, 12, SIZE, seed=3, progress=False)
     return out
-
-
-def load_tool(repo: Path):
-    path = repo / 'tools' / 'dataset_converters' / 'part_scenes.py'
-    spec = importlib.util.spec_from_file_location('part_scenes_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class TestTaxonomy:
@@ -487,7 +479,7 @@ class TestTool:
         out = str(tmp_path / 'out')
         counts = ['--num-train', '2', '--num-val', '1', '--size', '32', '48']
         monkeypatch.setattr(sys, 'argv', ['part_scenes.py', out, *counts, '--quiet'])
-        load_tool(repo).main()
+        load_tool('dataset_converters/part_scenes.py').main()
         assert 'ade: ' in capsys.readouterr().out
         image = cv2.imread(str(tmp_path / 'out/ade/images/training/train_000001.jpg'))
         assert image.shape == (32, 48, 3)
@@ -496,6 +488,6 @@ class TestTool:
         arguments = ['part_scenes.py', str(tmp_path), '--size', '8', '8']
         monkeypatch.setattr(sys, 'argv', arguments)
         with pytest.raises(SystemExit) as exit_info:
-            load_tool(repo).main()
+            load_tool('dataset_converters/part_scenes.py').main()
         assert exit_info.value.code == 2
         assert 'size[0] must be at least 32, got 8' in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """Adaptation of a segmentor to a new site, on crops of real images."""
 
-import importlib.util
 import json
 
 import numpy as np
@@ -13,15 +12,15 @@ pytest.importorskip('monai')
 pytest.importorskip('scipy')
 
 from mmengine.config import Config  # noqa: E402
+from mmengine.registry import init_default_scope  # noqa: E402
 
 from hyper_mm.registry import MODELS  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
 from tests.helpers import runs  # noqa: E402
+from tests.helpers.tools import load_tool  # noqa: E402
 
 pytestmark = pytest.mark.mmseg
-SPEC = importlib.util.spec_from_file_location('adapt', REPO / 'tools' / 'adapt.py')
-TOOL = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(TOOL)
+TOOL = load_tool('adapt.py')
 
 CONFIG = f"""
 _base_ = {str(REPO / 'configs' / '_base_' / 'default_runtime.py')!r}
@@ -50,7 +49,7 @@ def write_model(folder, model=LEARNER):
     config, checkpoint = folder / 'config.py', folder / 'checkpoint.pth'
     config.write_text(CONFIG.format(model=model))
     cfg = Config.fromfile(config)
-    TOOL.init_default_scope('mmseg')
+    init_default_scope('mmseg')
     torch.manual_seed(0)
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), checkpoint)
     return [str(config), str(checkpoint)]
@@ -109,7 +108,7 @@ def test_a_plain_model_takes_plain_steps_and_the_support_scores_without_query(
 
 
 def test_classes_are_those_of_the_test_data_where_they_fit():
-    TOOL.init_default_scope('mmseg')
+    init_default_scope('mmseg')
     cfg = Config(dict(test_dataloader=dict(dataset=dict(type='PascalVOCDataset'))))
     found = TOOL.metainfo(cfg, 21)
     assert found['classes'][1] == 'aeroplane' and found['palette'][1] == [128, 0, 0]

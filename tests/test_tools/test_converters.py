@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 from hyper_mm.layers import HierarchyMapper
-from tests.conftest import REPO
+from tests.helpers.tools import load_tool
 
 MAPPER = dict(num_leaves=8, num_levels=3, width=16, num_heads=2, hyp_dim=8)
 DIM = 16
@@ -18,11 +17,7 @@ DIM = 16
 
 @pytest.fixture(scope='module')
 def converter():
-    path = REPO / 'tools' / 'model_converters' / 'himapper2mm.py'
-    spec = importlib.util.spec_from_file_location('himapper2mm', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('model_converters/himapper2mm.py')
 
 
 def released(mapper: HierarchyMapper) -> dict[str, torch.Tensor]:

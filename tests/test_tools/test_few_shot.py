@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import json
+import shutil
+from pathlib import Path
 
 import mmcv
 import numpy as np
@@ -12,8 +14,9 @@ pytest.importorskip('mmpretrain')
 pytest.importorskip('open_clip')
 pytestmark = pytest.mark.mmpretrain
 
+from hyper_mm.engine import runs  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
-from tests.test_tools.test_experiments.test_compare_arms import load  # noqa: E402
+from tests.helpers.tools import load_tool  # noqa: E402
 
 TINY = """
 _base_ = {base!r}
@@ -35,10 +38,8 @@ train_cfg = dict(max_epochs=1)
 
 
 @pytest.fixture
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(REPO / 'tools' / 'experiments')
-    monkeypatch.delitem(sys.modules, 'tool_process', raising=False)
-    return load(REPO / 'tools' / 'few_shot.py')
+def tool():
+    return load_tool('few_shot.py')
 
 
 @pytest.fixture
@@ -138,31 +139,23 @@ def test_steps_are_turned_into_epochs(tool, tmp_path):
     assert cfg.train_cfg.max_epochs == 150
 
 
-def test_the_teacher_is_the_run_of_the_same_shots_and_seed(tool, tmp_path):
-    args = small(tool, tmp_path, 'promptkd', '--teacher=promptsrc')
-    folder = tmp_path / 'promptsrc_clip-mini' / 'few_shot' / 'omniglot' / '4shots_seed2'
-    folder.mkdir(parents=True)
-    (folder / 'last_checkpoint').write_text('weights.pth')
-    cfg = tool.run_config(args, 'omniglot', 'omniglot', 'all', 4, 2)
-    assert cfg.model.teacher_checkpoint == 'weights.pth'
-    assert cfg.train_dataloader.dataset.shots is None  # all images, without labels
-
-
 @pytest.fixture
 def commands(tool, monkeypatch):
     """What would have run; each run leaves the files that a real one leaves."""
     found = []
 
-    def run(script, arguments, log, threads):
+    def run(script, arguments, log, threads, preload, lock):
         found.append(script.name)
         if script.name == 'train.py':
-            (log.parent / 'epoch_1.pth').touch()
-            (log.parent / 'last_checkpoint').write_text(str(log.parent / 'epoch_1.pth'))
+            for epoch in (1, 2):
+                (log.parent / f'epoch_{epoch}.pth').write_text(f'{log.parent}')
+            (log.parent / 'last_checkpoint').write_text(str(log.parent / 'epoch_2.pth'))
         else:
+            assert Path(arguments[1]).is_file()
             out = arguments[arguments.index('--out') + 1]
-            out.write_text('{"accuracy/top1": 50.0}')
+            out.write_text(json.dumps({'accuracy/top1': 50.0 + len(found), 'spread': 0.5}))
 
-    monkeypatch.setattr(tool, 'run', run)
+    monkeypatch.setattr(runs, 'run_script', run)
     return found
 
 
@@ -170,18 +163,52 @@ def test_accuracies_train_once_and_resume(tool, commands, tmp_path):
     args = small(tool, tmp_path, 'promptkd', '--teacher=promptsrc', '--discard')
     tests = [('omniglot', 'base'), ('omniglot', 'new')]
     for _ in range(2):  # the second time nothing is left to do
-        assert tool.accuracies(args, 'omniglot', tests, 1, 1) == [50.0, 50.0]
+        found = tool.accuracies(args, 'omniglot', tests, 1, 1)
+        assert found == [dict(accuracy=53.0), dict(accuracy=54.0)]
     assert commands == ['train.py', 'train.py', 'test.py', 'test.py']
-    assert not (tool.folder_of(args, 'omniglot', 1, 1) / 'epoch_1.pth').exists()
-    teacher = tool.folder_of(tool.teacher_args(args), 'omniglot', 1, 1)
-    assert (teacher / 'epoch_1.pth').exists()
-    tool.accuracies(args, 'omniglot', [('omniglot', 'all')], 1, 1, term=True)
-    assert commands[4:] == ['train.py', 'hyperbolic_term.py', 'test.py']
+    job = tool.training(args, 'omniglot', 1, 1)
+    assert not list(job.folder.glob('*.pth'))
+    assert job.teacher.is_file() and job.config.model.teacher_checkpoint == str(job.teacher)
+    assert job.config.train_dataloader.dataset.shots is None  # all images, without labels
+    own = tool.teacher_args(args)
+    assert job.teacher.parent == tool.training(own, 'omniglot', 1, 1).folder
+    args.term = True
+    (found,) = tool.accuracies(args, 'omniglot', [('omniglot', 'all')], 1, 1)
+    assert commands[4:] == ['train.py', 'test.py', 'hyperbolic_term.py']
+    assert found['accuracy'] == 56.0 and found['term']['spread'] == 0.5
+
+
+@pytest.mark.parametrize(
+    'more', [['--steps=7'], ['--cfg-options', 'optim_wrapper.optimizer.lr=0.5'], ['--shots=2']]
+)
+def test_results_of_other_options_are_not_taken(tool, commands, tmp_path, more, monkeypatch):
+    monkeypatch.setattr(tool, 'size_of', lambda scope, config: (80, 5))
+    tests = [('omniglot', 'all')]
+    first, second = small(tool, tmp_path, 'maple'), small(tool, tmp_path, 'maple', *more)
+    shots = second.shots[0]
+    assert tool.accuracies(first, 'omniglot', tests, 16, 1) == [dict(accuracy=52.0)]
+    assert tool.accuracies(second, 'omniglot', tests, shots, 1) == [dict(accuracy=54.0)]
+    assert tool.accuracies(first, 'omniglot', tests, 16, 1) == [dict(accuracy=52.0)]
+    assert commands == ['train.py', 'test.py'] * 2
+
+
+def test_folders_of_one_name_are_two_sets(tool, config, images, commands, tmp_path):
+    other = tmp_path / 'other' / images.name
+    other.parent.mkdir()
+    images.rename(other)
+    shutil.copytree(other, images)
+    found = []
+    for folder in (images, other):
+        given = arguments(config, tmp_path, 'few_shot', '--datasets', folder, '--shots', 1)
+        args = tool.parse_args(given)
+        found += tool.accuracies(args, str(folder), [(str(folder), 'all')], 1, 1)
+    assert [part['accuracy'] for part in found] == [52.0, 54.0]
 
 
 def test_zero_shot_is_not_trained(tool, commands, tmp_path):
     args = small(tool, tmp_path, 'zeroshot')
-    assert tool.accuracies(args, 'omniglot', [('omniglot', 'all')], 1, 1) == [50.0]
+    found = tool.accuracies(args, 'omniglot', [('omniglot', 'all')], 1, 1)
+    assert found == [dict(accuracy=51.0)]
     assert commands == ['test.py']
 
 
@@ -193,6 +220,8 @@ def test_run_and_resume(tool, config, images, tmp_path, monkeypatch):
     text = (out / 'table.md').read_text()
     assert 'shapes' in text and 'average' in text
     assert (out / 'table.csv').is_file() and (out / 'table.png').is_file()
-    monkeypatch.setattr(tool, 'run', None)  # nothing is run again
-    tool.main(command)
+    monkeypatch.setattr(runs, 'run_script', None)  # nothing is run again
+    tool.main([*command, '--json', str(tmp_path / 'single.json')])
     assert (out / 'table.md').read_text() == text
+    single = json.loads((tmp_path / 'single.json').read_text())
+    assert [(part['half'], part['seed']) for part in single] == [('base', 1), ('new', 1)]

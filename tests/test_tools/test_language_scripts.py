@@ -128,3 +128,12 @@ def test_two_processes_give_the_curve_of_one(root, tmp_path, single, more):
     assert shapes[0] == shapes[1]
     run_two(tmp_path, 'resumed', config, '--resume', tmp_path / 'two' / 'iter_3.pth')
     assert not runs.differing(states[1], runs.weights(tmp_path / 'resumed' / 'iter_6.pth'))
+    # each goes on from a checkpoint of the other
+    run_two(tmp_path, 'to-two', config, '--resume', tmp_path / 'one' / 'iter_3.pth')
+    halves = [runs.losses(tmp_path / 'to-two', rank) for rank in range(2)]
+    mean = [(a['loss_lm'] + b['loss_lm']) / 2 for a, b in zip(*halves)]
+    assert mean == pytest.approx(curve[3:], abs=1e-4)
+    args = ('--work-dir', tmp_path / 'to-one', '--resume', tmp_path / 'two' / 'iter_3.pth')
+    runs.run(TRAIN, one, *args, log=tmp_path / 'to-one.log')
+    found = [step['loss_lm'] for step in runs.losses(tmp_path / 'to-one')]
+    assert found == pytest.approx(curve[3:], abs=1e-4)

@@ -22,6 +22,7 @@ from mmengine.config import Config  # noqa: E402
 from hyper_mm.engine import launch  # noqa: E402
 from tests.helpers import runs  # noqa: E402
 from tests.helpers.runs import REPO, TEST, TRAIN  # noqa: E402
+from tests.helpers.tools import load_tool  # noqa: E402
 
 pytestmark = pytest.mark.mmseg
 SITE = Path(importlib.util.find_spec('mmseg').origin).parent
@@ -29,10 +30,7 @@ STOCK = SITE / '.mim' / 'tools'
 
 
 def tool(name: str):
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', REPO / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool(f'{name}.py')
 
 
 @pytest.fixture(scope='module')
@@ -238,7 +236,7 @@ def test_stock_browse_dataset(config, tmp_path):
 def arguments(config: Path, *options: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument('config')
-    launch.add_arguments(parser)
+    load_tool('options.py').add_run_options(parser)
     return parser.parse_args([str(config), *options])
 
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from hyper_mm.visualization import draw_hierarchy, find_mapper
 from hyper_mm.visualization.from_model import feature_size
 from tests.conftest import REPO
+from tests.helpers.tools import load_tool
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location(
-        'visualize_hierarchy', REPO / 'tools' / 'visualize_hierarchy.py'
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('visualize_hierarchy.py')
 
 
 SEGMENTOR = """
@@ -136,7 +131,7 @@ def test_reads_what_the_mapper_sees(tool, files, options, has_nodes, curved):
     if has_nodes:
         assert found['tangents'].shape == (14, 8)
     assert meta['classes'] == ('sky', 'sea')
-    assert not tool.find_mapper(model)._forward_pre_hooks
+    assert not find_mapper(model)._forward_pre_hooks
 
 
 @pytest.mark.mmseg
@@ -167,7 +162,7 @@ def test_models_of_the_other_libraries(tool, tmp_path, text, size):
     found = tool.hierarchy_of(model, pipeline, tmp_path / 'image.jpg')
     assert found['feature_size'] == (size or (3, 4))  # 96 x 128 in steps of 32
     assert 'segmentation' not in found and found['tangents'].shape == (12, 8)
-    assert tool.draw_hierarchy(**found).shape[1] == 1300
+    assert draw_hierarchy(**found).shape[1] == 1300
 
 
 @pytest.mark.parametrize(
@@ -180,7 +175,7 @@ def test_feature_size(positions, image, expected):
 
 def test_model_without_mapper_is_refused(tool):
     with pytest.raises(ValueError, match='one HierarchyMapper to draw, it has 0'):
-        tool.find_mapper(torch.nn.Linear(2, 2))
+        find_mapper(torch.nn.Linear(2, 2))
 
 
 @pytest.mark.mmseg

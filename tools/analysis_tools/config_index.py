@@ -159,7 +159,8 @@ def metafile(method: str, headers: list[Header]) -> str:
         models.append(model)
     content = dict(Collections=[collection], Models=models)
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
-    return f'# Written by tools/analysis_tools/config_index.py from the headers of the configs.\n{text}'
+    source = 'tools/analysis_tools/config_index.py'
+    return f'# Written by {source} from the headers of the configs.\n{text}'
 
 
 def contents(root: Path = ROOT) -> dict[Path, str]:

@@ -14,30 +14,19 @@ import html
 import io
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib
-import matplotlib.pyplot as plt
-import mmcv
 import numpy as np
-import torch
-from matplotlib.patheffects import withStroke
-from matplotlib.transforms import Bbox
-from mmengine.config import Config
-from mmengine.runner import load_checkpoint
 from rich.progress import track
-from torch import Tensor
-from torch.nn.functional import normalize
 
-from hyper_mm.datasets.breeds import ancestors_at, node_names
-from hyper_mm.datasets.text_chains import HierarCapsDataset
-from hyper_mm.evaluation.functional.caption_hierarchy import radius_levels, walk
-from hyper_mm.evaluation.metrics.text_hierarchy import HierarCapsMetric
-from hyper_mm.layers.radial.radial import text_radii
-from hyper_mm.models.vision_language.radial_clip import RadialCLIP
-from hyper_mm.registry import MODELS
-from hyper_mm.visualization.poincare_disk import draw_poincare_disk
+if TYPE_CHECKING:
+    from matplotlib import pyplot as plt
+    from matplotlib.transforms import Bbox
+    from torch import Tensor
 
-matplotlib.use('Agg')
+    from hyper_mm.models.vision_language.radial_clip import RadialCLIP
+
+
 LABEL_PLACES = (
     (0, 4, 'center', 'bottom'),
     (0, -4, 'center', 'top'),
@@ -72,6 +61,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def load_model(args: argparse.Namespace) -> RadialCLIP:
     """The model, ready for inference; a plain CLIP is wrapped."""
+    from mmengine.config import Config
+    from mmengine.runner import load_checkpoint
+
+    from hyper_mm.models.vision_language.radial_clip import RadialCLIP
+    from hyper_mm.registry import MODELS
+
     if args.model is not None:
         clip = dict(model=args.model, pretrained=args.pretrained)
         return RadialCLIP(clip, truncate=True).eval()
@@ -86,6 +81,9 @@ def load_model(args: argparse.Namespace) -> RadialCLIP:
 
 def encode(model: RadialCLIP, items: list[dict]) -> list[dict]:
     """Features of captions and images, as HierarCapsMetric reads them."""
+    import mmcv
+    import torch
+
     size = model.clip.visual.image_size
     size = (size, size) if isinstance(size, int) else tuple(size)[::-1]
     texts = list(dict.fromkeys(text for item in items for text in item['texts']))
@@ -102,6 +100,8 @@ def encode(model: RadialCLIP, items: list[dict]) -> list[dict]:
 
 def figure_source(figure: plt.Figure) -> str:
     """An ``<img>`` element that holds the figure."""
+    from matplotlib import pyplot as plt
+
     buffer = io.BytesIO()
     figure.savefig(buffer, format='png', dpi=110, bbox_inches='tight')
     plt.close(figure)
@@ -110,6 +110,8 @@ def figure_source(figure: plt.Figure) -> str:
 
 def radius_figure(radii: Tensor) -> plt.Figure:
     """Histograms of the radii of each tier ``(N, T)``."""
+    from matplotlib import pyplot as plt
+
     figure, ax = plt.subplots(figsize=(7, 3.4))
     bins = np.linspace(radii.min().item(), radii.max().item() + 1e-6, 41)
     colours = plt.cm.viridis(np.linspace(0.05, 0.85, radii.shape[1]))
@@ -126,6 +128,12 @@ def radius_figure(radii: Tensor) -> plt.Figure:
 
 def tree_figure(model: RadialCLIP, folder: Path, depth: int = 3) -> plt.Figure:
     """Class names of the first levels of a hierarchy on the Poincare disk around the root."""
+    from matplotlib import pyplot as plt
+    from torch.nn.functional import normalize
+
+    from hyper_mm.datasets.breeds import ancestors_at, node_names
+    from hyper_mm.visualization.poincare_disk import draw_poincare_disk
+
     names = node_names(folder)
     at = [ancestors_at(folder, level) for level in range(1, depth + 1)]
     level_of = {node: level for level, above in enumerate(at) for node in set(above.values())}
@@ -150,6 +158,9 @@ def tree_figure(model: RadialCLIP, folder: Path, depth: int = 3) -> plt.Figure:
 
 def place_labels(ax: plt.Axes, points: np.ndarray, texts: list[str], sizes: np.ndarray) -> None:
     """Writes texts beside points, each where it covers the least of those before it."""
+    from matplotlib.patheffects import withStroke
+    from matplotlib.transforms import Bbox
+
     outline = [withStroke(linewidth=2, foreground='#f7f7f5')]
     taken: list[Bbox] = []
     for point, text, size in zip(points, texts, sizes):
@@ -171,6 +182,12 @@ def place_labels(ax: plt.Axes, points: np.ndarray, texts: list[str], sizes: np.n
 
 def path_rows(items: list[dict], examples: int) -> str:
     """Table rows: image, the texts met from the root outwards, its captions."""
+    import torch
+    from torch.nn.functional import normalize
+
+    from hyper_mm.evaluation.functional.caption_hierarchy import radius_levels, walk
+    from hyper_mm.layers.radial.radial import text_radii
+
     pool = {text: f for item in items for text, f in zip(item['texts'], item['text_features'])}
     texts, features = list(pool), torch.stack(list(pool.values()))
     radii = text_radii(features, items[0]['root'])
@@ -191,10 +208,26 @@ def path_rows(items: list[dict], examples: int) -> str:
     return ''.join(rows)
 
 
-@torch.no_grad()
 def main(argv: list[str] | None = None) -> None:
-    """Writes the page."""
+    """Command line."""
     args = parse_args(argv)
+    import matplotlib
+    import torch
+
+    matplotlib.use('Agg')
+    with torch.no_grad():
+        write_page(args)
+    print(f'wrote {args.out}')
+
+
+def write_page(args: argparse.Namespace) -> None:
+    """Writes the page."""
+    import torch
+
+    from hyper_mm.datasets.text_chains import HierarCapsDataset
+    from hyper_mm.evaluation.metrics.text_hierarchy import HierarCapsMetric
+    from hyper_mm.layers.radial.radial import text_radii
+
     model = load_model(args)
     data = HierarCapsDataset('hierarcaps_test.csv', mode='test', data_root=str(args.data_root))
     count = min(len(data), args.images)
@@ -219,7 +252,6 @@ def main(argv: list[str] | None = None) -> None:
         parts.append(f'<h2>Class names around the root</h2>{tree}')
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text('\n'.join(parts), encoding='utf-8')
-    print(f'wrote {args.out}')
 
 
 if __name__ == '__main__':

@@ -5,20 +5,21 @@
 Data and metrics are those of configs/_base_/datasets/{ade847,pc459,ade150_ov,pc59,voc20,voc20b}.py;
 the model is CONFIG's, with the vocabulary of the set. Sets whose data are missing are left out, and
 said so. Each test leaves its config (for `tools/test.py`) and its output in the work directory;
-finished ones are kept: the command resumes where it stopped.
+finished ones are kept, and used again for the same checkpoint, config, options and code: the
+command resumes where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'experiments'))
-from compare_arms import run, stock_script  # noqa: E402
-from mmengine.config import Config, DictAction
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 DATASETS = Path(__file__).resolve().parents[2] / 'configs' / '_base_' / 'datasets'
 SETS = {
@@ -42,8 +43,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--sets', nargs='+', choices=list(SETS), default=list(SETS))
     parser.add_argument('--work-dir', type=Path, help='default: work_dirs/CONFIG/open_vocab')
     parser.add_argument('--threads', type=int, default=2, help='threads of a run')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='changes of all tests')
+    parser.add_argument(
+        '--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='changes of all tests'
+    )
     args = parser.parse_args()
+    from hyper_mm.engine.launch import parse_options
+
+    try:
+        args.cfg_options = parse_options(args.cfg_options)
+    except ValueError as error:
+        parser.error(str(error))
     for path in (args.config, args.checkpoint):
         if not path.is_file():
             parser.error(f'no such file: {path}')
@@ -59,6 +68,8 @@ def test_config(config: Path, name: str, options: dict | None = None) -> Config:
         name: Key of :data:`SETS`.
         options: Changes, by dotted keys.
     """
+    from mmengine.config import Config
+
     cfg = Config.fromfile(config)
     benchmark = Config.fromfile(DATASETS / f'{"ade150_ov" if name == "ade150" else name}.py')
     cfg.model.vocabulary = name
@@ -78,23 +89,33 @@ def missing_data(cfg: Config) -> Path | None:
 
 def test(args: argparse.Namespace, name: str) -> float | str:
     """Score on one set, or why there is none."""
+    from hyper_mm.engine.records import claim, key_of, load_result, name_of, save_result
+    from hyper_mm.engine.runs import run_script, stock_script
+
     cfg = test_config(args.config, name, args.cfg_options)
     missing = missing_data(cfg)
     if missing is not None:
         return f'left out, no {missing}'
-    args.work_dir.mkdir(parents=True, exist_ok=True)
-    path, log = args.work_dir / f'{name}.py', args.work_dir / f'{name}.log'
-    if not log.is_file() or score(log) is None:
-        cfg.dump(path)
-        arguments = [path, args.checkpoint, '--work-dir', args.work_dir / name]
-        run(stock_script('test.py', 'mmseg'), arguments, log, args.threads)
-    found = score(log)
-    return f'no mIoU in {log}' if found is None else found
+    key = key_of(cfg, args.checkpoint)
+    folder = args.work_dir / f'{name}_{name_of(key)}'
+    kept = load_result(folder / 'result.json', key)
+    if kept is None:
+        with claim(folder, key) as lock:
+            cfg.dump(folder / 'config.py')
+            arguments = [folder / 'config.py', args.checkpoint, '--work-dir', folder]
+            script, log = stock_script('test.py', 'mmseg'), folder / 'test.log'
+            run_script(script, arguments, log, threads=args.threads, lock=lock)
+            found = score(log)
+            if found is None:
+                return f'no mIoU in {log}'
+            kept = dict(mIoU=found)
+            save_result(folder / 'result.json', key, kept)
+    return kept['mIoU']
 
 
 def score(log: Path) -> float | None:
     """Score (mIoU) in the output of a test."""
-    found = re.findall(r'\bmIoU: +([0-9.]+)', log.read_text(errors='replace'))
+    found = re.findall(r'\bmIoU: +([0-9.]+|nan)\b', log.read_text(errors='replace'))
     return float(found[-1]) if found else None
 
 

@@ -24,13 +24,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import mpmath
-import torch
-from torch import Tensor
 
-from hyper_mm.ops import lorentz, poincare
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 SECTIONS = ('pairwise', 'maps', 'error', 'import')
 PAIRS, DIM = 1024, 128
@@ -57,6 +57,10 @@ def installed(peer: str) -> bool:
 
 def full_vectors(x: Tensor) -> Tensor:
     """Points with their time part in front."""
+    import torch
+
+    from hyper_mm.ops import lorentz
+
     return torch.cat([lorentz.time(x, 1.0, keepdim=True), x], -1)
 
 
@@ -70,6 +74,8 @@ def hypll_ball():
 
 def clamped_arcosh(x: Tensor, y: Tensor) -> Tensor:
     """Distances of all pairs as written by hand."""
+    import torch
+
     times = (1 + x.square().sum(-1)).sqrt()[:, None] * (1 + y.square().sum(-1)).sqrt()
     return torch.acosh((times - x @ y.mT).clamp_min(1 + 1e-6))
 
@@ -94,12 +100,21 @@ def identity(x: Tensor) -> Tensor:
 
 def to_ball(x: Tensor) -> Tensor:
     """The points in the Poincare ball."""
+    from hyper_mm.ops import lorentz
+
     return lorentz.to_poincare(x, 1.0)
+
+
+def ours_pairs(x: Tensor, y: Tensor) -> Tensor:
+    """Distances by this package."""
+    from hyper_mm.ops import lorentz
+
+    return lorentz.pairwise_dist(x, y, 1.0)
 
 
 # name -> representation of the points of the hyperboloid, distances of all pairs
 PAIRWISE: dict[str, tuple[Callable, Callable]] = {
-    'hyper_mm': (identity, lambda x, y: lorentz.pairwise_dist(x, y, 1.0)),
+    'hyper_mm': (identity, ours_pairs),
     'geoopt': (full_vectors, geoopt_pairs),
     'hypll': (to_ball, hypll_pairs),
     'clamped arcosh': (identity, clamped_arcosh),
@@ -109,6 +124,10 @@ PAIRWISE: dict[str, tuple[Callable, Callable]] = {
 
 def pairwise_step(peer: str, n: int = PAIRS) -> Callable[[], None]:
     """One forward and backward of the distances of ``n x n`` pairs."""
+    import torch
+
+    from hyper_mm.ops import lorentz
+
     represent, distances = PAIRWISE[peer]
     generator = torch.Generator().manual_seed(0)
     u, v = (0.15 * torch.randn(n, DIM, generator=generator) for _ in range(2))
@@ -123,6 +142,10 @@ def pairwise_step(peer: str, n: int = PAIRS) -> Callable[[], None]:
 
 def maps_step(peer: str) -> Callable[[], None]:
     """One forward and backward of the exponential and the logarithmic map at the origin."""
+    import torch
+
+    from hyper_mm.ops import lorentz
+
     v = 0.05 * torch.randn(BATCH, WIDTH, generator=torch.Generator().manual_seed(0))
 
     def ours(v: Tensor) -> Tensor:
@@ -276,6 +299,8 @@ def sample_pairs(kind: str, n: int) -> tuple[Tensor, Tensor]:
     Near pairs are 1e-4 to 1e-2 apart (log-uniform) at a radius of 1 to 3; far pairs have radii of 1
     to 6 and an angle of 0 to pi between them.
     """
+    import torch
+
     generator = torch.Generator().manual_seed(0)
 
     def uniform(low: float, high: float) -> Tensor:
@@ -297,6 +322,8 @@ def sample_pairs(kind: str, n: int) -> tuple[Tensor, Tensor]:
 
 def exact(kind: str, x: Tensor, y: Tensor) -> Tensor:
     """Distances of the given float32 points or tangent vectors, by 50-digit arithmetic."""
+    import torch
+
     mpmath.mp.dps = 50
     distances = []
     for a, b in zip(x.double().tolist(), y.double().tolist()):
@@ -315,6 +342,8 @@ def exact(kind: str, x: Tensor, y: Tensor) -> Tensor:
 
 def error_contestants() -> dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor]]]:
     """Name -> (what the distances are computed from, function of those float32 tensors)."""
+    from hyper_mm.ops import lorentz, poincare
+
     contestants = {
         'hyper_mm dist': ('point', lambda x, y: lorentz.dist(x, y, 1.0)),
         'hyper_mm pairwise_dist': (
@@ -341,6 +370,10 @@ def error_contestants() -> dict[str, tuple[str, Callable[[Tensor, Tensor], Tenso
 
 def bench_error(args: argparse.Namespace) -> tuple[list[Row], dict]:
     """Relative error of float32 distances, each against exact arithmetic on its own inputs."""
+    import torch
+
+    from hyper_mm.ops import lorentz
+
     rows, errors = [], {}
     for kind in ('near', 'far'):
         u, v = sample_pairs(kind, args.error_pairs)
@@ -398,6 +431,8 @@ def main() -> None:
     parser.add_argument('--out', type=Path, help='file for all samples, JSON')
     parser.add_argument('--memory', choices=PAIRWISE, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    import torch
+
     torch.set_num_threads(args.threads)
     if args.memory:
         measure_memory(args.memory)

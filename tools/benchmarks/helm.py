@@ -25,13 +25,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from mmengine.config import Config
-from torch import nn
-
-import hyper_mm  # noqa: F401
-from hyper_mm.registry import MODELS
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 PAIRS = {
@@ -44,6 +42,10 @@ RUN = 16
 
 def build(config: str, args: argparse.Namespace) -> nn.Module:
     """The model of a config, with depth and vocabulary of the command line."""
+    from mmengine.config import Config
+
+    from hyper_mm.registry import MODELS
+
     cfg = Config.fromfile(CONFIGS / config).model
     cfg.decoder.update(depth=args.depth, vocab_size=args.vocab_size)
     return MODELS.build(cfg).to(args.device)
@@ -51,6 +53,8 @@ def build(config: str, args: argparse.Namespace) -> nn.Module:
 
 def stepper(model: nn.Module, args: argparse.Namespace) -> Callable[[], None]:
     """Function that runs a training step."""
+    import torch
+
     ids = torch.randint(args.vocab_size, (args.batch, args.length), device=args.device)
     half = args.dtype == 'bfloat16'
 
@@ -101,6 +105,8 @@ def resident() -> float:
 
 def peak(config: str, args: argparse.Namespace) -> float:
     """Highest memory of training steps above the model's own, in MB."""
+    import torch
+
     model = build(config, args)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -120,6 +126,8 @@ def peak(config: str, args: argparse.Namespace) -> float:
 
 def show_decoding(name: str, model: nn.Module, args: argparse.Namespace) -> None:
     """Prints the time of a token at a length, with a cache and without, and the cache's size."""
+    import torch
+
     decoder, ids = model.decoder.eval(), torch.randint(args.vocab_size, (1, args.decode))
     ids = ids.to(args.device)
     first, caches = ids[:, :-RUN], decoder.new_caches()
@@ -165,6 +173,8 @@ def main() -> None:
     parser.add_argument('--only', nargs='+', choices=('step', 'memory', 'decode'))
     parser.add_argument('--peak', help=argparse.SUPPRESS)
     args = parser.parse_args()
+    import torch
+
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     if args.peak:

@@ -12,17 +12,16 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn.functional import normalize
-
-from hyper_mm.evaluation.functional.caption_hierarchy import radius_levels, walk
-from hyper_mm.layers.radial.radial import text_radii
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def masked_loop(similarity: Tensor, radii: Tensor, levels: Tensor) -> Tensor:
     """The definition: at each radius, the most similar of the texts within it."""
+    import torch
+
     picks = [similarity.masked_fill(radii > level, -2).argmax(1) for level in levels]
     return torch.stack(picks, 1)
 
@@ -42,6 +41,12 @@ def main() -> None:
     parser.add_argument('--steps', type=int, default=50)
     parser.add_argument('--rounds', type=int, default=5)
     args = parser.parse_args()
+    import torch
+    from torch.nn.functional import normalize
+
+    from hyper_mm.evaluation.functional.caption_hierarchy import radius_levels, walk
+    from hyper_mm.layers.radial.radial import text_radii
+
     torch.manual_seed(0)
     images, texts = (normalize(torch.randn(n, 64), dim=-1) for n in (args.images, args.texts))
     similarity, radii = images @ texts.T, text_radii(texts, torch.randn(64))

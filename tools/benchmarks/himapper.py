@@ -3,33 +3,25 @@
     python tools/benchmarks/himapper.py
     python tools/benchmarks/himapper.py --backbones deit-s --threads 1 --profile train
 
-The models of ``configs/himapper/himapper_<backbone>_imagenet.py`` and of its baseline take turns in one process;
-the table shows the median ratio of neighbouring runs and its quartiles. A training step is forward
-and backward of all losses; inference is the forward pass up to the scores, in evaluation mode.
-Random weights, random images, float32.
+The models of ``configs/himapper/himapper_<backbone>_imagenet.py`` and of its baseline take turns in
+one process; the table shows the median ratio of neighbouring runs and its quartiles. A training
+step is forward and backward of all losses; inference is the forward pass up to the scores, in
+evaluation mode. Random weights, random images, float32.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmpretrain.structures import DataSample
-from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
+from timing import ratio
 
-from hyper_mm.layers import HierarchyMapper
-from hyper_mm.registry import MODELS
+if TYPE_CHECKING:
+    from torch import nn
+
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 MODES = ('train', 'inference')
@@ -68,6 +60,11 @@ BACKBONES = {
 
 def build(name: str) -> nn.Module:
     """Model of an ImageNet config, with random weights."""
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    from hyper_mm.registry import MODELS
+
     cfg = Config.fromfile(CONFIGS / 'himapper' / f'{name}_imagenet.py').model
     init_default_scope('mmpretrain')
     cfg.pop('train_cfg', None)  # mixup and cutmix of the data preprocessor
@@ -88,6 +85,9 @@ def step_of(model: nn.Module, batch: int, size: int, mode: str, optimizer: bool)
     Returns:
         A function.
     """
+    import torch
+    from mmpretrain.structures import DataSample
+
     images = torch.randn(batch, 3, size, size)
     samples = [DataSample().set_gt_label(i % 1000) for i in range(batch)]
     model.train(mode == 'train')
@@ -105,36 +105,6 @@ def step_of(model: nn.Module, batch: int, size: int, mode: str, optimizer: bool)
     return step
 
 
-def compare(
-    plain: Callable[[], None], mapped: Callable[[], None], repeats: int
-) -> tuple[float, list[float]]:
-    """Runs the two in turns.
-
-    Args:
-        plain: What is compared with.
-        mapped: What is measured.
-        repeats: Measured pairs, after a warm-up.
-
-    Returns:
-        Median time of ``plain`` in seconds, and the quartiles of ``mapped / plain``.
-    """
-
-    def seconds(step: Callable[[], None]) -> float:
-        start = time.perf_counter()
-        step()
-        return time.perf_counter() - start
-
-    for step in (plain, mapped, plain, mapped):
-        step()
-    times, ratios = [], []
-    for turn in range(repeats):
-        pair = (plain, mapped) if turn % 2 else (mapped, plain)
-        taken = {step: seconds(step) for step in pair}
-        times.append(taken[plain])
-        ratios.append(taken[mapped] / taken[plain])
-    return statistics.median(times), statistics.quantiles(ratios, n=4, method='inclusive')
-
-
 def cost(channels: int, tokens: int) -> tuple[float, float]:
     """Size of the module.
 
@@ -146,6 +116,12 @@ def cost(channels: int, tokens: int) -> tuple[float, float]:
         Parameters, and multiply-accumulates of one image in evaluation, both in millions. The lift,
         which only training needs, is counted.
     """
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from hyper_mm.layers import HierarchyMapper
+
     mapper = HierarchyMapper(channels).eval()
     params = sum(p.numel() for p in mapper.parameters())
     # the counter does not know the fused attention of CPUs
@@ -175,6 +151,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Measures and prints."""
     args = parse_args()
+    import torch
+
     torch.set_num_threads(args.threads)
     print(
         f'torch {torch.__version__}, {platform.processor() or platform.machine()}, '
@@ -199,7 +177,7 @@ def main() -> None:
             if args.profile:
                 print_profile(mapped)
                 continue
-            seconds, (low, median, high) = compare(plain, mapped, args.repeats)
+            seconds, (low, median, high) = ratio(plain, mapped, args.repeats)
             print(
                 f'{name:16}{size[0]:>18}{size[1]:>16}{mode:>12}{seconds:11.3f}{median:8.3f}'
                 f'{f"{low:.3f}-{high:.3f}":>16}{getattr(entry, mode) or "":>11}',
@@ -211,6 +189,8 @@ def main() -> None:
 
 def print_profile(step: Callable[[], None], repeats: int = 3) -> None:
     """Prints the operators of a step by their time."""
+    from torch.profiler import ProfilerActivity, profile
+
     step()
     with profile(activities=[ProfilerActivity.CPU]) as result:
         for _ in range(repeats):

@@ -19,41 +19,13 @@ from __future__ import annotations
 
 import argparse
 import copy
-import statistics
-import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
+from timing import ratio
 
-from hyper_mm import apply_hyperclip
-from hyper_mm.models.utils.open_clip import build_open_clip
-
-
-def compare(
-    plain: Callable[[], object], adapted: Callable[[], object], repeats: int
-) -> tuple[float, list[float]]:
-    """Runs two functions in turns.
-
-    Args:
-        plain: What is compared with.
-        adapted: What is measured.
-        repeats: Pairs of runs.
-
-    Returns:
-        Median seconds of the first, and quartiles of the ratio.
-    """
-    times, ratios = [], []
-    for turn in range(repeats + 2):
-        taken = {}
-        for function in (plain, adapted) if turn % 2 else (adapted, plain):
-            start = time.perf_counter()
-            function()
-            taken[function] = time.perf_counter() - start
-        if turn > 1:
-            times.append(taken[plain])
-            ratios.append(taken[adapted] / taken[plain])
-    return statistics.median(times), statistics.quantiles(ratios, n=4, method='inclusive')
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def length_first(clip: nn.Module) -> nn.Module:
@@ -75,6 +47,11 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=2, help='threads of torch')
     parser.add_argument('--repeats', type=int, default=11, help='measured pairs of runs')
     args = parser.parse_args()
+    import torch
+
+    from hyper_mm import apply_hyperclip
+    from hyper_mm.models.utils.open_clip import build_open_clip
+
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     plain, model = build_open_clip(args.model).eval(), build_open_clip(args.model).eval()
@@ -91,7 +68,7 @@ def main() -> None:
     print(adapter)
 
     def show(name: str, plain_run: Callable, adapted_run: Callable) -> None:
-        seconds, (low, median, high) = compare(plain_run, adapted_run, args.repeats)
+        seconds, (low, median, high) = ratio(plain_run, adapted_run, args.repeats)
         print(f'{name}: plain {seconds:.3f} s, ratio {median:.3f} ({low:.3f}-{high:.3f})')
 
     peers = {'batch first': plain, 'length first': length_first(copy.deepcopy(plain))}

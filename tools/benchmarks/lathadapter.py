@@ -22,18 +22,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from timing import in_turns, quartiles
 
-from hyper_mm.layers import LatentHierarchyLoss
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hyper_mm.layers import LatentHierarchyLoss
+
 
 PARTS = ('triplets', 'overhead', 'memory')
 NO_LEFTOVERS = {'MALLOC_MMAP_THRESHOLD_': '65536', 'MALLOC_TRIM_THRESHOLD_': '65536'}
@@ -51,17 +53,8 @@ def compare(plain: Callable[[], object], ours: Callable[[], object], repeats: in
     Returns:
         Least seconds of both, and ratios of ours to plain.
     """
-    times = {plain: [], ours: []}
-    for turn in range(repeats + 1):
-        for function in (plain, ours) if turn % 2 else (ours, plain):
-            start = time.process_time()
-            function()
-            times[function].append(time.process_time() - start)
-    a, b = times[plain][1:], times[ours][1:]
-    ratios = [y / x for x, y in zip(a, b)]
-    low, median, high = (
-        statistics.quantiles(ratios, n=4, method='inclusive') if repeats > 1 else ratios * 3
-    )
+    a, b = in_turns(plain, ours, repeats, clock=time.process_time)
+    low, median, high = quartiles([y / x for x, y in zip(a, b)])
     return (
         f'{min(a):.4f} s and {min(b):.4f} s, ratio of the least {min(b) / min(a):.4f}, '
         f'of neighbours {median:.4f} ({low:.4f}-{high:.4f})'
@@ -73,6 +66,8 @@ def compare(plain: Callable[[], object], ours: Callable[[], object], repeats: in
 
 def loop_triplets(loss: LatentHierarchyLoss, distances: Tensor, labels: Tensor) -> list[tuple]:
     """The triplets of the specification, point by point; a class is nearer than all others."""
+    import torch
+
     similarity = (-distances).exp() + (labels[:, None] == labels)
     rows, count = similarity.tolist(), len(similarity)
     nearest = []
@@ -91,6 +86,9 @@ def loop_triplets(loss: LatentHierarchyLoss, distances: Tensor, labels: Tensor) 
 
 def loop_ancestor(loss: LatentHierarchyLoss, distance: Tensor, noisy: bool) -> tuple[Tensor, int]:
     """Weights of the ancestors of one triplet ``(m,)``, straight-through, and the largest."""
+    import torch
+    import torch.nn.functional as F
+
     logits = -distance / loss.tau
     if noisy:
         logits = logits - torch.empty_like(logits).exponential_().log()
@@ -107,6 +105,8 @@ def loop_loss(
     noisy: bool = True,
 ) -> Tensor:
     """The loss of the specification, triplet by triplet; see :class:`LatentHierarchyLoss`."""
+    import torch
+
     x, y = loss.lift(points), loss.lift(ancestors)
     rows = loss.pairwise_dist(x, y).unbind(0)
     with torch.no_grad():
@@ -124,17 +124,29 @@ def loop_loss(
     return total / max(len(triplets), 1)
 
 
-class Noiseless(LatentHierarchyLoss):
+def noiseless(**options) -> LatentHierarchyLoss:
     """The loss with the likeliest ancestors, for comparison."""
+    import torch
 
-    def ancestors(self, distances: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """See :meth:`LatentHierarchyLoss.ancestors`."""
-        return super().ancestors(distances, torch.zeros_like(distances))
+    from hyper_mm.layers import LatentHierarchyLoss
+
+    class Noiseless(LatentHierarchyLoss):
+        def ancestors(
+            self, distances: Tensor, noise: Tensor | None = None
+        ) -> tuple[Tensor, Tensor]:
+            return super().ancestors(distances, torch.zeros_like(distances))
+
+    return Noiseless(**options)
 
 
 def bench_triplets(args: argparse.Namespace) -> None:
     """Ours beside a loop."""
-    loss, exact = LatentHierarchyLoss(), Noiseless(max_triplets=10**6)
+    import torch
+    import torch.nn.functional as F
+
+    from hyper_mm.layers import LatentHierarchyLoss
+
+    loss, exact = LatentHierarchyLoss(), noiseless(max_triplets=10**6)
     points = F.normalize(torch.randn(64, 512), dim=-1).requires_grad_()
     ancestors = (0.05 * torch.randn(20, 512)).requires_grad_()
     labels = torch.randint(16, (64,))
@@ -165,6 +177,8 @@ def names(classes: int) -> list[str]:
 
 def build(args: argparse.Namespace, classes: int, head: bool = False, **options):
     """MaPLe with random weights."""
+    import torch
+
     from hyper_mm.registry import MODELS
 
     torch.manual_seed(0)
@@ -185,6 +199,7 @@ def build(args: argparse.Namespace, classes: int, head: bool = False, **options)
 
 def bench_overhead(args: argparse.Namespace) -> None:
     """The host with the head beside the host."""
+    import torch
     from mmpretrain.structures import DataSample
 
     models = [build(args, 50, head) for head in (False, True)]
@@ -227,6 +242,8 @@ def forget_peak() -> None:
 
 def bench_memory(args: argparse.Namespace) -> None:
     """Class features in chunks beside all at once."""
+    import torch
+
     model = build(args, 2).train()
     model.chunk, model.checkpoint = 1, True
     model.text_features().sum().backward()  # what the first use loads is no activation
@@ -268,6 +285,8 @@ def main() -> None:
     add('--text-layers', type=int, default=12)
     add('--image-layers', type=int, default=12)
     args = parser.parse_args()
+    import torch
+
     torch.set_num_threads(1)
     torch.manual_seed(0)
     if not NO_LEFTOVERS.items() <= os.environ.items():

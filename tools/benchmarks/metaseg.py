@@ -14,57 +14,28 @@ from __future__ import annotations
 
 import argparse
 import resource
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from scipy import ndimage
-from torch import Tensor
-from torch.nn import functional as F
+from timing import ratio
 
-from hyper_mm.layers.meta.boundary_contrast import boundary_bands, boundary_info_nce
-from hyper_mm.ops.frequency import amplitude_mix, low_amplitude
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 SECTIONS = ('contrast', 'bands', 'fomaml', 'mix')
 TAU, CHANNELS = 0.05, 32
 SIZES = (64, 512)
 
 
-def compare(
-    ours: Callable[[], object], peer: Callable[[], object], repeats: int
-) -> tuple[float, list[float]]:
-    """Runs two functions in turns, after one warm-up.
-
-    Args:
-        ours: What is measured.
-        peer: What it is compared with.
-        repeats: Pairs of runs.
-
-    Returns:
-        Median seconds of the first, and quartiles of the ratio, peer over ours.
-    """
-    times, ratios = [], []
-    for turn in range(repeats + 1):
-        taken = {}
-        for function in (ours, peer) if turn % 2 else (peer, ours):
-            start = time.perf_counter()
-            function()
-            taken[function] = time.perf_counter() - start
-        if turn or not repeats:
-            times.append(taken[ours])
-            ratios.append(taken[peer] / taken[ours])
-    quartiles = [ratios[0]] * 3
-    if len(ratios) > 1:
-        quartiles = statistics.quantiles(ratios, n=4, method='inclusive')
-    return statistics.median(times), quartiles
-
-
 def double_loop(embeddings: Tensor, labels: Tensor) -> Tensor:
     """The loss with both denominators' terms, pair by pair; negatives are summed once a row."""
+    import torch
+    from torch.nn import functional as F
+
     h = F.normalize(embeddings, dim=-1)
     rows = [(h[m], (h[labels != labels[m]] @ h[m] / TAU).logsumexp(0)) for m in range(len(h))]
     y, losses = labels.tolist(), []
@@ -78,6 +49,8 @@ def double_loop(embeddings: Tensor, labels: Tensor) -> Tensor:
 
 def contrast_step(size: int, loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], Tensor]:
     """Loss and gradient of random embeddings; returns the gradient."""
+    import torch
+
     generator = torch.Generator().manual_seed(0)
     embeddings = torch.randn(size, CHANNELS, generator=generator).requires_grad_()
     labels = (torch.arange(size) < size // 2).long()
@@ -86,6 +59,8 @@ def contrast_step(size: int, loss: Callable[[Tensor, Tensor], Tensor]) -> Callab
 
 def measure_memory(size: int) -> None:
     """Prints the KiB that a step adds to the peak of this (fresh) process."""
+    from hyper_mm.layers.meta.boundary_contrast import boundary_info_nce
+
     contrast_step(8, boundary_info_nce)()
     step = contrast_step(size, boundary_info_nce)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -95,6 +70,8 @@ def measure_memory(size: int) -> None:
 
 def bench_contrast(repeats: int) -> None:
     """Loss and gradient at two numbers of embeddings, and the memory."""
+    from hyper_mm.layers.meta.boundary_contrast import boundary_info_nce
+
     for size in SIZES:
         ours, peer = (contrast_step(size, f) for f in (boundary_info_nce, double_loop))
         error = (ours() - peer()).norm() / peer().norm() if size == SIZES[0] else None
@@ -111,6 +88,8 @@ def bench_contrast(repeats: int) -> None:
 
 def discs(count: int, size: int) -> Tensor:
     """Random masks of overlapping discs ``(count, size, size)``."""
+    import torch
+
     generator = torch.Generator().manual_seed(0)
     y, x = torch.meshgrid(*[torch.arange(size)] * 2, indexing='ij')
     masks = torch.zeros(count, size, size, dtype=torch.bool)
@@ -122,6 +101,8 @@ def discs(count: int, size: int) -> Tensor:
 
 def scipy_bands(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The bands by scipy, image by image."""
+    from scipy import ndimage
+
     cross = ndimage.generate_binary_structure(2, 1)
     boundary = [m & ~ndimage.binary_erosion(m, cross) for m in masks]
     background = [ndimage.binary_dilation(m, cross, iterations=5) & ~m for m in masks]
@@ -130,6 +111,8 @@ def scipy_bands(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def bench_bands(repeats: int) -> None:
     """Bands of eight masks of 384 x 384."""
+    from hyper_mm.layers.meta.boundary_contrast import boundary_bands
+
     masks = discs(8, 384)
     array = masks.numpy()
     for band, other in zip(boundary_bands(masks), scipy_bands(array)):
@@ -147,6 +130,7 @@ def bench_fomaml(repeats: int) -> None:
     """A FOMAML step of a small U-Net, 4 + 4 images of 128 x 128, one inner step."""
     from pathlib import Path
 
+    import torch
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
     from mmengine.structures import PixelData
@@ -185,6 +169,8 @@ def bench_fomaml(repeats: int) -> None:
 
 def full_fft(x: Tensor, amplitude: Tensor, lam: float) -> Tensor:
     """The mix by the spectrum of the whole image; amplitudes are those of an unnormalised FFT."""
+    import torch
+
     half, (height, width) = amplitude.shape[-1] // 2, x.shape[-2:]
     spectrum = torch.fft.fftshift(torch.fft.fft2(x), (-2, -1))
     size, phase = spectrum.abs(), spectrum.angle()
@@ -197,6 +183,10 @@ def full_fft(x: Tensor, amplitude: Tensor, lam: float) -> Tensor:
 
 def bench_mix(repeats: int) -> None:
     """An image of 384 x 384 with three channels, half-size 3."""
+    import torch
+
+    from hyper_mm.ops.frequency import amplitude_mix, low_amplitude
+
     generator = torch.Generator().manual_seed(0)
     x, other = torch.rand(2, 3, 384, 384, generator=generator) * 255
     amplitude = low_amplitude(other, 3)
@@ -214,7 +204,7 @@ def bench_mix(repeats: int) -> None:
 
 def show(name: str, ours: Callable, peer: Callable, repeats: int, what: str) -> None:
     """Prints one comparison."""
-    seconds, (low, median, high) = compare(ours, peer, repeats)
+    seconds, (low, median, high) = ratio(ours, peer, max(repeats, 1), warm_up=min(repeats, 1))
     print(f'{name}: {1000 * seconds:.2f} ms, {what} {median:.2f} ({low:.2f}-{high:.2f}) times')
     sys.stdout.flush()
 
@@ -229,6 +219,8 @@ def main() -> None:
     parser.add_argument('--repeats', type=int, default=11, help='measured pairs of runs')
     parser.add_argument('--memory', type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    import torch
+
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     if args.memory:

@@ -11,12 +11,12 @@ depend on the machine.
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+if TYPE_CHECKING:
+    import torch
 
-from hyper_mm.layers import HierarchyMapper
+    from hyper_mm.layers import HierarchyMapper
 
 
 def saved_bytes(mapper: HierarchyMapper, memory: torch.Tensor, token: torch.Tensor) -> int:
@@ -30,6 +30,8 @@ def saved_bytes(mapper: HierarchyMapper, memory: torch.Tensor, token: torch.Tens
     Returns:
         Bytes of all distinct storages.
     """
+    import torch
+
     own = {p.untyped_storage().data_ptr() for p in mapper.parameters()}
     sizes = {}
 
@@ -58,6 +60,12 @@ def main() -> None:
     parser.add_argument('--positions', type=int, default=196)
     parser.add_argument('--batch', type=int, default=8)
     args = parser.parse_args()
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from hyper_mm.layers import HierarchyMapper
+
     print(
         '| leaves | levels | nodes | queries | parameters (M) | MACs an image (M) | MiB an image |'
     )

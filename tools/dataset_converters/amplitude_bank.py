@@ -8,12 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import mmcv
 import numpy as np
-import torch
-from tqdm import tqdm
-
-from hyper_mm.ops.frequency import low_amplitude
 
 SUFFIXES = {'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff'}
 
@@ -32,6 +27,12 @@ def build_bank(domains: dict[str, Path], half: int = 3) -> dict[str, np.ndarray]
     Raises:
         ValueError: If a folder holds no image, or one that is too small.
     """
+    import mmcv
+    import torch
+    from tqdm import tqdm
+
+    from hyper_mm.ops.frequency import low_amplitude
+
     amplitudes, names = [], []
     for name, folder in domains.items():
         files = sorted(f for f in folder.rglob('*') if f.suffix.lower() in SUFFIXES)

@@ -14,9 +14,6 @@ import argparse
 import json
 from pathlib import Path
 
-from hyper_mm.datasets.breeds import BreedsDataset
-from hyper_mm.datasets.few_shot import split_items
-
 
 def convert(data_root: str | Path, out: str | Path, depth: int = 3, min_images: int = 32) -> dict:
     """Writes the split file.
@@ -35,6 +32,9 @@ def convert(data_root: str | Path, out: str | Path, depth: int = 3, min_images: 
         ValueError: If the hierarchy has fewer than two such superclasses.
         FileNotFoundError: If a folder or file is missing.
     """
+    from hyper_mm.datasets.breeds import BreedsDataset
+    from hyper_mm.datasets.few_shot import split_items
+
     found = BreedsDataset(
         str(data_root), depth=depth, min_images=min_images, split='all', pipeline=[]
     )

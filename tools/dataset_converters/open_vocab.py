@@ -22,11 +22,8 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from rich.progress import track
-
-from hyper_mm.datasets.vocabulary import Vocabulary
 
 SHORT_SIDE = 512
 """Images of A-847 that are larger than this are made smaller."""
@@ -46,6 +43,8 @@ class Item(NamedTuple):
 
 def ids_by_name(vocabulary: str) -> dict[tuple[str, ...], int]:
     """Number of each class of a built-in vocabulary by its synonyms."""
+    from hyper_mm.datasets.vocabulary import Vocabulary
+
     return {entry: i for i, entry in enumerate(Vocabulary.load(vocabulary).entries)}
 
 
@@ -211,6 +210,8 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         ValueError: If there is no such image.
     """
+    import cv2
+
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError(f'{path} is not there, or no image')
@@ -226,6 +227,8 @@ def write(item: Item, folders: tuple[Path, Path], suffix: str, shrink: bool) -> 
     Raises:
         ValueError: If sizes differ, a file is missing, or labels are not of the data set.
     """
+    import cv2
+
     target, label_target = (
         folder / f'{item.image.stem}{s}' for folder, s in zip(folders, ('.jpg', suffix))
     )

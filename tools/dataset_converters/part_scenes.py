@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 
-from hyper_mm.datasets.part_scenes import FORMATS, generate
-
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
@@ -22,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         '--formats',
         nargs='+',
-        choices=list(FORMATS),
+        choices=('ade', 'coco', 'imagenet'),
         default=['ade'],
         help='ade: images, annotations (parts, 0 = void), annotations_wholes and scenes; coco: '
         'instances, panoptic and captions of the same images; imagenet: one thing in each image, '
@@ -48,6 +46,8 @@ def main() -> None:
     """Write the data set that the command line asks for."""
     parser = build_parser()
     args = parser.parse_args()
+    from hyper_mm.datasets.part_scenes import generate
+
     try:
         folders = generate(
             args.out_dir,

@@ -36,8 +36,6 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from rich.progress import Progress
 
-from hyper_mm.datasets.text_tokenizers import META, build_tokenizer
-
 TABLES = {'.csv': ',', '.tsv': '\t'}
 SPLITS = ('train', 'val')
 PROGRESS = 'progress.json'
@@ -192,6 +190,8 @@ def encode(args: argparse.Namespace, tokenizer, state: dict) -> None:
 
 def finish(args: argparse.Namespace, tokenizer, state: dict) -> dict:
     """Writes the final files: ids renumbered if asked for, in as few bits as they need."""
+    from hyper_mm.datasets.text_tokenizers import META
+
     raw = {split: args.out / f'part-{split}.bin' for split in SPLITS if state['tokens'][split]}
     if not raw:
         raise ValueError('the files have no text')
@@ -256,6 +256,8 @@ def convert(args: argparse.Namespace) -> dict:
         ValueError: If an argument, a file, or what the folder holds already does not fit.
         FileNotFoundError: If a file is missing.
     """
+    from hyper_mm.datasets.text_tokenizers import META, build_tokenizer
+
     if not 0 <= args.val_share < 1:
         raise ValueError(f'--val-share must be in [0, 1), got {args.val_share}')
     missing = [str(path) for path in args.files if not path.is_file()]

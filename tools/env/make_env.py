@@ -148,7 +148,7 @@ def mmcv_wheel(stack: Stack, venv: Path) -> Path:
             "mmcv's operators are built for the CPU only"
         )
     folder = cache_root() / wheel_key(*requirement.split('=='), target, device)
-    wheel = cached_wheel(folder)
+    wheel = cached_wheel(folder, requirement)
     if wheel is not None:
         say(f'mmcv from the cache: {wheel}')
         return wheel

@@ -7,6 +7,10 @@ appears in the cache complete or not at all. Used by `make_env.py`; standard lib
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import csv
+import hashlib
 import json
 import os
 import re
@@ -17,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -129,26 +134,100 @@ def wheel_key(mmcv: str, version: str, target: Target, device: str) -> str:
     return re.sub(r'[^\w.+-]', '_', key)
 
 
-def cached_wheel(folder: Path) -> Path | None:
-    """Returns the wheel in a cache folder, or None."""
-    return next(iter(sorted(folder.glob('*.whl'))), None)
+def cached_wheel(folder: Path, requirement: str) -> Path | None:
+    """Returns the wheel of a cache folder that is of a requirement and whole, or None.
+
+    Args:
+        folder: The folder.
+        requirement: What the wheel is of, e.g. `mmcv==2.1.0`.
+    """
+    name, version = requirement.split('==')
+    start = f'{re.sub(r"[-_.]+", "_", name).lower()}-{version}'
+    pattern = re.compile(rf'{re.escape(start)}(?:[+_][\w.]+)?(?:-\d\w*)?-[\w.]+-[\w.]+-[\w.]+\.whl')
+    for wheel in sorted(folder.glob('*.whl')):
+        if pattern.fullmatch(wheel.name) and is_whole(wheel):
+            return wheel
+    return None
 
 
-def publish(built: Path, folder: Path) -> Path:
+def is_whole(wheel: Path) -> bool:
+    """Tells whether a wheel is as it was built: by the hash beside it, or else by its own record.
+
+    Args:
+        wheel: The file. If it has no hash beside it and agrees with its record, it gets one.
+    """
+    if wheel.is_symlink() or not wheel.is_file():
+        return False
+    beside, found = wheel.with_name(f'{wheel.name}.sha256'), file_hash(wheel)
+    if beside.is_file():
+        return beside.read_text().strip() == found
+    if not agrees_with_record(wheel):
+        return False
+    with contextlib.suppress(OSError):  # a cache that is only read
+        beside.write_text(f'{found}\n')
+    return True
+
+
+def file_hash(path: Path) -> str:
+    """Returns the SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def agrees_with_record(wheel: Path) -> bool:
+    """Tells whether the files in a wheel have the hashes that its RECORD lists."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [n for n in archive.namelist() if not n.endswith('/')]
+            record = next(n for n in names if re.fullmatch(r'[^/]+\.dist-info/RECORD', n))
+            rows = csv.reader(archive.read(record).decode().splitlines())
+            listed = {row[0]: row[1] for row in rows if row}
+            for name in names:
+                if name == record or name.startswith(f'{record}.'):
+                    continue
+                digest = hashlib.sha256(archive.read(name)).digest()
+                text = base64.urlsafe_b64encode(digest).rstrip(b'=').decode()
+                if listed.get(name) != f'sha256={text}':
+                    return False
+    except (OSError, zipfile.BadZipFile, StopIteration, ValueError):
+        return False
+    return True
+
+
+def publish(built: Path, folder: Path, requirement: str) -> Path:
     """Moves a folder with a finished wheel to its place in the cache, in one step.
 
-    Whoever comes second with the same key takes the wheel of the first.
+    Whoever comes second with the same key takes the wheel of the first. What is there and no sound
+    wheel of the requirement is replaced.
 
     Returns:
         Path of the wheel in `folder`.
+
+    Raises:
+        OSError: If the folder cannot be moved.
     """
-    try:
-        built.rename(folder)
-    except OSError:
-        if cached_wheel(folder) is None:
-            raise
-        shutil.rmtree(built)
-    return cached_wheel(folder)
+    for _ in range(3):
+        try:
+            built.rename(folder)
+            break
+        except OSError:
+            if not folder.is_dir():
+                raise
+            if cached_wheel(folder, requirement) is not None:
+                shutil.rmtree(built)
+                break
+            # renamed before it is deleted, so that no one takes it in between
+            spoilt = Path(tempfile.mkdtemp(prefix='.spoilt-', dir=folder.parent))
+            with contextlib.suppress(OSError):  # another process was faster
+                folder.rename(spoilt / 'wheel')
+            shutil.rmtree(spoilt)
+    wheel = cached_wheel(folder, requirement)
+    if wheel is None:
+        raise EnvError(f'there is no sound wheel of {requirement} in {folder}')
+    return wheel
 
 
 class Progress:
@@ -251,7 +330,9 @@ def build_wheel(requirement: str, venv: Path, folder: Path, device: str) -> Path
     check_compiler(python)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix='.building-', dir=folder.parent))
-    log = Path(tempfile.gettempdir(), f'{folder.name}-{os.getpid()}.log')
+    descriptor, log = tempfile.mkstemp(prefix=f'{folder.name}-', suffix='.log')
+    os.close(descriptor)  # a file of our own, of a name that no one could prepare
+    log = Path(log)
     name = requirement.split('==')[0]
     # no cache of pip's: it would serve a wheel that was built against another torch
     command = [str(python), '-m', 'pip', 'wheel', '-v', '--no-cache-dir', '--no-deps']
@@ -260,10 +341,10 @@ def build_wheel(requirement: str, venv: Path, folder: Path, device: str) -> Path
     try:
         if run_logged(command, build_environment(venv, device), log, requirement) != 0:
             raise EnvError(explain_failure(requirement, log))
-        if cached_wheel(temporary) is None:
-            raise EnvError(f'pip built no wheel of {requirement}; see {log}')
+        if cached_wheel(temporary, requirement) is None:
+            raise EnvError(f'pip built no sound wheel of {requirement}; see {log}')
         temporary.chmod(0o755)
-        wheel = publish(temporary, folder)
+        wheel = publish(temporary, folder, requirement)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     log.unlink()

@@ -14,19 +14,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.progress import Progress
+from tables import command, harmonic_mean, spread, versions, write_table
+from tables import markdown as table_of
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1])]
-
-import few_shot  # noqa: E402
-from compare_arms import spread, versions, write_table  # noqa: E402
-
+TOOL = Path(__file__).resolve().parents[1] / 'few_shot.py'
 HOSTS = {'maple': 'MaPLe', 'promptsrc': 'PromptSRC', 'promptkd': 'PromptKD'}
 TEACHERS = {'promptkd': 'promptsrc'}
 HYP_TAU = 0.016
@@ -59,62 +55,93 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def runner_args(args: argparse.Namespace, method: str, protocol: str, sets: list, arm: str = ''):
-    """What tools/few_shot.py would be called with for one method, or for an arm of it."""
-    host = method.removeprefix('lathadapter_')
-    options = [*args.cfg_options, *ARMS.get(arm, [])]
-    given = [
-        f'--method={method}', f'--protocol={protocol}', f'--backbone={args.backbone}',
-        '--datasets', *sets, f'--steps={args.steps}', f'--work-dir={args.work_dir}',
-        f'--threads={args.threads}', f'--name={method}_{args.backbone}{arm and "+" + arm}',
-    ]  # fmt: skip
-    if host in TEACHERS:
-        given.append(f'--teacher={TEACHERS[host]}')
-    if method not in TEACHERS.values():
-        given.append('--discard')
-    return few_shot.parse_args([*given, *(['--cfg-options', *options] if options else [])])
+class Call(NamedTuple):
+    """A call of tools/few_shot.py: one method, or an arm of it, with all its shots and seeds."""
+
+    method: str
+    arm: str
+    protocol: str
+    sets: list[str]
+    shots: list[int]
+    seeds: list[int]
+    term: bool
+
+    @property
+    def taught(self) -> bool:
+        """Whether it needs the runs of another method."""
+        return self.method.removeprefix('lathadapter_') in TEACHERS
 
 
-def jobs(args: argparse.Namespace) -> list[tuple[tuple, Callable[[], list[float]]]]:
-    """All runs, those that need a teacher last.
-
-    Returns:
-        Keys (method, arm, protocol, set, shots, seed), and functions that give the accuracies.
-    """
+def calls(args: argparse.Namespace) -> list[Call]:
+    """All calls, those that need a teacher last."""
     methods = [name for host in args.hosts for name in (host, f'lathadapter_{host}')]
     arms = [('zeroshot', '')] + [(name, '') for name in methods]
     arms += [(f'lathadapter_{host}', arm) for host in args.hosts for arm in ARMS]
-    found = []
+    most, found = max(args.shots), []
+    fewer = [shots for shots in args.shots if shots != most]
     for method, arm in arms:
-        for protocol, sets in (('few_shot', args.sets), ('base2new', args.base2new)):
-            if not sets or (arm and protocol != 'few_shot'):
-                continue
-            own = runner_args(args, method, protocol, sets, arm)
-            few = protocol == 'few_shot'
-            every = few and not arm and method != 'zeroshot'
-            for shots in args.shots if every else [max(args.shots)]:
-                for seed in args.seeds if method != 'zeroshot' else args.seeds[:1]:
-                    term = few and method.startswith('lath') and shots == max(args.shots)
-                    for name in sets:
-                        tests = [(name, half) for half in (['all'] if few else ['base', 'new'])]
-                        run = partial(few_shot.accuracies, own, name, tests, shots, seed, term)
-                        found.append(((method, arm, protocol, name, shots, seed), run))
-    return sorted(found, key=lambda job: job[1].args[0].teacher is not None)
+        seeds = args.seeds if method != 'zeroshot' else args.seeds[:1]
+        if args.sets:
+            if fewer and not arm and method != 'zeroshot':
+                found.append(Call(method, arm, 'few_shot', args.sets, fewer, seeds, False))
+            term = method.startswith('lath')
+            found.append(Call(method, arm, 'few_shot', args.sets, [most], seeds, term))
+        if args.base2new and not arm:
+            found.append(Call(method, arm, 'base2new', args.base2new, [most], seeds, False))
+    return sorted(found, key=lambda call: call.taught)
 
 
-def run_all(args: argparse.Namespace) -> dict[tuple, list[float]]:
-    """Runs what is not done yet, and gives the accuracies of all."""
-    todo, results = jobs(args), {}
-    with Progress() as progress, ThreadPoolExecutor(args.jobs) as pool:
-        task = progress.add_task('runs', total=len(todo))
+def arguments_of(call: Call, args: argparse.Namespace) -> list[str]:
+    """Arguments of a call of tools/few_shot.py, but for where its results go."""
+    options = [*args.cfg_options, *ARMS.get(call.arm, [])]
+    given = [
+        f'--method={call.method}', f'--protocol={call.protocol}', f'--backbone={args.backbone}',
+        '--datasets', *call.sets, '--shots', *map(str, call.shots),
+        '--seeds', *map(str, call.seeds), f'--steps={args.steps}', f'--work-dir={args.work_dir}',
+        f'--threads={args.threads}',
+        f'--name={call.method}_{args.backbone}{call.arm and "+" + call.arm}',
+    ]  # fmt: skip
+    if call.taught:
+        given.append(f'--teacher={TEACHERS[call.method.removeprefix("lathadapter_")]}')
+    if call.method not in TEACHERS.values():
+        given.append('--discard')
+    if call.term:
+        given.append('--term')
+    return [*given, *(['--cfg-options', *options] if options else [])]
 
-        def work(job):
-            results[job[0]] = job[1]()
+
+def run_all(args: argparse.Namespace) -> dict[tuple, dict]:
+    """Runs what is not done yet.
+
+    Args:
+        args: What :func:`parse_args` gives.
+
+    Returns:
+        By method, arm, protocol, set, half of the classes, shots and seed: accuracy, and ``term``
+        where it was measured.
+    """
+    from hyper_mm.engine.records import name_of
+    from hyper_mm.engine.runs import in_parallel, run_script
+
+    todo, results = calls(args), {}
+    folder = args.work_dir / 'calls'
+    folder.mkdir(parents=True, exist_ok=True)
+    with Progress() as progress:
+        task = progress.add_task('methods', total=len(todo))
+
+        def work(call: Call) -> None:
+            given = arguments_of(call, args)
+            name = f'{call.method}{call.arm and "+" + call.arm}_{call.protocol}'
+            file = folder / f'{name}_{name_of(dict(arguments=" ".join(given)))}.json'
+            file.unlink(missing_ok=True)  # the tool knows which of its results are still good
+            run_script(TOOL, [*given, f'--json={file}'], file.with_suffix('.log'))
+            for found in json.loads(file.read_text()):
+                where = [found[part] for part in ('set', 'half', 'shots', 'seed')]
+                results[(call.method, call.arm, call.protocol, *where)] = found
             progress.advance(task)
 
         for taught in (False, True):  # the teachers of these are there then
-            part = [job for job in todo if (job[1].args[0].teacher is not None) == taught]
-            list(pool.map(work, part))
+            in_parallel(work, [call for call in todo if call.taught == taught], args.jobs)
     return results
 
 
@@ -130,36 +157,43 @@ def lines_of(args: argparse.Namespace, cells: Callable[[str], list[list[float]]]
 
 def markdown(header: list[str], rows: list[list]) -> str:
     """A table of texts and of lists of numbers, given as mean and standard deviation."""
-    lines = [header, ['---'] * len(header)]
-    lines += [[x if isinstance(x, str) else spread(x) for x in row] for row in rows]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+    cells = [[x if isinstance(x, str) else spread(x) for x in row] for row in rows]
+    return table_of([header, *cells])
 
 
-def few_shot_table(args: argparse.Namespace, results: dict[tuple, list[float]]) -> str:
+def few_shot_table(args: argparse.Namespace, results: dict[tuple, dict]) -> str:
     """Accuracy of each set and number of shots."""
     columns = [(name, shots) for name in args.sets for shots in args.shots]
 
     def cells(method: str) -> list[list[float]]:
         if method == 'zeroshot':
-            most, seed = max(args.shots), args.seeds[0]
-            return [results[method, '', 'few_shot', n, most, seed] for n, _ in columns]
-        keys = [(method, '', 'few_shot', *column) for column in columns]
-        return [[results[(*key, seed)][0] for seed in args.seeds] for key in keys]
+            keys = [[(name, 'all', max(args.shots), args.seeds[0])] for name, _ in columns]
+        else:
+            keys = [[(name, 'all', shots, s) for s in args.seeds] for name, shots in columns]
+        return [
+            [results[(method, '', 'few_shot', *key)]['accuracy'] for key in column]
+            for column in keys
+        ]
 
     header = ['', *(f'{name}, {shots}' for name, shots in columns)]
     return markdown(header, lines_of(args, cells))
 
 
-def base_new_table(args: argparse.Namespace, results: dict[tuple, list[float]]) -> str:
+def base_new_table(args: argparse.Namespace, results: dict[tuple, dict]) -> str:
     """Accuracy on base and on new classes, and their harmonic mean seed by seed."""
 
     def cells(method: str) -> list[list[float]]:
         seeds = args.seeds[:1] if method == 'zeroshot' else args.seeds
         found = []
         for name in args.base2new:
-            keys = [(method, '', 'base2new', name, max(args.shots), seed) for seed in seeds]
-            base, new = zip(*(results[key] for key in keys))
-            found += [list(base), list(new), list(map(few_shot.harmonic_mean, base, new))]
+            base, new = (
+                [
+                    results[method, '', 'base2new', name, half, max(args.shots), s]['accuracy']
+                    for s in seeds
+                ]
+                for half in ('base', 'new')
+            )
+            found += [base, new, list(map(harmonic_mean, base, new))]
         return found
 
     header = ['', *(f'{name}, {x}' for name in args.base2new for x in ('base', 'new', 'HM'))]
@@ -171,19 +205,16 @@ def differing(a: list[int], b: list[int]) -> float:
     return 100 * sum(x != y for x, y in zip(a, b)) / len(a)
 
 
-def term_table(args: argparse.Namespace) -> str:
+def term_table(args: argparse.Namespace, results: dict[tuple, dict]) -> str:
     """What the hyperbolic term does with the most shots."""
     shots, rows = max(args.shots), []
     for host in args.hosts:
         for name in args.sets:
-            terms = {}
+            column = {}
             for arm in ('', *ARMS):
-                own = runner_args(args, f'lathadapter_{host}', 'few_shot', [name], arm)
-                places = [
-                    few_shot.test_folder(own, name, shots, s, name, 'all') for s in args.seeds
-                ]
-                terms[arm] = [json.loads((place / 'term.json').read_text()) for place in places]
-            column = {arm: {k: [t[k] for t in ts] for k in ts[0]} for arm, ts in terms.items()}
+                where = (f'lathadapter_{host}', arm, 'few_shot', name, 'all', shots)
+                terms = [results[(*where, seed)]['term'] for seed in args.seeds]
+                column[arm] = {part: [term[part] for term in terms] for part in terms[0]}
             paper, bare, counts = column[''], column['no-losses'], column['counts']
             moved = list(map(differing, paper['predictions'], bare['predictions']))
             rows.append(
@@ -196,7 +227,7 @@ def term_table(args: argparse.Namespace) -> str:
     return markdown(header, rows)
 
 
-def page(args: argparse.Namespace, results: dict[tuple, list[float]]) -> str:
+def page(args: argparse.Namespace, results: dict[tuple, dict]) -> str:
     """The tables with what they show."""
     shots = ', '.join(map(str, args.shots))
     parts = [
@@ -219,8 +250,8 @@ def page(args: argparse.Namespace, results: dict[tuple, list[float]]) -> str:
         'cosine, as logits; *changed*: predictions that adding the distance changes; *differ*: '
         'predictions that differ between training with and without the hyperbolic losses; last, '
         'the same with the switch that makes the distance count.',
-        term_table(args),
-        f'`python {" ".join(sys.argv)}`',
+        term_table(args, results),
+        command(),
         f'{versions()}; {args.threads} threads a run.',
     ]
     return '\n\n'.join(parts)

@@ -18,24 +18,19 @@ Marks in the file of --out: <!-- helm_mini radii --> (last folder of the runs); 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import statistics
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from compare_arms import folder_name, write_table
-from mmengine.config import Config
-from mmengine.registry import MODELS
+from compare_arms import run_folder
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor, nn
+from tables import markdown, write_table
 
-from hyper_mm.checkpoints import load_from_local
-from hyper_mm.datasets.text_tokenizers import read_meta, tokenizer_of
-from hyper_mm.evaluation.functional.caption_hierarchy import spearman, tau_b
-from hyper_mm.ops import lorentz
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 TIERS = 4
 
@@ -56,6 +51,8 @@ def parse_args() -> argparse.Namespace:
 
 def ids_of_split(data: Path, split: str) -> np.ndarray:
     """All ids of a split."""
+    from hyper_mm.datasets.text_tokenizers import read_meta
+
     return np.fromfile(data / f'{split}.bin', np.dtype(read_meta(data)['dtype']).newbyteorder('<'))
 
 
@@ -109,11 +106,20 @@ class Radii:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Distances ``(...)`` of ``(..., d)`` to the origin."""
+        from hyper_mm.ops import lorentz
+
         return x.norm(dim=-1) if self.c is None else lorentz.dist0(x, self.c)
 
-    @torch.no_grad()
     def of(self, texts: list[list[int]]) -> Tensor:
         """Radii ``(2, T)`` of texts: mean of the embeddings, last token behind the last block."""
+        import torch
+
+        with torch.no_grad():
+            return self._of(texts)
+
+    def _of(self, texts: list[list[int]]) -> Tensor:
+        import torch
+
         found = torch.zeros(2, len(texts))
         lengths = torch.tensor([len(ids) for ids in texts])
         for length in lengths.unique().tolist():  # texts of one length at a time
@@ -127,6 +133,10 @@ class Radii:
 
 def measure(model: nn.Module, data: Path, tokenizer, tiers, pairs) -> dict[str, float]:
     """Everything of one model."""
+    import torch
+
+    from hyper_mm.evaluation.functional.caption_hierarchy import spearman, tau_b
+
     radii = Radii(model, tokenizer.bos_id)
     numbers = {}
     by_tier = torch.stack([radii.of([chain[i] for chain in tiers]) for i in range(TIERS)], -1)
@@ -155,26 +165,56 @@ def curvatures(last: dict) -> str:
     return '; '.join(' '.join(values) for values in layers.values())
 
 
+def seed_folders(work_dir: Path, arm: str) -> list[Path]:
+    """Folders of the runs of an arm, by seed.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    folders = sorted(run_folder(work_dir, arm, 0).parent.glob('seed*'))
+    if not folders:
+        raise FileNotFoundError(f'no runs of {arm} in {work_dir}')
+    return folders
+
+
+def finished(folder: Path) -> dict:
+    """Result of a run, which must be of the key of its folder.
+
+    Raises:
+        ValueError: If it is not, or if there is none.
+    """
+    from hyper_mm.engine.records import folder_key, load_result
+
+    key = folder_key(folder)
+    result = load_result(folder / 'result.json', key) if key else None
+    if result is None:
+        raise ValueError(f'{folder} holds no finished run: call compare_arms.py again')
+    return result
+
+
 def report(args: argparse.Namespace) -> str:
     """The markdown tables.
 
     Args:
         args: What :func:`parse_args` gives.
     """
+    from mmengine.config import Config
+    from mmengine.registry import MODELS
+
+    from hyper_mm.checkpoints import load_from_local
+    from hyper_mm.datasets.text_tokenizers import tokenizer_of
+
     tokenizer = tokenizer_of(args.data)
     tiers = chains(args.data, tokenizer)
     pairs, unknown = word_pairs(args.hyperlex, tokenizer) if args.hyperlex else ([], 0)
-    columns: list[str] = []
-    first, second = [], []
+    first = [['arm', 'parameters', 'tokens/s', 'curvatures of experts: layers; seeds']]
+    second = []
     for name, config in args.arm:
         cfg = Config.fromfile(config)
         batch = cfg.train_dataloader.batch_size * (cfg.train_dataloader.dataset.length - 1)
-        folders = sorted((args.work_dir / folder_name(name)).glob('seed*'))
-        if not folders:
-            raise FileNotFoundError(f'no runs of {name} in {args.work_dir}')
         results, numbers = [], []
-        for folder in track(folders, name):
-            results.append(json.loads((folder / 'result.json').read_text()))
+        for folder in track(seed_folders(args.work_dir, name), name):
+            results.append(finished(folder))
             model = MODELS.build(cfg.model)
             checkpoint = (folder / 'last_checkpoint').read_text().strip()
             state = load_from_local(checkpoint, map_location='cpu')['state_dict']
@@ -184,25 +224,14 @@ def report(args: argparse.Namespace) -> str:
         size = sum(p.numel() for p in model.parameters())
         speed = batch / statistics.median(result['seconds'] for result in results)
         learnt = ' · '.join(filter(None, (curvatures(r['last']) for r in results)))
-        first.append(f'| {name} | {size:,} | {speed:,.0f} | {learnt} |')
-        means = (statistics.mean(n[column] for n in numbers) for column in columns)
-        second.append(f'| {name} | ' + ' | '.join(f'{mean:.3f}' for mean in means) + ' |')
+        first.append([name, f'{size:,}', f'{speed:,.0f}', learnt])
+        means = [statistics.mean(n[column] for n in numbers) for column in columns]
+        second = second or [['arm', *columns]]
+        second.append([name, *(f'{mean:.3f}' for mean in means)])
     note = f'{len(tiers)} validation chains'
     if args.hyperlex:
         note += f'; {len(pairs)} HyperLex pairs, {unknown} have tokens that the text lacks'
-    return '\n'.join(
-        [
-            '| arm | parameters | tokens/s | curvatures of experts: layers; seeds |',
-            '|---|---|---|---|',
-            *first,
-            '',
-            f'| arm | {" | ".join(columns)} |',
-            '|---' * (len(columns) + 1) + '|',
-            *second,
-            '',
-            f'{note}.',
-        ]
-    )
+    return '\n\n'.join([markdown(first), markdown(second), f'{note}.'])
 
 
 def main() -> None:

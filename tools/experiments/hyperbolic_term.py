@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
+if TYPE_CHECKING:
+    import torch
+    from mmengine.config import Config
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -27,7 +28,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('checkpoint', type=Path)
     parser.add_argument('--out', type=Path, help='json file to write')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/hyperbolic_term'))
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE')
     return parser.parse_args(arguments)
 
 
@@ -62,7 +63,6 @@ def summary(cosine: torch.Tensor, hyperbolic: torch.Tensor, labels: torch.Tensor
     )
 
 
-@torch.no_grad()
 def measure(cfg: Config, checkpoint: Path) -> dict:
     """Runs the test set of a config through a model with :class:`hyper_mm.LatHAdapterHead`.
 
@@ -76,6 +76,9 @@ def measure(cfg: Config, checkpoint: Path) -> dict:
     Raises:
         ValueError: If the model has no such head.
     """
+    import torch
+    from mmengine.runner import Runner
+
     if not cfg.model.get('head'):
         raise ValueError('the model has no head: it has no hyperbolic term')
     cfg.load_from = str(checkpoint)
@@ -83,11 +86,13 @@ def measure(cfg: Config, checkpoint: Path) -> dict:
     runner.load_or_resume()
     model, loader = runner.model.eval(), runner.build_dataloader(cfg.test_dataloader)
     model.set_vocabulary(list(loader.dataset.metainfo['classes']))
-    text, found, labels = model.text_features(), [], []
-    for data in loader:
-        data = model.data_preprocessor(data, False)
-        found.append(model.head.terms(model.image_features(data['inputs']), text))
-        labels += [sample.gt_label for sample in data['data_samples']]
+    found, labels = [], []
+    with torch.no_grad():
+        text = model.text_features()
+        for data in loader:
+            data = model.data_preprocessor(data, False)
+            found.append(model.head.terms(model.image_features(data['inputs']), text))
+            labels += [sample.gt_label for sample in data['data_samples']]
     cosine, hyperbolic = (torch.cat(part).cpu() for part in zip(*found))
     return summary(cosine, hyperbolic, torch.cat(labels).cpu())
 
@@ -95,12 +100,17 @@ def measure(cfg: Config, checkpoint: Path) -> dict:
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     args = parse_args(arguments)
+    from mmengine.config import Config
+
+    from hyper_mm.engine.launch import parse_options
+    from hyper_mm.engine.records import write_text
+
     cfg = Config.fromfile(args.config)
     cfg.work_dir = str(args.work_dir)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg.merge_from_dict(parse_options(args.cfg_options))
     found = measure(cfg, args.checkpoint)
     if args.out:
-        args.out.write_text(json.dumps(found))
+        write_text(args.out, json.dumps(found))
     print({name: value for name, value in found.items() if name != 'predictions'})
 
 

@@ -7,9 +7,6 @@ import copy
 import os
 from pathlib import Path
 
-from compare_arms import folder_name
-from mmengine.config import Config
-
 CONFIG = Path(__file__).resolve().parents[2] / 'configs' / 'metaseg/unet_nuclei.py'
 NUCLEI = ('fluorescence', 'stained_light', 'brightfield', 'stained_tissue')
 DOMAINS = {
@@ -121,6 +118,8 @@ def build_config(target: str, arm: str, seed: int, args: argparse.Namespace):
     Returns:
         The config, with the segmentor inside all wrappers as ``segmentor``.
     """
+    from mmengine.config import Config
+
     cfg = Config.fromfile(CONFIG, format_python_code=False)  # formatting takes seconds a run
     segmentor = cfg.segmentor.to_dict()
     per_stage = {name: (1,) * STAGES for name in ('strides', 'enc_dilations')}
@@ -191,7 +190,9 @@ def learner(segmentor: dict, algorithm: str, lr: float, inner_steps: int, test_s
 
 def run_folder(target: str, arm: str, seed: int, args: argparse.Namespace) -> Path:
     """Folder of a run."""
-    return args.work_dir / target / folder_name(arm) / f'seed{seed}'
+    from hyper_mm.engine.records import safe_name
+
+    return args.work_dir / target / safe_name(arm) / f'seed{seed}'
 
 
 def test_configs(cfg, target: str, arm: str, seed: int, args: argparse.Namespace) -> dict:

@@ -15,24 +15,20 @@ The same seed gives the same weights on one machine; a run that was stopped goes
 from __future__ import annotations
 
 import argparse
+import io
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from mmengine.config import Config
 from rich.progress import track
-from torch import Tensor
 
-from hyper_mm.datasets.part_scenes import (
-    PART_CLASSES,
-    THING_CLASSES,
-    WHOLE_TO_SUPER,
-    Sample,
-    render_object,
-)
-from hyper_mm.models.utils.open_clip import MEAN, STD, build_open_clip, encode_text, tokenize
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from hyper_mm.datasets.part_scenes import Sample
+
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs' / '_base_/models/clip-mini_prompted.py'
 TEMPLATE = 'a photo of a {}.'
@@ -73,6 +69,8 @@ def captions(sample: Sample) -> list[str]:
     Returns:
         Texts with the class, then also its super-class, colour, parts, scene and time of day.
     """
+    from hyper_mm.datasets.part_scenes import PART_CLASSES, WHOLE_TO_SUPER
+
     thing = sample.records[0]
     coloured = f'{thing.colour} {thing.whole}' if thing.colour else thing.whole
     labels = np.unique(sample.parts[sample.instances == thing.id])
@@ -102,6 +100,10 @@ def render(
     Returns:
         Pictures ``(N, 3, size, size)`` uint8, classes ``(N)``, and the captions of each.
     """
+    import torch
+
+    from hyper_mm.datasets.part_scenes import THING_CLASSES, render_object
+
     images, texts = [], []
     jobs = [(i, name) for i in range(count) for name in THING_CLASSES]
     for index, name in track(jobs, title):
@@ -113,12 +115,18 @@ def render(
 
 def normalised(images: Tensor) -> Tensor:
     """Pictures ``(B, 3, H, W)`` uint8 as CLIP takes them."""
+    import torch
+
+    from hyper_mm.models.utils.open_clip import MEAN, STD
+
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in (MEAN, STD))
     return (images.float() - mean) / std
 
 
 def augmented(images: Tensor, generator: torch.Generator, most: int = 4) -> Tensor:
     """Pictures mirrored at random, and moved by up to ``most`` pixels."""
+    import torch
+
     flip = torch.rand(len(images), generator=generator) < 0.5
     images = torch.where(flip.view(-1, 1, 1, 1), images.flip(-1), images)
     dy, dx = torch.randint(-most, most + 1, (2, len(images)), generator=generator).tolist()
@@ -139,15 +147,30 @@ def contrastive_loss(image: Tensor, text: Tensor, rows: Tensor, scale: float) ->
         rows: The caption of each picture ``(B)``, every caption used.
         scale: Factor of the cosines.
     """
+    import torch
+    import torch.nn.functional as F
+
     logits = scale * image @ text.mT
     counts = rows.bincount(minlength=len(text))
     to_image = logits.mT.log_softmax(-1)[rows, torch.arange(len(image))] / counts[rows]
     return 0.5 * (F.cross_entropy(logits, rows) - to_image.sum() / len(text))
 
 
-@torch.no_grad()
 def zero_shot(clip: torch.nn.Module, images: Tensor, labels: Tensor) -> float:
     """Accuracy in percent of the class names as prompts."""
+    import torch
+
+    with torch.no_grad():
+        return _zero_shot(clip, images, labels)
+
+
+def _zero_shot(clip: torch.nn.Module, images: Tensor, labels: Tensor) -> float:
+    import torch
+    import torch.nn.functional as F
+
+    from hyper_mm.datasets.part_scenes import THING_CLASSES
+    from hyper_mm.models.utils.open_clip import encode_text, tokenize
+
     clip.eval()
     prompts = tokenize([TEMPLATE.format(name) for name in THING_CLASSES])
     text = F.normalize(encode_text(clip, prompts), dim=-1)
@@ -164,6 +187,13 @@ def train(args: argparse.Namespace) -> float:
     Returns:
         Zero-shot accuracy in percent on held-out pictures.
     """
+    import torch
+    import torch.nn.functional as F
+    from mmengine.config import Config
+
+    from hyper_mm.engine.records import code_digest
+    from hyper_mm.models.utils.open_clip import build_open_clip, encode_text, tokenize
+
     model = Config.fromfile(args.config).model.clip.model.to_dict()
     size = model['vision_cfg']['image_size']
     torch.manual_seed(args.seed)
@@ -180,17 +210,19 @@ def train(args: argparse.Namespace) -> float:
     others = [p for p in clip.parameters() if p.ndim <= 1 and p.requires_grad]
     groups = [dict(params=decayed, weight_decay=0.1), dict(params=others, weight_decay=0.0)]
     optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98))
-    asked = {k: v for k, v in vars(args).items() if k != 'out'} | {'config': model}
+    asked = {k: v for k, v in vars(args).items() if k != 'out'}
+    asked.update(config=model, code=code_digest())
     partial, start = args.out.with_suffix('.partial.pt'), 0
     if partial.is_file():
         state = torch.load(partial, weights_only=True)
         if state['asked'] != asked:
-            raise ValueError(f'{partial} is of a run with other arguments: delete it, or finish it')
+            raise ValueError(
+                f'{partial} is of a run with other arguments or code: delete it, or finish it'
+            )
         clip.load_state_dict(state['model'])
         optimizer.load_state_dict(state['optimizer'])
         start = state['step']
 
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     clip.train()
     for step in track(range(start, args.steps), 'training'):
         draw = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
@@ -210,21 +242,36 @@ def train(args: argparse.Namespace) -> float:
         optimizer.step()
         if (step + 1) % SAVE_EVERY == 0:
             asked_for = dict(asked=asked, step=step + 1, optimizer=optimizer.state_dict())
-            torch.save(dict(asked_for, model=clip.state_dict()), partial)
+            save(dict(asked_for, model=clip.state_dict()), partial)
             if (step + 1) % (2 * SAVE_EVERY) == 0:
                 accuracy = zero_shot(clip, tests, labels)
                 clip.train()
                 print(f'step {step + 1}: loss {loss.item():.3f}, zero-shot {accuracy:.1f} %')
     clip.logit_scale.fill_(math.log(100))
-    torch.save(dict(state_dict=clip.state_dict(), asked=asked), args.out)
+    save(dict(state_dict=clip.state_dict(), asked=asked), args.out)
     partial.unlink(missing_ok=True)
     return zero_shot(clip, tests, labels)
+
+
+def save(state: dict, file: Path) -> None:
+    """Writes a checkpoint in one step."""
+    import torch
+
+    from hyper_mm.engine.records import write_bytes
+
+    with io.BytesIO() as stream:
+        torch.save(state, stream)
+        write_bytes(file, stream.getbuffer())
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     args = parse_args(arguments)
-    accuracy = train(args)
+    from hyper_mm.datasets.part_scenes import THING_CLASSES
+    from hyper_mm.engine.records import FolderLock
+
+    with FolderLock(args.out):
+        accuracy = train(args)
     chance = 100 / len(THING_CLASSES)
     print(f'{args.out}: zero-shot accuracy {accuracy:.1f} %, chance {chance:.1f} %')
 

@@ -12,12 +12,10 @@ Marks in the file of --out: <!-- ablation --> (last folder of --work-dir); see c
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
 import compare_arms
-from mmengine.config import Config
+from tables import command, versions, write_table
 
 ARMS = {
     'default': [],
@@ -42,6 +40,8 @@ CONFIGS = {'part-scenes': 'deit-t_part-scenes.py', 'camvid': 'vit-mini_camvid.py
 
 def arms_of(config: str, chosen: list[str]) -> list[list[str]]:
     """Arms of a config of a set as compare_arms.py takes them, the one without Hi-Mapper last."""
+    from mmengine.config import Config
+
     path = f'configs/himapper/himapper_{config}'
     neck = Config.fromfile(path).model.neck
     own = [f'num_leaves={neck.get("num_leaves", 32)}', f'num_levels={neck.get("num_levels", 4)}']
@@ -85,10 +85,8 @@ def main() -> None:
         )
         parts.append(f'### {name}\n\n{compare_arms.compare(options)}')
     if args.out:
-        command = shlex.join(sys.argv)
-        parts.append(f'`python {command}`\n\n{compare_arms.versions()}.')
-        name = args.work_dir.resolve().name
-        compare_arms.write_table(args.out, name, '\n\n'.join(parts))
+        parts.append(f'{command()}\n\n{versions()}.')
+        write_table(args.out, args.work_dir.resolve().name, '\n\n'.join(parts))
 
 
 if __name__ == '__main__':

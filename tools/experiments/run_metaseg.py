@@ -13,22 +13,10 @@ Marks in the file of --out: <!-- metaseg --> (last folder of --work-dir); see co
 from __future__ import annotations
 
 import argparse
-import json
-import multiprocessing
-import os
-import shlex
-import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import Progress
-
-REPO = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPO / 'tools' / 'experiments'), str(REPO / 'tools' / 'dataset_converters')]
-
-from compare_arms import folder_name, spread, versions, write_table  # noqa: E402
-from metaseg_arms import (  # noqa: E402
+from metaseg_arms import (
     ADAPTED,
     ARMS,
     CHANNELS,
@@ -46,6 +34,13 @@ from metaseg_arms import (  # noqa: E402
     run_folder,
     test_configs,
 )
+from rich.console import Console
+from rich.progress import Progress
+from tables import command, spread, versions, write_table
+
+BANK_TOOL = Path(__file__).resolve().parents[1] / 'dataset_converters' / 'amplitude_bank.py'
+LIBRARIES = ['mmseg.apis', 'hyper_mm.models', 'hyper_mm.datasets']
+"""What is loaded once for all runs: it takes longer than a short training."""
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -86,20 +81,29 @@ def jobs_of(args: argparse.Namespace) -> list[tuple[str, str, int]]:
 def make_bank(target: str, folder: Path) -> Path:
     """Writes the amplitudes of the training domains of a target, which the target has no part in.
 
-    Where there is one training domain alone, each of its images is a style of its own.
+    Where there is one training domain alone, each of its images is a style of its own. A bank of
+    the same images is used again.
     """
-    import numpy as np
-    from amplitude_bank import build_bank
+    from hyper_mm.engine.records import FolderLock, key_of, name_of
+    from hyper_mm.engine.runs import run_script
 
-    file = folder / target / 'bank.npz'
-    if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        names = DOMAINS[target]
-        places = {name: place(name) for name in names}
-        folders = {name: root / images for name, (root, images, _) in places.items()}
-        if len(names) == 1:
-            folders = {f'images of {names[0]}': folders[names[0]]}
-        np.savez(file, **build_bank(folders))
+    names = DOMAINS[target]
+    places = {name: place(name) for name in names}
+    folders = {name: root / images for name, (root, images, _) in places.items()}
+    if len(names) == 1:
+        folders = {f'images of {names[0]}': folders[names[0]]}
+    states = {}
+    for name, images in folders.items():
+        files = sorted(path for path in images.rglob('*') if path.is_file())
+        states[name] = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    parts = {name: [list(map(str, state)) for state in found] for name, found in states.items()}
+    file = folder / target / f'bank_{name_of(key_of({}, images=parts))}.npz'
+    with FolderLock(file) as lock:
+        if not file.is_file():
+            part = file.with_suffix('.part')
+            given = [f'{name}={images}' for name, images in folders.items()]
+            run_script(BANK_TOOL, [*given, '-o', part], file.with_suffix('.log'), lock=lock)
+            part.replace(file)
     return file
 
 
@@ -115,13 +119,20 @@ def wrapped(checkpoint: Path) -> Path:
     return file
 
 
-def settings(args: argparse.Namespace) -> dict[str, int]:
-    """What results must have in common to stand in one table."""
-    return dict(iterations=args.iterations, steps=args.steps, episodes=args.episodes)
+def key(target: str, arm: str, seed: int, args: argparse.Namespace) -> dict[str, str]:
+    """Key of a run: the configs of its training and of its tests, with what they read."""
+    from hyper_mm.engine.records import key_of
+
+    cfg = build_config(target, arm, seed, args)
+    tests = {
+        name: [dict(part) for part in (test.model, test.test_dataloader, test.test_cfg)]
+        for name, test in test_configs(cfg, target, arm, seed, args).items()
+    }
+    return key_of(cfg, tests=tests)
 
 
 def train_and_test(target: str, arm: str, seed: int, args: argparse.Namespace) -> dict:
-    """One run; its result is kept in ``result.json``.
+    """Trains and tests in this process.
 
     Args:
         target: Domain left out.
@@ -133,6 +144,7 @@ def train_and_test(target: str, arm: str, seed: int, args: argparse.Namespace) -
         Dice by the name of the test, and seconds of the training and of the tests.
     """
     from hyper_mm.engine.launch import build_runner
+    from hyper_mm.engine.records import safe_name
 
     folder = run_folder(target, arm, seed, args)
     cfg = build_config(target, arm, seed, args)
@@ -144,36 +156,40 @@ def train_and_test(target: str, arm: str, seed: int, args: argparse.Namespace) -
     dice = {}
     for name, test in test_configs(cfg, target, arm, seed, args).items():
         test.load_from = str(checkpoint if name == '0-shot' else inside)
-        test.work_dir = str(folder / folder_name(name))
+        test.work_dir = str(folder / safe_name(name))
         dice[name] = build_runner(test).test()['mDice']
-    result = dict(
-        dice=dice,
-        train_seconds=trained - start,
-        test_seconds=time.time() - trained,
-        settings=settings(args),
-    )
-    write(folder / 'result.json', result)
+    return dict(dice=dice, train_seconds=trained - start, test_seconds=time.time() - trained)
+
+
+def result_of(job: tuple[str, str, int], args: argparse.Namespace) -> dict:
+    """Result of a run, which is kept in ``result.json``: made in a process of its own, or read.
+
+    Args:
+        job: Target, arm and seed.
+        args: What :func:`parse_args` gives, with the ``banks``.
+
+    Returns:
+        See :func:`train_and_test`.
+
+    Raises:
+        RuntimeError: If the run fails, or another process is at it.
+    """
+    from hyper_mm.engine.records import claim, load_result, save_result
+    from hyper_mm.engine.runs import call
+
+    folder = run_folder(*job, args)
+    file, own = folder / 'result.json', key(*job, args)
+    result = load_result(file, own)
+    if result is None:
+        with claim(folder, own) as lock:
+            result = load_result(file, own)
+            if result is None:
+                how = dict(threads=args.threads, preload=LIBRARIES, lock=lock)
+                name = ', '.join(map(str, job))
+                done = call(train_and_test, *job, args, log=folder / 'run.log', name=name, **how)
+                result = done.value
+                save_result(file, own, result)
     return result
-
-
-def work(target: str, arm: str, seed: int, args: argparse.Namespace) -> dict:
-    """:func:`train_and_test` in a process of its own; its output goes to ``run.log``."""
-    import torch
-
-    folder = run_folder(target, arm, seed, args)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / 'run.log').open('w') as log:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(log.fileno(), stream.fileno())
-    torch.set_num_threads(args.threads)
-    return train_and_test(target, arm, seed, args)
-
-
-def write(file: Path, result: dict) -> None:
-    """Writes a result, so that a file that is there is whole."""
-    partial = file.with_suffix('.part')
-    partial.write_text(json.dumps(result, indent=1))
-    partial.replace(file)
 
 
 def all_foreground(target: str) -> float:
@@ -282,41 +298,22 @@ def run_all(args: argparse.Namespace) -> dict[tuple[str, str, int], dict]:
         Results, by target, arm and seed.
 
     Raises:
-        ValueError: If a result that is there has other settings.
         RuntimeError: If a run fails.
     """
-    results, todo = {}, []
-    for job in jobs_of(args):
-        file = run_folder(*job, args) / 'result.json'
-        if file.is_file():
-            results[job] = json.loads(file.read_text())
-            if results[job]['settings'] != settings(args):
-                raise ValueError(
-                    f'{file} is of {results[job]["settings"]}, not {settings(args)}: take another '
-                    '--work-dir'
-                )
-        else:
-            todo.append(job)
-    if not todo:
-        return results
-    # forked from a process that has the imports, which take longer than a short training
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['mmseg.apis', 'hyper_mm.models', 'hyper_mm.datasets'])
-    os.environ.update(OMP_NUM_THREADS=str(args.threads), MKL_NUM_THREADS=str(args.threads))
-    with Progress() as progress, context.Pool(args.jobs, maxtasksperchild=1) as pool:
-        task = progress.add_task('runs', total=len(todo) + len(results), completed=len(results))
-        waiting = {job: pool.apply_async(work, (*job, args)) for job in todo}
-        for job, promise in waiting.items():
-            try:
-                results[job] = promise.get()
-            except Exception as error:
-                log = run_folder(*job, args) / 'run.log'
-                raise RuntimeError(f'{", ".join(map(str, job))}: {error}; see {log}') from error
+    from hyper_mm.engine.runs import in_parallel
+
+    jobs = jobs_of(args)
+    with Progress() as progress:
+        task = progress.add_task('runs', total=len(jobs))
+
+        def work(job: tuple[str, str, int]) -> dict:
+            result = result_of(job, args)
             progress.advance(task)
-            target, arm, seed = job
-            dice = ', '.join(f'{k} {v:.1f}' for k, v in results[job]['dice'].items())
-            progress.console.print(f'{target}, {arm}, seed {seed}: {dice}')
-    return results
+            dice = ', '.join(f'{k} {v:.1f}' for k, v in result['dice'].items())
+            progress.console.print(f'{", ".join(map(str, job))}: {dice}')
+            return result
+
+        return dict(zip(jobs, in_parallel(work, jobs, args.jobs)))
 
 
 def main() -> None:
@@ -328,13 +325,12 @@ def main() -> None:
     text = report(args, results)
     Console().print(text, markup=False, soft_wrap=True)
     if args.out:
-        command = shlex.join(sys.argv)
         seconds = [r['train_seconds'] + r['test_seconds'] for r in results.values()]
         write_table(
             args.out,
             args.work_dir.resolve().name,
             f'# Domains left out\n\n{protocol(args)}\n\n{text}\n\n'
-            f'`python {command}`\n\n{versions()}; '
+            f'{command()}\n\n{versions()}; '
             f'{args.threads} threads a run, {sum(seconds) / len(seconds):.0f} s a run.',
         )
 

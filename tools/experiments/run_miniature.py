@@ -16,11 +16,10 @@ Marks in the file of --out, for each stage: <!-- miniature camvid -->; see compa
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from pathlib import Path
 
 import compare_arms
+from tables import command, versions, write_table
 
 PLAIN = 'configs/himapper/vit-mini_tiny-imagenet_finetune.py'
 HI_MAPPER = 'configs/himapper/himapper_vit-mini_tiny-imagenet_finetune.py'
@@ -74,7 +73,7 @@ def parse_args() -> argparse.Namespace:
 
 def checkpoint(folder: Path) -> str:
     """Last checkpoint of a folder with finished runs, with ``{seed}`` for the seed."""
-    found = sorted(folder.glob('epoch_*.pth'))
+    found = sorted(folder.glob('epoch_*.pth'), key=lambda path: int(path.stem.split('_')[1]))
     if not found:
         raise FileNotFoundError(f'no checkpoint in {folder}: run the stage before this first')
     return str(found[-1])
@@ -84,16 +83,15 @@ def stage_arms(stage: str, args: argparse.Namespace) -> list[list[str]]:
     """Arms of a stage, each a name, a config and options."""
     if stage == 'pretrain':
         return [['pretrained', 'configs/himapper/vit-mini_tiny-imagenet.py']]
-    pretrained = checkpoint(args.work_dir / 'pretrain' / 'pretrained' / 'seed0')
+    pretrained = checkpoint(compare_arms.run_folder(args.work_dir / 'pretrain', 'pretrained', 0))
     start = f'load_from={pretrained}'
     if stage == 'finetune':
         return [[name, *ARMS[name], start] for name in args.arms]
     mode_a, mode_b = TASKS[stage]
     arms = [['scratch', mode_a], ['pretrained', mode_a, start]]
     for name in args.arms:
-        folder = args.work_dir / 'finetune' / compare_arms.folder_name(name)
-        tuned = checkpoint(folder / f'seed{args.seeds[0]}')
-        tuned = f'load_from={folder}/seed{{seed}}/{Path(tuned).name}'
+        folder = compare_arms.run_folder(args.work_dir / 'finetune', name, args.seeds[0])
+        tuned = f'load_from={folder.parent}/seed{{seed}}/{Path(checkpoint(folder)).name}'
         blocks = [BLOCKS] if BLOCKS in ARMS[name] else []
         if blocks:
             blocks.append('model.backbone.out_indices=[0,1,3,5]')
@@ -116,7 +114,6 @@ def title(stage: str) -> str:
 def main() -> None:
     """Command line."""
     args = parse_args()
-    command = shlex.join(sys.argv)
     for stage in args.stages:
         arms = stage_arms(stage, args)
         options = argparse.Namespace(
@@ -130,9 +127,9 @@ def main() -> None:
         )
         text = f'### {title(stage)}\n\n{compare_arms.compare(options)}'
         if args.out:
-            text += f'\n\n`python {command}`\n\n{compare_arms.versions()}.'
+            text += f'\n\n{command()}\n\n{versions()}.'
             name = f'{args.work_dir.resolve().name} {stage}'
-            compare_arms.write_table(args.out, name, text)
+            write_table(args.out, name, text)
 
 
 if __name__ == '__main__':

@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 AGGREGATOR = 'sem_seg_head.predictor.transformer.'
 CLIP = 'sem_seg_head.predictor.clip_model.'
@@ -53,6 +55,8 @@ def convert_aggregator(state: dict[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         State dict of :class:`hyper_mm.layers.CostAggregator`.
     """
+    import torch
+
     converted, fused = {}, {}
     for name, weight in state.items():
         if name.endswith('attn_mask'):
@@ -116,6 +120,8 @@ def main() -> None:
     parser.add_argument('target', type=Path, help='file to write')
     parser.add_argument('--adapter', action='store_true', help="convert HyperCLIP's adapters")
     args = parser.parse_args()
+    import torch
+
     state = torch.load(args.source, map_location='cpu', weights_only=True)
     state = state.get('model', state)
     if args.adapter:

@@ -21,9 +21,11 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 PREFIX = 'backbone.'
 TO_MMSEG = (
@@ -119,6 +121,7 @@ def export(
     Returns:
         Number of tensors written, and of those left out by part.
     """
+    import torch
     from mmengine.runner.checkpoint import CheckpointLoader
 
     from hyper_mm import checkpoints as compat

@@ -24,9 +24,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 BLOCK = re.compile(r'(?:^|.*\.)(?:\w*blocks|layers)\.(\d+)\.(.*)')
 EXPERT = re.compile(r'(?:^|.*\.)experts\.(\d+)\.(.*)')
@@ -109,6 +111,8 @@ def convert_state_dict(released: dict[str, Tensor]) -> dict[str, Tensor]:
         KeyError: If a key is unknown here, two keys have the same counterpart, an expert or another
             weight is missing, or there are no blocks.
     """
+    import torch
+
     converted: dict[str, Tensor] = {}
     experts: dict[str, dict[int, Tensor]] = defaultdict(dict)
     seen: dict[str, dict] = defaultdict(lambda: defaultdict(list))
@@ -207,6 +211,8 @@ def main() -> None:
     parser.add_argument('source', type=Path, help='released checkpoint')
     parser.add_argument('target', type=Path, help='file to write')
     args = parser.parse_args()
+    import torch
+
     checkpoint = torch.load(args.source, map_location='cpu', weights_only=True)
     for key in ('state_dict', 'model', 'model_state_dict'):
         checkpoint = checkpoint.get(key, checkpoint)

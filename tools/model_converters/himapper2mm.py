@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 RENAMED = (
     (r'last_l\.node_mean$', 'tree.mu'),
@@ -78,6 +80,8 @@ def main() -> None:
     parser.add_argument('target', type=Path, help='file to write')
     parser.add_argument('--prefix', default='neck.mapper.', help='put before every name')
     args = parser.parse_args()
+    import torch
+
     checkpoint = torch.load(args.source, map_location='cpu', weights_only=True)
     for key in ('state_dict', 'model'):
         checkpoint = checkpoint.get(key, checkpoint)

@@ -12,7 +12,7 @@ param_scheduler = [
 train_cfg = dict(by_epoch=True, max_epochs=5, val_interval=5)
 val_cfg = dict()
 test_cfg = dict()
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=1, max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=1, max_keep_ckpts=2))
 custom_hooks = [
     dict(type='hyper_mm.ExactResumeHook'),
     dict(type='hyper_mm.DatasetVocabularyHook'),

@@ -1,7 +1,5 @@
 """Parity of the Hi-Mapper layers with the released modules and with the corrected reading."""
 
-import importlib.util
-
 import pytest
 import torch
 
@@ -10,8 +8,9 @@ from hyper_mm.layers.himapper.contrastive_loss import HierarchicalContrastiveLos
 from hyper_mm.layers.himapper.lift import euclidean_pairwise_dist
 from hyper_mm.layers.himapper.official import official_expmap0
 from hyper_mm.ops import lorentz
+from tests.helpers.tools import load_tool
 
-from ...conftest import REPO, golden_files
+from ...conftest import golden_files
 from ...helpers.golden import Golden, absolute, of_max, relative
 
 FILES = golden_files('himapper_*.npz')
@@ -19,10 +18,7 @@ PRECISIONS = [torch.float32, torch.float64]
 
 
 def convert_state_dict(state):
-    path = REPO / 'tools/model_converters/himapper2mm.py'
-    spec = importlib.util.spec_from_file_location('himapper2mm', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool('model_converters/himapper2mm.py')
     return module.convert_state_dict(state)
 
 

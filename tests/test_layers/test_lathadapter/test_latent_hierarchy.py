@@ -1,5 +1,4 @@
 import copy
-import importlib.util
 import itertools
 
 import pytest
@@ -7,8 +6,7 @@ import torch
 
 from hyper_mm.layers import AttributeRefiner, LatentHierarchyLoss
 from hyper_mm.layers.lathadapter.latent_hierarchy import automatic_attributes, joint_logits
-
-from ...conftest import REPO
+from tests.helpers.tools import load_tool
 
 
 def unit_rows(*shape, dtype=torch.float32):
@@ -155,11 +153,8 @@ class TestLatentHierarchyLoss:
 
     @pytest.mark.parametrize('min_positives', [1, 2])
     def test_equals_a_loop(self, min_positives):
-        path = REPO / 'tools/benchmarks/lathadapter.py'
-        spec = importlib.util.spec_from_file_location('lathadapter_benchmark', path)
-        benchmark = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(benchmark)
-        loss = benchmark.Noiseless(
+        benchmark = load_tool('benchmarks/lathadapter.py')
+        loss = benchmark.noiseless(
             neighbours=4, margin=0.5, max_triplets=1000, min_positives=min_positives
         )
         points = unit_rows(14, 6, dtype=torch.float64).requires_grad_()

@@ -1,12 +1,9 @@
-import importlib.util
-
 import pytest
 import torch
 
 from hyper_mm.layers import CostAggregator
 from hyper_mm.layers.open_vocab.cost_attention import ClassAttention, WindowBlock
-
-from ...conftest import REPO
+from tests.helpers.tools import load_tool
 
 SMALL = dict(
     text_dim=12,
@@ -23,10 +20,7 @@ SMALL = dict(
 
 
 def straightforward(module):
-    path = REPO / 'tools/benchmarks/cost_aggregation.py'
-    spec = importlib.util.spec_from_file_location('cost_aggregation_benchmark', path)
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+    benchmark = load_tool('benchmarks/straightforward_aggregator.py')
     return benchmark.StraightforwardAggregator(module)
 
 

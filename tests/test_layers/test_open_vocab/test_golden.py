@@ -1,24 +1,19 @@
 """Parity of the cost aggregator with the released one."""
 
-import importlib.util
-
 import pytest
 import torch
 
 from hyper_mm.layers import CostAggregator
+from tests.helpers.tools import load_tool
 
-from ...conftest import REPO, golden_files
+from ...conftest import golden_files
 from ...helpers.golden import Golden, absolute, of_max
 
 FILES = golden_files('hyperclip_aggregator*.npz')
 
 
 def converter():
-    path = REPO / 'tools/model_converters/cat_seg2mm.py'
-    spec = importlib.util.spec_from_file_location('cat_seg2mm', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('model_converters/cat_seg2mm.py')
 
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=['float32', 'float64'])

@@ -1,19 +1,14 @@
 """Tables of configs, metafiles and the model index agree with the headers of the configs."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.helpers.tools import load_tool
+
 ROOT = Path(__file__).resolve().parents[3]
-SPEC = importlib.util.spec_from_file_location(
-    'config_index', ROOT / 'tools' / 'analysis_tools' / 'config_index.py'
-)
-index = importlib.util.module_from_spec(SPEC)
-sys.modules[SPEC.name] = index  # dataclasses look their module up
-SPEC.loader.exec_module(index)
+index = load_tool('analysis_tools/config_index.py')
 HEADER = '# A model.\n#   python tools/train.py configs/m/a.py\n# Result: 12.3 ± 0.4 mIoU (t.md)\n'
 
 

@@ -1,12 +1,14 @@
 """The page about the hierarchy in a CLIP model."""
 
-import importlib.util
 import re
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib import pyplot as plt
+
+from tests.helpers.tools import load_tool
 
 pytest.importorskip('open_clip')
 pytest.importorskip('mmpretrain')
@@ -30,11 +32,7 @@ EDGES = 'root animal\nroot thing\nanimal dog\nanimal cat\nthing cup\ndog n1\ncat
 
 @pytest.fixture
 def tool(repo):
-    path = repo / 'tools' / 'analysis_tools' / 'hierarchy_report.py'
-    spec = importlib.util.spec_from_file_location('hierarchy_report', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('analysis_tools/hierarchy_report.py')
 
 
 def write_inputs(folder):
@@ -67,14 +65,14 @@ def test_page(tool, tmp_path):
 
 
 def test_labels_of_neighbours_do_not_overlap(tool):
-    figure, ax = tool.plt.subplots()
+    figure, ax = plt.subplots()
     ax.set(xlim=(-1, 1), ylim=(-1, 1))
     points = np.array([[0, 0], [0.02, 0], [0, 0.5], [0.1, 0.5]])
     tool.place_labels(ax, points, ['animal', 'mammal', 'person', 'plant'], np.full(4, 8))
     boxes = [text.get_window_extent() for text in ax.texts]
     assert [text.get_text() for text in ax.texts] == ['animal', 'mammal', 'person', 'plant']
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
-    tool.plt.close(figure)
+    plt.close(figure)
 
 
 @pytest.mark.parametrize(

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 import pytest
 
 pytest.importorskip('mmseg')
 
+from hyper_mm.engine import runs  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
-from tests.test_tools.test_experiments.test_compare_arms import load  # noqa: E402
+from tests.helpers.tools import load_tool  # noqa: E402
 
-TOOLS = REPO / 'tools' / 'analysis_tools'
 CONFIG = REPO / 'configs' / 'hyperclip/cat-seg_vit-l14_coco-stuff164k.py'
 
 
 @pytest.fixture
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS.parent / 'experiments')
-    monkeypatch.delitem(sys.modules, 'compare_arms', raising=False)
-    return load(TOOLS / 'open_vocab_table.py')
+def tool():
+    return load_tool('analysis_tools/open_vocab_table.py')
 
 
 @pytest.mark.parametrize('name', ['ade847', 'pc459', 'ade150', 'pc59', 'voc20', 'voc20b'])
@@ -57,14 +54,26 @@ def test_runs_the_stock_script_and_keeps_results(tool, tmp_path, monkeypatch):
     for folder in ('images', 'annotations'):
         (tmp_path / 'data' / folder / 'validation').mkdir(parents=True)
 
-    def run(script, arguments, log, threads):
+    def run(script, arguments, log, threads, lock):
         commands.append((script.name, arguments))
-        log.write_text('Iter(test) [2/2]  aAcc: 50.0  mIoU: 31.84  mAcc: 40.0\n')
+        score = 31.84 + len(commands) - 1
+        log.write_text(f'Iter(test) [2/2]  aAcc: 50.0  mIoU: {score:.2f}  mAcc: 40.0\n')
 
-    monkeypatch.setattr(tool, 'run', run)
+    monkeypatch.setattr(runs, 'run_script', run)
     assert tool.test(args, 'ade150') == tool.test(args, 'ade150') == 31.84
     ((script, given),) = commands
     assert script == 'test.py' and given[1] == args.checkpoint
+    first, args.checkpoint = args.checkpoint, tmp_path / 'b' / 'a.pth'
+    args.checkpoint.parent.mkdir()
+    args.checkpoint.write_text('another')
+    assert tool.test(args, 'ade150') == tool.test(args, 'ade150') == 32.84
+    args.cfg_options['model.vocabulary'] = 'voc20'
+    assert tool.test(args, 'ade150') == 33.84
+    del args.cfg_options['model.vocabulary']
+    args.checkpoint = first  # a figure for each is kept
+    assert tool.test(args, 'ade150') == 31.84 and len(commands) == 3
+    first.write_text('trained further')
+    assert tool.test(args, 'ade150') == 34.84
     text = tool.table('cat', {'ade150': 31.84, 'pc59': 'left out'})
     assert text.splitlines()[0] == '| model | A-847 | PC-459 | A-150 | PC-59 | PAS-20 | PAS-20b |'
     assert text.splitlines()[2] == '| cat |  |  | 31.8 |  |  |  |'

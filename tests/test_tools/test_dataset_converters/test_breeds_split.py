@@ -9,8 +9,7 @@ import pytest
 pytest.importorskip('mmpretrain')
 
 from hyper_mm.datasets.few_shot import CoOpFewShotDataset  # noqa: E402
-from tests.conftest import REPO  # noqa: E402
-from tests.test_tools.test_experiments.test_compare_arms import load  # noqa: E402
+from tests.helpers.tools import load_tool  # noqa: E402
 
 
 def test_split(tmp_path):
@@ -22,7 +21,7 @@ def test_split(tmp_path):
         for i in range(count):
             path = tmp_path / 'images' / name / f'{i}.png'
             mmcv.imwrite(np.zeros((4, 4, 3), np.uint8), str(path))
-    tool = load(REPO / 'tools' / 'dataset_converters' / 'breeds_split.py')
+    tool = load_tool('dataset_converters/breeds_split.py')
     out = tmp_path / 'split.json'
     found = tool.convert(tmp_path, out, depth=1, min_images=4)
     assert found == dict(train=10, val=4, test=6, classes=('animal', 'thing'))

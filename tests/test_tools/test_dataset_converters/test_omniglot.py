@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPO
+from tests.helpers.tools import load_tool
 
 
 @pytest.fixture(scope='module')
 def tool():
-    path = REPO / 'tools' / 'dataset_converters' / 'omniglot.py'
-    spec = importlib.util.spec_from_file_location('omniglot', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('dataset_converters/omniglot.py')
 
 
 @pytest.fixture

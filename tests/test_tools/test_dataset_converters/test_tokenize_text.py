@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import importlib.util
 import json
 
 import numpy as np
@@ -13,17 +12,14 @@ import pytest
 pytest.importorskip('mmengine')
 pytest.importorskip('open_clip')
 
+from hyper_mm.datasets import text_tokenizers  # noqa: E402
 from hyper_mm.datasets.text_tokenizers import tokenizer_of  # noqa: E402
-from tests.conftest import REPO  # noqa: E402
+from tests.helpers.tools import load_tool  # noqa: E402
 
 
 @pytest.fixture(scope='module')
 def tool():
-    path = REPO / 'tools' / 'dataset_converters' / 'tokenize_text.py'
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('dataset_converters/tokenize_text.py')
 
 
 def convert(tool, out, *arguments):
@@ -103,8 +99,8 @@ def test_goes_on_after_a_kill(tool, table, tmp_path, monkeypatch, kill_at):
     wanted = convert(tool, tmp_path / 'whole', *options)
     out = tmp_path / 'out'
     with monkeypatch.context() as patch, pytest.raises(KilledError):
-        dying = Dying(tool.build_tokenizer(), kill_at)
-        patch.setattr(tool, 'build_tokenizer', lambda *args: dying)
+        dying = Dying(text_tokenizers.build_tokenizer(), kill_at)
+        patch.setattr(text_tokenizers, 'build_tokenizer', lambda *args: dying)
         convert(tool, out, *options)
     assert not (out / 'meta.json').exists()
     assert convert(tool, out, *options) == wanted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import re
 import sys
@@ -13,20 +12,15 @@ import torch
 
 pytest.importorskip('mmseg')
 
+from hyper_mm.engine import runs  # noqa: E402
+from hyper_mm.engine.records import claim, key_of, safe_name  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
+from tests.helpers.tools import load_tool  # noqa: E402
 
 
 @pytest.fixture
 def tool(monkeypatch):
-    module = load(REPO / 'tools' / 'experiments' / 'compare_arms.py')
+    module = load_tool('experiments/compare_arms.py')
     monkeypatch.chdir(REPO)
     return module
 
@@ -36,7 +30,8 @@ def commands(tool, monkeypatch):
     """What would have run; each run leaves the files that a real one leaves."""
     found = []
 
-    def run(script, arguments, log, threads):
+    def run(script, arguments, log, threads, lock):
+        assert lock.fileno() > 0
         found.append((script.name, [str(a) for a in arguments]))
         folder = log.parent
         if script.name == 'train.py':
@@ -46,9 +41,9 @@ def commands(tool, monkeypatch):
             text = '\n'.join(map(json.dumps, steps))
             (folder / 'now' / 'vis_data' / 'scalars.json').write_text(text)
         log.write_text(f'mIoU: {10 + len(found):.4f}  aAcc: 1.0  lex/rho: -0.{len(found)}\n')
-        return 1.5
+        return runs.Finished(None, 1.5, 1.0)
 
-    monkeypatch.setattr(tool, 'run', run)
+    monkeypatch.setattr(runs, 'run_script', run)
     return found
 
 
@@ -79,14 +74,60 @@ def test_seed_and_checkpoint_of_an_arm(tool, commands, tmp_path):
 
 
 def test_started_run_is_resumed_and_finished_run_is_kept(tool, commands, tmp_path):
-    folder = tmp_path / 'tuned' / 'seed0'
-    folder.mkdir(parents=True)
-    (folder / 'last_checkpoint').write_text('iter_1.pth')
+    folder = tool.run_folder(tmp_path, 'tuned', 0)
+    options = ['randomness.seed=0', 'train_cfg.max_iters=2', 'load_from=a.pth']
+    with claim(folder, key_of(tool.resolved(CONFIG, options))):
+        (folder / 'last_checkpoint').write_text('iter_1.pth')
     args = arguments(tmp_path, ['tuned', CONFIG, 'load_from=a.pth'], seeds=[0])
     first = tool.compare(args)
     train = commands[0][1]
     assert '--resume' in train and not any(a.startswith('load_from') for a in train)
     assert tool.compare(args) == first and len(commands) == 2
+
+
+def test_run_of_other_options_is_neither_resumed_nor_reported(tool, commands, tmp_path):
+    first = tool.compare(arguments(tmp_path, ['a', CONFIG, 'model.x=1'], seeds=[0]))
+    with pytest.warns(UserWarning, match='was of another config: it is kept as'):
+        second = tool.compare(arguments(tmp_path, ['a', CONFIG, 'model.x=2'], seeds=[0]))
+    assert second != first and len(commands) == 4
+    assert '--resume' not in commands[2][1] and 'model.x=2' in commands[2][1]
+
+
+def test_names_that_differ_in_a_space_have_folders_of_their_own(tool, commands, tmp_path):
+    arms = [[name, CONFIG] for name in ('a b', 'a/b', 'a-b')]
+    text = tool.compare(arguments(tmp_path, *arms, seeds=[0]))
+    assert len(commands) == 6
+    values = [line.split('|')[2].strip() for line in text.splitlines()[2:]]
+    assert values == ['12.00', '14.00', '16.00']
+    parser = argparse.ArgumentParser()
+    tool.check_names(parser, ['a b', 'a/b'])
+    with pytest.raises(SystemExit):
+        tool.check_names(parser, ['a', 'b', 'a'])
+
+
+def test_a_changed_checkpoint_is_trained_on_again(tool, commands, tmp_path):
+    start = tmp_path / 'start.pth'
+    start.write_text('one')
+    args = arguments(tmp_path, ['tuned', CONFIG, f'load_from={start}'], seeds=[0])
+    tool.compare(args)
+    start.write_text('another')
+    with pytest.warns(UserWarning, match='another config'):
+        tool.compare(args)
+    assert [name for name, _ in commands] == ['train.py', 'test.py'] * 2
+
+
+def test_a_metric_that_is_no_number_leaves_the_table(tool, tmp_path):
+    log = tmp_path / 'log'
+    log.write_text('mIoU: 3.1000  loss: 1e-05\nmIoU: nan  aAcc: -inf  loss: 2.5e-07\n')
+    found = tool.measured(log, ['mIoU', 'aAcc', 'loss'])
+    assert str(found) == "{'mIoU': nan, 'aAcc': -inf, 'loss': 2.5e-07}"
+    args = arguments(None, ['plain', CONFIG], ['other', CONFIG])
+    values = {('plain', 0): 20.0, ('plain', 1): 30.0, ('other', 0): 25.0}
+    values['other', 1] = found['mIoU']
+    results = {key: dict(seconds=1.0, metrics=dict(mIoU=value)) for key, value in values.items()}
+    lines = tool.table(args, results, 'mIoU').splitlines()
+    assert lines[2].startswith('| plain | 20.00 | 30.00 | 25.00 ± 7.07 |')
+    assert lines[3].startswith('| other | 25.00 | nan | nan | nan |')
 
 
 def test_table(tool, commands, tmp_path):
@@ -195,34 +236,28 @@ def test_trained_parameters(tool, commands, tmp_path):
     assert text.splitlines()[2].endswith('| 0.300 | 1.50 |')
 
 
-def test_failing_run_says_where(tool, tmp_path):
-    script = tmp_path / 'train.py'
-    script.write_text("print('what went wrong'); raise SystemExit(3)")
-    with pytest.raises(RuntimeError, match=r'train.py failed, see .*\n.*what went wrong'):
-        tool.run(script, [], tmp_path / 'log', 1)
-
-
 def test_arms_of_the_miniature(tmp_path, monkeypatch):
-    tool = load(REPO / 'tools' / 'experiments' / 'run_miniature.py')
+    tool = load_tool('experiments/run_miniature.py')
     monkeypatch.chdir(REPO)
     args = argparse.Namespace(work_dir=tmp_path, seeds=[0, 1], arms=list(tool.ARMS))
     with pytest.raises(FileNotFoundError, match='run the stage before this first'):
         tool.stage_arms('finetune', args)
     for folder in (
         'pretrain/pretrained',
-        *(f'finetune/{tool.compare_arms.folder_name(name)}' for name in tool.ARMS),
+        *(f'finetune/{safe_name(name)}' for name in tool.ARMS),
     ):
         path = tmp_path / folder / 'seed0'
         path.mkdir(parents=True)
-        (path / 'epoch_2.pth').touch()
+        for epoch in (9, 10):
+            (path / f'epoch_{epoch}.pth').touch()
     tuned = tool.stage_arms('finetune', args)
     assert [arm[0] for arm in tuned] == list(tool.ARMS)
     assert all(
-        arm[-1] == f'load_from={tmp_path}/pretrain/pretrained/seed0/epoch_2.pth' for arm in tuned
+        arm[-1] == f'load_from={tmp_path}/pretrain/pretrained/seed0/epoch_10.pth' for arm in tuned
     )
     arms = {arm[0]: arm for arm in tool.stage_arms('camvid', args)}
     assert not any('load_from' in option for option in arms['scratch'])
-    expected = f'load_from={tmp_path}/finetune/hi-mapper/seed{{seed}}/epoch_2.pth'
+    expected = f'load_from={tmp_path}/finetune/hi-mapper/seed{{seed}}/epoch_10.pth'
     assert expected in arms['hi-mapper, A'] and expected in arms['hi-mapper, B']
     assert arms['hi-mapper, A'][1] == arms['plain, A'][1] != arms['hi-mapper, B'][1]
     assert 'model.neck.manifold=euclidean' in arms['euclidean, B']
@@ -234,7 +269,7 @@ def test_arms_of_the_miniature(tmp_path, monkeypatch):
 @pytest.mark.parametrize('name, own', [('part-scenes', ('32', '4')), ('camvid', ('16', '3'))])
 def test_arms_of_the_ablation(name, own, monkeypatch):
     monkeypatch.chdir(REPO)
-    tool = load(REPO / 'tools' / 'experiments' / 'run_ablation.py')
+    tool = load_tool('experiments/run_ablation.py')
     arms = {arm[0]: arm for arm in tool.arms_of(tool.CONFIGS[name], list(tool.ARMS))}
     assert set(tool.ARMS) - set(arms) == {f'N = {own[0]}', f'L = {own[1]}'}
     assert arms['default'][1:] == [f'configs/himapper/himapper_{tool.CONFIGS[name]}']

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 import torch
@@ -12,19 +11,13 @@ pytest.importorskip('mmpretrain')
 pytest.importorskip('open_clip')
 pytestmark = pytest.mark.mmpretrain
 
-from tests.conftest import REPO  # noqa: E402
-from tests.test_tools.test_experiments.test_compare_arms import load  # noqa: E402
-
-TOOLS = REPO / 'tools' / 'experiments'
+from hyper_mm.engine import runs  # noqa: E402
+from tests.helpers.tools import load_tool  # noqa: E402
 
 
 @pytest.fixture
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    monkeypatch.syspath_prepend(REPO / 'tools')
-    for name in ('few_shot', 'tool_process', 'compare_arms'):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    return load(TOOLS / 'few_shot_study.py')
+def tool():
+    return load_tool('experiments/few_shot_study.py')
 
 
 @pytest.fixture
@@ -35,51 +28,66 @@ def args(tool, tmp_path):
     )
 
 
-def test_jobs(tool, args):
-    keys = [key for key, _ in tool.jobs(args)]
-    taught = [key[0].endswith('promptkd') for key in keys]
-    assert taught == sorted(taught)  # teachers first
-    assert len(keys) == len(set(keys))
+def test_calls(tool, args):
+    calls = tool.calls(args)
+    taught = [call.method.endswith('promptkd') for call in calls]
+    assert taught == [call.taught for call in calls] == sorted(taught)  # teachers first
+    runs = {
+        (c.method, c.arm, c.protocol, name, shots, seed)
+        for c in calls
+        for name in c.sets
+        for shots in c.shots
+        for seed in c.seeds
+    }
+    assert len(runs) == sum(len(c.sets) * len(c.shots) * len(c.seeds) for c in calls)
     # zero-shot; two hosts with and without, of two seeds; their arms, with the most shots
-    assert len(keys) == 2 + 4 * 2 * (2 + 1) + 2 * 2 * 2
-    assert ('lathadapter_promptkd', 'counts', 'few_shot', 'omniglot', 4, 2) in keys
+    assert len(runs) == 2 + 4 * 2 * (2 + 1) + 2 * 2 * 2
+    assert ('lathadapter_promptkd', 'counts', 'few_shot', 'omniglot', 4, 2) in runs
+    for call in calls:
+        most = call.protocol == 'few_shot' and call.shots == [4]
+        assert call.term == (call.method.startswith('lath') and most)
 
 
-class Images(list):
-    metainfo = dict(classes=('a', 'b', 'c'))
-
-
-def test_arms_differ_by_their_options(tool, args, monkeypatch):
-    monkeypatch.setattr(tool.few_shot.DATASETS, 'build', lambda config: Images(range(12)))
-    own = tool.runner_args(args, 'lathadapter_promptsrc', 'few_shot', ['omniglot'], 'no-losses')
-    cfg = tool.few_shot.run_config(own, 'omniglot', 'omniglot', 'all', 4, 1)
-    assert cfg.model.head.weights == dict(hcls=0, va=0, at=0) and cfg.model.head.num_classes == 3
-    assert cfg.train_cfg.max_epochs == args.steps  # one step an epoch
-    assert (
-        own.name != tool.runner_args(args, 'lathadapter_promptsrc', 'few_shot', ['omniglot']).name
-    )
-    assert own.discard and own.teacher is None
-    kept = tool.runner_args(args, 'promptsrc', 'few_shot', ['omniglot'])
-    assert not kept.discard  # PromptKD needs its checkpoints
-    taught = tool.runner_args(args, 'promptkd', 'few_shot', ['omniglot'])
-    assert tool.few_shot.teacher_args(taught).name == kept.name
+def test_arms_differ_by_their_options(tool, args):
+    few_shot = load_tool('few_shot.py')
+    given = {}
+    for call in tool.calls(args):
+        own = few_shot.parse_args(tool.arguments_of(call, args))  # each is a call that it takes
+        given.setdefault((call.method, call.arm), own)
+    bare = given['lathadapter_promptsrc', 'no-losses']
+    assert bare.cfg_options == {f'model.head.weights.{n}': 0 for n in ('hcls', 'va', 'at')}
+    assert given['lathadapter_promptsrc', 'counts'].cfg_options == {'model.head.hyp_tau': 0.016}
+    assert len({own.name for own in given.values()}) == len(given)
+    assert bare.discard and bare.teacher is None and bare.steps == args.steps
+    assert not given['promptsrc', ''].discard  # PromptKD needs its checkpoints
+    taught = given['lathadapter_promptkd', 'counts']
+    assert few_shot.teacher_args(taught).name == given['promptsrc', ''].name
 
 
 def test_page(tool, args, monkeypatch):
-    def accuracies(own, train, tests, shots, seed, term=False):
-        for name, half in tests:
-            folder = tool.few_shot.test_folder(own, train, shots, seed, name, half)
-            folder.mkdir(parents=True, exist_ok=True)
-            found = dict(accuracy=50.0, cosine=49.0, hyperbolic=40.0, changed=2.0, spread=0.016)
-            predictions = [0, 1, 2, 3] if '+' in own.name else [0, 1, 2, 2]
-            (folder / 'term.json').write_text(json.dumps(dict(found, predictions=predictions)))
-        return [10.0 * shots + seed + own.method.startswith('lath')] * len(tests)
+    few_shot = load_tool('few_shot.py')
 
-    monkeypatch.setattr(tool.few_shot, 'accuracies', accuracies)
+    def run(script, arguments, log):
+        own = few_shot.parse_args(arguments)
+        term = dict(accuracy=50.0, cosine=49.0, hyperbolic=40.0, changed=2.0, spread=0.016)
+        term['predictions'] = [0, 1, 2, 3] if '+' in own.name else [0, 1, 2, 2]
+        found = [
+            dict(
+                set=name, shots=shots, seed=seed, half=half,
+                accuracy=10.0 * shots + seed + own.method.startswith('lath'),
+                **(dict(term=term) if own.term else {}),
+            )
+            for name in own.datasets for shots in own.shots for seed in own.seeds
+            for half in (('base', 'new') if own.protocol == 'base2new' else ('all',))
+        ]  # fmt: skip
+        own.json.write_text(json.dumps(found))
+
+    monkeypatch.setattr(runs, 'run_script', run)
     text = tool.page(args, tool.run_all(args))
     lines = text.splitlines()
     assert '| PromptSRC | 11.50 ± 0.71 | 41.50 ± 0.71 |' in lines
     assert '| difference | 1.00 ± 0.00 | 1.00 ± 0.00 |' in lines
+    assert '| PromptSRC | 41.50 ± 0.71 | 41.50 ± 0.71 | 41.50 ± 0.71 |' in lines
     row = next(line for line in lines if line.startswith('| PromptSRC, omniglot'))
     assert [cell.split(' ')[1] for cell in row.split('|')[2:-1]] == (
         ['1.60', '2.00', '50.00', '49.00', '25.00', '50.00', '1.60', '2.00', '50.00']
@@ -87,7 +95,7 @@ def test_page(tool, args, monkeypatch):
 
 
 def test_summary_of_the_terms():
-    term = load(TOOLS / 'hyperbolic_term.py')
+    term = load_tool('experiments/hyperbolic_term.py')
     cosine = torch.tensor([[2.0, 0.0], [1.0, 0.0]])
     hyperbolic = torch.tensor([[0.0, 1.0], [0.0, 3.0]])
     found = term.summary(cosine, hyperbolic, torch.tensor([0, 0]))

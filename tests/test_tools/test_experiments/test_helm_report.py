@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -14,21 +12,16 @@ pytest.importorskip('mmseg')
 pytest.importorskip('open_clip')
 
 from hyper_mm.datasets.text_tokenizers import CompactTokenizer, OpenClipTokenizer  # noqa: E402
+from hyper_mm.engine.records import claim, save_result  # noqa: E402
 from hyper_mm.ops import lorentz  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
-
-TOOLS = REPO / 'tools' / 'experiments'
+from tests.helpers.tools import load_tool  # noqa: E402
 
 
 @pytest.fixture(scope='module')
 def tool():
-    sys.path.insert(0, str(TOOLS))
-    spec = importlib.util.spec_from_file_location('helm_report', TOOLS / 'helm_report.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.path.remove(str(TOOLS))
-    return module
+    return load_tool('experiments/helm_report.py')
 
 
 @pytest.fixture
@@ -89,11 +82,21 @@ def test_curvatures(tool):
 
 
 def test_stock_script_of_this_project():
-    sys.path.insert(0, str(TOOLS))
-    import compare_arms
-
-    sys.path.remove(str(TOOLS))
-    assert compare_arms.stock_script('train.py', 'hyper_mm') == REPO / 'tools' / 'train.py'
+    compare_arms = load_tool('experiments/compare_arms.py')
+    assert compare_arms.script_of('train.py', 'hyper_mm') == REPO / 'tools' / 'train.py'
     assert (
         compare_arms.scope_of(str(REPO / 'configs' / 'helm/llama_mini_hierarcaps.py')) == 'hyper_mm'
     )
+
+
+def test_runs_are_found_and_must_be_finished(tool, tmp_path):
+    with pytest.raises(FileNotFoundError, match='no runs of helm'):
+        tool.seed_folders(tmp_path, 'helm')
+    for seed in (1, 0):
+        folder = tmp_path / 'helm' / f'seed{seed}'
+        with claim(folder, dict(config=f'{seed}')):
+            save_result(folder / 'result.json', dict(config='0'), dict(seconds=1.0))
+    first, second = tool.seed_folders(tmp_path, 'helm')
+    assert tool.finished(first) == dict(seconds=1.0)
+    with pytest.raises(ValueError, match='holds no finished run'):
+        tool.finished(second)

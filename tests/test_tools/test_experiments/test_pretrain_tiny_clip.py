@@ -8,10 +8,11 @@ import torch.nn.functional as F
 
 pytest.importorskip('open_clip')
 
+from mmengine.config import Config  # noqa: E402
+
 from hyper_mm.datasets.part_scenes import THING_CLASSES, render_object  # noqa: E402
 from hyper_mm.models.utils.open_clip import build_open_clip  # noqa: E402
-from tests.conftest import REPO  # noqa: E402
-from tests.test_tools.test_experiments.test_compare_arms import load  # noqa: E402
+from tests.helpers.tools import load_tool  # noqa: E402
 
 TINY = """
 model = dict(clip=dict(model=dict(
@@ -22,7 +23,7 @@ model = dict(clip=dict(model=dict(
 
 @pytest.fixture(scope='module')
 def tool():
-    return load(REPO / 'tools' / 'experiments' / 'pretrain_tiny_clip.py')
+    return load_tool('experiments/pretrain_tiny_clip.py')
 
 
 def test_captions(tool):
@@ -82,7 +83,7 @@ def test_training_resumes_and_is_loaded(tool, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             tool.train(parts)
     tool.train(parts)
-    model = dict(tool.Config.fromfile(config).model.clip.model)
+    model = dict(Config.fromfile(config).model.clip.model)
     found = [build_open_clip(model, pretrained=str(a.out)).state_dict() for a in (whole, parts)]
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
     assert found[0]['logit_scale'].exp().item() == pytest.approx(100)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -12,11 +13,10 @@ pytest.importorskip('mmseg')
 
 from PIL import Image  # noqa: E402
 
+from hyper_mm.engine import runs  # noqa: E402
 from hyper_mm.engine.launch import innermost_datasets  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
-from tests.test_tools.test_experiments.test_compare_arms import load  # noqa: E402
-
-TOOLS = REPO / 'tools' / 'experiments'
+from tests.helpers.tools import load_tool  # noqa: E402
 
 
 @pytest.fixture
@@ -44,11 +44,8 @@ def data(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def tool(monkeypatch):
-    monkeypatch.syspath_prepend(TOOLS)
-    for name in ('compare_arms', 'metaseg_arms'):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    return load(TOOLS / 'run_metaseg.py')
+def tool():
+    return load_tool('experiments/run_metaseg.py')
 
 
 def arguments(tool, folder, *options):
@@ -105,36 +102,36 @@ def test_equal_budgets(tool, data, tmp_path, target):
                 assert test.test_cfg.seeds == [3]
 
 
-def result(dice):
-    settings = dict(iterations=250, steps=10, episodes=4)
-    return dict(dice=dice, train_seconds=1.0, test_seconds=1.0, settings=settings)
-
-
-def test_tables(tool, tmp_path):
+def test_tables(tool, data, tmp_path, monkeypatch):
     arms = ['--arms', 'plain', 'episodes', 'FOMAML', '--seeds', '0', '1']
-    args = arguments(tool, tmp_path, '--targets', 'stained_tissue', 'membrane', *arms)
-    results = {}
-    for target, arm, seed in tool.jobs_of(args):
+    args = arguments(tool, tmp_path, '--targets', 'stained_tissue', 'chasedb1', *arms)
+    made = []
+
+    def call(function, target, arm, seed, args, log, name, threads, preload, lock):
+        made.append((target, arm, seed))
         dice = {'plain': 50.0, 'episodes': 60.0, 'FOMAML': 70.0}[arm] + 2 * seed
         tests = {'plain': 'plain, fine-tuned at 0.1', 'FOMAML': 'FOMAML'}
         found = {f'{tests[arm]}, {k}-shot': dice + k for k in (1, 5)} if arm in tests else {}
-        if arm != 'FOMAML' and target != 'membrane':
+        if arm != 'FOMAML':
             found['0-shot'] = dice + seed
-        results[target, arm, seed] = result(found)
-        folder = tool.run_folder(target, arm, seed, args)
-        folder.mkdir(parents=True)
-        tool.write(folder / 'result.json', results[target, arm, seed])
-    assert tool.run_all(args) == results  # nothing is left to do
+        value = dict(dice=found, train_seconds=1.0, test_seconds=1.0)
+        return runs.Finished(value, 1.0, 2.0)
+
+    monkeypatch.setattr(runs, 'call', call)
+    results = tool.run_all(args)
+    assert sorted(made) == sorted(tool.jobs_of(args)) == sorted(results)
+    assert tool.run_all(args) == results and len(made) == len(results)  # nothing is left to do
     text = tool.report(args, results)
-    assert '| plain | 51.50 ± 2.12 |  |' in text
-    assert '| episodes | 61.50 ± 2.12 | 10.00 ± 0.00 |' in text
-    assert '| all foreground | 33.30 |  |' in text
+    assert '| plain | 51.50 ± 2.12 |  | 51.50 ± 2.12 |  |' in text
+    assert '| episodes | 61.50 ± 2.12 | 10.00 ± 0.00 | 61.50 ± 2.12 | 10.00 ± 0.00 |' in text
+    assert '| all foreground | 33.30 |  | 33.30 |  |' in text
     assert '| FOMAML | 72.00 ± 1.41 | 20.00 ± 0.00 | 72.00 ± 1.41 | 20.00 ± 0.00 |' in text
     assert '| FOMAML | 76.00 ± 1.41 | 20.00 ± 0.00 | 76.00 ± 1.41 | 20.00 ± 0.00 |' in text
     assert '250 steps' in tool.protocol(args)
-    args.iterations = 9
-    with pytest.raises(ValueError, match='work-dir'):
+    args.episodes = 9  # counts for the tests alone: where there are none, nothing changes
+    with pytest.warns(UserWarning, match='another tests: it is kept as'):
         tool.run_all(args)
+    assert len(made) == len(results) + 8
 
 
 @pytest.mark.slow
@@ -147,9 +144,23 @@ def test_whole_run(tool, data, tmp_path, monkeypatch):
     share = 24 * 24 / 64**2
     assert tool.all_foreground('stained_light') == pytest.approx(200 * share / (1 + share))
     args.banks = {'stained_light': tool.make_bank('stained_light', args.work_dir)}
+    assert args.banks['stained_light'] == tool.make_bank('stained_light', args.work_dir)
     for arm in ('plain', 'episodes, boundary'):
         found = tool.train_and_test('stained_light', arm, 0, args)
-        kept = tool.run_folder('stained_light', arm, 0, args) / 'result.json'
-        assert json.loads(kept.read_text()) == found
         assert len(found['dice']) == (3 if arm == 'plain' else 1)
         assert all(0 <= dice <= 100 for dice in found['dice'].values())
+    bank = args.banks['stained_light']
+    Image.new('RGB', (64, 64)).save(data / 'nuclei' / 'fluorescence' / 'images/train/new.jpg')
+    assert tool.make_bank('stained_light', args.work_dir) != bank
+
+
+@pytest.mark.slow
+def test_command(data, tmp_path):
+    """Its own processes, of which each knows the command's modules."""
+    command = [sys.executable, str(REPO / 'tools' / 'experiments' / 'run_metaseg.py')]
+    options = '--iterations 1 --steps 1 --episodes 1 --targets stained_light --arms episodes'
+    options = f'{options} --seeds 0 --work-dir {tmp_path / "runs"} --out {tmp_path / "a.md"}'
+    env = dict(os.environ, PYTHONPATH=str(REPO), CUDA_VISIBLE_DEVICES='')
+    done = subprocess.run([*command, *options.split()], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert '| episodes |' in (tmp_path / 'a.md').read_text()

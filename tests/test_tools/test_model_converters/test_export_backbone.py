@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import pickle
 import sys
 
 import pytest
 import torch
 
-from tests.conftest import REPO
+from tests.helpers.tools import load_tool
 
 ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
 
@@ -17,11 +16,7 @@ ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
 @pytest.fixture(scope='module')
 def tool():
     pytest.importorskip('mmengine')
-    path = REPO / 'tools' / 'model_converters' / 'export_backbone.py'
-    spec = importlib.util.spec_from_file_location('export_backbone', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('model_converters/export_backbone.py')
 
 
 def checkpoint(ema: bool = False) -> dict:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 import torch
 
 pytest.importorskip('mmengine')
 
 from hyper_mm.registry import MODELS  # noqa: E402
-from tests.conftest import REPO  # noqa: E402
+from tests.helpers.tools import load_tool  # noqa: E402
 
 
 @pytest.fixture(scope='module')
 def tool():
-    path = REPO / 'tools' / 'model_converters' / 'helm2mm.py'
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('model_converters/helm2mm.py')
 
 
 def model_of(kind):
