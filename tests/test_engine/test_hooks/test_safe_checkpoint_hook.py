@@ -13,13 +13,11 @@ import torch
 pytest.importorskip('mmengine')
 
 from mmengine.config import Config  # noqa: E402
-from mmengine.fileio import get_file_backend  # noqa: E402
 from mmengine.hooks import CheckpointHook, Hook  # noqa: E402
 from mmengine.model import BaseModel  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
-from mmengine.runner.checkpoint import find_latest_checkpoint, save_checkpoint  # noqa: E402
+from mmengine.runner.checkpoint import find_latest_checkpoint  # noqa: E402
 
-from hyper_mm.engine.file_backend import AtomicLocalBackend  # noqa: E402
 from hyper_mm.engine.hooks.safe_checkpoint_hook import (  # noqa: E402
     SafeCheckpointHook,
     is_whole,
@@ -157,19 +155,6 @@ def test_mending_leaves_what_is_good(tmp_path):
         assert mend_last_checkpoint(tmp_path) is None and last.read_text() == text
     last.write_text('')
     assert mend_last_checkpoint(tmp_path) == tmp_path / 'iter_1.pth'
-
-
-def test_checkpoints_of_any_hook_appear_in_one_step(tmp_path, unlimited):
-    assert isinstance(get_file_backend(str(tmp_path)), AtomicLocalBackend)
-    file = tmp_path / 'new' / 'a.pth'
-    save_checkpoint(dict(a=torch.zeros(2)), str(file))
-    before = file.read_bytes()
-    FullDisk(1).after_train_iter(None, 0)
-    with pytest.raises(OSError, match='File too large'):
-        save_checkpoint(dict(a=torch.zeros(20_000)), str(file))
-    assert file.read_bytes() == before
-    get_file_backend(str(tmp_path)).put_text('ä', tmp_path / 'a.txt', encoding='latin-1')
-    assert (tmp_path / 'a.txt').read_bytes() == b'\xe4'
 
 
 def test_every_config_keeps_two():
