@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...ops.stable import upcast
 from .cache import TokenCache
 from .hope import HoPE
 from .routed_experts import RoutedExperts, affine
@@ -28,7 +29,12 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm, in float32 or better."""
+    """Root-mean-square norm, computed in float32 or better.
+
+    Args:
+        dims: Width.
+        eps: Added to the mean square.
+    """
 
     def __init__(self, dims: int, eps: float = 1e-8):
         super().__init__()
@@ -36,9 +42,10 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dims))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises vectors ``(..., dims)``."""
-        x = x.to(torch.promote_types(x.dtype, torch.float32))
-        return x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt() * self.weight
+        """Normalizes vectors ``(..., dims)``; the result is in the dtype of the weight."""
+        (x,) = upcast(x)
+        x = x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt()
+        return (x * self.weight).to(self.weight.dtype)
 
 
 class RotaryAttention(nn.Module):
@@ -109,7 +116,8 @@ class MLA(nn.Module):
         q = torch.cat([q, self.rope(q_rope, start)], -1)
         latent, k_rope = self.wkv_a(x).split([self.latent_dims, self.rope_dims], -1)
         k_rope = self.rope(k_rope.unsqueeze(2), start).squeeze(2)
-        rows = torch.cat([self.kv_norm(latent), k_rope], -1)
+        latent = self.kv_norm(latent)
+        rows = torch.cat([latent, k_rope.to(latent.dtype)], -1)
         rows = rows if cache is None else cache.append(rows)
         latent, k_rope = rows.split([self.latent_dims, self.rope_dims], -1)
         k, v = (
@@ -182,6 +190,7 @@ class EuclideanBlock(nn.Module):
     def forward(
         self, x: Tensor, cache: TokenCache | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Maps ``(B, N, dims)`` to the same shape."""
+        """Maps ``(B, N, dims)`` to the same shape, in float32 or better."""
+        (x,) = upcast(x)  # in half precision branches would vanish beside a large sum
         x = x + self.attention(self.norm1(x), cache, mask)
         return x + self.ffn(self.norm2(x))

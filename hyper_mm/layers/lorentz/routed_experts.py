@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...ops.stable import upcast
+
 
 class Routing(NamedTuple):
     """Where T tokens go.
@@ -72,8 +74,9 @@ class RoutedExperts(nn.Module):
 
     def route(self, x: Tensor) -> Routing:
         """Chooses the experts of points ``(T, dims)``; the bias takes part in the choice alone."""
-        with torch.autocast(x.device.type, enabled=False):
-            logits = F.linear(x, self.gate.to(x.dtype))
+        with torch.autocast(x.device.type, enabled=False):  # few rows, and rounding decides
+            x, gate = upcast(x, self.gate)
+            logits = F.linear(x, gate)
         scores = logits.softmax(-1) if self.score == 'softmax' else logits.sigmoid()
         indices = (scores.detach() + self.bias).topk(self.top_k).indices
         gates = scores.gather(-1, indices)
