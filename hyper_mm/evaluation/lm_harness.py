@@ -214,7 +214,7 @@ class HarnessRequests:
             pads = torch.tensor([length - len(row) for row in rows], device=device)
             before = [list(new[i]) for i in going]
 
-            def stop(ids: Tensor) -> Tensor:
+            def stop(ids: Tensor, before: list[list[int]] = before) -> Tensor:
                 texts = [decode(old + own) for old, own in zip(before, ids.tolist())]
                 return torch.tensor([any(e in text for e in until) for text in texts])
 

@@ -46,9 +46,9 @@ def sample(
     if not highest.isfinite().all():
         rows = (~highest.isfinite()).flatten().nonzero().flatten().tolist()
         raise ValueError(
-            f'logits must be finite to choose a token from, got {highest.flatten()[rows[0]].item()} '
-            f'as the highest of row {rows[0]} ({len(rows)} of {len(logits)} rows): the weights are '
-            'not finite, or the model overflows in its dtype'
+            'logits must be finite to choose a token from, got '
+            f'{highest.flatten()[rows[0]].item()} as the highest of row {rows[0]} ({len(rows)} of '
+            f'{len(logits)} rows): weights are not finite, or the model overflows in its dtype'
         )
     if temperature == 0:
         return logits.argmax(-1)
