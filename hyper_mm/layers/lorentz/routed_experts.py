@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...compat import is_exporting
 from ...ops.stable import upcast
 
 
@@ -111,6 +112,8 @@ class RoutedExperts(nn.Module):
         Returns:
             Results ``(T, k, out)``.
         """
+        if is_exporting():
+            return by_all(x, indices, expert, parameters)
         if len(x) == 1:
             return by_experts(x, indices[0], expert, parameters).unsqueeze(0)
         flat = indices.flatten()
@@ -164,6 +167,17 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, None if bias is None else bias.flatten())
     shape = (*x.shape[:-1], weight.shape[-2])
     return torch.baddbmm(bias.expand(shape), x, weight.mT)
+
+
+def by_all(
+    x: Tensor, indices: Tensor, expert: Callable[..., Tensor], parameters: Sequence[Tensor]
+) -> Tensor:
+    """Sends all tokens ``(T, dims)`` through all experts and keeps the results ``(T, k, out)``.
+
+    For exported code, whose shapes must not depend on how many tokens an expert has.
+    """
+    found = torch.stack([expert(x, *own) for own in zip(*(p.unbind() for p in parameters))], 1)
+    return found.gather(1, indices.unsqueeze(-1).expand(-1, -1, found.shape[-1]))
 
 
 def by_experts(

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...compat import is_exporting
 from ...ops.fused import lift
 from ...ops.stable import upcast
 from ..common.curvature import Curvature
 from .attention import HeadMerge, attend_heads
 from .block import LorentzBlock
 from .ffn import LorentzSwiGLU
+from .hope import Rotations, rotations
 from .linear import LorentzLinear
 from .mice import MiCE
 from .norm import LorentzResidual, LorentzRMSNorm, lorentz_sum
@@ -44,7 +46,7 @@ class GridHoPE(nn.Module):
             raise ValueError(f'dims must be a positive multiple of 4, got {dims}')
         self.dims, self.base = dims, base
 
-    def table(self, x: Tensor, size: tuple[int, int], prefix: int = 0) -> Tensor:
+    def table(self, x: Tensor, size: tuple[int, int], prefix: int = 0) -> Tensor | Rotations:
         """The rotations of tokens in front of a grid, as :meth:`HoPE.table` gives them.
 
         Args:
@@ -64,7 +66,7 @@ class GridHoPE(nn.Module):
         angles = torch.cat([rows, columns], -1).flatten(0, 1)
         angles = F.pad(angles, (0, 0, prefix, 0)).unsqueeze(1)
         dtype = torch.promote_types(x.dtype, torch.float32)
-        return torch.complex(angles.cos().to(dtype), angles.sin().to(dtype))
+        return rotations(angles, dtype)
 
     def extra_repr(self) -> str:
         return f'{self.dims}, base={self.base:g}'
@@ -122,16 +124,16 @@ class LorentzPatchEmbedding(nn.Module):
             )
         side = self.patch_size
         below, right = (-n % side for n in images.shape[-2:])
-        if below or right:
+        if is_exporting() or below or right:
             images = F.pad(images, (0, right, 0, below))
         (x,) = upcast(self.projection(images))
         size = (x.shape[2], x.shape[3])
-        x = x.flatten(2).mT
+        x = x.flatten(2).transpose(1, 2)
         if self.pos_embed is not None:
-            positions = resize_grid(self.pos_embed, size).flatten(2).mT
+            positions = resize_grid(self.pos_embed, size).flatten(2).transpose(1, 2)
             x = self.res(x, positions.expand_as(x), c)
         if self.cls_token is not None:
-            x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], 1)
+            x = torch.cat([self.cls_token.to(x.dtype).expand(x.shape[0], -1, -1), x], 1)
         return x, size
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
@@ -144,7 +146,7 @@ class LorentzPatchEmbedding(nn.Module):
 
 def resize_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
     """Interpolates ``(1, d, H, W)`` to another height and width, in float32 or better."""
-    if tuple(grid.shape[-2:]) == size:
+    if not is_exporting() and tuple(grid.shape[-2:]) == size:
         return grid
     return F.interpolate(upcast(grid)[0], size, mode='bicubic', align_corners=False)
 
@@ -216,7 +218,7 @@ class LorentzVisionBlock(LorentzBlock):
     def _join(self, res: LorentzResidual, x: Tensor, y: Tensor, c: Tensor | float) -> Tensor:
         if not self.training or not self.drop_path:
             return res(x, y, c)
-        kept = torch.rand(len(x), 1, 1, device=x.device) >= self.drop_path
+        kept = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.drop_path
         joined = lorentz_sum(x, y, res.weight / (1 - self.drop_path), c, res.scale)
         return torch.where(kept, joined, x)
 
