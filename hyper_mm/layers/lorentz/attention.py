@@ -349,7 +349,9 @@ class HMLA(nn.Module):
         with torch.autocast(q.device.type, enabled=False):
             k_time = torch.hypot(k.norm(dim=-1), lorentz.time(k_rope, c)).unsqueeze(-2)
             v_time = v.norm(dim=-1).square_().add_(1 / c).sqrt_().unsqueeze(-2)  # (B, H, 1, M)
-            scores = q[..., : self.nope_dims] @ k.mT + q[..., self.nope_dims :] @ k_rope.mT
+            scores = q[..., : self.nope_dims] @ k.transpose(-2, -1) + q[
+                ..., self.nope_dims :
+            ] @ k_rope.transpose(-2, -1)
             scores = scores.addcmul_(lorentz.time(q, c, keepdim=True), k_time, value=-1)
             if mask is not None:
                 scores = scores.masked_fill_(~mask, -torch.inf)

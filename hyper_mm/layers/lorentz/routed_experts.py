@@ -166,7 +166,7 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if weight.ndim == 2:
         return F.linear(x, weight, None if bias is None else bias.flatten())
     shape = (*x.shape[:-1], weight.shape[-2])
-    return torch.baddbmm(bias.expand(shape), x, weight.mT)
+    return torch.baddbmm(bias.expand(shape), x, weight.transpose(-2, -1))
 
 
 def by_all(

@@ -86,7 +86,7 @@ def dense_features(visual: nn.Module, images: Tensor, taps: Sequence[int] = ()) 
     """
     rows, columns = patch_grid(visual, images)
     blocks = visual.transformer.resblocks
-    x = visual.conv1(images.to(visual.conv1.weight.dtype)).flatten(2).mT
+    x = visual.conv1(images.to(visual.conv1.weight.dtype)).flatten(2).transpose(-2, -1)
     cls = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)
     positions = resize_positions(visual.positional_embedding, visual.grid_size, (rows, columns))
     x = visual.ln_pre(cat([cls, x], dim=1) + positions.to(x.dtype))
@@ -97,11 +97,13 @@ def dense_features(visual: nn.Module, images: Tensor, taps: Sequence[int] = ()) 
         else:
             x = block(x)
         if index in taps:
-            maps[index] = x[:, 1:].mT.unflatten(2, (rows, columns))
+            maps[index] = x[:, 1:].transpose(-2, -1).unflatten(2, (rows, columns))
     x = visual.ln_post(dense_block(blocks[-1], x)[:, 1:])
     if visual.proj is not None:
         x = x @ visual.proj
-    return DenseFeatures(x.mT.unflatten(2, (rows, columns)), tuple(maps[index] for index in taps))
+    return DenseFeatures(
+        x.transpose(-2, -1).unflatten(2, (rows, columns)), tuple(maps[index] for index in taps)
+    )
 
 
 def patch_grid(visual: nn.Module, images: Tensor) -> tuple[int, int]:

@@ -171,7 +171,11 @@ class LorentzViT(AuxLossSource, BaseModule):
             x = lorentz.logmap0(x, c)
         elif self.output == 'lorentz':
             x = lift(x, c)
-        return x.mT.unflatten(-1, size).contiguous() if self.out_type == 'featmap' else x
+        return (
+            x.transpose(-2, -1).unflatten(-1, size).contiguous()
+            if self.out_type == 'featmap'
+            else x
+        )
 
     def _losses(self) -> dict[str, Tensor]:
         losses = [m.aux_losses() for m in self.modules() if isinstance(m, MiCE)]
