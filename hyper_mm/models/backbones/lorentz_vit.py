@@ -133,6 +133,34 @@ class LorentzViT(AuxLossSource, BaseModule):
         for part in self._frozen():
             part.requires_grad_(False)
 
+    @property
+    def num_extra_tokens(self) -> int:
+        """Tokens in front of the patches, under mmpretrain's name: necks are checked against it."""
+        return self.vit.num_prefix_tokens
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Layer of a parameter, for learning rates that decay with the distance to the head.
+
+        mmpretrain's ``LearningRateDecayOptimWrapperConstructor`` asks for it. As in its
+        ``VisionTransformer``, layer 0 is the embedding, and the last one holds what follows the
+        blocks. The curvature belongs to all blocks; it counts as the last layer too, whose rate is
+        not reduced.
+
+        Args:
+            param_name: Name of the parameter in the model.
+            prefix: What the names of the backbone's parameters begin with.
+
+        Returns:
+            The layer, and the number of layers: the blocks and two more.
+        """
+        count = len(self.vit.blocks) + 2
+        own = param_name[len(prefix) :] if param_name.startswith(prefix) else ''
+        if own.startswith('vit.embedding.'):
+            return 0, count
+        if own.startswith('vit.blocks.'):
+            return int(own.split('.')[2]) + 1, count
+        return count - 1, count
+
     def _frozen(self) -> list[torch.nn.Module]:
         if self.frozen_stages < 0:
             return []
