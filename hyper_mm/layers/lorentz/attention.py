@@ -261,10 +261,10 @@ class HMLA(nn.Module):
     .. math:: (l, k^p) = W^{kv}_a X,\quad (k^n, v) = W^{kv}_b\, \mathrm{lift}(\mathrm{RMS}(l)),
         \quad k = [k^n;\, R k^p],\quad q = [q^n;\, R q^p] = W_q X
 
-    with :math:`k^p` shared by the heads. Joining space parts and taking the time of the result is
-    the paper's Lorentzian concatenation. A cache keeps the normalised latent and :math:`R k^p`:
-    ``latent_dims + rope_dims`` numbers a token. All dimensions are space dimensions (the
-    official code counts the time of ``rope`` and ``v``).
+    with :math:`k^p` shared by the heads. Joining space components and taking the time of the result
+    is the paper's Lorentzian concatenation. A cache keeps the normalized latent and :math:`R k^p`:
+    ``latent_dims + rope_dims`` numbers a token. All dimensions are space dimensions (the official
+    code counts the time of ``rope`` and ``v``).
 
     Args:
         dims: Space dimensions of the points.

@@ -16,7 +16,7 @@ class LorentzBlock(nn.Module):
         attention: :class:`LorentzAttention` or :class:`HMLA`.
         ffn: :class:`LorentzSwiGLU` or :class:`MiCE`.
         scale: Scale of both residual connections.
-        weight: Weight of both branches at the start.
+        weight: Weight of both branches at initialization.
     """
 
     def __init__(

@@ -13,15 +13,15 @@ from ...ops.stable import unit
 
 
 class LorentzEmbedding(nn.Module):
-    """Table of points, stored by their space parts: any optimiser keeps them on the hyperboloid.
+    """Table of points, stored by their space components: any optimizer keeps them there.
 
-    The release has a manifold parameter with an optimiser of its own, or (1B) a projected one,
-    which is this.
+    The official code has a manifold parameter with an optimizer of its own, or (1B) a projected
+    one, which is this.
 
     Args:
         num_embeddings: Size of the vocabulary.
         dims: Space dimensions.
-        curvature: Curvature ``c`` at the start, for the initial points.
+        curvature: Curvature ``c`` at initialization, for the initial points.
         distance: Distance of the initial points to the origin.
 
     Raises:

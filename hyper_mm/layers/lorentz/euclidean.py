@@ -1,4 +1,4 @@
-"""Euclidean twins of the layers of HELM: LLaMA's block, DeepSeek's latent attention and experts."""
+"""Euclidean baselines of HELM's layers: LLaMA's block, DeepSeek's latent attention and experts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class RMSNorm(nn.Module):
 
 
 class RotaryAttention(nn.Module):
-    """Causal multi-head attention with rotary positions, the twin of :class:`LorentzAttention`.
+    """Causal multi-head attention with rotary positions, the baseline of :class:`LorentzAttention`.
 
     Args:
         dims: Width.
@@ -80,7 +80,7 @@ class RotaryAttention(nn.Module):
 
 
 class MLA(nn.Module):
-    """Multi-head latent attention (DeepSeek), the twin of :class:`HMLA`; arguments as there."""
+    """Multi-head latent attention (DeepSeek), the baseline of :class:`HMLA`; arguments as there."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class MLA(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """Feed-forward network ``w2(silu(w1 x) * w3 x)``, the twin of :class:`LorentzSwiGLU`."""
+    """Feed-forward network ``w2(silu(w1 x) * w3 x)``, the baseline of :class:`LorentzSwiGLU`."""
 
     def __init__(self, dims: int, hidden_dims: int):
         super().__init__()
@@ -143,7 +143,7 @@ class SwiGLU(nn.Module):
 
 
 class MoE(RoutedExperts):
-    """Mixture of SwiGLU experts, the twin of :class:`MiCE`; arguments as there."""
+    """Mixture of SwiGLU experts, the baseline of :class:`MiCE`; arguments as there."""
 
     def __init__(
         self,
@@ -180,7 +180,7 @@ def _expert(x: Tensor, w1, w3, w2, b1, b3, b2) -> Tensor:
 
 
 class EuclideanBlock(nn.Module):
-    """Pre-norm block, the twin of :class:`LorentzBlock`."""
+    """Pre-norm block, the baseline of :class:`LorentzBlock`."""
 
     def __init__(self, dims: int, attention: nn.Module, ffn: nn.Module):
         super().__init__()

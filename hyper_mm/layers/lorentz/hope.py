@@ -13,7 +13,7 @@ from ...ops.stable import upcast
 
 
 class HoPE(nn.Module):
-    r"""Rotates pairs ``(2l, 2l + 1)`` of the space part by ``position * base^(-2l/dims)``.
+    r"""Rotates pairs ``(2l, 2l + 1)`` of the space components by ``position * base^(-2l/dims)``.
 
     Rotations keep the norm, hence the time part: they are isometries that fix the origin, and
     Lorentzian scores depend on the difference of two positions alone.

@@ -147,7 +147,7 @@ class RoutedExperts(nn.Module):
 
         .. math:: b_e \leftarrow b_e + s\, (\bar u - u_e),\qquad u_e = n_e / \textstyle\sum n
 
-        Tokens of all processes count. To be called after each step of the optimiser.
+        Tokens of all processes count. To be called after each step of the optimizer.
         """
         if self._load is None:
             return

@@ -73,7 +73,7 @@ class GridHoPE(nn.Module):
 
 
 class LorentzPatchEmbedding(nn.Module):
-    r"""Patches to points: the space part of a patch is a linear map of its pixels.
+    r"""Patches to points: the space components of a patch are a linear map of its pixels.
 
     So no exponential map can overflow, and there is nothing to project. (HyperCore lifts single
     pixels first.) Images are padded by zeros at the right and the bottom to whole patches.
@@ -82,9 +82,9 @@ class LorentzPatchEmbedding(nn.Module):
         dims: Space dimensions.
         patch_size: Side of a patch in pixels.
         in_channels: Channels of an image.
-        grid: Rows and columns of learnt positions, which are added to the patches by a residual
+        grid: Rows and columns of learned positions, which are added to the patches by a residual
             connection and interpolated (bicubic) for other sizes; None: no positions.
-        with_cls_token: Put a learnt point before the patches.
+        with_cls_token: Put a learned point before the patches.
         scale: Scale of the residual connection.
     """
 
@@ -155,7 +155,8 @@ class GridAttention(nn.Module):
     """Multi-head self-attention of points in all directions; see :func:`attend`.
 
     Unlike in :class:`LorentzAttention`, whose width counts the time of every head, the space
-    dimensions are divided: heads are as wide as those of a Euclidean twin, and have a time besides.
+    dimensions are divided: heads are as wide as those of a Euclidean baseline, and have a time
+    besides.
 
     Args:
         dims: Space dimensions, a multiple of ``num_heads``.
@@ -230,7 +231,7 @@ class PointMaps(NamedTuple):
     """What :class:`LorentzVisionTransformer` makes of a batch of images.
 
     Attributes:
-        points: Space parts ``(B, P + h w, dims)`` after each block of ``out_indices``; a class
+        points: Space components ``(B, P + h w, dims)`` after each block of ``out_indices``; a class
             token first.
         size: Rows and columns ``(h, w)`` of the patches.
         c: Their curvature ``()``.
@@ -244,8 +245,9 @@ class PointMaps(NamedTuple):
 class LorentzVisionTransformer(nn.Module):
     r"""Vision transformer on the hyperboloid: patches, blocks, and a norm for each output.
 
-    Linear maps start as those of a ViT, from a truncated normal of deviation 0.02 (those of HELM,
-    xavier with gain sqrt(2), make the branches far larger than the point that they are added to).
+    Linear maps are initialized as those of a ViT, from a truncated normal of deviation 0.02 (those
+    of HELM, xavier with gain sqrt(2), make the branches far larger than the point that they are
+    added to).
 
     Args:
         dims: Space dimensions; time is not counted.
@@ -253,7 +255,7 @@ class LorentzVisionTransformer(nn.Module):
         num_heads: Number of heads, a divisor of ``dims``.
         hidden_dims: Hidden dimensions of :class:`LorentzSwiGLU`; None: ``8/3 dims``, which has the
             parameters of a ViT's network of ``4 dims``.
-        image_size: Height and width in pixels of the grid of learnt positions.
+        image_size: Height and width in pixels of the grid of learned positions.
         patch_size: Side of a patch in pixels.
         in_channels: Channels of an image.
         positions: ``'hope'``: rotary in two dimensions (:class:`GridHoPE`); ``'learnt'``: a point

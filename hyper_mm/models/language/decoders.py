@@ -1,4 +1,4 @@
-"""Decoders of language models: HELM, and its Euclidean twin."""
+"""Decoders of language models: HELM, and its Euclidean baseline."""
 
 from __future__ import annotations
 
@@ -148,11 +148,12 @@ def check_mask(mask: Tensor) -> Tensor:
 class HelmDecoder(Decoder):
     """Fully hyperbolic decoder: tokens to points of the hyperboloid.
 
-    Embedding, blocks, a Lorentz linear map and a norm. Space parts are carried throughout.
+    Embedding, blocks, a Lorentz linear map and a norm. Space components are carried throughout.
 
     Args:
         vocab_size: Size of the vocabulary.
-        dims: Space dimensions of a point (the release counts the time as well: 390 is 389 here).
+        dims: Space dimensions of a point (the official code counts the time as well: 390 is 389
+            here).
         depth: Number of blocks.
         attention: ``dict(type='LorentzAttention', num_heads=...)`` or ``dict(type='HMLA', ...)``;
             see :class:`hyper_mm.layers.LorentzAttention`, :class:`hyper_mm.layers.HMLA`.
@@ -161,8 +162,8 @@ class HelmDecoder(Decoder):
         num_dense_layers: How many blocks have ``dense_ffn``.
         residual_scale: Scale of the residual connections; None: ``4 sqrt(dims + 1)``, HELM-D.
         curvature: Arguments of :class:`hyper_mm.layers.Curvature`; fixed to 1 by default.
-        embedding: ``'projected'``: a table of space parts, for any optimiser; ``'manifold'``: one
-            of points, for a Riemannian optimiser of geoopt; the curvature is then fixed.
+        embedding: ``'projected'``: a table of space components, for any optimizer; ``'manifold'``:
+            one of points, for a Riemannian optimizer of geoopt; the curvature is then fixed.
         embedding_distance: Distance of the tokens' initial points to the origin. The
             official code has 1. The first attention adds a point about ``sqrt(dims)`` from the
             origin, beside which such a token hardly counts; with 3 both are about as large, and
@@ -262,7 +263,7 @@ class HelmDecoder(Decoder):
         return lift(self.points(ids, doc_ids, caches, attention_mask), self.curvature())
 
     def diagnostics(self) -> dict[str, Tensor]:
-        """The curvatures learnt: ``curvature`` and those of the experts."""
+        """The learned curvatures: ``curvature`` and those of the experts."""
         return {
             name: module().detach()
             for name, module in self.named_modules()
@@ -272,7 +273,7 @@ class HelmDecoder(Decoder):
 
 @MODELS.register_module()
 class EuclideanDecoder(Decoder):
-    """The Euclidean twin: a decoder like LLaMA's (dense) or DeepSeek's (latent attention, experts).
+    """Euclidean baseline: a decoder like LLaMA's (dense) or DeepSeek's (latent attention, experts).
 
     Args:
         vocab_size: Size of the vocabulary.
