@@ -10,7 +10,7 @@ from hyper_mm.layers.lorentz.cache import TokenCache
 from hyper_mm.ops import lorentz
 
 from ...conftest import golden_files
-from ...helpers.golden import Golden, absolute, of_max
+from ...helpers.golden import Golden, absolute, of_max, rounding
 from ...helpers.lorentz import attention_of, gradients
 
 FILES = golden_files('helm_layers*.npz')
@@ -193,19 +193,33 @@ def hmla_of(g, dtype, case):
     return layer, leaves
 
 
+def value_and_gradients(g, dtype, case):
+    """Result, gradients, and the function of the arguments that computes them."""
+    layer, leaves = hmla_of(g, dtype, case)
+    leaves |= {'x': g['x'].requires_grad_(), 'c': g['c'].requires_grad_()}
+
+    def function():
+        y = layer(leaves['x'], leaves['c'])
+        return [y, *torch.autograd.grad((y * g['cot']).sum(), list(leaves.values()))]
+
+    function.arguments = [leaves['x'], leaves['c'], *layer.parameters()]
+    y, *grads = function()
+    return y, dict(zip(leaves, grads)), function
+
+
 @latent_files
 @both
 @pytest.mark.parametrize('case', ['causal', 'full', 'qlora'])
 def test_golden_hmla(file, dtype, case):
     g = Golden(file, dtype)
-    layer, leaves = hmla_of(g, dtype, case)
-    leaves |= {'x': g['x'].requires_grad_(), 'c': g['c'].requires_grad_()}
-    y = layer(leaves['x'], leaves['c'])
-    double = dtype == torch.float64
-    assert absolute(y, g.exact(f'{case}.y')) < (1e-9 if double else 3e-5)
-    grads = torch.autograd.grad((y * g['cot']).sum(), list(leaves.values()))
-    for key, grad in zip(leaves, grads):
-        limit = 1e-9 if double else 6e-5 if key in ('c', 'tau') else 15e-6
+    y, grads, _ = value_and_gradients(g, dtype, case)
+    limits = [1e-9] * (1 + len(grads))
+    if dtype == torch.float32:
+        wide = Golden(file)
+        _, _, function = value_and_gradients(wide, torch.float64, case)
+        limits = [64 * size for size in rounding(function, function.arguments)]
+    assert of_max(y, g.exact(f'{case}.y')) < limits[0]
+    for (key, grad), limit in zip(grads.items(), limits[1:]):
         assert of_max(grad, g.exact(f'{case}.grad_{key}')) < limit, key
 
 
