@@ -164,10 +164,10 @@ class MoE(RoutedExperts):
             self.register_parameter(f'b{name}', nn.Parameter(torch.zeros(num_experts, 1, shape[0])))
         self.shared = nn.ModuleList(SwiGLU(dims, hidden_dims) for _ in range(num_shared))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(..., dims)`` to the same shape."""
+    def forward(self, x: Tensor, counted: Tensor | None = None) -> Tensor:
+        """Maps ``(..., dims)`` to the same shape; see :meth:`MiCE.forward`."""
         shape, x = x.shape, x.flatten(0, -2)
-        routing = self.route(x)
+        routing = self.route(x, counted)
         parameters = (self.w1, self.w3, self.w2, self.b1, self.b3, self.b2)
         routed = self.dispatch(x, routing.indices, routing.counts, _expert, parameters)
         out = (routing.gates.unsqueeze(-1) * routed).sum(1)
@@ -188,9 +188,14 @@ class EuclideanBlock(nn.Module):
         self.attention, self.ffn = attention, ffn
 
     def forward(
-        self, x: Tensor, cache: TokenCache | None = None, mask: Tensor | None = None
+        self,
+        x: Tensor,
+        cache: TokenCache | None = None,
+        mask: Tensor | None = None,
+        counted: Tensor | None = None,
     ) -> Tensor:
         """Maps ``(B, N, dims)`` to the same shape, in float32 or better."""
         (x,) = upcast(x)  # in half precision branches would vanish beside a large sum
         x = x + self.attention(self.norm1(x), cache, mask)
-        return x + self.ffn(self.norm2(x))
+        counted = (counted,) if isinstance(self.ffn, RoutedExperts) else ()
+        return x + self.ffn(self.norm2(x), *counted)

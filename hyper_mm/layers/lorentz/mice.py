@@ -98,10 +98,19 @@ class MiCE(RoutedExperts):
             self.out_weight = nn.Parameter(torch.ones(()))
             self.out_log_scale = nn.Parameter(torch.tensor(math.log(2)))
 
-    def forward(self, x: Tensor, c: Tensor | float) -> Tensor:
-        """Maps points ``(..., dims)`` of curvature ``-c`` to points of the same shape."""
+    def forward(self, x: Tensor, c: Tensor | float, counted: Tensor | None = None) -> Tensor:
+        """Maps points to points.
+
+        Args:
+            x: Points ``(..., dims)``.
+            c: Their curvature.
+            counted: Which points count for the balance, bool ``(...)``; see :meth:`route`.
+
+        Returns:
+            Points ``(..., dims)`` of the same curvature.
+        """
         shape, x = x.shape, lift(x, c).flatten(0, -2)
-        routing = self.route(x[:, 1:])
+        routing = self.route(x[:, 1:], counted)
         owns = [curvature() for curvature in self.shared_curvatures] or [None] * len(self.shared)
         shared = [ffn.map(x, c, own) for ffn, own in zip(self.shared, owns)]
         indices, gates = routing.indices, routing.gates

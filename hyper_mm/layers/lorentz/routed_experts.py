@@ -71,10 +71,17 @@ class RoutedExperts(nn.Module):
         nn.init.xavier_uniform_(self.gate)
         self.register_buffer('bias', torch.zeros(num_experts))
         self._routing: Routing | None = None
+        self._counted: Tensor | None = None
         self._load: Tensor | None = None
 
-    def route(self, x: Tensor) -> Routing:
-        """Chooses the experts of points ``(T, dims)``; the bias takes part in the choice alone."""
+    def route(self, x: Tensor, counted: Tensor | None = None) -> Routing:
+        """Chooses the experts of tokens; the bias takes part in the choice alone.
+
+        Args:
+            x: Tokens ``(T, dims)``.
+            counted: Which of them count for the balance, bool ``(T,)``: not those of padding. None:
+                all.
+        """
         with torch.autocast(x.device.type, enabled=False):  # few rows, and rounding decides
             x, gate = upcast(x, self.gate)
             logits = F.linear(x, gate)
@@ -84,12 +91,20 @@ class RoutedExperts(nn.Module):
         if self.renormalise:
             gates = gates / gates.sum(-1, keepdim=True)
         flat = indices.flatten()
-        counts = flat.new_zeros(self.num_experts).scatter_add_(0, flat, torch.ones_like(flat))
+        counts = self._counts(flat, torch.ones_like(flat))
         routing = Routing(indices, gates, scores, counts)
         if self.training:
-            self._routing = routing
+            self._routing, self._counted = routing, None
+            if counted is not None:
+                # sums with weights 0 and 1: choosing rows would wait for their number
+                self._counted = counted.flatten()
+                counts = self._counts(flat, self._counted.to(flat).repeat_interleave(self.top_k))
+                self._routing = routing._replace(counts=counts)
             self._load = counts + (0 if self._load is None else self._load)
         return routing
+
+    def _counts(self, experts: Tensor, weights: Tensor) -> Tensor:
+        return experts.new_zeros(self.num_experts).scatter_add_(0, experts, weights)
 
     def dispatch(
         self,
@@ -138,8 +153,14 @@ class RoutedExperts(nn.Module):
         if routing is None or not self.balance_weight:
             return {}
         share = routing.scores / routing.scores.sum(-1, keepdim=True)
-        fraction = routing.counts.to(share.dtype) * self.num_experts / routing.indices.numel()
-        return {'loss_balance': self.balance_weight * (fraction * share.mean(0)).sum()}
+        if self._counted is None:
+            tokens, share = len(share), share.mean(0)
+        else:
+            kept = self._counted.to(share.dtype)
+            tokens = kept.sum().clamp_min(1)
+            share = (kept @ share) / tokens
+        fraction = routing.counts.to(share.dtype) * self.num_experts / (tokens * self.top_k)
+        return {'loss_balance': self.balance_weight * (fraction * share).sum()}
 
     @torch.no_grad()
     def update_bias(self, speed: float = 0.005) -> None:
@@ -153,7 +174,7 @@ class RoutedExperts(nn.Module):
             return
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(self._load)
-        use = self._load.to(self.bias.dtype) / self._load.sum()
+        use = self._load.to(self.bias.dtype) / self._load.sum().clamp_min(1)
         self.bias += speed * (use.mean() - use)
         self._load = None
 

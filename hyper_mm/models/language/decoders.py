@@ -234,10 +234,11 @@ class HelmDecoder(Decoder):
     ) -> Tensor:
         """Space components of the final points ``(B, N, dims)``; see :meth:`forward`."""
         mask = self.token_mask(ids, doc_ids, attention_mask, caches)
+        counted = None if attention_mask is None else attention_mask[:, -ids.shape[1] :] != 0
         c = self.curvature()
         x = self.embedding(ids)
         for i, block in enumerate(self.blocks):
-            x = block(x, c, None if caches is None else caches[i], mask)
+            x = block(x, c, None if caches is None else caches[i], mask, counted)
         return self.norm(self.project(x, c))
 
     def forward(
@@ -330,8 +331,9 @@ class EuclideanDecoder(Decoder):
     ) -> Tensor:
         """Features ``(B, N, dims)``; see :meth:`HelmDecoder.forward`."""
         mask = self.token_mask(ids, doc_ids, attention_mask, caches)
+        counted = None if attention_mask is None else attention_mask[:, -ids.shape[1] :] != 0
         check_ids(ids, self.vocab_size)
         x = self.embedding(ids)
         for i, block in enumerate(self.blocks):
-            x = block(x, None if caches is None else caches[i], mask)
+            x = block(x, None if caches is None else caches[i], mask, counted)
         return self.norm(x)

@@ -39,3 +39,22 @@ def test_gathered_experts_equal_those_where_they_lie():
     found = by_experts(x, owners, affine, (weights, biases))
     wanted = affine(x.expand(2, 1, -1), weights[owners], biases[owners]).squeeze(1)
     torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize('score', ['softmax', 'sigmoid'])
+def test_padding_does_not_count_for_the_balance(score):
+    layers = [MiCE(11, 9, 5, score=score, balance_weight=1.0).double() for _ in range(2)]
+    layers[1].load_state_dict(layers[0].state_dict())
+    x, counted = torch.randn(3, 6, 11, dtype=torch.float64), torch.rand(3, 6) < 0.6
+    padded = layers[0](x, 0.7, counted)
+    alone = layers[1](x[counted], 0.7)
+    torch.testing.assert_close(padded[counted], alone)
+    torch.testing.assert_close(*(layer.aux_losses()['loss_balance'] for layer in layers))
+    for layer in layers:
+        layer.update_bias()
+    torch.testing.assert_close(layers[0].bias, layers[1].bias)
+    assert (layers[0].bias != 0).any()
+    layers[0](x, 0.7, torch.zeros(3, 6, dtype=torch.bool))  # nothing but padding
+    assert layers[0].aux_losses()['loss_balance'] == 0
+    layers[0].update_bias()
+    assert layers[0].bias.isfinite().all()

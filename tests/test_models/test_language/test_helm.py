@@ -170,7 +170,7 @@ def test_padding_on_any_side_changes_no_loss(kind):
     model = model_of(kind).double()
     ids = torch.randint(0, 37, (2, 8))
     wanted = [model.loss(row[None])['loss_lm'] for row in (ids[0], ids[1, :5])]
-    wanted = (7 * wanted[0] + 4 * wanted[1]) / 11
+    wanted, balances = (7 * wanted[0] + 4 * wanted[1]) / 11, []
     for left in (0, 2, 3):
         rows = [ids[0], F.pad(ids[1, :5], (left, 3 - left), value=11)]
         mask = torch.ones(2, 8, dtype=torch.long)
@@ -178,10 +178,14 @@ def test_padding_on_any_side_changes_no_loss(kind):
         batch = dict(input_ids=torch.stack(rows), attention_mask=mask)
         losses = model(**batch, mode='loss')
         torch.testing.assert_close(losses['loss_lm'], wanted)
+        # the balance of the experts, too
+        balance = losses.get('loss_balance', torch.zeros(()))
+        balances.append(balance.item())
         losses['loss_lm'].backward()
         assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
         found = model(**batch, mode='predict')
         assert [int(sample.valid.sum()) for sample in found] == [7, 4]
+    assert balances == pytest.approx([balances[0]] * 3, rel=1e-9)
     logits = model(ids[1:, :5])
     found = model(F.pad(ids[1:, :5], (3, 0)), attention_mask=F.pad(torch.ones(1, 5).bool(), (3, 0)))
     torch.testing.assert_close(found[:, 3:], logits)
