@@ -114,17 +114,23 @@ class CompactTokenizer:
         self.eos_id = self._new[base.eos_id]
         self.spec = base.spec
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, unknown: int | None = None) -> list[int]:
         """Ids of a text.
 
+        Args:
+            text: The text.
+            unknown: What stands for each part that has no id in the reduced vocabulary.
+
         Raises:
-            ValueError: If a part of it has no id in the reduced vocabulary; the message names it.
+            ValueError: If there is such a part and ``unknown`` is None; the message names it.
         """
         ids = self.base.encode(text)
-        unknown = [self.base.decode([i]) for i in ids if i not in self._new]
-        if unknown:
+        if unknown is not None:
+            return [self._new.get(i, unknown) for i in ids]
+        missing = [self.base.decode([i]) for i in ids if i not in self._new]
+        if missing:
             raise ValueError(
-                f'the text must be of tokens of the reduced vocabulary, without {unknown[:5]}: '
+                f'the text must be of tokens of the reduced vocabulary, without {missing[:5]}: '
                 f'{text[:80]!r}'
             )
         return [self._new[i] for i in ids]

@@ -9,16 +9,27 @@ package; :func:`harness_model` makes the harness's model class of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 
 import torch
-from rich.progress import track
+from rich.progress import Progress
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from hyper_mm.datasets.text_tokenizers import CompactTokenizer
+
+_UNKNOWN = -1
+"""Id of a part of a text that the vocabulary lacks."""
 
 
 class HarnessRequests:
     """Answers requests of lm-evaluation-harness, objects with a tuple ``args``.
+
+    Texts may hold parts that a reduced vocabulary lacks (:class:`.CompactTokenizer`). They are left
+    out of contexts. As a label each counts as one of equally probable tokens, ``-log(vocab_size)``,
+    and greedy decoding does not give it. A warning tells how many texts hold any, and how many
+    were cut because they do not fit.
 
     Args:
         model: A :class:`hyper_mm.HelmForCausalLM`, on the device to use.
@@ -49,23 +60,35 @@ class HarnessRequests:
         tokenizer = self.text_tokenizer
         return [tokenizer.eos_id if tokenizer.bos_id is None else tokenizer.bos_id]
 
+    def _encode(self, text: str) -> list[int]:
+        """Ids of a text, -1 for what the vocabulary lacks."""
+        if isinstance(self.text_tokenizer, CompactTokenizer):
+            return self.text_tokenizer.encode(text, unknown=_UNKNOWN)
+        return self.text_tokenizer.encode(text)
+
     def _pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Ids of a context and what follows: white space between them is the continuation's."""
         stripped = context.rstrip()
         continuation = context[len(stripped) :] + continuation
-        before = self.text_tokenizer.encode(stripped) if stripped else []
-        whole = self.text_tokenizer.encode(stripped + continuation)
+        before = self._encode(stripped) if stripped else []
+        whole = self._encode(stripped + continuation)
         if whole[: len(before)] == before:
             return self._begin + before, whole[len(before) :]
-        return self._begin + before, self.text_tokenizer.encode(continuation)
+        return self._begin + before, self._encode(continuation)
+
+    def _track(self, batches: Sequence, what: str) -> Iterable:
+        """Batches, with a progress bar."""
+        with Progress(disable=not self.progress) as bar:
+            yield from bar.track(batches, description=what)
 
     @torch.no_grad()
     def score(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
         """Scores continuations.
 
         Args:
-            pairs: Ids of a context, not empty, and of what follows, not empty. Contexts that do not
-                fit are cut at their beginning, as the harness does.
+            pairs: Ids of a context, not empty, and of what follows, not empty; -1 is a part that
+                the vocabulary lacks. Contexts that do not fit are cut at their beginning, as the
+                harness does.
 
         Returns:
             Log-probability of each continuation, in nats, and whether greedy decoding gives it.
@@ -74,31 +97,42 @@ class HarnessRequests:
             ValueError: If a continuation alone does not fit, or is empty.
         """
         device = next(self.model.parameters()).device
-        rows = []
+        rows, cut, unknown = [], 0, 0
         for context, target in pairs:
             if not 0 < len(target) < self.max_length:
                 raise ValueError(
                     f'a continuation must have 1 to {self.max_length - 1} tokens, got {len(target)}'
                 )
-            rows.append(((context + target)[-self.max_length :], len(target)))
+            unknown += _UNKNOWN in context or _UNKNOWN in target
+            whole = [i for i in context if i != _UNKNOWN] + target
+            cut += len(whole) > self.max_length
+            rows.append((whole[-self.max_length :], len(target)))
+        _warn(unknown, len(rows), 'hold parts that the vocabulary lacks')
+        _warn(cut, len(rows), f'exceed max_length = {self.max_length} and lose their beginning')
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i][0]))
         found: list[tuple[float, bool]] = [(0.0, False)] * len(rows)
-        starts = range(0, len(order), self.batch_size)
-        for start in track(starts, 'scoring', disable=not self.progress):
-            batch = order[start : start + self.batch_size]
+        for batch in self._track(list(self._batches(order)), 'scoring'):
             logits = self._logits([rows[i][0] for i in batch], device)
             for i, own in zip(batch, logits):
                 ids, count = rows[i]
                 ids = torch.tensor(ids[-count:], device=device)
-                own = own[-count - 1 : -1].float()
-                total = -F.cross_entropy(own, ids, reduction='sum').item()
-                found[i] = total, bool((own.argmax(-1) == ids).all())
+                known = ids != _UNKNOWN
+                ids = ids.where(known, 0)
+                nll = F.cross_entropy(own[-count - 1 : -1].float(), ids, reduction='none')
+                nll = nll.where(known, torch.tensor(float(own.shape[-1]), device=device).log())
+                greedy = (own[-count - 1 : -1].argmax(-1) == ids) & known
+                found[i] = -nll.sum().item(), bool(greedy.all())
         return found
+
+    def _batches(self, order: Sequence[int]) -> Iterable[Sequence[int]]:
+        starts = range(0, len(order), self.batch_size)
+        return (order[start : start + self.batch_size] for start in starts)
 
     def _logits(self, rows: list[list[int]], device: torch.device) -> list[Tensor]:
         """Logits of each row; rows are filled up behind, where causal attention does not look."""
-        length = max(map(len, rows))
-        ids = [row + [self.text_tokenizer.eos_id] * (length - len(row)) for row in rows]
+        length, end = max(map(len, rows)), self.text_tokenizer.eos_id
+        rows = [[end if i == _UNKNOWN else i for i in row] for row in rows]
+        ids = [row + [end] * (length - len(row)) for row in rows]
         logits = self.model(torch.tensor(ids, device=device))
         return [own[: len(row)] for own, row in zip(logits, rows)]
 
@@ -112,44 +146,112 @@ class HarnessRequests:
         Longer texts are scored in windows; every token is scored once, and the first of a window
         from the token before it.
         """
-        found = []
-        for request in requests:
-            ids = self._begin + self.text_tokenizer.encode(request.args[0])
-            step = self.max_length - 1
-            pairs = [
-                (ids[start : start + 1], ids[start + 1 : start + 1 + step])
-                for start in range(0, len(ids) - 1, step)
-            ]
-            found.append(sum(total for total, _ in self.score(pairs)))
+        step, pairs, owners = self.max_length - 1, [], []
+        for number, request in enumerate(requests):
+            ids = self._encode(request.args[0])
+            known = self._begin
+            for start in range(0, len(ids), step):
+                window = ids[start : start + step]
+                pairs.append((known, window))
+                owners.append(number)
+                known = [i for i in window if i != _UNKNOWN][-1:] or known
+        found = [0.0] * len(requests)
+        for owner, (total, _) in zip(owners, self.score(pairs)):
+            found[owner] += total
         return found
 
     def generate_until(self, requests: Sequence, **kwargs: object) -> list[str]:
         """Requests of ``(context, options)``: text generated until one of ``options['until']``.
 
-        ``max_gen_toks``, ``temperature``, ``do_sample``, ``top_k`` and ``top_p`` are heeded.
+        ``max_gen_toks`` (256), ``temperature``, ``do_sample``, ``top_k`` and ``top_p`` are heeded.
+        Requests of equal options share batches. A prompt is kept as a whole where it fits into the
+        model; of a longer one the last half at least is kept. Where prompt and text together exceed
+        the model, generation goes on from the last half of what there is so far.
         """
-        device = next(self.model.parameters()).device
-        found = []
-        for request in track(requests, 'generating', disable=not self.progress):
+        found = [''] * len(requests)
+        prompts, groups, cut, unknown = [], {}, 0, 0
+        for number, request in enumerate(requests):
             context, options = request.args
-            until = options.get('until') or []
-            until = [until] if isinstance(until, str) else until
-            count = min(options.get('max_gen_toks', 256), self.max_length - 1)
-            ids = self._begin + self.text_tokenizer.encode(context)
-            ids = torch.tensor([ids[-(self.max_length - count) :]], device=device)
+            ids = self._encode(context)
+            unknown += _UNKNOWN in ids
+            ids = self._begin + [i for i in ids if i != _UNKNOWN]
+            count = options.get('max_gen_toks', 256)
+            if count < 1:
+                raise ValueError(f'max_gen_toks must be at least 1, got {count}')
+            if len(ids) >= self.max_length:
+                cut += 1
+                ids = ids[-(self.max_length - min(count, self.max_length // 2)) :]
+            prompts.append(ids)
+            until = options.get('until') or ()
+            until = (until,) if isinstance(until, str) else tuple(end for end in until if end)
             sampling = options.get('do_sample', bool(options.get('temperature')))
-            new = self.model.generate(
-                ids,
-                count,
-                temperature=(options.get('temperature') or 1.0) if sampling else 0.0,
-                top_k=(options.get('top_k') or None) if sampling else None,
-                top_p=options.get('top_p') if sampling else None,
-                eos_id=self.text_tokenizer.eos_id,
-            )[0, ids.shape[1] :]
-            text = self.text_tokenizer.decode(new.tolist())
-            ends = [text.index(end) for end in until if end and end in text]
-            found.append(text[: min(ends)] if ends else text)
+            key = (count, until, (options.get('temperature') or 1.0) if sampling else 0.0)
+            key += tuple((options.get(k) or None) if sampling else None for k in ('top_k', 'top_p'))
+            groups.setdefault(key, []).append(number)
+        _warn(unknown, len(prompts), 'hold parts that the vocabulary lacks')
+        _warn(cut, len(prompts), f'exceed max_length = {self.max_length} and lose their beginning')
+        batches = []
+        for key, members in groups.items():
+            members = sorted(members, key=lambda i: -len(prompts[i]))
+            batches += [(key, batch) for batch in self._batches(members)]
+        for (count, until, *sampling), batch in self._track(batches, 'generating'):
+            rows = [prompts[i] for i in batch]
+            for i, text in zip(batch, self._generate(rows, count, until, *sampling)):
+                found[i] = text
         return found
+
+    def _generate(self, prompts, count, until, temperature, top_k, top_p) -> list[str]:
+        """Texts that follow prompts of at most ``max_length - 1`` ids."""
+        device, end = next(self.model.parameters()).device, self.text_tokenizer.eos_id
+        decode = self.text_tokenizer.decode
+        new: list[list[int]] = [[] for _ in prompts]
+        going = list(range(len(prompts)))
+        while going:
+            rows = [prompts[i] + new[i] for i in going]
+            if max(map(len, rows)) >= self.max_length:
+                rows = [row[-max(self.max_length // 2, 1) :] for row in rows]
+            length = max(map(len, rows))
+            pads = torch.tensor([length - len(row) for row in rows], device=device)
+            before = [list(new[i]) for i in going]
+
+            def stop(ids: Tensor, before: list[list[int]] = before) -> Tensor:
+                texts = [decode(old + own) for old, own in zip(before, ids.tolist())]
+                return torch.tensor([any(e in text for e in until) for text in texts])
+
+            ids = self.model.generate(
+                torch.tensor([[end] * (length - len(row)) + row for row in rows], device=device),
+                min(self.max_length - length, count - len(new[going[0]])),
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                eos_id=end,
+                attention_mask=torch.arange(length, device=device) >= pads[:, None],
+                stop=stop if until else None,
+            )[:, length:]
+            for i, own in zip(going, ids.tolist()):
+                new[i] += own
+            going = [
+                i
+                for i in going
+                if len(new[i]) < count
+                and end not in new[i]
+                and not any(e in decode(new[i]) for e in until)
+            ]
+        return [_before(decode(_until_id(own, end)), until) for own in new]
+
+
+def _until_id(ids: list[int], end: int) -> list[int]:
+    return ids[: ids.index(end)] if end in ids else ids
+
+
+def _before(text: str, until: Sequence[str]) -> str:
+    """What stands before the first of some strings."""
+    return text[: min((text.index(end) for end in until if end in text), default=len(text))]
+
+
+def _warn(count: int, total: int, what: str) -> None:
+    if count:
+        warnings.warn(f'{count} of {total} texts {what}', stacklevel=3)
 
 
 def harness_model(model: nn.Module, tokenizer, **options):

@@ -37,14 +37,16 @@ def squared_chord(x: Tensor, y: Tensor, root: Curvature) -> Tensor:
     Returns:
         Squared chords ``(...)``.
     """
-    difference = root * (x - y)
+    difference = root * (x - y)  # before scaling: exact for close points
     x, y = root * x, root * y
     x2, y2, dot = squared_norm(x), squared_norm(y), (x * y).sum(-1)
     x0, y0 = (x2 + 1).sqrt(), (y2 + 1).sqrt()
+    # -2 - 2 <x, y> = 2 ((x0 - 1) y0 + (y0 - 1) - x . y): no term is negative where x . y <= 0
     obtuse = 2 * (x2 / (x0 + 1) * y0 + y2 / (y0 + 1) - dot)
 
+    # where x . y > 0 the terms above cancel: components along (a, b) and across (p) x + y
     acute = dot > 0
-    total = x + y
+    total = x + y  # (..., d)
     length = torch.where(acute, safe_norm(total), torch.inf)
     lag, a, b = (difference * total).sum(-1) / length, (x2 + dot) / length, (y2 + dot) / length
     # p is what any of x, y and (x - y) / 2 has across x + y; the shortest rounds the least
@@ -53,6 +55,7 @@ def squared_chord(x: Tensor, y: Tensor, root: Curvature) -> Tensor:
     short = torch.where(close.unsqueeze(-1), difference / 2, short)
     along = torch.where(close, lag / 2, torch.where(first, a, b))
     p2 = squared_norm(short - (along / length).unsqueeze(-1) * total)
+    # lag = a - b; x0 + a and y0 + b are at least 1 here
     w = ((x0 + a) * (y0 + b)).sqrt()
     w = (w + (1 + p2) / w) / 2
     return torch.where(acute, ((x0 + y0) / w).square() * p2 + (lag / w).square(), obtuse)
@@ -75,10 +78,12 @@ def squared_chord_tangent0(u: Tensor, v: Tensor, root: Curvature) -> Tensor:
     """
     difference, total = root * (u - v), root * (u + v)
     ru, rv, u, v = safe_norm(root * u), safe_norm(root * v), unit(u), unit(v)
-    length = torch.where(ru + rv > 0, ru + rv, 1)
+    length = torch.where(ru + rv > 0, ru + rv, 1)  # (...), 1 where both vectors are zero
     lag = (difference * total).sum(-1) / length
     bisector = unit(u + v)
     across = difference - (difference * bisector).sum(-1, keepdim=True) * bisector
+    # |u^ - v^|^2 (...): unit vectors lose the angle of close ones, their difference does not; at
+    # an obtuse angle the bisector is ill-defined and the unit vectors are right
     turn = torch.where(
         (u * v).sum(-1) > 0, squared_norm(2 * across / length[..., None]), squared_norm(u - v)
     )
@@ -104,7 +109,7 @@ def finish_pairwise(
     Returns:
         Distances ``(..., n, m)`` of curvature ``-c``, in the dtype of the points.
     """
-    size = size.detach()
+    size = size.detach()  # (..., n, 1); the error of t is about eps of its dtype times it
     if t.dtype == x.dtype:
         t = _refine(t, x, y, _CLOSE * size, chord, root)
     else:
@@ -120,6 +125,7 @@ def _refine(
     t: Tensor, x: Tensor, y: Tensor, close: Tensor, chord: Callable, root: Curvature
 ) -> Tensor:
     """Recomputes the squared chords below ``close`` by ``chord``."""
+    # indices (pairs,) of rows and columns, and of the batch if there is one
     *batch, i, j = torch.nonzero(t.detach() < close, as_tuple=True)
     if not i.numel():
         return t
@@ -127,7 +133,7 @@ def _refine(
     y = y.expand(*t.shape[:-2], *y.shape[-2:])
     if isinstance(root, Tensor) and root.ndim:
         root = root.expand(*t.shape[:-2], *x.shape[-2:-1], 1)
-    step = max(1, _CHUNK // x.shape[-1])
+    step = max(1, _CHUNK // x.shape[-1])  # pairs at a time: (step, d) in memory
     exact = []
     for start in range(0, i.numel(), step):
         part = slice(start, start + step)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from ..compat import is_compiling
 from . import unfused
 from .stable import Curvature, check_curvature, upcast
 
@@ -77,8 +78,11 @@ def _pieces(rows: int, width: int, device: torch.device) -> Iterator[slice]:
 
 
 class _Lift(Function):
+    """``[x0; x]`` with ``x0 = sqrt(k + |x|^2)``; ``dx0 = (x . dx + dk / 2) / x0``."""
+
     @staticmethod
     def forward(ctx, x: Tensor, k: Curvature) -> Tensor:
+        # x (..., d); only the result (..., 1 + d) is kept: the linear map behind keeps it anyway
         out = torch.cat([_time(x, k), x], -1)
         ctx.k = k
         ctx.save_for_backward(out)
@@ -88,12 +92,12 @@ class _Lift(Function):
     @_once
     def backward(ctx, grad: Tensor):
         (out,) = ctx.saved_tensors
-        ratio = grad[..., :1] / out[..., :1]
+        ratio = grad[..., :1] / out[..., :1]  # (..., 1): gradient of the time over the time
         return torch.addcmul(grad[..., 1:], out[..., 1:], ratio), _to(ratio / 2, ctx.k)
 
 
 def lift(x: Tensor, c: Curvature) -> Tensor:
-    r"""Whole points of space parts, :math:`[\sqrt{1/c + \lVert x \rVert^2};\, x]`, time first.
+    r"""Ambient points, time first: :math:`[\sqrt{1/c + \lVert x \rVert^2};\, x]`.
 
     Args:
         x: Points ``(..., d)``.
@@ -103,12 +107,14 @@ def lift(x: Tensor, c: Curvature) -> Tensor:
         ``(..., 1 + d)``, in float32 or better.
     """
     (x,) = upcast(x)
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return unfused.lift(x, c)
     return _run(_Lift, x, 1 / check_curvature(c))
 
 
 class _GatedLift(Function):
+    """``[h0; h]`` with ``h = silu(a) b``; the gate is computed again in the backward pass."""
+
     @staticmethod
     def forward(ctx, a: Tensor, b: Tensor, k: Curvature) -> Tensor:
         width, dtype = a.shape[-1], torch.promote_types(a.dtype, torch.float32)
@@ -116,6 +122,8 @@ class _GatedLift(Function):
             h = F.silu(a.to(dtype)).mul_(b)
             out = torch.cat([_time(h, k), h], -1)
         else:
+            # rows (r, d) at a time, written where they belong: silu(a) and its product with b are
+            # never in memory as a whole
             out = a.new_empty(*a.shape[:-1], width + 1, dtype=dtype)
             a2, b2, o2 = (x.view(-1, x.shape[-1]) for x in (a, b, out))
             for rows in _pieces(len(a2), width, a.device):
@@ -133,19 +141,19 @@ class _GatedLift(Function):
         views = (grad, out, ratio, a, b, ga, gb)
         g2, o2, r2, a2, b2, ga2, gb2 = (x.reshape(-1, x.shape[-1]) for x in views)
         for rows in _pieces(len(a2), a.shape[-1], a.device):
-            gh = torch.addcmul(g2[rows, 1:], o2[rows, 1:], r2[rows])
+            gh = torch.addcmul(g2[rows, 1:], o2[rows, 1:], r2[rows])  # (r, d), as in _Lift
             gate = a2[rows].to(gh.dtype)
             torch.mul(F.silu(gate), gh, out=gb2[rows])
             gh.mul_(b2[rows])
             if gate.dtype == a.dtype:
                 torch.ops.aten.silu_backward(gh, gate, grad_input=ga2[rows])
-            else:
+            else:  # it writes no other dtype than its own
                 ga2[rows] = torch.ops.aten.silu_backward(gh, gate)
         return ga, gb, _to(ratio / 2, ctx.k)
 
 
 def gated_lift(a: Tensor, b: Tensor, c: Curvature) -> Tensor:
-    r"""Whole points of the space parts :math:`\mathrm{silu}(a) \odot b`; see :func:`lift`.
+    r"""Ambient points of the space components :math:`\mathrm{silu}(a) \odot b`; see :func:`lift`.
 
     Args:
         a: Gates ``(..., d)``, of any floating point type.
@@ -155,14 +163,17 @@ def gated_lift(a: Tensor, b: Tensor, c: Curvature) -> Tensor:
     Returns:
         ``(..., 1 + d)``, in float32 or better.
     """
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return unfused.gated_lift(a, b, c)
     return _run(_GatedLift, a.contiguous(), b.contiguous(), 1 / check_curvature(c))
 
 
 class _RMSNorm(Function):
+    """``w x r`` with ``r = (mean(x^2) + eps)^(-1/2)``, ``dr = -r^3 (x . dx) / d``."""
+
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        # (..., 1); the norm in one pass, where squares would be written out first
         rate = _norm(x).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, rate)
         return (x * rate).mul_(weight)
@@ -171,7 +182,7 @@ class _RMSNorm(Function):
     @_once
     def backward(ctx, grad: Tensor):
         x, weight, rate = ctx.saved_tensors
-        product = (grad * x).mul_(rate)
+        product = (grad * x).mul_(rate)  # (..., d), for the weight and for the rate
         g_weight = product.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
         share = product.mul_(weight).sum(-1, keepdim=True).mul_(rate).mul_(rate)
         gx = (grad * weight).mul_(rate)
@@ -190,25 +201,29 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
         ``(..., d)``, in float32 or better.
     """
     x, weight = upcast(x, weight)
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return unfused.rms_norm(x, weight, eps)
     return _run(_RMSNorm, x, weight, eps)
 
 
 class _Sum(Function):
+    """Weighted sum of n points over its Lorentzian norm, by the chords of all pairs."""
+
     @staticmethod
     def forward(ctx, c: Curvature, scale: Curvature, *tensors) -> Tensor:
+        # tensors: n - 1 weights, () or (..., 1), then n points (..., d); the first weight is 1
         count = len(tensors) // 2 + 1
         weights, points = (1.0, *tensors[: count - 1]), tensors[-count:]
         k = 1 / c
         times, spread, chords = [_time(x, k) for x in points], 0, []
         for j in range(1, count):
             for i in range(j):
+                # squared chord |x_i - x_j|_L^2 (..., 1): differences first, for close points
                 chord, apart = _norm(points[i] - points[j]), times[i] - times[j]
                 chords.append(chord.mul_(chord).sub_(apart.mul_(apart)))
                 spread = spread + (weights[i] * weights[j] if i else weights[j]) * chords[-1]
         total = sum(weights)
-        norm = total * total + c * spread
+        norm = total * total + c * spread  # (..., 1), -c <u, u>_L
         rate = scale * norm.abs().clamp_min(1e-6).rsqrt()
         out = torch.addcmul(points[0], points[1], weights[1])
         for x, weight in zip(points[2:], weights[2:]):
@@ -224,10 +239,12 @@ class _Sum(Function):
         *saved, norm, rate = ctx.saved_tensors
         n = len(weights)
         points, times, chords = saved[:n], saved[n : 2 * n], iter(saved[2 * n :])
-        dots = [(grad * x).sum(-1, keepdim=True) for x in points]
+        # out = rate (x_1 + sum w_i x_i): first through the sum with the rate held, then through it
+        dots = [(grad * x).sum(-1, keepdim=True) for x in points]  # n of (..., 1)
         g_rate = sum(w * dot for w, dot in zip(weights, dots))
-        held = norm.abs() > 1e-6
+        held = norm.abs() > 1e-6  # below, the floor cuts the gradient
         g_norm = torch.where(held, -0.5 * g_rate * rate / torch.where(held, norm, 1), 0)
+        # norm = (sum w)^2 + c sum w_i w_j chord_ij, by each of the three
         g_norm_c, slope = g_norm * c, g_norm * (2 * sum(weights))
         g_weights = [rate * dot + slope for dot in dots]
         base, pulls, g_c = grad * rate, [0] * n, 0
@@ -239,8 +256,11 @@ class _Sum(Function):
                 g_weights[i] = g_weights[i] + share * weights[j]
                 g_weights[j] = g_weights[j] + share * weights[i]
                 if isinstance(c, Tensor):
+                    # the times depend on c: d chord / dc = -apart^2 / (c^2 x0 y0)
                     chord = chord - apart.square() / (c * times[i] * times[j])
                     g_c = g_c + g_norm * both * chord
+                # d chord / d x_i = 2 (x_i - x_j) - 2 apart x_i / time_i; the second part is added
+                # up in pulls (..., 1), to go over each point once
                 difference, radial = points[i] - points[j], pull * apart
                 g_points[i].addcmul_(difference, pull)
                 g_points[j].addcmul_(difference, pull, value=-1)
@@ -282,7 +302,7 @@ def normalised_sum(
         raise ValueError(
             f'points must be 2 or more and weights one fewer, got {len(points)} and {len(weights)}'
         )
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return unfused.normalised_sum(points, weights, c, scale)
     return _run(_Sum, check_curvature(c), scale, *weights, *points)
 
@@ -294,22 +314,27 @@ def _rotate(x: Tensor, table: Tensor) -> Tensor:
 
 
 class _Heads(Function):
+    """Rotation, time, factor and centring of heads, written once into rows of one width."""
+
     @staticmethod
     def forward(ctx, x, k, table, factor, centre, width):
+        # x (B, N, H, d) -> out (B, N, H, width): time, d space components, zeros
         dims = x.shape[-1]
         out = x.new_empty(*x.shape[:-1], width)
         space, time = out[..., 1 : dims + 1], out[..., :1]
+        # components from start on turn; those before have no position (HMLA)
         start = dims if table is None else dims - 2 * table.shape[-1]
         space[..., :start] = x[..., :start]
         if table is not None:
             space[..., start:] = _rotate(x[..., start:], table)
-        time.copy_(_time(x, k))
+        time.copy_(_time(x, k))  # of x itself: a rotation keeps the norm
         out[..., dims + 1 :] = 0
         if factor is not None:
             space.mul_(factor)
             time.mul_(-factor)
         middle = None
         if centre is not None:
+            # (B, 1, H, width); a row of the softmax does not see it, so it has no gradient
             middle = out.mean(1, keepdim=True) if centre == 'mean' else out[:, :1].clone()
             out.sub_(middle)
             ctx.mark_non_differentiable(middle)
@@ -323,6 +348,8 @@ class _Heads(Function):
         out, table, middle = ctx.saved_tensors
         factor, start, space = ctx.factor, ctx.start, slice(1, ctx.dims + 1)
         time = out[..., :1] if middle is None else out[..., :1] + middle[..., :1]
+        # both parts carry the factor, so that it cancels in x / time; queries have time -f x0, and
+        # the sign of the gradient with it
         ratio = grad[..., :1] / time
         gx = torch.addcmul(grad[..., space], out[..., space], ratio)
         if middle is not None:
@@ -333,7 +360,7 @@ class _Heads(Function):
             g_k = g_k * factor.square()
             g_factor = _to((grad * out).sum(-1, keepdim=True), factor) / factor
         if table is not None:
-            gx[..., start:] = _rotate(gx[..., start:], table.conj())
+            gx[..., start:] = _rotate(gx[..., start:], table.conj())  # turned back
         return gx, _to(g_k, ctx.k), None, g_factor, None, None
 
 
@@ -347,7 +374,7 @@ def heads(
 ) -> tuple[Tensor, Tensor | None]:
     r"""Lays out the queries, keys or values of Lorentzian attention.
 
-    Keys and values are whole points, of which one vector is subtracted: their mean, or the first.
+    Keys and values are ambient points, of which one vector is subtracted: their mean, or the first.
     With a factor ``f`` the results are queries, whose dot products with keys are scores:
     :math:`[-f q_0;\, f q] \cdot [k_0;\, k] = f \langle q, k \rangle_{\mathcal L}`.
 
@@ -365,18 +392,22 @@ def heads(
     """
     width = max(width, x.shape[-1] + 1)
     (x,) = upcast(x)
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return unfused.heads(x, c, table, factor, centre, width)
     return _run(_Heads, x, 1 / check_curvature(c), table, factor, centre, width)
 
 
 class _Normalise(Function):
+    """``U r`` with ``U = u + middle`` and ``r = (-c <U, U>_L)^(-1/2)``."""
+
     @staticmethod
     def forward(ctx, u: Tensor, middle: Tensor | None, c: Curvature) -> Tensor:
+        # u (..., 1 + d), middle the same or broadcast; the result stands in for U, which is out / r
         out = u.clone() if middle is None else u + middle
         time = out[..., :1]
         radius = _norm(out[..., 1:])
-        norm = (time - radius).mul_(time + radius).mul_(c)
+        # a difference of squares as a product: U0^2 - |U|^2 would lose the digits far out
+        norm = (time - radius).mul_(time + radius).mul_(c)  # (..., 1)
         # a mean of points has -c<u,u> >= 1; rounding in half precision can take it below
         rate = norm.clamp_min(0.5).rsqrt_()
         out.mul_(rate)
@@ -389,6 +420,7 @@ class _Normalise(Function):
     def backward(ctx, grad: Tensor, *_):
         out, rate, held = ctx.saved_tensors
         dot = torch.where(held, (grad * out).sum(-1, keepdim=True), 0)
+        # dr = c r^3 <U, dU>_L; signature: minus for the time
         gu, pull = grad * rate, dot * rate * ctx.c
         gu[..., 1:].addcmul_(out[..., 1:], pull)
         gu[..., :1].addcmul_(out[..., :1], pull, value=-1)
@@ -404,9 +436,9 @@ def normalise(u: Tensor, middle: Tensor | None, c: Curvature) -> Tensor:
         c: Curvature.
 
     Returns:
-        Whole points ``(..., 1 + d)``, time first, in float32 or better.
+        Ambient points ``(..., 1 + d)``, time first, in float32 or better.
     """
     u, middle = (*upcast(u), None) if middle is None else upcast(u, middle)
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return unfused.normalise(u, middle, c)
     return _run(_Normalise, u, middle, check_curvature(c))

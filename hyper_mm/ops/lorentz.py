@@ -20,6 +20,7 @@ from torch import Tensor
 from .chord import finish_pairwise, squared_chord, squared_chord_tangent0
 from .stable import (
     Curvature,
+    asinh,
     asinhc,
     check_curvature,
     chord_to_distance,
@@ -118,7 +119,7 @@ def dist0(x: Tensor, c: Curvature) -> Tensor:
     """
     (x,) = upcast(x)
     root = per_point(sqrt(check_curvature(c)))
-    return torch.asinh(root * safe_norm(x)) / root
+    return asinh(root * safe_norm(x)) / root
 
 
 def inner(x: Tensor, y: Tensor, c: Curvature) -> Tensor:

@@ -12,6 +12,8 @@ from typing import Union
 import torch
 from torch import Tensor
 
+from ..compat import is_exporting
+
 Curvature = Union[float, Tensor]
 """Absolute sectional curvature ``c > 0``: a float, or a tensor that broadcasts with the points."""
 
@@ -143,9 +145,16 @@ def sinhc(x: Tensor) -> Tensor:
     return _ratio(x, torch.sinh, lambda s: 1 + s / 6 * (1 + s / 20))
 
 
+def asinh(x: Tensor) -> Tensor:
+    """``asinh(x)`` for ``x >= 0``, by operators that exporters know where code is exported."""
+    if not is_exporting():
+        return torch.asinh(x)
+    return (x + x * x / (1 + (x * x + 1).sqrt())).log1p()
+
+
 def asinhc(x: Tensor) -> Tensor:
     """``asinh(x) / x`` for ``x >= 0``; 1 at 0."""
-    return _ratio(x, torch.asinh, lambda s: 1 - s / 6 * (1 - s * 9 / 20 * (1 - s * 25 / 42)))
+    return _ratio(x, asinh, lambda s: 1 - s / 6 * (1 - s * 9 / 20 * (1 - s * 25 / 42)))
 
 
 def tanhc(x: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def normalised_sum(
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Rotates the last pairs of dimensions by unit complex numbers."""
-    start = x.shape[-1] - 2 * table.shape[-1]
+    start = x.shape[-1] - 2 * table.real.shape[-1]
     even, odd = x[..., start:].unflatten(-1, (-1, 2)).unbind(-1)
     turned = [even * table.real - odd * table.imag, even * table.imag + odd * table.real]
     return torch.cat([x[..., :start], torch.stack(turned, -1).flatten(-2)], -1)

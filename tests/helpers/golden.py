@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,3 +61,30 @@ def by_row(value: Tensor, reference: Tensor) -> float:
     error = (value.detach().double() - reference.double()).norm(dim=-1)
     error = error / reference.double().norm(dim=-1)
     return error.nan_to_num(0.0, posinf=float('inf')).max().item()
+
+
+def rounding(function: Callable[[], Sequence[Tensor]], tensors: Sequence[Tensor]) -> list[float]:
+    """What one rounding to float32 of all arguments changes: eps times the condition.
+
+    A few dozen roundings in a row, as a layer makes, change some multiple of it.
+
+    Args:
+        function: Function of ``tensors`` in float64, which are changed in place and set back.
+        tensors: Its arguments.
+
+    Returns:
+        For each result, the largest change relative to its largest entry, in 16 trials, and at
+        least eps.
+    """
+    eps = torch.finfo(torch.float32).eps
+    exact, kept = [y.detach() for y in function()], [t.detach().clone() for t in tensors]
+    found = [eps] * len(exact)
+    for _ in range(16):
+        with torch.no_grad():
+            for tensor in tensors:
+                tensor *= 1 + eps * (2 * torch.rand_like(tensor) - 1)
+        found = [max(f, of_max(y, e)) for f, y, e in zip(found, function(), exact)]
+        with torch.no_grad():
+            for tensor, value in zip(tensors, kept):
+                tensor.copy_(value)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -10,6 +11,7 @@ import torch
 
 pytest.importorskip('mmengine')
 
+from hyper_mm.datasets.text_tokenizers import CompactTokenizer  # noqa: E402
 from hyper_mm.evaluation.lm_harness import HarnessRequests, harness_model  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
 
@@ -111,6 +113,98 @@ def test_generation(model, bridge):
         requests(('abc', dict(max_gen_toks=6, until='%', temperature=0.7, do_sample=True)))
     )
     assert len(drawn) <= 6
+
+
+def test_long_prompts_and_texts(model, bridge):
+    """The default of ``max_gen_toks``, 256, is far more than the model's 12 tokens."""
+    encode, decode = Words().encode, Words().decode
+    text = 'abcdefg'
+    (found,) = bridge.generate_until(requests((text, {})))
+    prompt, new = [0, *encode(text)], []
+    while len(new) < 256 and 1 not in new:  # by hand, in the same windows
+        row = (prompt + new)[-(LENGTH // 2) :] if len(prompt + new) >= LENGTH else prompt + new
+        count = min(LENGTH - len(row), 256 - len(new))
+        new += model.generate(torch.tensor([row]), count, eos_id=1)[0, len(row) :].tolist()
+    assert found == decode(new[: new.index(1)] if 1 in new else new)
+    # the first token sees all of the prompt
+    first = model(torch.tensor([prompt]))[0, -1].argmax().item()
+    assert new[0] == first and found.startswith(decode([first]))
+    with pytest.warns(UserWarning, match='1 of 1 texts exceed max_length = 12'):
+        (found,) = bridge.generate_until(requests(('abcdefghijklmnop', dict(max_gen_toks=2))))
+    row = encode('abcdefghijklmnop')[-(LENGTH - 2) :]
+    assert found == decode(model.generate(torch.tensor([row]), 2)[0, LENGTH - 2 :].tolist())
+    with pytest.raises(ValueError, match='max_gen_toks must be at least 1, got 0'):
+        bridge.generate_until(requests(('a', dict(max_gen_toks=0))))
+
+
+@pytest.fixture
+def batches(model, monkeypatch):
+    """Shapes of the ids that the decoder sees."""
+    shapes, forward = [], model.decoder.forward
+
+    def noting(ids, *args, **kwargs):
+        shapes.append(tuple(ids.shape))
+        return forward(ids, *args, **kwargs)
+
+    monkeypatch.setattr(model.decoder, 'forward', noting)
+    return shapes
+
+
+def test_until_stops_the_generation(model, bridge, batches):
+    (whole,) = bridge.generate_until(requests(('abc', dict(max_gen_toks=6))))
+    assert len(whole) >= 4
+    batches.clear()
+    end = whole[1:3]  # of two tokens
+    (cut,) = bridge.generate_until(requests(('abc', dict(max_gen_toks=6, until=[end]))))
+    assert cut == whole[: whole.index(end)]
+    assert len(batches) == whole.index(end) + 2
+
+
+def test_prompts_share_batches(model, batches):
+    texts = ['abc', 'z', 'hello', 'no', 'x']
+    for until in ([], ['e', 'q', 't']):
+        options = dict(max_gen_toks=5, until=until)
+        single = HarnessRequests(model, Words(), batch_size=1, progress=False)
+        wanted = [single.generate_until(requests((t, options)))[0] for t in texts]
+        batches.clear()
+        bridge = HarnessRequests(model, Words(), batch_size=4, progress=False)
+        assert bridge.generate_until(requests(*((t, options) for t in texts))) == wanted
+        assert {shape[0] for shape in batches} == {4, 1} and batches[0] == (4, 6)
+    batches.clear()
+    bridge.loglikelihood_rolling(requests(('ab',), ('c' * 30,), ('d',)))
+    assert [shape[0] for shape in batches] == [4, 1]  # five windows
+
+
+def test_parts_that_the_vocabulary_lacks(model):
+    class Large(Words):
+        """A vocabulary with capital letters, which the model lacks."""
+
+        vocab_size = 54
+        spec = dict(type='words')
+
+        def encode(self, text):
+            return [ord(i) - ord('A') + 28 if i.isupper() else ord(i) - ord('a') + 2 for i in text]
+
+        def decode(self, ids):
+            return ''.join(chr(i + ord('a') - 2) for i in ids if 1 < i < 28)
+
+    tokenizer = CompactTokenizer(Large(), range(28))
+    with pytest.raises(ValueError, match='reduced vocabulary'):
+        tokenizer.encode('aB')
+    bridge = HarnessRequests(model, tokenizer, progress=False)
+    pairs = [('aBc', 'de'), ('ac', 'dE'), ('ac', 'de')]
+    with pytest.warns(UserWarning, match='2 of 3 texts hold parts that the vocabulary lacks'):
+        context, target, plain = bridge.loglikelihood(requests(*pairs))
+    assert context == pytest.approx(plain)
+    alone = bridge.loglikelihood(requests(('ac', 'd')))[0][0]
+    assert target[0] == pytest.approx(alone - math.log(28), abs=1e-5) and target[1] is False
+    with pytest.warns(UserWarning, match='3 of 3 texts hold'):  # windows of 11 tokens
+        (total,) = bridge.loglikelihood_rolling(requests(('XYZ' * 10 + 'a',)))
+    first = bridge.loglikelihood(requests(('', 'a')))[0][0]
+    assert math.isfinite(total) and total < first - 30 * math.log(28) + 20
+    with pytest.warns(UserWarning, match='1 of 2 texts hold'):
+        found = bridge.generate_until(requests(*((t, dict(max_gen_toks=3)) for t in ('aBc', 'ac'))))
+    assert found[0] == found[1]
 
 
 def test_model_class_of_the_harness(model, monkeypatch):

@@ -11,7 +11,7 @@ from hyper_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class MoEBalanceHook(Hook):
-    """Shifts the choice of tokens towards experts that had few, after each step of the optimiser.
+    """Shifts the choice of tokens towards experts that had few, after each step of the optimizer.
 
     See :meth:`hyper_mm.layers.lorentz.routed_experts.RoutedExperts.update_bias`.
 

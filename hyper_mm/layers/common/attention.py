@@ -70,9 +70,9 @@ class Attention(nn.Module):
             self._heads(p(x))
             for p, x in ((self.q_proj, query), (self.k_proj, memory), (self.v_proj, memory))
         )
-        q = q.expand(k.shape[0], *q.shape[-3:])
+        q = q.expand(memory.shape[0], *q.shape[-3:])
         if self.competition:
-            share = self._shares(q @ k.mT * self.scale, groups)
+            share = self._shares(q @ k.transpose(-2, -1) * self.scale, groups)
             # the floor lets a query that wins nothing read the mean, with a finite gradient
             share = share + 1e-6
             out = (share / share.sum(-1, keepdim=True)).to(v.dtype) @ v
@@ -123,7 +123,7 @@ class Attention(nn.Module):
 
     def _logits(self, query: Tensor, memory: Tensor) -> Tensor:
         q, k = self._heads(self.q_proj(query)), self._heads(self.k_proj(memory))
-        return q @ k.mT * self.scale
+        return q @ k.transpose(-2, -1) * self.scale
 
     @staticmethod
     def _shares(logits: Tensor, groups: tuple[int, ...] | None) -> Tensor:

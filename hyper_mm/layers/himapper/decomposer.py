@@ -82,7 +82,8 @@ class DecomposerBlock(nn.Module):
             y = y.unflatten(1, (len(sizes), -1)).flatten(0, 1)
             y = self.self_attn(y, y).view_as(x)
         else:
-            same_level = torch.block_diag(*(x.new_ones(n, n) for n in sizes)).bool()
+            level = torch.cat([torch.full((n,), i, device=x.device) for i, n in enumerate(sizes)])
+            same_level = level[:, None] == level
             y = self.self_attn(y, y, mask=same_level)
         x = x + y
         return x + self.mlp(self.norm3(x))

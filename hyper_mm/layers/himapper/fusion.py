@@ -105,7 +105,7 @@ class AssignmentFusion(nn.Module):
             Feature map ``(B, M, d)``.
         """
         drawn = sum(
-            norm(share.to(nodes.dtype).mT @ nodes)
+            norm(share.to(nodes.dtype).transpose(-2, -1) @ nodes)
             for norm, share, nodes in zip(self.norms, found.assignment, found.levels)
         )
         return tokens + self.gate * self.out_proj(drawn)

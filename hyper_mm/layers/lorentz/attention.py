@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...ops import lorentz
-from ...ops.fused import heads, lift, normalise
+from ...ops import fused, lorentz
+from ...ops.fused import lift, normalise
 from .cache import TokenCache
 from .hope import HoPE
 from .linear import LorentzLinear
@@ -32,92 +32,144 @@ def attend(
         u_i = \sum_j \mathrm{softmax}_j(s_{ij})\, v_j
 
     The softmax ignores shifts of a row: ``2/c`` is left out, and one vector is subtracted from all
-    keys, time included: the mean key, or the first one where later tokens must not be seen. So it
-    is with the values, whose vector is added to the sum. That changes nothing but the rounding,
-    which in bfloat16 would swallow the scores of close keys and the Lorentzian norm of the sum.
+    keys, time included: the mean key, or the first one where later tokens must not be seen. The
+    same is done with the values, whose vector is added to the sum. That changes nothing but the
+    rounding, which in bfloat16 would swallow the scores of close keys and the Lorentzian norm of
+    the sum.
 
     Args:
-        q: Queries ``(B, H, N, d)``.
-        k: Keys ``(B, H, M, d)``; causal queries are those of the last ``N`` tokens.
-        v: Values ``(B, H, M, e)``.
+        q: Queries, space components ``(B, H, N, d)``.
+        k: Keys, space components ``(B, H, M, d)``; causal queries are those of the last ``N``
+            tokens.
+        v: Values, space components ``(B, H, M, e)``.
         c: Curvature.
-        tau: Temperature.
+        tau: Temperature ``()``.
         causal: Token ``i`` sees tokens ``j <= i`` alone.
-        mask: Which keys are seen besides, bool ``(B, 1, N, M)``.
+        mask: Which keys a query may see, bool ``(B, 1, N, M)``; None: all. Each query must see a
+            key.
 
     Returns:
-        Centroids ``(B, H, N, e)``, in float32 or better.
+        Centroids, space components ``(B, H, N, e)``, in float32 or better.
     """
-    heads = (t.transpose(1, 2) for t in (q, k, v))
-    return attend_heads(*heads, c, tau, causal, mask)[..., 1:].transpose(1, 2)
+    q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+    return attend_heads(q, k, v, c, tau, causal, mask)[..., 1:].transpose(1, 2)
 
 
-def attend_heads(q, k, v, c, tau, causal, mask=None, table=None) -> Tensor:
-    """The same of heads ``(B, N, H, d)``; whole points ``(B, N, H, 1 + e)``, time first.
+def attend_heads(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    c: Tensor | float,
+    tau: Tensor,
+    causal: bool,
+    mask: Tensor | None = None,
+    table: Tensor | None = None,
+) -> Tensor:
+    """Attention as in :func:`attend`, of heads laid out as linear maps return them.
 
-    With a table of :meth:`HoPE.table`, queries and keys are rotated first.
+    Args:
+        q: Queries, space components ``(B, N, H, d)``.
+        k: Keys, space components ``(B, M, H, d)``.
+        v: Values, space components ``(B, M, H, e)``.
+        c: Curvature.
+        tau: Temperature ``()``.
+        causal: Token ``i`` sees tokens ``j <= i`` alone; the queries are the last ``N`` tokens.
+        mask: Which keys a query may see, bool ``(B, 1, N, M)``; None: all.
+        table: Rotations of :meth:`HoPE.table`, ``(N, 1, p)``, of queries and keys; None: they are
+            rotated already, or not at all.
+
+    Returns:
+        Ambient points ``(B, N, H, 1 + e)``, time first, in float32 or better.
     """
     dims, width = v.shape[-1] + 1, max(q.shape[-1], v.shape[-1]) + 1
     if q.device.type != 'cpu':
-        width = -(-width // 8) * 8
-    # fused kernels take one width alone, and without them all scores are kept
+        width = -(-width // 8) * 8  # fused kernels need rows of whole 16 bytes
+    # q, k and v are laid out (B, N, H, width), zeros behind: fused kernels take one width alone,
+    # and without them all scores (B, H, N, M) are kept
     centre = 'first' if causal else 'mean'
-    q, _ = heads(q, c, table, factor=2 / tau, width=width)
-    k, _ = heads(k, c, table, centre=centre, width=width)
-    v, middle = heads(v, c, centre=centre, width=width)
+    q, _ = fused.heads(q, c, table, factor=2 / tau, width=width)
+    k, _ = fused.heads(k, c, table, centre=centre, width=width)
+    v, middle = fused.heads(v, c, centre=centre, width=width)
     new, seen = q.shape[1], k.shape[1]
     if causal and (mask is not None or new < seen):
+        # the kernel's own causal mask has token 0 as the first query; here it is seen - new
         order = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
         mask = order if mask is None else order & mask
     causal = causal and mask is None
-    q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+    q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # (B, H, N, width)
     u = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=1.0)
+    # weights of a row sum to 1: the vector that was subtracted from each value is missing once
     return normalise(u.transpose(1, 2)[..., :dims], middle[..., :dims], c)
 
 
-def attend_last(q, k, v, c, tau) -> Tensor:
-    """Attention of the last token to whole points that a cache keeps, time first.
+def attend_last(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    c: Tensor | float,
+    tau: Tensor,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Attention of the last token to the ambient points that a cache keeps.
 
-    Nothing is subtracted from them, and nothing need be in float32.
+    Nothing is subtracted from them: that would be a pass over the whole cache for one query.
 
     Args:
-        q: Queries ``(B, 1, H, d)``.
-        k: Keys ``(B, M, H, 1 + d)``.
-        v: Values ``(B, M, H, 1 + e)``.
+        q: Queries, space components ``(B, 1, H, d)``.
+        k: Keys, ambient points ``(B, M, H, 1 + d)``, time first.
+        v: Values, ambient points ``(B, M, H, 1 + e)``, time first.
         c: Curvature.
-        tau: Temperature.
+        tau: Temperature ``()``.
+        mask: Which keys are seen, bool ``(B, 1, 1, M)``; None: all.
 
     Returns:
-        Whole points ``(B, 1, H, 1 + e)``.
+        Ambient points ``(B, 1, H, 1 + e)``.
     """
     q = lift(q, c) * (2 / tau)
-    q[..., :1].neg_()
+    q[..., :1].neg_()  # [-q0; q] . [k0; k] = <q, k>_L
     q, k, v = (t.transpose(1, 2) for t in (q.to(k.dtype), k, v))
     with torch.autocast(q.device.type, enabled=False):
-        u = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+        u = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
     return normalise(u.transpose(1, 2), None, c)
 
 
 class HeadMerge(nn.Linear):
-    """Maps the heads, flattened with their time parts, to the space part of a point."""
+    """Linear map of all heads of a token, time components included, to one point.
+
+    The weight ``(dims, num_heads * (head_dims + 1))`` has a column for the time of each head.
+
+    Args:
+        num_heads: Number of heads ``H``.
+        head_dims: Space dimensions of a head.
+        dims: Space dimensions of the result.
+    """
 
     def __init__(self, num_heads: int, head_dims: int, dims: int):
         super().__init__(num_heads * (head_dims + 1), dims)
         nn.init.xavier_uniform_(self.weight, gain=math.sqrt(2))
         nn.init.zeros_(self.bias)
 
-    def forward(self, heads: Tensor, c: Tensor | float) -> Tensor:
-        return self.map(lift(heads, c))
+    def forward(self, points: Tensor, c: Tensor | float) -> Tensor:
+        """Merges heads given by their space components.
 
-    def map(self, lifted: Tensor) -> Tensor:
-        """Maps heads of whole points ``(..., H, 1 + head_dims)`` to ``(..., dims)``."""
-        return super().forward(lifted.flatten(-2).to(self.weight.dtype))
+        Args:
+            points: Space components ``(..., H, head_dims)``.
+            c: Curvature.
+
+        Returns:
+            Space components ``(..., dims)``, in the dtype of the weight.
+        """
+        return self.map(lift(points, c))
+
+    def map(self, points: Tensor) -> Tensor:
+        """Merges heads given as ambient points ``(..., H, 1 + head_dims)``; see :meth:`forward`."""
+        return super().forward(points.flatten(-2).to(self.weight.dtype))
 
 
 class LorentzAttention(nn.Module):
     """Multi-head self-attention of points; heads are merged with their time parts.
 
-    The released score bias is left out: the softmax does not see it.
+    The score bias of the official code is left out: the softmax does not see it.
 
     Args:
         dims: Space dimensions; ``dims + 1`` must be a multiple of ``num_heads``.
@@ -149,10 +201,21 @@ class LorentzAttention(nn.Module):
         cache: TokenCache | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Returns the output points of the heads ``(B, N, H, head_dims)``; see :meth:`forward`."""
-        return self._heads(x, c, cache, mask)[..., 1:]
+        """Computes the heads before they are merged.
 
-    def _heads(self, x, c, cache=None, mask=None) -> Tensor:
+        Args:
+            x: See :meth:`forward`.
+            c: Curvature.
+            cache: See :meth:`forward`.
+            mask: See :meth:`forward`.
+
+        Returns:
+            Space components ``(B, N, H, head_dims)``.
+        """
+        return self._ambient(x, c, cache, mask)[..., 1:]
+
+    def _ambient(self, x, c, cache=None, mask=None) -> Tensor:
+        """Heads as ambient points ``(B, N, H, 1 + head_dims)``."""
         shape, table = (self.num_heads, self.head_dims), None
         start = cache.length if cache is not None else 0
         x = lift(x, c)
@@ -162,9 +225,10 @@ class LorentzAttention(nn.Module):
         elif self.rope is not None:
             q, k = self.rope(torch.cat([q, k], 2), start).chunk(2, 2)
         if cache is not None:
+            # rows (B, N, H, 2, 1 + head_dims): rotated keys and values as ambient points
             k, v = cache.append(lift(torch.stack([k, v], 3), c)).unbind(3)
-            if q.shape[1] == 1 and mask is None:
-                return attend_last(q, k, v, c, self.tau)
+            if q.shape[1] == 1:  # a few times as fast: the cache is not laid out again
+                return attend_last(q, k, v, c, self.tau, mask)
             k, v = k[..., 1:], v[..., 1:]
         return attend_heads(q, k, v, c, self.tau, self.causal, mask, table)
 
@@ -180,14 +244,15 @@ class LorentzAttention(nn.Module):
         Args:
             x: Points ``(B, N, dims)``: of the whole sequence, or with a cache of its next tokens.
             c: Curvature.
-            cache: Keys and values of the tokens before, whole points ``(H, 2, 1 + head_dims)`` a
+            cache: Keys and values of the tokens before, ambient points ``(H, 2, 1 + head_dims)`` a
                 token; those of ``x`` are added.
-            mask: Which keys are seen besides, bool ``(B, 1, N, M)``.
+            mask: Which of all ``M`` keys, those of the cache first, a query may see, bool
+                ``(B, 1, N, M)``; None: all. Each query must see a key.
 
         Returns:
             Points ``(B, N, dims)``.
         """
-        return self.wo.map(self._heads(x, c, cache, mask))
+        return self.wo.map(self._ambient(x, c, cache, mask))
 
 
 class HMLA(nn.Module):
@@ -196,10 +261,10 @@ class HMLA(nn.Module):
     .. math:: (l, k^p) = W^{kv}_a X,\quad (k^n, v) = W^{kv}_b\, \mathrm{lift}(\mathrm{RMS}(l)),
         \quad k = [k^n;\, R k^p],\quad q = [q^n;\, R q^p] = W_q X
 
-    with :math:`k^p` shared by the heads. Joining space parts and taking the time of the result is
-    the paper's Lorentzian concatenation. A cache keeps the normalised latent and :math:`R k^p`:
-    ``latent_dims + rope_dims`` numbers a token. All dimensions are space dimensions (the release
-    counts the time of ``rope`` and ``v``).
+    with :math:`k^p` shared by the heads. Joining space components and taking the time of the result
+    is the paper's Lorentzian concatenation. A cache keeps the normalized latent and :math:`R k^p`:
+    ``latent_dims + rope_dims`` numbers a token. All dimensions are space dimensions (the official
+    code counts the time of ``rope`` and ``v``).
 
     Args:
         dims: Space dimensions of the points.
@@ -209,7 +274,7 @@ class HMLA(nn.Module):
         rope_dims: Dimensions that are, even.
         v_dims: Dimensions of a value.
         q_latent_dims: Dimensions of a latent of the queries; 0: they are linear in the points. (The
-            release raises for any other value: its norm has a wrong size.)
+            official code raises for any other value: its norm has a wrong size.)
         causal: Token ``i`` sees tokens ``j <= i`` alone.
 
     Raises:
@@ -252,28 +317,45 @@ class HMLA(nn.Module):
         self.rope = HoPE(rope_dims)
 
     def _latents(self, x: Tensor, start: int) -> Tensor:
-        """Rows of the cache ``(B, N, latent_dims + rope_dims)`` of whole points."""
+        """Rows of the cache ``(B, N, latent_dims + rope_dims)`` of ambient points ``x``."""
         latent, k_rope = self.wkv_a.map(x).split([self.latent_dims, self.rope_dims], -1)
         k_rope = self.rope(k_rope.unsqueeze(2), start).squeeze(2)
         return torch.cat([self.kv_norm(latent), k_rope], -1)
 
-    def attend_last(self, q: Tensor, latent: Tensor, k_rope: Tensor, c: Tensor | float) -> Tensor:
-        r"""Attention of the last token, on expanded latents that are not laid out as points.
+    def _attend_latents(
+        self, q: Tensor, latent: Tensor, k_rope: Tensor, c: Tensor | float, mask: Tensor | None
+    ) -> Tensor:
+        r"""Attention of the last token to expanded latents that are not laid out as points.
 
-        The space parts of keys and values are affine in the latent and could be taken into query
-        and result. Their time parts are not: they need the norm of each head's expansion, which is
-        as dear as the expansion itself. So it is done, and the time of a key follows from those of
-        its two parts, :math:`k_0^2 = \lVert k^n \rVert^2 + (k^p_0)^2`.
+        The space components of keys and values are affine in the latent and could be taken into
+        query and result. Their time components are not: they need the norm of each head's
+        expansion, which costs as much as the expansion itself. So the latents are expanded, and the
+        time of a key follows from those of its two parts,
+        :math:`k_0^2 = \lVert k^n \rVert^2 + (k^p_0)^2`.
+
+        Args:
+            q: Queries ``(B, 1, H, nope_dims + rope_dims)``.
+            latent: ``(B, M, latent_dims)``.
+            k_rope: Rotated part of the keys, shared by the heads, ``(B, M, rope_dims)``.
+            c: Curvature.
+            mask: Which keys are seen, bool ``(B, 1, 1, M)``; None: all.
+
+        Returns:
+            Ambient points ``(B, 1, H, 1 + v_dims)``.
         """
         kv = self.wkv_b(latent, c).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-        k, v = kv.split([self.nope_dims, self.v_dims], -1)
-        q, k_rope = q.transpose(1, 2), k_rope.to(k.dtype).unsqueeze(1)
+        k, v = kv.split([self.nope_dims, self.v_dims], -1)  # (B, H, M, .)
+        q, k_rope = q.transpose(1, 2), k_rope.to(k.dtype).unsqueeze(1)  # (B, H, 1, .), (B, 1, M, .)
         with torch.autocast(q.device.type, enabled=False):
             k_time = torch.hypot(k.norm(dim=-1), lorentz.time(k_rope, c)).unsqueeze(-2)
-            v_time = v.norm(dim=-1).square_().add_(1 / c).sqrt_().unsqueeze(-2)
-            scores = q[..., : self.nope_dims] @ k.mT + q[..., self.nope_dims :] @ k_rope.mT
+            v_time = v.norm(dim=-1).square_().add_(1 / c).sqrt_().unsqueeze(-2)  # (B, H, 1, M)
+            scores = q[..., : self.nope_dims] @ k.transpose(-2, -1) + q[
+                ..., self.nope_dims :
+            ] @ k_rope.transpose(-2, -1)
             scores = scores.addcmul_(lorentz.time(q, c, keepdim=True), k_time, value=-1)
-            weights = scores.mul_(2 / self.tau).softmax(-1)
+            if mask is not None:
+                scores = scores.masked_fill_(~mask, -torch.inf)
+            weights = scores.mul_(2 / self.tau).softmax(-1)  # (B, H, 1, M)
             time = (weights * v_time).sum(-1, keepdim=True)
             u = torch.cat([time, weights @ v], -1)
         return normalise(u.transpose(1, 2), None, c)
@@ -295,8 +377,8 @@ class HMLA(nn.Module):
         rows = self._latents(x, start)
         rows = rows if cache is None else cache.append(rows)
         latent, k_rope = rows.split([self.latent_dims, self.rope_dims], -1)
-        if cache is not None and q.shape[1] == 1 and mask is None:
-            return self.wo.map(self._attend_last(q, latent, k_rope, c))
+        if cache is not None and q.shape[1] == 1:
+            return self.wo.map(self._attend_latents(q, latent, k_rope, c, mask))
         k, v = (
             self.wkv_b(latent, c)
             .unflatten(-1, (self.num_heads, -1))

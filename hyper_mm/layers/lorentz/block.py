@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from .cache import TokenCache
 from .norm import LorentzResidual, LorentzRMSNorm
+from .routed_experts import RoutedExperts
 
 
 class LorentzBlock(nn.Module):
@@ -16,7 +17,7 @@ class LorentzBlock(nn.Module):
         attention: :class:`LorentzAttention` or :class:`HMLA`.
         ffn: :class:`LorentzSwiGLU` or :class:`MiCE`.
         scale: Scale of both residual connections.
-        weight: Weight of both branches at the start.
+        weight: Weight of both branches at initialization.
     """
 
     def __init__(
@@ -33,7 +34,20 @@ class LorentzBlock(nn.Module):
         c: Tensor | float,
         cache: TokenCache | None = None,
         mask: Tensor | None = None,
+        counted: Tensor | None = None,
     ) -> Tensor:
-        """Maps points to points; see :meth:`LorentzAttention.forward`."""
+        """Maps points to points.
+
+        Args:
+            x: See :meth:`LorentzAttention.forward`, as the next three.
+            c: The same.
+            cache: The same.
+            mask: The same.
+            counted: Which points count for the balance of experts, bool ``(B, N)``; None: all.
+
+        Returns:
+            Points ``(B, N, dims)``.
+        """
         x = self.res1(x, self.attention(self.norm1(x), c, cache, mask), c)
-        return self.res2(x, self.ffn(self.norm2(x), c), c)
+        counted = (counted,) if isinstance(self.ffn, RoutedExperts) else ()
+        return self.res2(x, self.ffn(self.norm2(x), c, *counted), c)

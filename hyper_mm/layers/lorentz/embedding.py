@@ -13,15 +13,15 @@ from ...ops.stable import unit
 
 
 class LorentzEmbedding(nn.Module):
-    """Table of points, stored by their space parts: any optimiser keeps them on the hyperboloid.
+    """Table of points, stored by their space components: any optimizer keeps them there.
 
-    The release has a manifold parameter with an optimiser of its own, or (1B) a projected one,
-    which is this.
+    The official code has a manifold parameter with an optimizer of its own, or (1B) a projected
+    one, which is this.
 
     Args:
         num_embeddings: Size of the vocabulary.
         dims: Space dimensions.
-        curvature: Curvature ``c`` at the start, for the initial points.
+        curvature: Curvature ``c`` at initialization, for the initial points.
         distance: Distance of the initial points to the origin.
 
     Raises:
@@ -47,8 +47,7 @@ class LorentzEmbedding(nn.Module):
         """Looks up points.
 
         Args:
-            ids: Integers ``(...)``. Their range is checked on the CPU alone: reading it would stall
-                an accelerator, which has an assertion of its own.
+            ids: Integers ``(...)``; see :func:`check_ids`.
 
         Returns:
             Points ``(..., dims)``.
@@ -60,11 +59,22 @@ class LorentzEmbedding(nn.Module):
         return F.embedding(ids, self.weight)
 
 
-def check_ids(ids: Tensor, vocab_size: int) -> None:
-    """Raises ValueError for ids outside ``0 .. vocab_size - 1``, on the CPU; see above."""
+def check_ids(ids: Tensor, vocab_size: int, name: str = 'ids') -> None:
+    """Checks token ids.
+
+    Args:
+        ids: Integers of any shape. Their range is checked on the CPU alone: reading it would stall
+            an accelerator, which has an assertion of its own.
+        vocab_size: Size of the vocabulary.
+        name: What the messages call them.
+
+    Raises:
+        TypeError: If they are not integers.
+        ValueError: If one is outside ``0 .. vocab_size - 1``.
+    """
     if ids.is_floating_point() or ids.dtype == torch.bool:
-        raise TypeError(f'ids must be integers, got {ids.dtype}')
+        raise TypeError(f'{name} must be integers, got {ids.dtype}')
     if ids.device.type == 'cpu' and ids.numel():
         low, high = ids.min().item(), ids.max().item()
         if low < 0 or high >= vocab_size:
-            raise ValueError(f'ids must be 0 to {vocab_size - 1}, got {low} to {high}')
+            raise ValueError(f'{name} must be 0 to {vocab_size - 1}, got {low} to {high}')

@@ -1,4 +1,4 @@
-"""Euclidean twins of the layers of HELM: LLaMA's block, DeepSeek's latent attention and experts."""
+"""Euclidean baselines of HELM's layers: LLaMA's block, DeepSeek's latent attention and experts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...ops.stable import upcast
 from .cache import TokenCache
 from .hope import HoPE
 from .routed_experts import RoutedExperts, affine
@@ -28,7 +29,12 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm, in float32 or better."""
+    """Root-mean-square norm, computed in float32 or better.
+
+    Args:
+        dims: Width.
+        eps: Added to the mean square.
+    """
 
     def __init__(self, dims: int, eps: float = 1e-8):
         super().__init__()
@@ -36,13 +42,14 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dims))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises vectors ``(..., dims)``."""
-        x = x.to(torch.promote_types(x.dtype, torch.float32))
-        return x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt() * self.weight
+        """Normalizes vectors ``(..., dims)``; the result is in the dtype of the weight."""
+        (x,) = upcast(x)
+        x = x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt()
+        return (x * self.weight).to(self.weight.dtype)
 
 
 class RotaryAttention(nn.Module):
-    """Causal multi-head attention with rotary positions, the twin of :class:`LorentzAttention`.
+    """Causal multi-head attention with rotary positions, the baseline of :class:`LorentzAttention`.
 
     Args:
         dims: Width.
@@ -73,7 +80,7 @@ class RotaryAttention(nn.Module):
 
 
 class MLA(nn.Module):
-    """Multi-head latent attention (DeepSeek), the twin of :class:`HMLA`; arguments as there."""
+    """Multi-head latent attention (DeepSeek), the baseline of :class:`HMLA`; arguments as there."""
 
     def __init__(
         self,
@@ -109,7 +116,8 @@ class MLA(nn.Module):
         q = torch.cat([q, self.rope(q_rope, start)], -1)
         latent, k_rope = self.wkv_a(x).split([self.latent_dims, self.rope_dims], -1)
         k_rope = self.rope(k_rope.unsqueeze(2), start).squeeze(2)
-        rows = torch.cat([self.kv_norm(latent), k_rope], -1)
+        latent = self.kv_norm(latent)
+        rows = torch.cat([latent, k_rope.to(latent.dtype)], -1)
         rows = rows if cache is None else cache.append(rows)
         latent, k_rope = rows.split([self.latent_dims, self.rope_dims], -1)
         k, v = (
@@ -122,7 +130,7 @@ class MLA(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """Feed-forward network ``w2(silu(w1 x) * w3 x)``, the twin of :class:`LorentzSwiGLU`."""
+    """Feed-forward network ``w2(silu(w1 x) * w3 x)``, the baseline of :class:`LorentzSwiGLU`."""
 
     def __init__(self, dims: int, hidden_dims: int):
         super().__init__()
@@ -135,7 +143,7 @@ class SwiGLU(nn.Module):
 
 
 class MoE(RoutedExperts):
-    """Mixture of SwiGLU experts, the twin of :class:`MiCE`; arguments as there."""
+    """Mixture of SwiGLU experts, the baseline of :class:`MiCE`; arguments as there."""
 
     def __init__(
         self,
@@ -156,10 +164,10 @@ class MoE(RoutedExperts):
             self.register_parameter(f'b{name}', nn.Parameter(torch.zeros(num_experts, 1, shape[0])))
         self.shared = nn.ModuleList(SwiGLU(dims, hidden_dims) for _ in range(num_shared))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(..., dims)`` to the same shape."""
+    def forward(self, x: Tensor, counted: Tensor | None = None) -> Tensor:
+        """Maps ``(..., dims)`` to the same shape; see :meth:`MiCE.forward`."""
         shape, x = x.shape, x.flatten(0, -2)
-        routing = self.route(x)
+        routing = self.route(x, counted)
         parameters = (self.w1, self.w3, self.w2, self.b1, self.b3, self.b2)
         routed = self.dispatch(x, routing.indices, routing.counts, _expert, parameters)
         out = (routing.gates.unsqueeze(-1) * routed).sum(1)
@@ -172,7 +180,7 @@ def _expert(x: Tensor, w1, w3, w2, b1, b3, b2) -> Tensor:
 
 
 class EuclideanBlock(nn.Module):
-    """Pre-norm block, the twin of :class:`LorentzBlock`."""
+    """Pre-norm block, the baseline of :class:`LorentzBlock`."""
 
     def __init__(self, dims: int, attention: nn.Module, ffn: nn.Module):
         super().__init__()
@@ -180,8 +188,14 @@ class EuclideanBlock(nn.Module):
         self.attention, self.ffn = attention, ffn
 
     def forward(
-        self, x: Tensor, cache: TokenCache | None = None, mask: Tensor | None = None
+        self,
+        x: Tensor,
+        cache: TokenCache | None = None,
+        mask: Tensor | None = None,
+        counted: Tensor | None = None,
     ) -> Tensor:
-        """Maps ``(B, N, dims)`` to the same shape."""
+        """Maps ``(B, N, dims)`` to the same shape, in float32 or better."""
+        (x,) = upcast(x)  # in half precision branches would vanish beside a large sum
         x = x + self.attention(self.norm1(x), cache, mask)
-        return x + self.ffn(self.norm2(x))
+        counted = (counted,) if isinstance(self.ffn, RoutedExperts) else ()
+        return x + self.ffn(self.norm2(x), *counted)

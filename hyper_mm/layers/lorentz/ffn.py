@@ -67,8 +67,8 @@ class LorentzSwiGLU(nn.Module):
         """Maps points ``(..., dims)`` of curvature ``-c`` to points of the same shape."""
         return self.map(lift(x, c), c)
 
-    def map(self, lifted: Tensor, c: Tensor | float, own: Tensor | float | None = None) -> Tensor:
-        """Maps whole points ``(..., 1 + dims)`` to space parts; see :func:`swiglu`."""
+    def map(self, ambient: Tensor, c: Tensor | float, own: Tensor | float | None = None) -> Tensor:
+        """Maps ambient points ``(..., 1 + dims)`` to space components; see :func:`swiglu`."""
         parts = self.w1, self.w2, self.w3
         weights, biases = zip(*((part.weight, part.bias) for part in parts))
-        return swiglu(lifted, c, own, weights, biases)
+        return swiglu(ambient, c, own, weights, biases)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ...compat import is_compiling
 from ...ops.stable import upcast
 
 
 class HoPE(nn.Module):
-    r"""Rotates pairs ``(2l, 2l + 1)`` of the space part by ``position * base^(-2l/dims)``.
+    r"""Rotates pairs ``(2l, 2l + 1)`` of the space components by ``position * base^(-2l/dims)``.
 
     Rotations keep the norm, hence the time part: they are isometries that fix the origin, and
     Lorentzian scores depend on the difference of two positions alone.
@@ -38,10 +40,10 @@ class HoPE(nn.Module):
         table = self.table(x, start)
         return rotate(x, table.real, table.imag)
 
-    def table(self, x: Tensor, start: int = 0) -> Tensor:
+    def table(self, x: Tensor, start: int = 0) -> Tensor | Rotations:
         """Unit complex numbers ``(N, 1, dims / 2)`` that rotate points ``(B, N, ...)``."""
         dtype = torch.promote_types(x.dtype, torch.float32)
-        if start and x.shape[1] == 1 and not torch.compiler.is_compiling():
+        if start and x.shape[1] == 1 and not is_compiling():
             block, row = divmod(start, _BLOCK)
             return _kept(self.dims, self.base, block, dtype, x.device)[row : row + 1]
         return _table(self.dims, self.base, start, x.shape[1], dtype, x.device)
@@ -50,12 +52,12 @@ class HoPE(nn.Module):
         return f'{self.dims}, base={self.base:g}'
 
 
-def _table(dims, base, start, count, dtype, device) -> Tensor:
+def _table(dims, base, start, count, dtype, device) -> Tensor | Rotations:
     wide = {'dtype': torch.float64, 'device': device}
     positions = torch.arange(start, start + count, **wide)
     rates = base ** (-torch.arange(0, dims, 2, **wide) / dims)
     angles = (positions[:, None] * rates)[:, None]
-    return torch.complex(angles.cos().to(dtype), angles.sin().to(dtype))
+    return rotations(angles, dtype)
 
 
 _BLOCK = 256
@@ -66,6 +68,24 @@ def _kept(dims, base, block, dtype, device) -> Tensor:
     """Tables of a few positions, for the layers and steps of decoding."""
     with torch.inference_mode(False):
         return _table(dims, base, block * _BLOCK, _BLOCK, dtype, device)
+
+
+class Rotations(NamedTuple):
+    """Unit complex numbers by their parts, where code is recorded: exporters know none.
+
+    Attributes:
+        real: Cosines.
+        imag: Sines.
+    """
+
+    real: Tensor
+    imag: Tensor
+
+
+def rotations(angles: Tensor, dtype: torch.dtype) -> Tensor | Rotations:
+    """Unit complex numbers of angles in float64, in parts of another dtype."""
+    real, imag = angles.cos().to(dtype), angles.sin().to(dtype)
+    return Rotations(real, imag) if is_compiling() else torch.complex(real, imag)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from ...ops.stable import upcast
 
 
 class LorentzLinear(nn.Module):
-    r"""Linear map of a whole point, time included, to the space part of another.
+    r"""Linear map of an ambient point, time included, to the space components of another.
 
     .. math:: y = W\,[x_0;\, x] + b
 
@@ -48,7 +48,7 @@ class LorentzLinear(nn.Module):
         """
         return self.map(lift(x, c))
 
-    def map(self, lifted: Tensor) -> Tensor:
-        """Maps whole points ``(..., 1 + in_dims)`` to space parts ``(..., out_dims)``."""
-        out = F.linear(lifted.to(self.weight.dtype), self.weight, self.bias)
+    def map(self, ambient: Tensor) -> Tensor:
+        """Maps ambient points ``(..., 1 + in_dims)`` to space components ``(..., out_dims)``."""
+        out = F.linear(ambient.to(self.weight.dtype), self.weight, self.bias)
         return upcast(out)[0]

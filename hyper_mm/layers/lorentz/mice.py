@@ -24,9 +24,9 @@ class MiCE(RoutedExperts):
         u = \sum_{\mathrm{shared}} y_i + \sum_{i \in \mathrm{top}_k} g_i z_i,\qquad
         \mathrm{MiCE}(x) = \frac{u_s}{\sqrt{-c \langle u, u \rangle_{\mathcal L}}}
 
-    with gates :math:`g` renormalised over the chosen experts. Tokens are sorted by expert: on
+    with gates :math:`g` renormalized over the chosen experts. Tokens are sorted by expert: on
     accelerators they are laid out in blocks of one expert each, so that no shape waits for a count.
-    The printed formula drops ``g`` and the modulus of the norm; the release never uses the
+    The printed formula drops ``g`` and the modulus of the norm; the official code never uses the
     curvatures it computes for its experts.
 
     Args:
@@ -37,13 +37,13 @@ class MiCE(RoutedExperts):
         num_shared: Number of experts of all tokens.
         curvatures: Initial curvatures of the first and the last expert, evenly spaced between.
         shared_curvature: Initial curvature of the shared experts; None: that of the input, fixed to
-            it, as in the release.
+            it, as in the official code.
         learn_curvature: Train these curvatures.
         score: ``'softmax'`` or ``'sigmoid'``.
-        renormalise: Gates of a token add up to 1. (The release does not for softmax.)
-        combine: ``'centroid'`` as above, or ``'sequential'``, the release: experts in the order of
-            their indices are added to the origin, ``y <- 2 (y + g e_i)``, and the result to the
-            shared expert by a learnt residual connection.
+        renormalise: Gates of a token add up to 1. (The official code does not for softmax.)
+        combine: ``'centroid'`` as above, or ``'sequential'``, the official code: experts in the
+            order of their indices are added to the origin, ``y <- 2 (y + g e_i)``, and the result
+            to the shared expert by a learned residual connection.
         balance_weight: Weight of the balance loss; see :meth:`aux_losses`.
 
     Raises:
@@ -98,10 +98,19 @@ class MiCE(RoutedExperts):
             self.out_weight = nn.Parameter(torch.ones(()))
             self.out_log_scale = nn.Parameter(torch.tensor(math.log(2)))
 
-    def forward(self, x: Tensor, c: Tensor | float) -> Tensor:
-        """Maps points ``(..., dims)`` of curvature ``-c`` to points of the same shape."""
+    def forward(self, x: Tensor, c: Tensor | float, counted: Tensor | None = None) -> Tensor:
+        """Maps points to points.
+
+        Args:
+            x: Points ``(..., dims)``.
+            c: Their curvature.
+            counted: Which points count for the balance, bool ``(...)``; see :meth:`route`.
+
+        Returns:
+            Points ``(..., dims)`` of the same curvature.
+        """
         shape, x = x.shape, lift(x, c).flatten(0, -2)
-        routing = self.route(x[:, 1:])
+        routing = self.route(x[:, 1:], counted)
         owns = [curvature() for curvature in self.shared_curvatures] or [None] * len(self.shared)
         shared = [ffn.map(x, c, own) for ffn, own in zip(self.shared, owns)]
         indices, gates = routing.indices, routing.gates
@@ -125,7 +134,7 @@ class MiCE(RoutedExperts):
         return out.reshape(shape)
 
     def experts(self, x: Tensor, c: Tensor | float, indices: Tensor, counts: Tensor) -> Tensor:
-        """Points ``(T, k, dims)`` that the experts ``indices`` make of whole points of T tokens."""
+        """Points ``(T, k, dims)`` that the experts ``indices`` compute from T ambient points."""
         own = torch.stack([curvature() for curvature in self.curvatures]).view(-1, 1, 1)
         biases = (b.unsqueeze(1) for b in (self.b1, self.b2, self.b3))
         weights = (self.w1, self.w2, self.w3)
@@ -133,5 +142,5 @@ class MiCE(RoutedExperts):
 
 
 def _expert(c: Tensor | float, x: Tensor, own: Tensor, w1, w2, w3, b1, b2, b3) -> Tensor:
-    """Network of an expert; whole points ``(..., n, 1 + d)``, weights ``(..., o, 1 + d)``."""
+    """Network of an expert; ambient points ``(..., n, 1 + d)``, weights ``(..., o, 1 + d)``."""
     return swiglu(x, c, own, (w1, w2, w3), (b1, b2, b3))

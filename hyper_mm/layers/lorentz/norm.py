@@ -1,4 +1,4 @@
-"""Normalisation and residual connection of points of the hyperboloid (HELM)."""
+"""Normalization and residual connection of points of the hyperboloid (HELM)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ...ops.fused import normalised_sum, rms_norm
 
 
 class LorentzRMSNorm(nn.Module):
-    r"""Root-mean-square norm of the space part, :math:`y = \gamma x / \sqrt{\bar{x^2} + \epsilon}`.
+    r"""Root-mean-square norm of a point, :math:`y = \gamma x / \sqrt{\bar{x^2} + \epsilon}`.
 
     The time part follows from ``y``. The paper prints it with a norm that is not squared, which
-    leaves the hyperboloid; this is the released code's form.
+    leaves the hyperboloid; this is the form of the official code.
 
     Args:
         dims: Space dimensions.
@@ -29,7 +29,7 @@ class LorentzRMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dims))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises points ``(..., dims)``, in float32 or better."""
+        """Normalizes points ``(..., dims)``, in float32 or better."""
         return rms_norm(x, self.weight, self.eps)
 
 
@@ -41,11 +41,11 @@ def lorentz_sum(
 
 
 class LorentzResidual(nn.Module):
-    r"""Residual connection :math:`x \oplus y` by :func:`lorentz_sum`; its weight is learnt.
+    r"""Residual connection :math:`x \oplus y` by :func:`lorentz_sum`; its weight is learned.
 
     Args:
-        scale: Factor ``s`` of the space part (HELM-D: 4 sqrt(dim), HELM-MiCE: sqrt(dim)).
-        weight: Weight of ``y`` at the start.
+        scale: Factor ``s`` of the space components (HELM-D: 4 sqrt(dim), HELM-MiCE: sqrt(dim)).
+        weight: Weight of ``y`` at initialization.
     """
 
     def __init__(self, scale: float = 1.0, weight: float = 1.0):

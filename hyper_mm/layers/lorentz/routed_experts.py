@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...compat import is_exporting
+from ...ops.stable import upcast
+
 
 class Routing(NamedTuple):
     """Where T tokens go.
@@ -68,24 +71,40 @@ class RoutedExperts(nn.Module):
         nn.init.xavier_uniform_(self.gate)
         self.register_buffer('bias', torch.zeros(num_experts))
         self._routing: Routing | None = None
+        self._counted: Tensor | None = None
         self._load: Tensor | None = None
 
-    def route(self, x: Tensor) -> Routing:
-        """Chooses the experts of points ``(T, dims)``; the bias takes part in the choice alone."""
-        with torch.autocast(x.device.type, enabled=False):
-            logits = F.linear(x, self.gate.to(x.dtype))
+    def route(self, x: Tensor, counted: Tensor | None = None) -> Routing:
+        """Chooses the experts of tokens; the bias takes part in the choice alone.
+
+        Args:
+            x: Tokens ``(T, dims)``.
+            counted: Which of them count for the balance, bool ``(T,)``: not those of padding. None:
+                all.
+        """
+        with torch.autocast(x.device.type, enabled=False):  # few rows, and rounding decides
+            x, gate = upcast(x, self.gate)
+            logits = F.linear(x, gate)
         scores = logits.softmax(-1) if self.score == 'softmax' else logits.sigmoid()
         indices = (scores.detach() + self.bias).topk(self.top_k).indices
         gates = scores.gather(-1, indices)
         if self.renormalise:
             gates = gates / gates.sum(-1, keepdim=True)
         flat = indices.flatten()
-        counts = flat.new_zeros(self.num_experts).scatter_add_(0, flat, torch.ones_like(flat))
+        counts = self._counts(flat, torch.ones_like(flat))
         routing = Routing(indices, gates, scores, counts)
         if self.training:
-            self._routing = routing
+            self._routing, self._counted = routing, None
+            if counted is not None:
+                # sums with weights 0 and 1: choosing rows would wait for their number
+                self._counted = counted.flatten()
+                counts = self._counts(flat, self._counted.to(flat).repeat_interleave(self.top_k))
+                self._routing = routing._replace(counts=counts)
             self._load = counts + (0 if self._load is None else self._load)
         return routing
+
+    def _counts(self, experts: Tensor, weights: Tensor) -> Tensor:
+        return experts.new_zeros(self.num_experts).scatter_add_(0, experts, weights)
 
     def dispatch(
         self,
@@ -108,6 +127,8 @@ class RoutedExperts(nn.Module):
         Returns:
             Results ``(T, k, out)``.
         """
+        if is_exporting():
+            return by_all(x, indices, expert, parameters)
         if len(x) == 1:
             return by_experts(x, indices[0], expert, parameters).unsqueeze(0)
         flat = indices.flatten()
@@ -132,8 +153,14 @@ class RoutedExperts(nn.Module):
         if routing is None or not self.balance_weight:
             return {}
         share = routing.scores / routing.scores.sum(-1, keepdim=True)
-        fraction = routing.counts.to(share.dtype) * self.num_experts / routing.indices.numel()
-        return {'loss_balance': self.balance_weight * (fraction * share.mean(0)).sum()}
+        if self._counted is None:
+            tokens, share = len(share), share.mean(0)
+        else:
+            kept = self._counted.to(share.dtype)
+            tokens = kept.sum().clamp_min(1)
+            share = (kept @ share) / tokens
+        fraction = routing.counts.to(share.dtype) * self.num_experts / (tokens * self.top_k)
+        return {'loss_balance': self.balance_weight * (fraction * share).sum()}
 
     @torch.no_grad()
     def update_bias(self, speed: float = 0.005) -> None:
@@ -141,13 +168,13 @@ class RoutedExperts(nn.Module):
 
         .. math:: b_e \leftarrow b_e + s\, (\bar u - u_e),\qquad u_e = n_e / \textstyle\sum n
 
-        Tokens of all processes count. To be called after each step of the optimiser.
+        Tokens of all processes count. To be called after each step of the optimizer.
         """
         if self._load is None:
             return
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(self._load)
-        use = self._load.to(self.bias.dtype) / self._load.sum()
+        use = self._load.to(self.bias.dtype) / self._load.sum().clamp_min(1)
         self.bias += speed * (use.mean() - use)
         self._load = None
 
@@ -160,7 +187,18 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if weight.ndim == 2:
         return F.linear(x, weight, None if bias is None else bias.flatten())
     shape = (*x.shape[:-1], weight.shape[-2])
-    return torch.baddbmm(bias.expand(shape), x, weight.mT)
+    return torch.baddbmm(bias.expand(shape), x, weight.transpose(-2, -1))
+
+
+def by_all(
+    x: Tensor, indices: Tensor, expert: Callable[..., Tensor], parameters: Sequence[Tensor]
+) -> Tensor:
+    """Sends all tokens ``(T, dims)`` through all experts and keeps the results ``(T, k, out)``.
+
+    For exported code, whose shapes must not depend on how many tokens an expert has.
+    """
+    found = torch.stack([expert(x, *own) for own in zip(*(p.unbind() for p in parameters))], 1)
+    return found.gather(1, indices.unsqueeze(-1).expand(-1, -1, found.shape[-1]))
 
 
 def by_experts(

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...compat import is_exporting
 from ...ops.fused import lift
 from ...ops.stable import upcast
 from ..common.curvature import Curvature
 from .attention import HeadMerge, attend_heads
 from .block import LorentzBlock
 from .ffn import LorentzSwiGLU
+from .hope import Rotations, rotations
 from .linear import LorentzLinear
 from .mice import MiCE
 from .norm import LorentzResidual, LorentzRMSNorm, lorentz_sum
@@ -44,7 +46,7 @@ class GridHoPE(nn.Module):
             raise ValueError(f'dims must be a positive multiple of 4, got {dims}')
         self.dims, self.base = dims, base
 
-    def table(self, x: Tensor, size: tuple[int, int], prefix: int = 0) -> Tensor:
+    def table(self, x: Tensor, size: tuple[int, int], prefix: int = 0) -> Tensor | Rotations:
         """The rotations of tokens in front of a grid, as :meth:`HoPE.table` gives them.
 
         Args:
@@ -64,14 +66,14 @@ class GridHoPE(nn.Module):
         angles = torch.cat([rows, columns], -1).flatten(0, 1)
         angles = F.pad(angles, (0, 0, prefix, 0)).unsqueeze(1)
         dtype = torch.promote_types(x.dtype, torch.float32)
-        return torch.complex(angles.cos().to(dtype), angles.sin().to(dtype))
+        return rotations(angles, dtype)
 
     def extra_repr(self) -> str:
         return f'{self.dims}, base={self.base:g}'
 
 
 class LorentzPatchEmbedding(nn.Module):
-    r"""Patches to points: the space part of a patch is a linear map of its pixels.
+    r"""Patches to points: the space components of a patch are a linear map of its pixels.
 
     So no exponential map can overflow, and there is nothing to project. (HyperCore lifts single
     pixels first.) Images are padded by zeros at the right and the bottom to whole patches.
@@ -80,9 +82,9 @@ class LorentzPatchEmbedding(nn.Module):
         dims: Space dimensions.
         patch_size: Side of a patch in pixels.
         in_channels: Channels of an image.
-        grid: Rows and columns of learnt positions, which are added to the patches by a residual
+        grid: Rows and columns of learned positions, which are added to the patches by a residual
             connection and interpolated (bicubic) for other sizes; None: no positions.
-        with_cls_token: Put a learnt point before the patches.
+        with_cls_token: Put a learned point before the patches.
         scale: Scale of the residual connection.
     """
 
@@ -122,16 +124,16 @@ class LorentzPatchEmbedding(nn.Module):
             )
         side = self.patch_size
         below, right = (-n % side for n in images.shape[-2:])
-        if below or right:
+        if is_exporting() or below or right:
             images = F.pad(images, (0, right, 0, below))
         (x,) = upcast(self.projection(images))
         size = (x.shape[2], x.shape[3])
-        x = x.flatten(2).mT
+        x = x.flatten(2).transpose(1, 2)
         if self.pos_embed is not None:
-            positions = resize_grid(self.pos_embed, size).flatten(2).mT
+            positions = resize_grid(self.pos_embed, size).flatten(2).transpose(1, 2)
             x = self.res(x, positions.expand_as(x), c)
         if self.cls_token is not None:
-            x = torch.cat([self.cls_token.to(x.dtype).expand(len(x), -1, -1), x], 1)
+            x = torch.cat([self.cls_token.to(x.dtype).expand(x.shape[0], -1, -1), x], 1)
         return x, size
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
@@ -144,7 +146,7 @@ class LorentzPatchEmbedding(nn.Module):
 
 def resize_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
     """Interpolates ``(1, d, H, W)`` to another height and width, in float32 or better."""
-    if tuple(grid.shape[-2:]) == size:
+    if not is_exporting() and tuple(grid.shape[-2:]) == size:
         return grid
     return F.interpolate(upcast(grid)[0], size, mode='bicubic', align_corners=False)
 
@@ -153,7 +155,8 @@ class GridAttention(nn.Module):
     """Multi-head self-attention of points in all directions; see :func:`attend`.
 
     Unlike in :class:`LorentzAttention`, whose width counts the time of every head, the space
-    dimensions are divided: heads are as wide as those of a Euclidean twin, and have a time besides.
+    dimensions are divided: heads are as wide as those of a Euclidean baseline, and have a time
+    besides.
 
     Args:
         dims: Space dimensions, a multiple of ``num_heads``.
@@ -216,7 +219,7 @@ class LorentzVisionBlock(LorentzBlock):
     def _join(self, res: LorentzResidual, x: Tensor, y: Tensor, c: Tensor | float) -> Tensor:
         if not self.training or not self.drop_path:
             return res(x, y, c)
-        kept = torch.rand(len(x), 1, 1, device=x.device) >= self.drop_path
+        kept = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.drop_path
         joined = lorentz_sum(x, y, res.weight / (1 - self.drop_path), c, res.scale)
         return torch.where(kept, joined, x)
 
@@ -228,7 +231,7 @@ class PointMaps(NamedTuple):
     """What :class:`LorentzVisionTransformer` makes of a batch of images.
 
     Attributes:
-        points: Space parts ``(B, P + h w, dims)`` after each block of ``out_indices``; a class
+        points: Space components ``(B, P + h w, dims)`` after each block of ``out_indices``; a class
             token first.
         size: Rows and columns ``(h, w)`` of the patches.
         c: Their curvature ``()``.
@@ -242,8 +245,9 @@ class PointMaps(NamedTuple):
 class LorentzVisionTransformer(nn.Module):
     r"""Vision transformer on the hyperboloid: patches, blocks, and a norm for each output.
 
-    Linear maps start as those of a ViT, from a truncated normal of deviation 0.02 (those of HELM,
-    xavier with gain sqrt(2), make the branches far larger than the point that they are added to).
+    Linear maps are initialized as those of a ViT, from a truncated normal of deviation 0.02 (those
+    of HELM, xavier with gain sqrt(2), make the branches far larger than the point that they are
+    added to).
 
     Args:
         dims: Space dimensions; time is not counted.
@@ -251,7 +255,7 @@ class LorentzVisionTransformer(nn.Module):
         num_heads: Number of heads, a divisor of ``dims``.
         hidden_dims: Hidden dimensions of :class:`LorentzSwiGLU`; None: ``8/3 dims``, which has the
             parameters of a ViT's network of ``4 dims``.
-        image_size: Height and width in pixels of the grid of learnt positions.
+        image_size: Height and width in pixels of the grid of learned positions.
         patch_size: Side of a patch in pixels.
         in_channels: Channels of an image.
         positions: ``'hope'``: rotary in two dimensions (:class:`GridHoPE`); ``'learnt'``: a point

@@ -70,7 +70,11 @@ class PrototypeClassifier(nn.Module):
         Returns:
             Points ``(K, h w, C)`` in float32 or better.
         """
-        x = features.to(torch.promote_types(features.dtype, torch.float32)).flatten(2).mT
+        x = (
+            features.to(torch.promote_types(features.dtype, torch.float32))
+            .flatten(2)
+            .transpose(-2, -1)
+        )
         if not self.hyperbolic:
             return x
         space = lorentz if self.distance == 'lorentz' else poincare
@@ -135,7 +139,7 @@ class PrototypeClassifier(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             points = self.points(features)
             if self.distance == 'cosine':
-                values = unit(points) @ unit(prototypes).mT
+                values = unit(points) @ unit(prototypes).transpose(-2, -1)
             elif self.distance == 'euclidean':
                 values = -(points.unsqueeze(-2) - prototypes).square().sum(-1)
                 safe = torch.where(values < 0, values, -1)
@@ -143,7 +147,7 @@ class PrototypeClassifier(nn.Module):
             else:
                 space = lorentz if self.distance == 'lorentz' else poincare
                 values = -space.pairwise_dist(points, prototypes, self.curvature())
-            return (self.scale * values).mT.unflatten(-1, features.shape[-2:])
+            return (self.scale * values).transpose(-2, -1).unflatten(-1, features.shape[-2:])
 
     def alignment_loss(
         self, query: Tensor, logits: Tensor, support: Tensor, fore: Tensor, back: Tensor
@@ -163,7 +167,7 @@ class PrototypeClassifier(nn.Module):
         """
         with torch.autocast(query.device.type, enabled=False):
             ways = len(fore)
-            chosen = F.one_hot(logits.argmax(1), 1 + ways).flatten(0, 2).mT
+            chosen = F.one_hot(logits.argmax(1), 1 + ways).flatten(0, 2).transpose(-2, -1)
             points = self.points(query).flatten(0, 1)
             protos = self.mean(points.expand(1 + ways, -1, -1), chosen, self.eps)
             total, pairs = logits.sum() * 0, 0

@@ -176,7 +176,7 @@ class ClassAttention(nn.Module):
             q, k = F.elu(q) + 1, F.elu(k) + 1
             # (B, H, W, heads, T, C / heads)
             q, k, v = (part.permute(0, 2, 3, 4, 1, 5) for part in (q, k, v))
-            keys, memory = k.sum(-2), k.mT @ v
+            keys, memory = k.sum(-2), k.transpose(-2, -1) @ v
             missing = self.pad_len - x.shape[1]
             if missing > 0:
                 padding = self.project(self.norm1(self.padding), self.padding_guidance)

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, cat, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...compat import is_exporting
 from ..hyperclip.adapter import attention_input
 
 
@@ -63,7 +64,7 @@ def resize_positions(positions: Tensor, old: Sequence[int], new: Sequence[int]) 
     Returns:
         ``(1 + new rows * new columns, d)``.
     """
-    if tuple(old) == tuple(new):
+    if not is_exporting() and tuple(old) == tuple(new):
         return positions
     grid = positions[1:].T.unflatten(1, tuple(old))[None].float()
     grid = F.interpolate(grid, size=tuple(new), mode='bicubic', align_corners=False)
@@ -86,8 +87,8 @@ def dense_features(visual: nn.Module, images: Tensor, taps: Sequence[int] = ()) 
     """
     rows, columns = patch_grid(visual, images)
     blocks = visual.transformer.resblocks
-    x = visual.conv1(images.to(visual.conv1.weight.dtype)).flatten(2).mT
-    cls = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+    x = visual.conv1(images.to(visual.conv1.weight.dtype)).flatten(2).transpose(-2, -1)
+    cls = visual.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
     positions = resize_positions(visual.positional_embedding, visual.grid_size, (rows, columns))
     x = visual.ln_pre(cat([cls, x], dim=1) + positions.to(x.dtype))
     maps = {}
@@ -97,11 +98,13 @@ def dense_features(visual: nn.Module, images: Tensor, taps: Sequence[int] = ()) 
         else:
             x = block(x)
         if index in taps:
-            maps[index] = x[:, 1:].mT.unflatten(2, (rows, columns))
+            maps[index] = x[:, 1:].transpose(-2, -1).unflatten(2, (rows, columns))
     x = visual.ln_post(dense_block(blocks[-1], x)[:, 1:])
     if visual.proj is not None:
         x = x @ visual.proj
-    return DenseFeatures(x.mT.unflatten(2, (rows, columns)), tuple(maps[index] for index in taps))
+    return DenseFeatures(
+        x.transpose(-2, -1).unflatten(2, (rows, columns)), tuple(maps[index] for index in taps)
+    )
 
 
 def patch_grid(visual: nn.Module, images: Tensor) -> tuple[int, int]:
@@ -112,7 +115,7 @@ def patch_grid(visual: nn.Module, images: Tensor) -> tuple[int, int]:
     """
     height, width = images.shape[-2:]
     patch = visual.conv1.stride
-    if height % patch[0] or width % patch[1]:
+    if not is_exporting() and (height % patch[0] or width % patch[1]):
         raise ValueError(
             f'image height and width must be multiples of the patch size {patch}, '
             f'got {height} x {width}'

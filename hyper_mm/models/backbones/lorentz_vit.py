@@ -30,9 +30,9 @@ OUTPUTS = ('space', 'logmap0', 'lorentz')
 class LorentzViT(AuxLossSource, BaseModule):
     r"""Vision transformer whose tokens are points of the hyperboloid, for mmpretrain, mmseg, mmdet.
 
-    Arguments are called as those of mmpretrain's ``VisionTransformer``, whose twin it is: equally
-    wide (``embed_dims`` are space dimensions), deep, and with about as many parameters. Images may
-    be of any size.
+    Arguments are called as those of mmpretrain's ``VisionTransformer``, whose counterpart it is:
+    equally wide (``embed_dims`` are space dimensions), deep, and with about as many parameters.
+    Images may be of any size.
 
     With ``experts`` it publishes ``loss_balance``, which a model of ours adds to its losses
     (``hyper_mm.ImageClassifier``, ``EncoderDecoder``, ``MaskRCNN``, ...); see
@@ -43,14 +43,15 @@ class LorentzViT(AuxLossSource, BaseModule):
             ``embed_dims``, ``num_layers``, ``num_heads`` and, optionally, ``feedforward_channels``
             (``8/3 embed_dims`` by default).
         img_size: Side, or height and width, of the training images in pixels; it is the grid of
-            learnt positions and nothing else.
+            learned positions and nothing else.
         patch_size: Side of a patch in pixels.
         in_channels: Channels of an image.
         out_indices: Blocks whose output is returned.
         out_type: ``'cls_token'`` ``(B, C)``; ``'featmap'`` ``(B, C, h, w)``; ``'avg_featmap'``
             ``(B, C)``, the Lorentz centroid of the patches; ``'raw'`` ``(B, P + h w, C)``.
-        output: What of a point is returned: ``'space'``, its space part; ``'logmap0'``, its tangent
-            vector at the origin; ``'lorentz'``, all of it, time first, so ``C = embed_dims + 1``.
+        output: What of a point is returned: ``'space'``, its space components; ``'logmap0'``, its
+            tangent vector at the origin; ``'lorentz'``, all of it, time first, so ``C = embed_dims
+            + 1``.
         with_cls_token: Put a class token before the patches.
         positions: ``'hope'`` or ``'learnt'``.
         drop_path_rate: Stochastic depth of the last block.
@@ -61,7 +62,7 @@ class LorentzViT(AuxLossSource, BaseModule):
         expert_layers: Blocks with experts; None: all but the first.
         frozen_stages: Blocks, from the first, that are kept as they are, with the embedding; 0: the
             embedding alone; -1: nothing.
-        init_cfg: Initialisation config of mmengine, such as a checkpoint.
+        init_cfg: Initialization config of mmengine, such as a checkpoint.
 
     Raises:
         ValueError: For arguments out of their range.
@@ -133,6 +134,34 @@ class LorentzViT(AuxLossSource, BaseModule):
         for part in self._frozen():
             part.requires_grad_(False)
 
+    @property
+    def num_extra_tokens(self) -> int:
+        """Tokens in front of the patches, under mmpretrain's name: necks are checked against it."""
+        return self.vit.num_prefix_tokens
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Layer of a parameter, for learning rates that decay with the distance to the head.
+
+        mmpretrain's ``LearningRateDecayOptimWrapperConstructor`` asks for it. As in its
+        ``VisionTransformer``, layer 0 is the embedding, and the last one holds what follows the
+        blocks. The curvature belongs to all blocks; it counts as the last layer too, whose rate is
+        not reduced.
+
+        Args:
+            param_name: Name of the parameter in the model.
+            prefix: What the names of the backbone's parameters begin with.
+
+        Returns:
+            The layer, and the number of layers: the blocks and two more.
+        """
+        count = len(self.vit.blocks) + 2
+        own = param_name[len(prefix) :] if param_name.startswith(prefix) else ''
+        if own.startswith('vit.embedding.'):
+            return 0, count
+        if own.startswith('vit.blocks.'):
+            return int(own.split('.')[2]) + 1, count
+        return count - 1, count
+
     def _frozen(self) -> list[torch.nn.Module]:
         if self.frozen_stages < 0:
             return []
@@ -171,7 +200,11 @@ class LorentzViT(AuxLossSource, BaseModule):
             x = lorentz.logmap0(x, c)
         elif self.output == 'lorentz':
             x = lift(x, c)
-        return x.mT.unflatten(-1, size).contiguous() if self.out_type == 'featmap' else x
+        return (
+            x.transpose(-2, -1).unflatten(-1, size).contiguous()
+            if self.out_type == 'featmap'
+            else x
+        )
 
     def _losses(self) -> dict[str, Tensor]:
         losses = [m.aux_losses() for m in self.modules() if isinstance(m, MiCE)]
@@ -179,7 +212,7 @@ class LorentzViT(AuxLossSource, BaseModule):
         return {'loss_balance': torch.stack(losses).sum()} if losses else {}
 
     def _diagnostics(self) -> dict[str, Tensor]:
-        """The curvatures learnt: that of the points, and the extremes of the experts'."""
+        """The learned curvatures: that of the points, and the extremes of the experts'."""
         found = {}
         if self.vit.curvature.learnable:
             found['lorentz_vit/curvature'] = self.vit.curvature().detach()

@@ -250,7 +250,7 @@ class PromptedCLIP(BaseClassifier):
     def logits(self, image: Tensor, text: Tensor) -> Tensor:
         """Class logits ``(B, C)`` of image and text features."""
         if self.head is None:
-            return self.clip.logit_scale.exp() * image @ text.mT
+            return self.clip.logit_scale.exp() * image @ text.transpose(-2, -1)
         parts = [text] if self._parts is None else text.split(self._parts)
         return torch.cat([self.head(image, part) for part in parts if len(part)], 1)
 

@@ -1,4 +1,4 @@
-"""Decoders of language models: HELM, and its Euclidean twin."""
+"""Decoders of language models: HELM, and its Euclidean baseline."""
 
 from __future__ import annotations
 
@@ -65,22 +65,54 @@ class Decoder(nn.Module):
         """Empty caches, one a layer, for :meth:`forward`."""
         return [TokenCache() for _ in self.blocks]
 
-    def check_input(
-        self, ids: Tensor, doc_ids: Tensor | None, caches: list[TokenCache] | None
-    ) -> None:
-        """Raises ValueError for wrong shapes and sequences longer than ``max_length``."""
+    def token_mask(
+        self,
+        ids: Tensor,
+        doc_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        caches: list[TokenCache] | None = None,
+    ) -> Tensor | None:
+        """Checks an input and computes which tokens a token may see, besides the causal order.
+
+        Padding is a document of its own: no token sees it, and it sees itself, so that no row of
+        the attention is empty. Positions are rotations, and scores depend on differences of
+        positions alone: tokens behind padding are as they would be without.
+
+        Args:
+            ids: See :meth:`HelmDecoder.forward`, as the others.
+            doc_ids: The same.
+            attention_mask: The same.
+            caches: The same.
+
+        Returns:
+            Bool ``(B, 1, N, M)``, or None: all.
+
+        Raises:
+            ValueError: For wrong shapes, and for sequences longer than ``max_length``.
+            TypeError: If the mask is not of integers or bool.
+        """
         if ids.ndim != 2:
             raise ValueError(f'ids must be (B, N), got {tuple(ids.shape)}')
-        if doc_ids is not None and doc_ids.shape != ids.shape:
+        kept = caches[0].length if caches else 0
+        shape = (len(ids), kept + ids.shape[1])
+        if shape[1] > self.max_length:
             raise ValueError(
-                f'doc_ids must be of the shape of ids, {tuple(ids.shape)}, '
-                f'got {tuple(doc_ids.shape)}'
+                f'sequences must be of max_length = {self.max_length} tokens at most, '
+                f'got {shape[1]}'
             )
-        length = ids.shape[1] + (caches[0].length if caches else 0)
-        if length > self.max_length:
-            raise ValueError(
-                f'sequences must be of max_length = {self.max_length} tokens at most, got {length}'
-            )
+        groups = []
+        for name, labels in (('doc_ids', doc_ids), ('attention_mask', attention_mask)):
+            if labels is None:
+                continue
+            if tuple(labels.shape) != shape:
+                what = f' with the {kept} tokens of the caches' if kept else ''
+                raise ValueError(
+                    f'{name} must be of the shape of ids{what}, {shape}, got {tuple(labels.shape)}'
+                )
+            if name == 'attention_mask':
+                labels = check_mask(labels)
+            groups.append(same_group(labels, ids.shape[1]))
+        return torch.stack(groups).all(0) if len(groups) > 1 else groups[0] if groups else None
 
     def aux_losses(self) -> dict[str, Tensor]:
         """Balance losses of the experts of the last forward pass, added up."""
@@ -93,20 +125,35 @@ class Decoder(nn.Module):
         return {}
 
 
-def document_mask(doc_ids: Tensor | None) -> Tensor | None:
-    """Which tokens are of the same document: ``(B, N)`` ids to bool ``(B, 1, N, N)``."""
-    return None if doc_ids is None else (doc_ids[:, :, None] == doc_ids[:, None])[:, None]
+def same_group(groups: Tensor, new: int) -> Tensor:
+    """Which tokens are in one group: ``(B, M)`` numbers to bool ``(B, 1, new, M)``."""
+    return (groups[:, -new:, None] == groups[:, None])[:, None]
+
+
+def check_mask(mask: Tensor) -> Tensor:
+    """Casts a mask of 0 and 1 to bool.
+
+    Raises:
+        TypeError: For another dtype than bool and integers: an additive mask would be misread.
+    """
+    if mask.is_floating_point() or mask.is_complex():
+        raise TypeError(
+            'attention_mask must be bool or integers, 1 for tokens and 0 for padding, '
+            f'got {mask.dtype}'
+        )
+    return mask != 0
 
 
 @MODELS.register_module()
 class HelmDecoder(Decoder):
     """Fully hyperbolic decoder: tokens to points of the hyperboloid.
 
-    Embedding, blocks, a Lorentz linear map and a norm. Space parts are carried throughout.
+    Embedding, blocks, a Lorentz linear map and a norm. Space components are carried throughout.
 
     Args:
         vocab_size: Size of the vocabulary.
-        dims: Space dimensions of a point (the release counts the time as well: 390 is 389 here).
+        dims: Space dimensions of a point (the official code counts the time as well: 390 is 389
+            here).
         depth: Number of blocks.
         attention: ``dict(type='LorentzAttention', num_heads=...)`` or ``dict(type='HMLA', ...)``;
             see :class:`hyper_mm.layers.LorentzAttention`, :class:`hyper_mm.layers.HMLA`.
@@ -115,13 +162,15 @@ class HelmDecoder(Decoder):
         num_dense_layers: How many blocks have ``dense_ffn``.
         residual_scale: Scale of the residual connections; None: ``4 sqrt(dims + 1)``, HELM-D.
         curvature: Arguments of :class:`hyper_mm.layers.Curvature`; fixed to 1 by default.
-        embedding: ``'projected'``: a table of space parts, for any optimiser; ``'manifold'``: one
-            of points, for a Riemannian optimiser of geoopt; the curvature is then fixed.
-        embedding_distance: Distance of the tokens' initial points to the origin. From 1, the
-            release, the first attention drowns them, ``sqrt(dims)`` large as it is: 3 is about
-            that size, and trains better.
-        residual_weight: Weight of the branches of the residual connections at the start. The
-            release has 1; with less, a block starts closer to the identity, and trains better.
+        embedding: ``'projected'``: a table of space components, for any optimizer; ``'manifold'``:
+            one of points, for a Riemannian optimizer of geoopt; the curvature is then fixed.
+        embedding_distance: Distance of the tokens' initial points to the origin. The
+            official code has 1. The first attention adds a point about ``sqrt(dims)`` from the
+            origin, beside which such a token hardly counts; with 3 both are about as large, and
+            the loss falls faster.
+        residual_weight: Initial weight of the branches of the residual connections, 1 in the
+            official code. With less, a block is closer to the identity at initialization, and the
+            loss falls faster.
         max_length: Longest sequence. Longer ones are refused: positions are not extrapolated.
 
     Raises:
@@ -181,13 +230,15 @@ class HelmDecoder(Decoder):
         ids: Tensor,
         doc_ids: Tensor | None = None,
         caches: list[TokenCache] | None = None,
+        attention_mask: Tensor | None = None,
     ) -> Tensor:
-        """Space parts of the final points ``(B, N, dims)``; see :meth:`forward`."""
-        self.check_input(ids, doc_ids, caches)
-        c, mask = self.curvature(), document_mask(doc_ids)
+        """Space components of the final points ``(B, N, dims)``; see :meth:`forward`."""
+        mask = self.token_mask(ids, doc_ids, attention_mask, caches)
+        counted = None if attention_mask is None else attention_mask[:, -ids.shape[1] :] != 0
+        c = self.curvature()
         x = self.embedding(ids)
         for i, block in enumerate(self.blocks):
-            x = block(x, c, None if caches is None else caches[i], mask)
+            x = block(x, c, None if caches is None else caches[i], mask, counted)
         return self.norm(self.project(x, c))
 
     def forward(
@@ -195,21 +246,25 @@ class HelmDecoder(Decoder):
         ids: Tensor,
         doc_ids: Tensor | None = None,
         caches: list[TokenCache] | None = None,
+        attention_mask: Tensor | None = None,
     ) -> Tensor:
         """Computes the features that the logits are linear in.
 
         Args:
             ids: Token ids ``(B, N)``: whole sequences, or with caches their next tokens.
-            doc_ids: Document of each token ``(B, N)``; tokens see their own document alone.
-            caches: Of :meth:`new_caches`; filled on the way.
+            doc_ids: Document of each of the ``M`` tokens, those of the caches first, ``(B, M)``;
+                tokens see their own document alone.
+            caches: Of :meth:`new_caches`; the new tokens are added.
+            attention_mask: 1 for tokens and 0 for padding, at any place, ``(B, M)``. What is
+                computed at padding has no meaning.
 
         Returns:
-            Points with their time parts, ``(B, N, dims + 1)``.
+            Ambient points ``(B, N, dims + 1)``, time first.
         """
-        return lift(self.points(ids, doc_ids, caches), self.curvature())
+        return lift(self.points(ids, doc_ids, caches, attention_mask), self.curvature())
 
     def diagnostics(self) -> dict[str, Tensor]:
-        """The curvatures learnt: ``curvature`` and those of the experts."""
+        """The learned curvatures: ``curvature`` and those of the experts."""
         return {
             name: module().detach()
             for name, module in self.named_modules()
@@ -219,7 +274,7 @@ class HelmDecoder(Decoder):
 
 @MODELS.register_module()
 class EuclideanDecoder(Decoder):
-    """The Euclidean twin: a decoder like LLaMA's (dense) or DeepSeek's (latent attention, experts).
+    """Euclidean baseline: a decoder like LLaMA's (dense) or DeepSeek's (latent attention, experts).
 
     Args:
         vocab_size: Size of the vocabulary.
@@ -272,12 +327,13 @@ class EuclideanDecoder(Decoder):
         ids: Tensor,
         doc_ids: Tensor | None = None,
         caches: list[TokenCache] | None = None,
+        attention_mask: Tensor | None = None,
     ) -> Tensor:
         """Features ``(B, N, dims)``; see :meth:`HelmDecoder.forward`."""
-        self.check_input(ids, doc_ids, caches)
+        mask = self.token_mask(ids, doc_ids, attention_mask, caches)
+        counted = None if attention_mask is None else attention_mask[:, -ids.shape[1] :] != 0
         check_ids(ids, self.vocab_size)
-        mask = document_mask(doc_ids)
         x = self.embedding(ids)
         for i, block in enumerate(self.blocks):
-            x = block(x, None if caches is None else caches[i], mask)
+            x = block(x, None if caches is None else caches[i], mask, counted)
         return self.norm(x)

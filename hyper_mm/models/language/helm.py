@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
@@ -9,19 +11,50 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from hyper_mm.layers.lorentz.embedding import check_ids
 from hyper_mm.registry import MODELS
 
+from .decoders import check_mask
 from .sampling import check_sampling, sample
 
 IGNORED = -100
 
 
-def next_tokens(ids: Tensor, doc_ids: Tensor | None) -> Tensor:
-    """Labels ``(B, N - 1)`` of tokens ``(B, N)``; ignored where another document begins."""
-    labels = ids[:, 1:]
-    if doc_ids is None:
-        return labels
-    return labels.masked_fill(doc_ids[:, 1:] != doc_ids[:, :-1], IGNORED)
+def next_tokens(
+    ids: Tensor,
+    doc_ids: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+    labels: Tensor | None = None,
+) -> Tensor:
+    """Which token each token but the last is to predict.
+
+    Args:
+        ids: Token ids ``(B, N)``.
+        doc_ids: Document of each token ``(B, N)``; the first token of a document is ignored.
+        attention_mask: 1 for tokens and 0 for padding ``(B, N)``; padding is ignored, and so is a
+            token behind padding.
+        labels: Labels at the place of their token ``(B, N)``; -100 is ignored. None: ``ids``.
+
+    Returns:
+        Labels ``(B, N - 1)``, -100 where ignored.
+    """
+    found = (ids if labels is None else labels)[:, 1:]
+    if doc_ids is not None:
+        found = found.masked_fill(doc_ids[:, 1:] != doc_ids[:, :-1], IGNORED)
+    if attention_mask is not None:
+        seen = attention_mask != 0
+        found = found.masked_fill(~(seen[:, 1:] & seen[:, :-1]), IGNORED)
+    return found
+
+
+def check_labels(labels: Tensor, ids: Tensor, vocab_size: int) -> None:
+    """Raises ValueError for labels of another shape than ``ids`` or, on the CPU, out of range."""
+    if labels.shape != ids.shape:
+        raise ValueError(
+            f'labels must be of the shape of input_ids, {tuple(ids.shape)}, '
+            f'got {tuple(labels.shape)}'
+        )
+    check_ids(labels.masked_fill(labels == IGNORED, 0), vocab_size, 'labels')
 
 
 def chunked_nll(features: Tensor, weight: Tensor, labels: Tensor, chunk: int) -> Tensor:
@@ -74,8 +107,9 @@ class Head(nn.Linear):
 class HelmForCausalLM(BaseModel):
     """Language model: a decoder, and logits that are linear in its features.
 
-    The logits are Euclidean, as in the release. A batch is a dict of ``input_ids`` ``(B, N)`` and,
-    for packed sequences, ``doc_ids`` of the same shape.
+    The logits are Euclidean, as in the official code. A batch is a dict of ``input_ids`` ``(B, N)``
+    and, of the same shape, ``doc_ids`` for packed sequences, ``attention_mask`` for padded ones and
+    ``labels`` where not every token is to be predicted.
 
     Args:
         decoder: Config of :class:`hyper_mm.HelmDecoder` or :class:`hyper_mm.EuclideanDecoder`.
@@ -105,6 +139,8 @@ class HelmForCausalLM(BaseModel):
         self,
         input_ids: Tensor,
         doc_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
         mode: str = 'tensor',
         **extras: object,
     ) -> Tensor | dict[str, Tensor] | list[BaseDataElement]:
@@ -113,41 +149,73 @@ class HelmForCausalLM(BaseModel):
         Args:
             input_ids: Token ids ``(B, N)``.
             doc_ids: Document of each token ``(B, N)``.
+            attention_mask: 1 for tokens and 0 for padding on either side ``(B, N)``.
+            labels: For the losses, labels at the place of their token ``(B, N)``; -100 is ignored.
+                None: ``input_ids``.
             mode: ``'tensor'``: logits ``(B, N, V)``; ``'loss'`` or ``'predict'``: those methods.
-            **extras: Other entries of the batch, for :meth:`predict`.
+            **extras: Other entries of the batch, for :meth:`predict` alone.
 
         Raises:
-            ValueError: If the mode is unknown.
+            ValueError: If the mode is unknown, or an argument has a wrong shape.
+            TypeError: For entries that the mode does not use.
         """
-        if mode == 'tensor':
-            return self.logits(self.decoder(input_ids, doc_ids))
-        if mode == 'loss':
-            return self.loss(input_ids, doc_ids)
         if mode == 'predict':
-            return self.predict(input_ids, doc_ids, **extras)
-        raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
+            return self.predict(input_ids, doc_ids, attention_mask, labels, **extras)
+        if mode not in ('tensor', 'loss'):
+            raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
+        if extras:
+            raise TypeError(
+                f'mode={mode!r} takes input_ids, doc_ids, attention_mask and labels, '
+                f'got {sorted(extras)}'
+            )
+        if mode == 'loss':
+            return self.loss(input_ids, doc_ids, attention_mask, labels)
+        if labels is not None:
+            raise TypeError("labels must be left out for mode='tensor', which computes no loss")
+        return self.logits(self.decoder(input_ids, doc_ids, attention_mask=attention_mask))
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits ``(..., V)`` of features."""
         return self.head(features)
 
-    def _nll(self, input_ids: Tensor, doc_ids: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _nll(
+        self,
+        input_ids: Tensor,
+        doc_ids: Tensor | None,
+        attention_mask: Tensor | None,
+        labels: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
         """Negative log-likelihoods of the next tokens and the labels, ``(B, N - 1)``."""
         if input_ids.ndim != 2 or input_ids.shape[1] < 2:
             raise ValueError(
                 f'input_ids must be (B, N) with N of 2 or more, got {tuple(input_ids.shape)}'
             )
-        features = self.decoder(input_ids, doc_ids)[:, :-1].flatten(0, 1)
-        labels = next_tokens(input_ids, doc_ids)
+        if labels is not None:
+            check_labels(labels, input_ids, self.decoder.vocab_size)
+        features = self.decoder(input_ids, doc_ids, attention_mask=attention_mask)
+        labels = next_tokens(input_ids, doc_ids, attention_mask, labels)
+        features = features[:, :-1].flatten(0, 1)
         nll = self.head(features, labels.flatten(), self.loss_chunk)
         return nll.view_as(labels), labels
 
-    def loss(self, input_ids: Tensor, doc_ids: Tensor | None = None) -> dict[str, Tensor]:
+    def loss(
+        self,
+        input_ids: Tensor,
+        doc_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> dict[str, Tensor]:
         """Losses: ``loss_lm``, the mean cross-entropy in nats, and those of the decoder's experts.
 
-        ``decoder/*`` are the curvatures learnt, for the log.
+        ``decoder/*`` are the learned curvatures, for the log.
+
+        Args:
+            input_ids: See :meth:`forward`, as the others.
+            doc_ids: The same.
+            attention_mask: The same.
+            labels: The same.
         """
-        nll, labels = self._nll(input_ids, doc_ids)
+        nll, labels = self._nll(input_ids, doc_ids, attention_mask, labels)
         losses = {'loss_lm': nll.sum() / (labels != IGNORED).sum().clamp_min(1)}
         losses.update(self.decoder.aux_losses())
         losses.update({f'decoder/{k}': v for k, v in self.decoder.diagnostics().items()})
@@ -155,20 +223,28 @@ class HelmForCausalLM(BaseModel):
 
     @torch.no_grad()
     def predict(
-        self, input_ids: Tensor, doc_ids: Tensor | None = None, **extras: object
+        self,
+        input_ids: Tensor,
+        doc_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **extras: object,
     ) -> list[BaseDataElement]:
         """Log-probabilities of given sequences.
 
         Args:
-            input_ids: Token ids ``(B, N)``.
-            doc_ids: Document of each token ``(B, N)``.
+            input_ids: See :meth:`forward`, as the next three.
+            doc_ids: The same.
+            attention_mask: The same.
+            labels: The same.
             **extras: Lists or tensors of B entries, handed on in the results.
 
         Returns:
-            An element a sequence, with ``log_probs`` ``(N - 1,)`` of its tokens but the first, in
-            nats, and ``valid``, False for the first token of a document, whose value is 0.
+            An element a sequence, with ``log_probs`` ``(N - 1,)`` of its labels but the first, in
+            nats, and ``valid``, False where there is no label: at padding, at -100 and at the first
+            token of a document. The value is 0 there.
         """
-        nll, labels = self._nll(input_ids, doc_ids)
+        nll, labels = self._nll(input_ids, doc_ids, attention_mask, labels)
         return [
             BaseDataElement(
                 log_probs=-nll[i],
@@ -189,11 +265,13 @@ class HelmForCausalLM(BaseModel):
         eos_id: int | None = None,
         use_cache: bool = True,
         generator: torch.Generator | None = None,
+        attention_mask: Tensor | None = None,
+        stop: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """Continues sequences.
 
         Args:
-            input_ids: Prompts of equal length ``(B, N)``.
+            input_ids: Prompts ``(B, N)``; shorter ones are filled up on the left.
             max_new_tokens: Tokens to add.
             temperature: 0: greedy; see :func:`hyper_mm.models.language.sampling.sample`.
             top_k: Sample among the k best tokens.
@@ -202,13 +280,18 @@ class HelmForCausalLM(BaseModel):
                 once all have ended.
             use_cache: Keep keys and values (or latents), or compute all tokens each time.
             generator: Source of random numbers.
+            attention_mask: 0 for the padding of the prompts, on the left, and 1 for their tokens
+                ``(B, N)``; None: there is no padding.
+            stop: Function of the new tokens so far ``(B, n)`` that returns which sequences have
+                ended, bool ``(B,)``; the last token belongs to them. It is asked after each token.
+                What follows an end is ``eos_id``, which several sequences therefore need.
 
         Returns:
             Prompts and continuations ``(B, N + max_new_tokens)``, or shorter if all have ended.
 
         Raises:
-            ValueError: If an argument is out of range, or the result would exceed the longest
-                sequence of the decoder.
+            ValueError: If an argument is out of range, the padding is not on the left, the result
+                would exceed the longest sequence of the decoder, or logits are not finite.
         """
         check_sampling(temperature, top_k, top_p)
         if input_ids.ndim != 2 or not input_ids.shape[1]:
@@ -222,6 +305,11 @@ class HelmForCausalLM(BaseModel):
             )
         if eos_id is not None and not 0 <= eos_id < self.decoder.vocab_size:
             raise ValueError(f'eos_id must be 0 to {self.decoder.vocab_size - 1}, got {eos_id}')
+        if stop is not None and eos_id is None and len(input_ids) > 1:
+            raise ValueError(
+                'eos_id must be given with stop for several sequences: it follows their ends'
+            )
+        mask = None if attention_mask is None else check_left_padding(attention_mask, input_ids)
         training = self.training
         self.eval()
         try:
@@ -229,17 +317,60 @@ class HelmForCausalLM(BaseModel):
             new, prompt = input_ids, input_ids.shape[1]
             ids = new.new_empty(len(new), length)
             ids[:, :prompt] = new
+            if mask is not None:
+                mask = F.pad(mask, (0, max_new_tokens), value=True)
             ended = torch.zeros_like(new[:, 0], dtype=torch.bool)
             for seen in range(prompt, length):
-                features = self.decoder(new if use_cache else ids[:, :seen], caches=caches)[:, -1]
+                features = self.decoder(
+                    new if use_cache else ids[:, :seen],
+                    caches=caches,
+                    attention_mask=None if mask is None else mask[:, :seen],
+                )[:, -1]
                 new = sample(self.logits(features), temperature, top_k, top_p, generator)
                 if eos_id is not None:
                     new = new.masked_fill(ended, eos_id)
                     ended = ended | (new == eos_id)
+                ids[:, seen] = new
                 new = new.unsqueeze(1)
-                ids[:, seen : seen + 1] = new
-                if eos_id is not None and ended.all():
+                if stop is not None:
+                    found = torch.as_tensor(stop(ids[:, prompt : seen + 1]), device=ended.device)
+                    if found.shape != ended.shape:
+                        raise ValueError(
+                            f'stop must return {tuple(ended.shape)} booleans, one a sequence, got '
+                            f'{tuple(found.shape)}'
+                        )
+                    ended = ended | found.bool()
+                if (eos_id is not None or stop is not None) and ended.all():
                     break
             return ids[:, : seen + 1]
         finally:
             self.train(training)
+
+
+def check_left_padding(mask: Tensor, ids: Tensor) -> Tensor | None:
+    """Checks the mask of prompts that are to be continued.
+
+    Args:
+        mask: 1 for tokens and 0 for padding ``(B, N)``.
+        ids: The prompts ``(B, N)``.
+
+    Returns:
+        The mask as bool, or None if there is no padding.
+
+    Raises:
+        ValueError: If the shapes differ, or a prompt is not padding and then at least one token.
+    """
+    if mask.shape != ids.shape:
+        raise ValueError(
+            f'attention_mask must be of the shape of input_ids, {tuple(ids.shape)}, '
+            f'got {tuple(mask.shape)}'
+        )
+    mask = check_mask(mask)
+    if mask.all():
+        return None
+    if (mask[:, :-1] & ~mask[:, 1:]).any() or not mask[:, -1].all():
+        raise ValueError(
+            'attention_mask must be 0 (padding) on the left and 1 (tokens) on the right of each '
+            'prompt that is to be continued'
+        )
+    return mask

@@ -1,4 +1,4 @@
-"""Token embedding for Riemannian optimisers."""
+"""Token embedding for Riemannian optimizers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from hyper_mm.layers.lorentz.linear import lift
 
 
 class ManifoldEmbedding(nn.Module):
-    """Table of whole points, as a manifold parameter of geoopt, HELM's form at 115 M and 120 M.
+    """Table of ambient points, as a manifold parameter of geoopt, HELM's form at 115 M and 120 M.
 
     Its optimizer must be one of geoopt's: see :class:`.HyperbolicOptimWrapperConstructor`. What is
-    looked up are space parts, so points that rounding has moved off the hyperboloid are on it
+    looked up are space components, so points that rounding has moved off the hyperboloid are on it
     again.
 
     Args:
@@ -43,6 +43,6 @@ class ManifoldEmbedding(nn.Module):
         )
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Looks up space parts ``(..., dims)``; see :class:`LorentzEmbedding`."""
+        """Looks up space components ``(..., dims)``; see :class:`LorentzEmbedding`."""
         check_ids(ids, len(self.weight))
         return F.embedding(ids, self.weight)[..., 1:]

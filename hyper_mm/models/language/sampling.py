@@ -36,13 +36,24 @@ def sample(
 
     Returns:
         Ids ``(B,)``.
+
+    Raises:
+        ValueError: If an argument is out of range, or a row of logits holds NaN or infinity, or
+            nothing but minus infinity. A single minus infinity excludes its token.
     """
     check_sampling(temperature, top_k, top_p)
+    highest = logits.amax(-1, keepdim=True)  # NaN, if there is one
+    if not highest.isfinite().all():
+        rows = (~highest.isfinite()).flatten().nonzero().flatten().tolist()
+        raise ValueError(
+            'logits must be finite to choose a token from, got '
+            f'{highest.flatten()[rows[0]].item()} as the highest of row {rows[0]} ({len(rows)} of '
+            f'{len(logits)} rows): weights are not finite, or the model overflows in its dtype'
+        )
     if temperature == 0:
         return logits.argmax(-1)
-    logits = logits.float()
     # the best is 0: no temperature takes it to infinity
-    logits = (logits - logits.amax(-1, keepdim=True)) / temperature
+    logits = (logits.float() - highest.float()) / temperature
     if top_k is not None and top_k < logits.shape[-1]:
         best, order = logits.topk(int(top_k))
         logits = torch.full_like(logits, -torch.inf).scatter_(-1, order, best)

@@ -88,7 +88,7 @@ class HiMapper(HiMapperBase):
         levels = [x if isinstance(x, Tensor) else x[0] for x in inputs]
         self._check_channels(levels)
         features, given = levels[self.level], inputs[self.level]
-        tokens = features.flatten(2).mT
+        tokens = features.flatten(2).transpose(-2, -1)
         found = self.find(
             tokens.contiguous(),  # layer norms are slow across strides
             None if isinstance(given, Tensor) else given[1].unsqueeze(1),
@@ -97,7 +97,7 @@ class HiMapper(HiMapperBase):
             gate=self.fusion.gate.detach().abs().mean(),
         )
         tokens = self.fusion(tokens, found)
-        levels[self.level] = tokens.mT.reshape(features.shape)
+        levels[self.level] = tokens.transpose(-2, -1).reshape(features.shape)
         return tuple(levels) if self.neck is None else self.neck(tuple(levels))
 
     def _check_channels(self, levels: list[Tensor]) -> None:

@@ -6,6 +6,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from hyper_mm.compat import is_compiling
 from hyper_mm.layers import Hierarchy, HierarchyMapper
 from hyper_mm.models.utils.aux_losses import AuxLossSource
 
@@ -123,7 +124,7 @@ class HiMapperBase(AuxLossSource, BaseModule):
         )
 
     def _check_finite(self, features: Tensor, what: str) -> None:
-        if torch.compiler.is_compiling():
+        if is_compiling():
             return
         extremes = torch.stack(features.detach().aminmax())  # NaN if there is one
         if extremes.isfinite().all():

@@ -86,7 +86,7 @@ class HiMapperPooling(HiMapperBase):
         if ndim == 4:
             if features.requires_grad:  # convolutions are slow for gradients across strides
                 features.register_hook(Tensor.contiguous)
-            features = features.flatten(2).mT.contiguous()
+            features = features.flatten(2).transpose(-2, -1).contiguous()
         if features.shape[-1] != self.in_channels:
             raise ValueError(
                 f'HiMapperPooling: in_channels is {self.in_channels}, but the backbone gives '

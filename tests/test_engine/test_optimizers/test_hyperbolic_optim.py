@@ -98,16 +98,6 @@ def test_state_goes_on():
         wrappers[0].optimizer.load_state_dict(plain.state_dict())
 
 
-def test_manifold_starts_as_projected():
-    pytest.importorskip('geoopt')
-    models = []
-    for embedding in ('projected', 'manifold'):
-        torch.manual_seed(0)
-        models.append(model_of(embedding=embedding))
-    ids = torch.randint(0, 20, (2, 5))
-    torch.testing.assert_close(*(model.decoder.embedding(ids) for model in models))
-
-
 def test_bad_input(monkeypatch):
     model = model_of()
     with pytest.raises(ValueError, match='paramwise_cfg must be left out'):

@@ -1,4 +1,4 @@
-"""Lorentz attention and feed-forward network."""
+"""Lorentz attention and latent attention, and their cached decoding."""
 
 import copy
 
@@ -6,41 +6,18 @@ import pytest
 import torch
 
 from hyper_mm.layers.lorentz.attention import HMLA, LorentzAttention, attend
-from hyper_mm.layers.lorentz.block import LorentzBlock
 from hyper_mm.layers.lorentz.cache import TokenCache
-from hyper_mm.layers.lorentz.ffn import LorentzSwiGLU
 from hyper_mm.ops import lorentz
 
 from ...conftest import golden_files
-from ...helpers.golden import Golden, absolute, of_max
+from ...helpers.golden import Golden, absolute, of_max, rounding
+from ...helpers.lorentz import attention_of, gradients
 
 FILES = golden_files('helm_layers*.npz')
+LATENT_FILES = golden_files('helm_hmla*.npz')
 both = pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 files = pytest.mark.parametrize('file', FILES)
-
-
-def gradients(g, dtype, y, leaves):
-    grads = torch.autograd.grad((y * g['cot']).sum(), list(leaves.values()))
-    for (key, _), result in zip(leaves.items(), grads):
-        single = 24e-6 if key.endswith('tau') else 9e-6
-        limit = single if dtype == torch.float32 else 1e-9
-        assert of_max(result, g.exact(key)) < limit, key
-
-
-def attention_of(g, dtype, **options):
-    layer = LorentzAttention(g['x'].shape[-1], int(g['num_heads']), **options).to(dtype)
-    state = {'tau': g['attn.tau']}
-    for n in 'qkvo':
-        state |= {f'w{n}.weight': g[f'attn.W{n}'], f'w{n}.bias': g[f'attn.b{n}']}
-    layer.load_state_dict(state)
-    return layer
-
-
-def ffn_of(g, dtype):
-    layer = LorentzSwiGLU(g['x'].shape[-1], len(g['ffn.b1'])).to(dtype)
-    state = {f'w{n}.weight': g[f'ffn.W{n}'] for n in '123'}
-    layer.load_state_dict(state | {f'w{n}.bias': g[f'ffn.b{n}'] for n in '123'})
-    return layer
+latent_files = pytest.mark.parametrize('file', LATENT_FILES)
 
 
 def explicit(q, k, v, c, tau, causal, bias=0.0):
@@ -96,48 +73,13 @@ def test_golden_probabilities_of_the_explicit_form(file, case):
         assert absolute(grad, g[f'attn.{case}.grad_bias']) < 1e-6
 
 
-@files
-@both
-def test_golden_block(file, dtype):
-    g = Golden(file, dtype)
-    block = LorentzBlock(
-        g['x'].shape[-1], attention_of(g, dtype), ffn_of(g, dtype), g.exact('block.scale').item()
-    ).to(dtype)
-    with torch.no_grad():
-        block.norm1.weight.copy_(g['rms.gamma'])
-        block.norm2.weight.copy_(g['rms.gamma'].flip(0))
-    x, c = g['x'].requires_grad_(), g['c'].requires_grad_()
-    y = block(x, c)
-    assert absolute(y, g.exact('block.y')) < (1e-9 if dtype == torch.float64 else 9e-5)
-    leaves = {'x': x, 'c': c, 'w_y1': block.res1.weight, 'w_y2': block.res2.weight}
-    grads = torch.autograd.grad((y * g['cot']).sum(), list(leaves.values()))
-    for key, grad in zip(leaves, grads):
-        limit = 1e-9 if dtype == torch.float64 else 18e-6
-        assert of_max(grad, g.exact(f'block.grad_{key}')) < limit, key
-
-
-@files
-@both
-def test_golden_ffn(file, dtype):
-    g = Golden(file, dtype)
-    layer = ffn_of(g, dtype)
-    x, c = g['x'].requires_grad_(), g['c'].requires_grad_()
-    y = layer(x, c)
-    assert absolute(y, g.exact('ffn.y')) < (1e-9 if dtype == torch.float64 else 9e-6)
-    leaves = {'x': x, 'c': c}
-    for n in '123':
-        w = getattr(layer, f'w{n}')
-        leaves |= {f'W{n}': w.weight, f'b{n}': w.bias}
-    gradients(g, dtype, y, {f'ffn.grad_{k}': v for k, v in leaves.items()})
-
-
 @pytest.mark.parametrize('args', [(20, 4), (20, 0), (20, 21), (17, 3, True, True)])
-def test_bad_input(args):
+def test_bad_attention(args):
     with pytest.raises(ValueError, match='must be'):
         LorentzAttention(*args)
 
 
-def test_bfloat16_autocast_has_finite_gradients():
+def test_bfloat16_attention_has_finite_gradients():
     layer = LorentzAttention(20, 3)
     x = (20 * torch.randn(1, 9, 20)).requires_grad_()
     with torch.autocast('cpu', torch.bfloat16):
@@ -221,12 +163,94 @@ def test_the_last_token_alone_equals_the_whole_sequence(kind, size):
         assert of_max(found, wanted) < 0.02 + 2 * of_max(whole, wanted)
 
 
-def test_cache_grows_and_refuses_what_does_not_fit():
-    cache, rows = TokenCache(), torch.randn(2, 300, 5)
-    for part in rows.split(37, 1):
-        cache.append(part)
-    assert torch.equal(cache.append(rows[:, :0]), rows)
-    with pytest.raises(ValueError, match='must be as those before'):
-        cache.append(torch.randn(3, 1, 5))
-    with pytest.raises(ValueError, match='no_grad'):
-        cache.append(rows.requires_grad_())
+def hmla_of(g, dtype, case):
+    layer = HMLA(
+        dims=g['x'].shape[-1],
+        num_heads=int(g['num_heads']),
+        latent_dims=int(g['kv_rank']),
+        nope_dims=int(g['nope_dim']),
+        rope_dims=int(g['rope_dim']) - 1,
+        v_dims=int(g['v_dim']) - 1,
+        q_latent_dims=int(g['q_rank']) if case == 'qlora' else 0,
+        causal=case != 'full',
+    ).to(dtype)
+    names = {'wkv_a': 'kva', 'wkv_b': 'kvb', 'wo': 'o', 'wq': 'q'}
+    state = {'tau': g['tau'], 'kv_norm.weight': g['gamma_kv']}
+    if case == 'qlora':
+        names |= {'wq_a': 'qa', 'wq': 'qb'}
+        state['q_norm.weight'] = g['gamma_q']
+    for ours, theirs in names.items():
+        state |= {f'{ours}.weight': g[f'W{theirs}'], f'{ours}.bias': g[f'b{theirs}']}
+    layer.load_state_dict(state)
+    leaves = {'tau': layer.tau, 'gamma_kv': layer.kv_norm.weight}
+    if case == 'qlora':
+        leaves = {'gamma_q': layer.q_norm.weight}
+        leaves |= {'Wqa': layer.wq_a.weight, 'Wqb': layer.wq.weight}
+    else:
+        for ours, theirs in names.items():
+            part = getattr(layer, ours)
+            leaves |= {f'W{theirs}': part.weight, f'b{theirs}': part.bias}
+    return layer, leaves
+
+
+def value_and_gradients(g, dtype, case):
+    """Result, gradients, and the function of the arguments that computes them."""
+    layer, leaves = hmla_of(g, dtype, case)
+    leaves |= {'x': g['x'].requires_grad_(), 'c': g['c'].requires_grad_()}
+
+    def function():
+        y = layer(leaves['x'], leaves['c'])
+        return [y, *torch.autograd.grad((y * g['cot']).sum(), list(leaves.values()))]
+
+    function.arguments = [leaves['x'], leaves['c'], *layer.parameters()]
+    y, *grads = function()
+    return y, dict(zip(leaves, grads)), function
+
+
+@latent_files
+@both
+@pytest.mark.parametrize('case', ['causal', 'full', 'qlora'])
+def test_golden_hmla(file, dtype, case):
+    g = Golden(file, dtype)
+    y, grads, _ = value_and_gradients(g, dtype, case)
+    limits = [1e-9] * (1 + len(grads))
+    if dtype == torch.float32:
+        wide = Golden(file)
+        _, _, function = value_and_gradients(wide, torch.float64, case)
+        limits = [64 * size for size in rounding(function, function.arguments)]
+    assert of_max(y, g.exact(f'{case}.y')) < limits[0]
+    for (key, grad), limit in zip(grads.items(), limits[1:]):
+        assert of_max(grad, g.exact(f'{case}.grad_{key}')) < limit, key
+
+
+@latent_files
+@both
+def test_golden_cached_decoding(file, dtype):
+    g = Golden(file, dtype)
+    layer, _ = hmla_of(g, dtype, 'causal')
+    cache, limit = TokenCache(), 1e-9 if dtype == torch.float64 else 3e-5
+    with torch.no_grad():
+        y = torch.cat([layer(part, g['c'], cache) for part in g['x'].split(1, 1)], 1)
+        raw = layer.wkv_a(g['x'], g['c'])[..., : layer.latent_dims]
+        rows = cache.append(g['x'][:, :0, : cache.numbers_per_token])
+    assert absolute(y, g.exact('decode_y')) < limit
+    assert cache.numbers_per_token == int(g['kv_rank'] + g['rope_dim'] - 1)
+    assert absolute(raw, g.exact('cache_latent_raw')) < limit
+    assert absolute(rows[..., : layer.latent_dims], g.exact('cache_latent_norm')) < limit
+    assert absolute(rows[..., layer.latent_dims :], g.exact('cache_kpe')) < limit
+
+
+def test_bfloat16_hmla_has_finite_gradients():
+    layer, x = HMLA(20, 2, 9, 5, 4, 6), (20 * torch.randn(1, 9, 20)).requires_grad_()
+    with torch.autocast('cpu', torch.bfloat16):
+        layer(x, 1.0).float().sum().backward()
+    assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    'wrong', [{'rope_dims': 3}, {'num_heads': 0}, {'v_dims': 0}, {'latent_dims': -4}]
+)
+def test_bad_hmla(wrong):
+    good = dict(dims=20, num_heads=2, latent_dims=9, nope_dims=5, rope_dims=4, v_dims=6)
+    with pytest.raises(ValueError, match=f'{next(iter(wrong))}.* must be'):
+        HMLA(**{**good, **wrong})

@@ -266,3 +266,83 @@ def test_feature_pyramid():
     neck = MODELS.build(dict(type='hyper_mm.SimpleFeaturePyramid', in_channels=16, out_channels=8))
     levels = neck(backbone(out_type='featmap')(images(64, 48)))
     assert [x.shape[-2:] for x in levels[:4]] == [(32, 24), (16, 12), (8, 6), (4, 3)]
+
+
+@pytest.mark.mmpretrain
+class TestToolsOfMmpretrain:
+    """What users of mmpretrain's own vision transformer do with a classifier."""
+
+    def classifier(self, kind='hyper_mm.LorentzViT', **options):
+        pytest.importorskip('mmpretrain')
+        init_default_scope('mmpretrain')
+        arch = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
+        cfg = dict(
+            type='hyper_mm.ImageClassifier',
+            backbone=dict(type=kind, arch=arch, img_size=32, patch_size=8),
+            head=dict(type='LinearClsHead', in_channels=16, num_classes=5),
+        )
+        cfg['backbone'].update(options.pop('backbone', {}))
+        return MODELS.build({**cfg, **options})
+
+    def test_learning_rates_decay_by_layer(self):
+        from mmengine.optim import build_optim_wrapper
+
+        rates = {}
+        for kind in ('hyper_mm.LorentzViT', 'mmpretrain.VisionTransformer'):
+            model = self.classifier(kind)
+            wrapper = build_optim_wrapper(
+                model,
+                dict(
+                    constructor='LearningRateDecayOptimWrapperConstructor',
+                    optimizer=dict(type='AdamW', lr=1.0, weight_decay=0.1),
+                    paramwise_cfg=dict(layer_decay_rate=0.5),
+                ),
+            )
+            names = {id(p): name for name, p in model.named_parameters()}
+            rates[kind] = {
+                names[id(p)]: group['lr'] for group in wrapper.param_groups for p in group['params']
+            }
+        ours, theirs = rates.values()
+        assert set(ours) == {name for name, _ in self.classifier().named_parameters()}
+        # 4 layers: embedding, two blocks, what follows
+        for name, rate in ours.items():
+            layer = 0 if 'embedding' in name else 3
+            if 'blocks.' in name:
+                layer = int(name.split('blocks.')[1][0]) + 1
+            assert rate == 0.5 ** (3 - layer), name
+        assert set(ours.values()) == set(theirs.values())
+
+    @pytest.mark.parametrize('with_cls_token, neck', [(False, 1), (True, 2)])
+    def test_prefix_tokens_that_the_neck_expects(self, with_cls_token, neck):
+        small = dict(num_leaves=8, num_levels=3, width=8, num_heads=2)
+        with pytest.raises(ValueError, match=f'num_prefix_tokens is {neck}, but the backbone has'):
+            self.classifier(
+                backbone=dict(out_type='raw', with_cls_token=with_cls_token),
+                neck=dict(
+                    type='hyper_mm.HiMapperPooling', in_channels=16, num_prefix_tokens=neck, **small
+                ),
+            )
+
+    def test_flops_are_counted(self):
+        from mmengine.analysis import get_model_complexity_info
+
+        found = {}
+        for kind in ('hyper_mm.LorentzViT', 'mmpretrain.VisionTransformer'):
+            info = get_model_complexity_info(
+                self.classifier(kind).eval(),
+                input_shape=(3, 32, 32),
+                show_table=False,
+                show_arch=False,
+            )
+            found[kind] = info['flops']
+        ours, theirs = found.values()
+        # as many products of matrices, with a column of time each, and a gated network
+        assert theirs < ours < 3 * theirs
+
+    @pytest.mark.parametrize('positions', ['hope', 'learnt'])
+    def test_traced_for_any_batch_and_size(self, positions):
+        model = self.classifier(backbone=dict(positions=positions)).eval()
+        with torch.no_grad():
+            traced = torch.jit.trace(model, images(), check_trace=False)
+            for x in (images(batch=3), images(48, 40), images(37, 29, batch=1)):
+                torch.testing.assert_close(traced(x), model(x), rtol=1e-4, atol=1e-5)

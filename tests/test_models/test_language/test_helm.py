@@ -1,6 +1,4 @@
-"""HELM and its Euclidean twin as language models."""
-
-import copy
+"""HELM and its Euclidean baseline as language models."""
 
 import pytest
 import torch
@@ -11,46 +9,10 @@ from mmengine.optim import OptimWrapper  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from hyper_mm.models.language.helm import chunked_nll  # noqa: E402
-from hyper_mm.models.language.sampling import sample  # noqa: E402
-from hyper_mm.ops import lorentz  # noqa: E402
-from hyper_mm.registry import MODELS  # noqa: E402
 
-LATENT = dict(num_heads=2, latent_dims=5, nope_dims=3, rope_dims=4, v_dims=3)
-HELM = dict(type='hyper_mm.HelmDecoder', vocab_size=37, dims=17, depth=2, max_length=80)
-TWIN = dict(type='hyper_mm.EuclideanDecoder', vocab_size=37, dims=18, depth=2, max_length=80)
-DECODERS = {
-    'helm-d': dict(
-        HELM,
-        attention=dict(type='LorentzAttention', num_heads=2),
-        ffn=dict(type='LorentzSwiGLU', hidden_dims=15),
-    ),
-    'helm-mice': dict(
-        HELM,
-        attention=dict(type='HMLA', **LATENT),
-        ffn=dict(type='MiCE', hidden_dims=7),
-        dense_ffn=dict(type='LorentzSwiGLU', hidden_dims=15),
-        num_dense_layers=1,
-    ),
-    'twin-d': dict(
-        TWIN,
-        dims=16,
-        attention=dict(type='RotaryAttention', num_heads=2),
-        ffn=dict(type='SwiGLU', hidden_dims=15),
-    ),
-    'twin-moe': dict(
-        TWIN,
-        attention=dict(type='MLA', **LATENT),
-        ffn=dict(type='MoE', hidden_dims=7),
-        dense_ffn=dict(type='SwiGLU', hidden_dims=15),
-        num_dense_layers=1,
-    ),
-}
+from ...helpers.language import DECODERS, model_of  # noqa: E402
+
 every = pytest.mark.parametrize('kind', list(DECODERS))
-
-
-def model_of(kind, **options):
-    cfg = dict(type='hyper_mm.HelmForCausalLM', decoder=copy.deepcopy(DECODERS[kind]), **options)
-    return MODELS.build(cfg)
 
 
 @every
@@ -68,15 +30,6 @@ def test_cached_generation_equals_uncached(kind):
         for use in (True, False)
     ]
     assert torch.equal(*drawn)
-
-
-@pytest.mark.parametrize('kind, numbers', [('helm-mice', 9), ('twin-moe', 9), ('helm-d', 36)])
-def test_cache_holds_what_it_should(kind, numbers):
-    decoder = model_of(kind).decoder
-    caches = decoder.new_caches()
-    with torch.no_grad():
-        decoder(torch.zeros(1, 4, dtype=torch.long), caches=caches)
-    assert [cache.numbers_per_token for cache in caches] == [numbers, numbers]
 
 
 @every
@@ -112,16 +65,8 @@ def test_training_lowers_the_loss(kind, half):
     with torch.autocast('cpu', torch.bfloat16, enabled=half):
         model.parse_losses(model.loss(ids))[0].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    assert ('loss_balance' in logs) == (kind in ('helm-mice', 'twin-moe'))
+    assert ('loss_balance' in logs) == (kind in ('helm-mice', 'baseline-moe'))
     assert any('ffn.curvatures' in name for name in logs) == (kind == 'helm-mice')
-
-
-def test_start_of_training():
-    options = dict(embedding_distance=3.0, residual_weight=0.3)
-    decoder = MODELS.build({**DECODERS['helm-mice'], **options})
-    torch.testing.assert_close(lorentz.dist0(decoder.embedding.weight, 1.0), torch.full((37,), 3.0))
-    weights = [res.weight for block in decoder.blocks for res in (block.res1, block.res2)]
-    assert torch.tensor(weights).eq(torch.tensor(0.3)).all()
 
 
 @pytest.mark.parametrize('chunk', [3, 100])
@@ -134,30 +79,6 @@ def test_chunks_change_nothing(chunk):
     torch.testing.assert_close(found, wanted)
     for a, b in zip(*(torch.autograd.grad(y.square().sum(), (x, weight)) for y in (found, wanted))):
         torch.testing.assert_close(a, b)
-
-
-def test_scores_depend_on_relative_positions():
-    # positions enter by rotations alone: a sequence behind another document is as it was
-    model = model_of('helm-d').double()
-    ids = torch.randint(0, 37, (1, 6))
-    shifted = model(torch.cat([ids, ids], 1), torch.arange(2).repeat_interleave(6)[None])
-    torch.testing.assert_close(shifted[:, 6:], model(ids))
-
-
-def test_sampling():
-    logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]]).log_softmax(-1)
-    rows = logits.expand(20000, -1)
-    assert sample(logits).item() == 0
-    assert sample(rows, 1.0, top_k=1).unique().tolist() == [0]
-    assert sample(rows, 1.0, top_p=0.5).unique().tolist() == [0]
-    assert sample(rows, 1.0, top_p=0.7).unique().tolist() == [0, 1]
-    assert sample(rows, 1.0, top_k=3).unique().tolist() == [0, 1, 2]
-    for temperature in (1.0, 2.0):
-        share = sample(rows, temperature).bincount(minlength=4) / len(rows)
-        wanted = (logits[0] / temperature).softmax(-1)
-        torch.testing.assert_close(share, wanted, atol=0.02, rtol=0)
-    assert sample(rows, 1e-40).unique().tolist() == [0]  # nothing overflows
-    assert len(sample(torch.zeros(1000, 5), 1.0, top_k=2).unique()) == 2  # of equal ones as well
 
 
 def test_generation_stops_once_all_have_ended():
@@ -194,13 +115,13 @@ def test_bad_generation(options):
 @pytest.mark.parametrize(
     'ids', [[[0, 37]], [[-1, 2]], [[5]], [list(range(30)) * 3]], ids=lambda i: str(len(i[0]))
 )
-@pytest.mark.parametrize('kind', ['helm-d', 'twin-d'])
+@pytest.mark.parametrize('kind', ['helm-d', 'baseline-d'])
 def test_bad_ids(kind, ids):
     with pytest.raises(ValueError, match='must be'):
         model_of(kind).loss(torch.tensor(ids))
 
 
-@pytest.mark.parametrize('kind', ['helm-d', 'twin-d'])
+@pytest.mark.parametrize('kind', ['helm-d', 'baseline-d'])
 def test_bad_shapes(kind):
     model, ids = model_of(kind), torch.zeros(2, 5, dtype=torch.long)
     with pytest.raises(ValueError, match=r'ids must be \(B, N\), got \(5,\)'):
@@ -210,25 +131,175 @@ def test_bad_shapes(kind):
             model.loss(ids, doc_ids)
 
 
+@every
+@pytest.mark.parametrize('use_cache', [True, False])
+def test_padded_prompts_continue_as_they_do_alone(kind, use_cache):
+    model = model_of(kind).double().eval()
+    prompts = [torch.randint(0, 37, (1, n)) for n in (3, 9, 6)]
+    ids = torch.cat([F.pad(p, (9 - p.shape[1], 0), value=7) for p in prompts])
+    mask = torch.tensor([[0] * (9 - p.shape[1]) + [1] * p.shape[1] for p in prompts])
+    found = model.generate(ids, 20, use_cache=use_cache, attention_mask=mask)
+    assert torch.equal(found[:, :9], ids)
+    for row, prompt in zip(found, prompts):
+        alone = model.generate(prompt, 20)[0, prompt.shape[1] :]
+        assert torch.equal(row[9:], alone)
+
+
+@every
+def test_cached_logits_of_padded_prompts(kind):
+    # to the digits of float32, where a padding of another length rounds otherwise
+    model = model_of(kind).eval()
+    torch.nn.init.normal_(model.head.weight)
+    ids, pads = torch.randint(0, 37, (1, 12)), 40
+    padded = F.pad(ids, (pads, 0), value=3)
+    mask = (torch.arange(pads + 12) >= pads)[None]
+    with torch.no_grad():
+        caches, parts = model.decoder.new_caches(), []
+        for start, end in ((0, pads + 5), (pads + 5, pads + 6), (pads + 6, pads + 12)):
+            part = padded[:, start:end]
+            parts.append(model.decoder(part, caches=caches, attention_mask=mask[:, :end]))
+        logits = model.logits(torch.cat(parts, 1))[:, pads:]
+        wanted = model.double()(ids)
+    size = wanted.abs().max()
+    # a few dozen roundings a layer
+    assert (logits - wanted).abs().max() < 500 * torch.finfo(torch.float32).eps * size
+
+
+@every
+def test_padding_on_any_side_changes_no_loss(kind):
+    model = model_of(kind).double()
+    ids = torch.randint(0, 37, (2, 8))
+    wanted = [model.loss(row[None])['loss_lm'] for row in (ids[0], ids[1, :5])]
+    wanted, balances = (7 * wanted[0] + 4 * wanted[1]) / 11, []
+    for left in (0, 2, 3):
+        rows = [ids[0], F.pad(ids[1, :5], (left, 3 - left), value=11)]
+        mask = torch.ones(2, 8, dtype=torch.long)
+        mask[1] = F.pad(torch.ones(5), (left, 3 - left))
+        batch = dict(input_ids=torch.stack(rows), attention_mask=mask)
+        losses = model(**batch, mode='loss')
+        torch.testing.assert_close(losses['loss_lm'], wanted)
+        # the balance of the experts, too
+        balance = losses.get('loss_balance', torch.zeros(()))
+        balances.append(balance.item())
+        losses['loss_lm'].backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+        found = model(**batch, mode='predict')
+        assert [int(sample.valid.sum()) for sample in found] == [7, 4]
+    assert balances == pytest.approx([balances[0]] * 3, rel=1e-9)
+    logits = model(ids[1:, :5])
+    found = model(F.pad(ids[1:, :5], (3, 0)), attention_mask=F.pad(torch.ones(1, 5).bool(), (3, 0)))
+    torch.testing.assert_close(found[:, 3:], logits)
+
+
+@every
+def test_documents_and_padding_together(kind):
+    model = model_of(kind).double()
+    ids, documents = torch.randint(0, 37, (1, 9)), torch.tensor([[4, 4, 4, 0, 0, 0, 0, 0, 0]])
+    mask = torch.tensor([[0, 1, 1, 1, 1, 1, 1, 0, 0]])
+    found = model(ids, documents, mask)
+    torch.testing.assert_close(found[:, 1:3], model(ids[:, 1:3]))
+    torch.testing.assert_close(found[:, 3:7], model(ids[:, 3:7]))
+    (sample,) = model(ids, documents, mask, mode='predict')
+    assert sample.valid.tolist() == [False, True, False, True, True, True, False, False]
+
+
+@every
+def test_labels_choose_what_is_predicted(kind):
+    model = model_of(kind, loss_chunk=3).double()
+    ids = torch.randint(0, 37, (2, 9))
+    labels = ids.clone()
+    labels[:, :6] = -100
+    labels[0, 7] = 5
+    nll = F.cross_entropy(model(ids)[:, :-1].transpose(1, 2), ids[:, 1:], reduction='none')
+    other = -model(ids)[0, 6].log_softmax(-1)[5]
+    wanted = (nll[:, 5:].sum() - nll[0, 6] + other) / 6
+    torch.testing.assert_close(model(ids, labels=labels, mode='loss')['loss_lm'], wanted)
+    found = model(ids, labels=labels, mode='predict')
+    assert all(s.valid.tolist() == [False] * 5 + [True] * 3 for s in found)
+    torch.testing.assert_close(found[1].log_probs[5:], -nll[1, 5:].detach())
+    none = model(ids, labels=torch.full_like(ids, -100), mode='loss')['loss_lm']
+    assert none == 0  # no label at all: a loss, and a gradient, of zero
+    with pytest.raises(ValueError, match=r'labels must be of the shape of input_ids, \(2, 9\)'):
+        model.loss(ids, labels=labels[:, 1:])
+    with pytest.raises(ValueError, match='labels must be 0 to 36, got -7 to'):
+        model.loss(ids, labels=labels.masked_fill(labels == 5, -7))
+
+
+def test_entries_that_a_mode_does_not_use_are_refused():
+    model, ids = model_of('helm-d'), torch.zeros(1, 4, dtype=torch.long)
+    for mode in ('tensor', 'loss'):
+        with pytest.raises(TypeError, match=r"takes input_ids.* got \['position_ids'\]"):
+            model(ids, position_ids=ids, mode=mode)
+    with pytest.raises(TypeError, match='labels must be left out'):
+        model(ids, labels=ids)
+    with pytest.raises(
+        TypeError, match='attention_mask must be bool or integers, .* got torch.float32'
+    ):
+        model(ids, attention_mask=torch.zeros(1, 4))
+
+
+@every
+def test_generation_stops_where_a_criterion_says_so(kind):
+    model = model_of(kind).double()
+    ids = torch.randint(0, 37, (3, 5))
+    free, seen = model.generate(ids, 12)[:, 5:], []
+
+    def stop(new):
+        seen.append(new.shape)
+        return torch.tensor([new.shape[1] >= n for n in (2, 4, 3)])
+
+    found = model.generate(ids, 12, eos_id=36, stop=stop)[:, 5:]
+    end = [row.tolist().index(36) if 36 in row else 12 for row in free]
+    lasts = [min(n, e + 1) for n, e in zip((2, 4, 3), end)]
+    assert found.shape[1] == max(lasts) and seen == [(3, n + 1) for n in range(max(lasts))]
+    for row, plain, last in zip(found, free, lasts):
+        assert torch.equal(row[:last], plain[:last]) and (row[last:] == 36).all()
+    single = model.generate(ids[:1], 12, stop=lambda new: new.shape[1] == 3 and [True] or [False])
+    assert single.shape == (1, 8)
+
+
 @pytest.mark.parametrize(
-    'wrong',
+    'options, message',
     [
-        {'attention': {'type': 'MLA'}},
-        {'attention': {'type': 'LorentzAttention', 'num_heads': 3}},  # odd: no pairs to rotate
-        {'attention': {'type': 'LorentzAttention', 'num_heads': 4}},
-        {'ffn': {'type': 'MiCE', 'hidden_dims': 7, 'curvatures': (-0.1, 2.0)}},
-        {'ffn': {'type': 'MiCE', 'hidden_dims': 7, 'top_k': 9}},
-        {'num_dense_layers': 1},
-        {'num_dense_layers': -1},
-        {'num_dense_layers': 3, 'dense_ffn': {'type': 'LorentzSwiGLU', 'hidden_dims': 15}},
-        {'curvature': {'init': -1.0}},
-        {'residual_scale': 0.0},
-        {'residual_weight': 0.0},
-        {'embedding_distance': -1.0},
-        {'depth': 0},
-        {'dims': 18},
+        (dict(attention_mask=[[1, 1, 0], [1, 1, 1]]), 'attention_mask must be 0 .* on the left'),
+        (dict(attention_mask=[[1, 0, 1], [1, 1, 1]]), 'attention_mask must be 0 .* on the left'),
+        (dict(attention_mask=[[0, 0, 0], [1, 1, 1]]), 'attention_mask must be 0 .* on the left'),
+        (dict(attention_mask=[[1, 1, 1]]), r'of the shape of input_ids, \(2, 3\), got \(1, 3\)'),
+        (dict(stop=lambda new: [True] * 2), 'eos_id must be given with stop'),
+        (dict(stop=lambda new: [True], eos_id=1), r'stop must return \(2,\) booleans'),
     ],
 )
-def test_bad_input(wrong):
-    with pytest.raises(ValueError, match='must be'):
-        MODELS.build({**DECODERS['helm-d'], **wrong})
+def test_bad_prompts(options, message):
+    if 'attention_mask' in options:
+        options = dict(attention_mask=torch.tensor(options['attention_mask']))
+    with pytest.raises(ValueError, match=message):
+        model_of('helm-d').generate(torch.zeros(2, 3, dtype=torch.long), 2, **options)
+
+
+@every
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_weights_in_half_precision(kind, dtype):
+    model, ids = model_of(kind).eval(), torch.randint(0, 37, (2, 12))
+    wanted = model(ids)
+    model.to(dtype)
+    found = model(ids)
+    assert found.dtype == dtype
+    # features of size about 1 through a few rounded maps
+    assert (found - wanted).norm() < 16 * torch.finfo(dtype).eps * wanted.norm()
+    mask = torch.ones_like(ids)
+    mask[0, :3] = 0
+    new = model.generate(ids, 4, attention_mask=mask)
+    assert torch.equal(new, model.generate(ids, 4, attention_mask=mask)) and new.shape == (2, 16)
+    loss = model.loss(ids)['loss_lm']
+    loss.backward()
+    assert loss.isfinite() and loss.dtype == torch.float32
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_weights_that_are_not_finite_raise_in_generation():
+    model = model_of('helm-d')
+    with torch.no_grad():
+        model.head.weight[3, 2] = float('nan')
+    for options in ({}, dict(temperature=1.0)):
+        with pytest.raises(ValueError, match='logits must be finite .* got nan as the highest'):
+            model.generate(torch.zeros(2, 3, dtype=torch.long), 2, **options)

@@ -1,0 +1,31 @@
+"""What differs between the versions of torch that are supported; torch alone is imported."""
+
+from __future__ import annotations
+
+import torch
+
+if hasattr(torch.compiler, 'is_compiling'):
+    _is_compiling = torch.compiler.is_compiling
+else:  # torch 2.1 and 2.2; the compiler knows this function and takes it for True
+    from torch._dynamo.external_utils import is_compiling as _is_compiling
+
+__all__ = ['is_compiling', 'is_exporting']
+
+
+def is_compiling() -> bool:
+    """Whether the code is recorded: by `torch.compile`, `torch.export` or `torch.jit.trace`.
+
+    The recorded code must then be formulas of plain operators, without choices by values.
+    """
+    return _is_compiling() or torch.jit.is_tracing()
+
+
+def is_exporting() -> bool:
+    """Whether the code is recorded for other sizes, by `torch.export` or `torch.jit.trace`.
+
+    Nothing compiles it again then: no choice may depend on a size either.
+    """
+    if torch.jit.is_tracing():
+        return True
+    known = getattr(torch.compiler, 'is_exporting', None)  # torch 2.7
+    return known() if known else False

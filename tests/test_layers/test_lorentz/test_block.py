@@ -1,0 +1,34 @@
+"""Transformer block of points."""
+
+import pytest
+import torch
+
+from hyper_mm.layers.lorentz.block import LorentzBlock
+
+from ...conftest import golden_files
+from ...helpers.golden import Golden, absolute, of_max
+from ...helpers.lorentz import attention_of, ffn_of
+
+FILES = golden_files('helm_layers*.npz')
+both = pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+files = pytest.mark.parametrize('file', FILES)
+
+
+@files
+@both
+def test_golden_block(file, dtype):
+    g = Golden(file, dtype)
+    block = LorentzBlock(
+        g['x'].shape[-1], attention_of(g, dtype), ffn_of(g, dtype), g.exact('block.scale').item()
+    ).to(dtype)
+    with torch.no_grad():
+        block.norm1.weight.copy_(g['rms.gamma'])
+        block.norm2.weight.copy_(g['rms.gamma'].flip(0))
+    x, c = g['x'].requires_grad_(), g['c'].requires_grad_()
+    y = block(x, c)
+    assert absolute(y, g.exact('block.y')) < (1e-9 if dtype == torch.float64 else 9e-5)
+    leaves = {'x': x, 'c': c, 'w_y1': block.res1.weight, 'w_y2': block.res2.weight}
+    grads = torch.autograd.grad((y * g['cot']).sum(), list(leaves.values()))
+    for key, grad in zip(leaves, grads):
+        limit = 1e-9 if dtype == torch.float64 else 18e-6
+        assert of_max(grad, g.exact(f'block.grad_{key}')) < limit, key
