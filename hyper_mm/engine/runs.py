@@ -112,9 +112,11 @@ def call(
         RuntimeError: If it raises, exits with an error or is killed; with the last lines of its
             output.
     """
-    context = _context(preload)
+    context = _context(preload, threads)
+    with _starting:
+        environment = {**os.environ, **_threads(threads)}
     ours, theirs = context.Pipe()
-    place = dict(log=str(log), threads=threads, environment=dict(os.environ), folder=os.getcwd())
+    place = dict(log=str(log), threads=threads, environment=environment, folder=os.getcwd())
     shared = None if lock is None else _Shared(lock.fileno())
     log.write_text('')
     process = context.Process(target=_work, args=(theirs, shared, place, function, arguments))
@@ -165,25 +167,30 @@ def in_parallel(work: Callable, jobs: Iterable, workers: int) -> list:
             raise
 
 
-def _context(preload: Sequence[str]) -> multiprocessing.context.BaseContext:
+def _context(preload: Sequence[str], threads: int | None) -> multiprocessing.context.BaseContext:
     if 'forkserver' not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context('spawn')
     from multiprocessing import forkserver
 
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload([__name__, *preload])  # and thus torch, which all need
+    # what the server reads when it starts: modules of the same places, and how many threads
+    given = dict(_threads(threads), PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
     with _starting:
-        before = os.environ.get('PYTHONPATH')
-        # else the server would load modules from other places than this process
-        os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, sys.path))
+        before = dict(os.environ)
+        os.environ.update(given)
         try:
             forkserver.ensure_running()
         finally:
-            if before is None:
-                del os.environ['PYTHONPATH']
-            else:
-                os.environ['PYTHONPATH'] = before
+            for name in given:
+                del os.environ[name]
+            os.environ.update({name: before[name] for name in given if name in before})
     return context
+
+
+def _threads(count: int | None) -> dict[str, str]:
+    names = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS')
+    return {} if count is None else dict.fromkeys(names, str(count))
 
 
 def _answer(ours, process, output, on_line) -> Finished | str | None:
@@ -242,11 +249,8 @@ def _work(channel, shared: _Shared | None, place: dict, function: Callable, argu
         os.dup2(file.fileno(), 2)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)
-    if place['threads'] is not None:
-        for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):
-            os.environ[name] = str(place['threads'])
-        if 'torch' in sys.modules:  # it has read the environment already
-            sys.modules['torch'].set_num_threads(place['threads'])
+    if place['threads'] is not None and 'torch' in sys.modules:  # it read another environment
+        sys.modules['torch'].set_num_threads(place['threads'])
     start = time.monotonic()
     try:
         value = function(*arguments)
