@@ -137,7 +137,7 @@ class AdaptedWeight(Cached):
     def forward(self) -> Tensor:
         """The weight; within a forward pass of its layer it is computed once."""
         if _compiling():
-            return self[0](self.original)
+            return self._compute()
         running = _RUNNING.get()
         if running is None:
             return self._value()
@@ -147,8 +147,13 @@ class AdaptedWeight(Cached):
 
     def _value(self) -> Tensor:
         if not self.cache.on or self.needs_gradient(self.original):
+            return self._compute()
+        return self.cached(self.original, self._compute)
+
+    def _compute(self) -> Tensor:
+        """The weight in its own precision: layers cast it to that of autocast."""
+        with torch.autocast(self.original.device.type, enabled=False):
             return self[0](self.original)
-        return self.cached(self.original, lambda: self[0](self.original))
 
 
 class InputMaps(Cached):

@@ -50,9 +50,8 @@ class LowRankUpdate(SavedOptions, nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """The updated weight, ``(3 d, d)``."""
         parts = list(weight.chunk(3))
-        with torch.autocast(weight.device.type, enabled=False):
-            for place, update in zip(self.places, self.scale * self.up @ self.down):
-                parts[place] = (parts[place] + update).to(weight.dtype)
+        for place, update in zip(self.places, self.scale * self.up @ self.down):
+            parts[place] = (parts[place] + update).to(weight.dtype)
         return torch.cat(parts)
 
 
@@ -162,9 +161,7 @@ def tower_attentions(
     for tower in towers:
         if not found[tower]:
             others = tuple(other for other in TOWERS if found[other])
-            advice = (
-                f'towers={others} adapts the other one alone' if others else 'there is no other'
-            )
+            advice = f'towers={others} adapts that one alone' if others else 'nor has the other'
             part = getattr(model, places[tower].rstrip('.'), model)
             raise ValueError(
                 f'the {tower} tower of {type(model).__name__} ({_kind(part)}) has no '

@@ -11,7 +11,7 @@ FROZEN = 'frozen_weights'
 """Key, in a state dict, of the fingerprints of the weights that it leaves out."""
 PROBE = 1 << 16
 TOLERANCE = 1e-5
-"""Largest difference of two fingerprints, relative to the norm: position embeddings that are resized
+"""Largest difference of fingerprints, relative to the norm: position embeddings that are resized
 differ in their last bits between processors, other weights by orders of magnitude more."""
 
 
@@ -84,7 +84,7 @@ def _compare(model: str, own: Mapping[str, nn.Parameter], saved: Tensor) -> None
     if names:
         raise ValueError(
             f'the checkpoint holds trained weights alone, and {len(names)} of the {len(own)} '
-            f'frozen weights of {model} are not those that they were trained with, such as {names[0]}: '
-            'build the model with the same pretrained weights (random ones: with the same seed), or '
-            'save whole checkpoints, without TrainedWeightsHook'
+            f'frozen weights of {model} are not those that they were trained with, such as '
+            f'{names[0]}: build the model with the same pretrained weights (random ones: with the '
+            'same seed), or save whole checkpoints, without TrainedWeightsHook'
         )

@@ -129,3 +129,41 @@ def test_models_that_it_does_not_serve():
         hook.before_run(SimpleNamespace(model=model))
     with pytest.raises(ValueError, match='nothing of Linear is frozen'):
         hook.before_train(SimpleNamespace(model=model))
+
+
+@pytest.mark.mmpretrain
+def test_prompts_alone(data):
+    """A thousand trained numbers are a thousand numbers in the file."""
+    pytest.importorskip('mmpretrain')
+    cfg = dict(
+        type='hyper_mm.PromptedCLIP',
+        clip=clip_of(data),
+        prompts=dict(type='CoOp'),
+        vocabulary=['cat', 'dog'],
+    )
+    check_model(MODELS.build(cfg), MODELS.build(cfg))
+
+
+def test_radial_adapter_alone(data):
+    loss = dict(type='hyper_mm.RadialEmbeddingLoss', lambda_reg=0.0)
+    adapter = dict(HYPERCLIP, towers=('text',))
+    cfg = dict(type='hyper_mm.RadialCLIP', clip=clip_of(data), loss=loss, adapter=adapter)
+    check_model(MODELS.build(cfg), MODELS.build(cfg))
+
+
+def check_model(model, other):
+    """What the hook saves of a model is small and loads strictly into another one."""
+    own = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    with torch.no_grad():
+        for parameter in own.values():
+            parameter += torch.randn_like(parameter)
+    checkpoint = dict(state_dict=model.state_dict())
+    TrainedWeightsHook().before_save_checkpoint(SimpleNamespace(model=model), checkpoint)
+    state = checkpoint['state_dict']
+    count = sum(value.numel() for name, value in state.items() if name in own)
+    assert count == sum(p.numel() for p in own.values())
+    frozen = sum(not p.requires_grad for p in model.parameters())
+    assert sum(v.numel() for v in state.values()) < count + 2 * frozen + 1000
+    found = other.load_state_dict(state, strict=True)
+    assert not found.missing_keys
+    assert all(torch.equal(other.get_parameter(n), p) for n, p in own.items())
