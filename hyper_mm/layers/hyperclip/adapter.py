@@ -13,10 +13,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from ..common.saved_options import compare_options, decode_options, encode_options
-from .adapted_weight import NOT_LINEAR, Adapted, InputMaps, adapt, cached_weights, convert, fold
+from .adapted_weight import NOT_LINEAR, InputMaps, adapt, cached_weights, convert, fold
 from .block_diagonal import BlockDiagonalMobius
 from .weight_updates import TOWERS, tower_attentions
 
@@ -187,10 +186,6 @@ class HyperCLIPAdapter:
     def _choose(self, model: nn.Module) -> Iterator[tuple[str, str, nn.MultiheadAttention]]:
         """Name, tower and module of the layers to adapt."""
         found = tower_attentions(model, self.towers)
-        for layers in found.values():
-            for name, module in layers.items():
-                if isinstance(module, Adapted) or parametrize.is_parametrized(module):
-                    raise ValueError(f'{name} of the model has an adapter already')
         names = {name for layers in found.values() for name in layers}
         depth = max(len(layers) for layers in found.values())
         for layer in self.wanted or ():

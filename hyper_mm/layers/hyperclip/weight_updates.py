@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from ..common.saved_options import SavedOptions
-from .adapted_weight import adapt
+from .adapted_weight import Adapted, adapt
 
 PROJECTIONS = ('q', 'k', 'v')
 TOWERS = ('vision', 'text')
@@ -117,6 +118,12 @@ def _fused(model: nn.Module) -> dict[str, nn.MultiheadAttention]:
     }
 
 
+def _check_plain(layers: dict[str, nn.MultiheadAttention]) -> None:
+    for name, module in layers.items():
+        if isinstance(module, Adapted) or is_parametrized(module):
+            raise ValueError(f'{name} of the model has an adapter already')
+
+
 def tower_attentions(
     model: nn.Module, towers: Sequence[str] = TOWERS
 ) -> dict[str, dict[str, nn.MultiheadAttention]]:
@@ -134,7 +141,8 @@ def tower_attentions(
         ``visual``.
 
     Raises:
-        ValueError: If one of the towers has no such layer, so that it could not be adapted.
+        ValueError: If one of the towers has no such layer, so that it could not be adapted, or has
+            an adapter already.
     """
     wrong = set(towers) - set(TOWERS)
     if wrong or not towers:
@@ -146,6 +154,7 @@ def tower_attentions(
                 f"{type(model).__name__} has no 'visual', so it is a vision tower by itself; "
                 f"towers must name 'vision', got {tuple(towers)}"
             )
+        _check_plain(every)
         return {'vision': every}
     every = _fused(model)
     places = dict(vision='visual.', text='')
@@ -168,6 +177,7 @@ def tower_attentions(
                 'torch.nn.MultiheadAttention with a fused projection, which is what is adapted; '
                 f"{advice}; models with open_clip's own transformers, such as ViT-B-16, have both"
             )
+        _check_plain(found[tower])
     known = {name for tower in TOWERS for name in found[tower]}
     rest = [
         name

@@ -92,6 +92,20 @@ class TestApplyLora:
         assert {type(module) for module in model} == {nn.MultiheadAttention}
         torch.testing.assert_close(run(model, x), before)
 
+    def test_twice(self, model):
+        apply_lora(model)
+        for adapt in (apply_lora, train_parts):
+            with pytest.raises(ValueError, match='0 of the model has an adapter already'):
+                adapt(model)
+
+    def test_another_scale_is_refused(self, model):
+        """The factors do not know alpha: the same numbers would be another update."""
+        other = copy.deepcopy(model)
+        apply_lora(model, rank=2, alpha=4.0)
+        apply_lora(other, rank=2, alpha=8.0)
+        with pytest.raises(ValueError, match='scale=2.0, the model has scale=4.0'):
+            other.load_state_dict(model.state_dict())
+
     def test_nothing_to_adapt(self):
         with pytest.raises(ValueError, match='Linear has no torch.nn.MultiheadAttention'):
             apply_lora(nn.Linear(2, 2))
