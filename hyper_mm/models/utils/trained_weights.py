@@ -63,6 +63,14 @@ class LoadsTrainedWeights:
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         if prefix + FROZEN in state_dict:
             saved = state_dict.pop(prefix + FROZEN)
+            known = self.state_dict(prefix=prefix)
+            unknown = [key for key in state_dict if key.startswith(prefix) and key not in known]
+            if unknown:
+                raise ValueError(
+                    f'the checkpoint holds trained weights alone, and {type(self).__name__} has no '
+                    f'place for {len(unknown)} of them, such as {unknown[0]}: they are not of one '
+                    'config'
+                )
             own = {n: p for n, p in self.named_parameters() if prefix + n not in state_dict}
             _compare(type(self).__name__, own, saved)
             state_dict.update((prefix + name, p.detach()) for name, p in own.items())

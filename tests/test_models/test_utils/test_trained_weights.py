@@ -69,6 +69,13 @@ def test_other_frozen_weights():
         other.load_state_dict(state, strict=False)
 
 
+def test_weights_without_a_place():
+    state = without_frozen(Model(), Model().state_dict())
+    state['adapter.weight'] = torch.zeros(1)
+    with pytest.raises(ValueError, match='no place for 1 of them, such as adapter.weight'):
+        Model().load_state_dict(state, strict=False)
+
+
 def test_other_parts_are_frozen():
     state = without_frozen(Model(), Model().state_dict())
     del state['head.bias']
