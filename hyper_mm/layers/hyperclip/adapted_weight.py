@@ -15,6 +15,8 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor, nn
 
+from ...compat import is_compiling
+
 _RUNNING: ContextVar[dict[int, Tensor] | None] = ContextVar('adapted weights', default=None)
 """Weights computed in the forward pass that is running in this thread, by id of their module."""
 
@@ -23,11 +25,6 @@ NOT_LINEAR = (
     "target='input' merges with space='euclidean' only, got space='poincare': no weight bounds the "
     'length of its input'
 )
-
-
-def _compiling() -> bool:
-    compiler = getattr(torch, 'compiler', None)
-    return hasattr(compiler, 'is_compiling') and compiler.is_compiling()
 
 
 def _same(kept: Tensor, found: Tensor) -> bool:
@@ -136,7 +133,7 @@ class AdaptedWeight(Cached):
 
     def forward(self) -> Tensor:
         """The weight; within a forward pass of its layer it is computed once."""
-        if _compiling():
+        if is_compiling():
             return self._compute()
         running = _RUNNING.get()
         if running is None:
@@ -181,7 +178,7 @@ class InputMaps(Cached):
     def folded(self, weight: Tensor) -> bool:
         """Whether the maps are in the weight ``(3 d, d)`` now, so that inputs stay as they are."""
         return (
-            self.linear and self.cache.on and not self.needs_gradient(weight) and not _compiling()
+            self.linear and self.cache.on and not self.needs_gradient(weight) and not is_compiling()
         )
 
     def fold(self, weight: Tensor) -> Tensor:
@@ -255,7 +252,7 @@ class AdaptedAttention(Adapted):
             query, key, value = (
                 attention_input(self, x, name) for x, name in zip((query, key, value), 'qkv')
             )
-        if _compiling():
+        if is_compiling():
             return super().forward(query, key, value, *args, **kwargs)
         token = _RUNNING.set({})
         try:
