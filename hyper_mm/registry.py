@@ -101,6 +101,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'MoEBalanceHook': ('engine.hooks.moe_balance_hook',),
         'PromptAveragingHook': ('engine.hooks.prompt_averaging_hook',),
         'SafeCheckpointHook': ('engine.hooks.safe_checkpoint_hook',),
+        'TrainedWeightsHook': ('engine.hooks.trained_weights_hook',),
         'VocabularyHook': ('engine.hooks.vocabulary_hook',),
     },
     'strategy': {

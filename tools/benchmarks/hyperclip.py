@@ -3,7 +3,8 @@
     python tools/benchmarks/hyperclip.py
     python tools/benchmarks/hyperclip.py --model ViT-L-14 --repeats 3
 
-Inference of the merged model beside the plain one, and a training step of the adapted vision tower
+Inference of the model with cached weights (validation and test) and of the merged model (export),
+each beside the plain one, and a training step of the adapted vision tower
 (forward and backward, frozen weights, no optimizer) beside the same tower without an adapter, its
 weights frozen and the gradient going to its input. The two take turns in one process; each line has
 the median of the ratios of neighbouring runs, and its quartiles. Random weights and images.
@@ -80,6 +81,12 @@ def main() -> None:
         )
     with torch.no_grad():
         unmerged = model.encode_image(images)
+        with adapter.cached():
+            show(
+                'inference with cached weights',
+                lambda: plain.encode_image(images),
+                lambda: model.encode_image(images),
+            )
         adapter.merge()
         merged = model.encode_image(images)
         error = (merged - unmerged).norm() / unmerged.norm()

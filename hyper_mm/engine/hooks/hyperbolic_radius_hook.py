@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import numpy as np
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
+from hyper_mm.models.utils.observed import observing
 from hyper_mm.ops.stable import safe_norm
 from hyper_mm.registry import HOOKS
 
@@ -25,14 +27,14 @@ class HyperbolicRadiusHook(Hook):
     (means), ``hyperclip/clipped_vision`` and ``clipped_text`` (fractions of weight rows at the
     largest length) and ``hyperclip/curvature``; the visualizer gets a histogram of the radii.
 
-    (The released code reports 7.5 at the start, which is the largest radius at c = 1 and so says
-    nothing; hence the fraction beside it.)
+    (The official code reports 7.5 at initialization, which is the largest radius at c = 1, hence
+    the fraction beside it.)
 
     Args:
         interval: Training iterations between two entries.
 
     Raises:
-        ValueError: If ``interval`` is not positive; in training, if the model has no adapter.
+        ValueError: If ``interval`` is not positive; before training, if the model has no adapter.
     """
 
     priority = 'BELOW_NORMAL'
@@ -41,6 +43,30 @@ class HyperbolicRadiusHook(Hook):
         if interval < 1:
             raise ValueError(f'interval must be at least 1, got {interval}')
         self.interval = interval
+        self._open = ExitStack()
+        self._found: dict[str, Tensor] | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Checks the model before the first iteration."""
+        adapter_of(runner)
+
+    def _close(self) -> dict[str, Tensor] | None:
+        """Ends the observation; returns what it has seen, None where none was open."""
+        found, self._found = self._found, None
+        self._open.close()
+        return found
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
+        """Asks the model for its embeddings where this iteration is logged.
+
+        Args:
+            runner: The runner.
+            batch_idx: Not used.
+            data_batch: Not used.
+        """
+        self._close()
+        if self.every_n_train_iters(runner, self.interval):
+            self._found = self._open.enter_context(observing())
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None
@@ -52,14 +78,22 @@ class HyperbolicRadiusHook(Hook):
             batch_idx: Not used.
             data_batch: Not used.
             outputs: Not used.
+
+        Raises:
+            ValueError: If the model has no adapter, or did not show its embeddings.
         """
-        if not self.every_n_train_iters(runner, self.interval):
+        found = self._close()
+        if found is None:
             return
         adapter = adapter_of(runner)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not {'text', 'pixels'} <= found.keys():
+            raise ValueError(
+                'HyperbolicRadiusHook needs a model that shows its text and pixel embeddings, such '
+                f'as OpenVocabSegmentor, got {sorted(found)} of {type(runner.model).__name__}'
+            )
         radii = {
-            'text': hyperbolic_radius(model.last_text, -1),
-            'pixel': hyperbolic_radius(model.last_pixels, 1),
+            'text': hyperbolic_radius(found['text'], -1),
+            'pixel': hyperbolic_radius(found['pixels'], 1),
         }
         scalars = {f'radius_{name}': radius.mean() for name, radius in radii.items()}
         if adapter.target == 'weight':

@@ -1,4 +1,4 @@
-"""Hook that folds the adapter of a model into its weights for evaluation."""
+"""Hook that keeps the adapted weights of a model during evaluation."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from hyper_mm.layers.hyperclip.adapted_weight import InputMaps, caches, set_cached
 from hyper_mm.layers.hyperclip.adapter import HyperCLIPAdapter
 from hyper_mm.registry import HOOKS
 
@@ -25,20 +26,41 @@ def adapter_of(runner: Runner) -> HyperCLIPAdapter:
 
 @HOOKS.register_module()
 class MergeAdaptersHook(Hook):
-    """Merges the adapter of the model for validation and test, and takes it out again after.
+    """Computes the adapted weights of the model once for each validation and test.
 
-    Evaluation then runs at the speed of the plain model. Checkpoints always hold the adapter.
+    Evaluation then runs at the speed of the plain model. Nothing is written into the model: its
+    structure and its state dict stay as they are, so checkpoints always hold the adapter, and
+    weights that change meanwhile (moving averages) are seen. It serves ``hyper_mm.LoRAAdapter`` and
+    ``finetune='qv'`` too. Maps of inputs in the ball (``target='input'``), whose largest length no
+    weight expresses, run as in training.
 
     Raises:
-        ValueError: In evaluation, if the model has no adapter.
+        ValueError: Before the run, if the model has no adapted weights.
     """
 
+    def before_run(self, runner: Runner) -> None:
+        """Checks the model."""
+        if not any(True for _ in caches(runner.model)):
+            raise ValueError(f'{_name(runner)} has no adapted weights: take MergeAdaptersHook out')
+        maps = [module for module in runner.model.modules() if isinstance(module, InputMaps)]
+        if any(not module.linear for module in maps):
+            runner.logger.info(
+                "MergeAdaptersHook: with target='input' and space='poincare' no weight expresses "
+                'the maps; evaluation computes them at each forward pass'
+            )
+
     def before_val(self, runner: Runner) -> None:
-        """Merges."""
-        adapter_of(runner).merge()
+        """Keeps the weights from here on."""
+        if not set_cached(runner.model, True):
+            raise ValueError(f'{_name(runner)} has no adapted weights: take MergeAdaptersHook out')
 
     def after_val(self, runner: Runner) -> None:
-        """Takes it out again."""
-        adapter_of(runner).unmerge()
+        """Forgets them."""
+        set_cached(runner.model, False)
 
     before_test, after_test = before_val, after_val
+
+
+def _name(runner: Runner) -> str:
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return type(model).__name__

@@ -6,18 +6,22 @@ the rows of the projections; both are the same but for the largest length (``tar
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
+from ..common.saved_options import compare_options, decode_options, encode_options
+from .adapted_weight import NOT_LINEAR, InputMaps, adapt, cached_weights, convert, fold
 from .block_diagonal import BlockDiagonalMobius
-from .weight_updates import fused_attentions
+from .weight_updates import TOWERS, tower_attentions
 
 PROJECTIONS = ('q', 'k', 'v', 'out')
-TOWERS = ('vision', 'text')
+OPTIONS = 'options'
+"""Key of the options in the adapter's state."""
 TARGETS = ('weight', 'input')
 Maps = dict[str, BlockDiagonalMobius]
 """A map for each of some projections."""
@@ -29,10 +33,9 @@ def rows_of(weight: Tensor, kind: str) -> dict[str, Tensor]:
 
 
 class ProjectionMaps(nn.Module):
-    """Parametrization of the projections of an attention layer by a map for each.
+    """Maps the projections of an attention layer, each by a map of its own.
 
-    Each row of a projection is a vector that its map moves, ``W' = W S^T``. While the layer runs,
-    the result is kept: PyTorch's attention reads its weight several times.
+    Each row of a projection is a vector that its map moves, ``W' = W S^T``.
 
     Args:
         maps: Maps of some of ``'q'``, ``'k'``, ``'v'``, or of ``'out'`` alone.
@@ -42,84 +45,14 @@ class ProjectionMaps(nn.Module):
         super().__init__()
         self.maps = nn.ModuleDict(maps)
         self.kind = 'out' if 'out' in maps else 'qkv'
-        self._running = False
-        self._kept: Tensor | None = None
 
     def forward(self, weight: Tensor) -> Tensor:
         """The adapted weight, in the shape of ``weight``."""
-        if self._kept is not None:
-            return self._kept
         parts = [
             self.maps[name](rows) if name in self.maps else rows
             for name, rows in rows_of(weight, self.kind).items()
         ]
-        adapted = torch.cat(parts) if len(parts) > 1 else parts[0]
-        if self._running:
-            self._kept = adapted
-        return adapted
-
-    def run(self, running: bool) -> None:
-        """The layer begins to run, or has ended."""
-        self._running, self._kept = running, None
-
-
-class InputMaps(nn.Module):
-    """Maps of what enters the projections of an attention layer.
-
-    Args:
-        maps: Maps, transposed, of some of ``'q'``, ``'k'``, ``'v'``.
-    """
-
-    def __init__(self, maps: Maps):
-        super().__init__()
-        self.maps = nn.ModuleDict(maps)
-
-    def forward(self, x: Tensor, name: str) -> Tensor:
-        """Maps the input ``(..., d)`` of a projection, or returns it where that has no map."""
-        return self.maps[name](x) if name in self.maps else x
-
-
-def attention_input(attention: nn.Module, x: Tensor, name: str) -> Tensor:
-    """What a projection of an attention layer takes in place of its input.
-
-    Args:
-        attention: The layer, with an adapter or without.
-        x: Input ``(..., d)``.
-        name: ``'q'``, ``'k'`` or ``'v'``.
-
-    Returns:
-        Mapped input ``(..., d)`` where an adapter with ``target='input'`` is attached; else ``x``.
-    """
-    maps = getattr(attention, 'input_maps', None)
-    return x if maps is None else maps(x, name)
-
-
-def _begin(attention: nn.Module, args: tuple) -> None:
-    for module in attention.modules():
-        if isinstance(module, ProjectionMaps):
-            module.run(True)
-
-
-def _end(attention: nn.Module, args: tuple, output: object) -> None:
-    for module in attention.modules():
-        if isinstance(module, ProjectionMaps):
-            module.run(False)
-
-
-def _accept_base(attention: nn.Module, state: dict, prefix: str, *_args: object) -> None:
-    """Lets weights of the plain model load into the adapted one."""
-    for owner, name, key in _places(attention):
-        if prefix + key in state and parametrize.is_parametrized(owner, name):
-            path, _, _ = key.rpartition(name)
-            state[f'{prefix}{path}parametrizations.{name}.original'] = state.pop(prefix + key)
-
-
-def _map_inputs(attention: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    names = {'query': 'q', 'key': 'k', 'value': 'v'}
-    given = {**dict(zip(names, args)), **kwargs}
-    for argument, name in names.items():
-        given[argument] = attention_input(attention, given[argument], name)
-    return args[len(names) :], given
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 class AdaptedLayer(NamedTuple):
@@ -131,7 +64,6 @@ class AdaptedLayer(NamedTuple):
         attention: The layer.
         maps: The map of each projection.
         frozen: Weights before merging, by name within the layer; empty while not merged.
-        hooks: Handles of the hooks; empty while merged.
     """
 
     name: str
@@ -139,7 +71,6 @@ class AdaptedLayer(NamedTuple):
     attention: nn.MultiheadAttention
     maps: Maps
     frozen: dict[str, Tensor]
-    hooks: list
 
 
 class HyperCLIPAdapter:
@@ -153,8 +84,8 @@ class HyperCLIPAdapter:
     Args:
         block_size: Side n of a block; it divides the widths of the towers.
         targets: Which of ``'q'``, ``'k'``, ``'v'``, ``'out'`` are adapted.
-        towers: Which of ``'vision'`` (everything below ``visual``) and ``'text'``. A model without
-            ``visual`` is a vision tower.
+        towers: Which of ``'vision'`` (everything below ``visual``) and ``'text'`` (CoCa's decoder
+            of captions is no part of it). A model without ``visual`` is a vision tower.
         layers: Numbers of the layers in each tower, from 0 (negative ones from the last), or names
             of attention layers in the model; all if None.
         space: ``'poincare'`` or ``'euclidean'``.
@@ -175,7 +106,9 @@ class HyperCLIPAdapter:
         >>> optimizer = torch.optim.AdamW(adapter.parameters(), lr=1.5e-5)
         >>> ...  # train `clip`
         >>> torch.save(adapter.state_dict(), 'adapter.pth')
-        >>> adapter.merge()
+        >>> with adapter.cached(), torch.no_grad():  # evaluation at the cost of the plain model
+        ...     clip.encode_image(images)
+        >>> adapter.merge()  # export
 
     Source: HyperCLIP (CVPR 2025).
     """
@@ -245,25 +178,14 @@ class HyperCLIPAdapter:
             options = dict(self.options, curvature=self.curvature[tower])
             width, device = attention.embed_dim, attention.out_proj.weight.device
             maps = {t: BlockDiagonalMobius(width, **options).to(device) for t in self.targets}
-            layer = AdaptedLayer(name, tower, attention, maps, {}, [])
+            layer = AdaptedLayer(name, tower, attention, maps, {})
             self.layers.append(layer)
             self._insert(layer)
         return self
 
     def _choose(self, model: nn.Module) -> Iterator[tuple[str, str, nn.MultiheadAttention]]:
         """Name, tower and module of the layers to adapt."""
-        towers: dict[str, dict[str, nn.MultiheadAttention]] = {tower: {} for tower in TOWERS}
-        for name, module in fused_attentions(model).items():
-            text = hasattr(model, 'visual') and not name.startswith('visual.')
-            towers['text' if text else 'vision'][name] = module
-            if hasattr(module, 'input_maps') or parametrize.is_parametrized(module):
-                raise ValueError(f'{name} of the model has an adapter already')
-        found = {tower: towers[tower] for tower in self.towers if towers[tower]}
-        if not found:
-            raise ValueError(
-                f'{type(model).__name__} has no torch.nn.MultiheadAttention with a fused '
-                f'projection in {self.towers}'
-            )
+        found = tower_attentions(model, self.towers)
         names = {name for layers in found.values() for name in layers}
         depth = max(len(layers) for layers in found.values())
         for layer in self.wanted or ():
@@ -280,23 +202,39 @@ class HyperCLIPAdapter:
 
     def _insert(self, layer: AdaptedLayer) -> None:
         attention, maps = layer.attention, layer.maps
+        convert(attention)
         if self.target == 'input':
             attention.input_maps = InputMaps(maps)
-            layer.hooks.append(attention.register_forward_pre_hook(_map_inputs, with_kwargs=True))
             return
         fused = {name: part for name, part in maps.items() if name != 'out'}
         if fused:
-            parametrize.register_parametrization(attention, 'in_proj_weight', ProjectionMaps(fused))
+            adapt(attention, 'in_proj_weight', ProjectionMaps(fused))
         if 'out' in maps:
-            out = ProjectionMaps({'out': maps['out']})
-            parametrize.register_parametrization(attention.out_proj, 'weight', out)
-        layer.hooks.append(attention.register_forward_pre_hook(_begin))
-        layer.hooks.append(attention.register_forward_hook(_end, always_call=True))
-        load = attention._register_load_state_dict_pre_hook(_accept_base, with_module=True)
-        layer.hooks.append(load)
+            adapt(attention.out_proj, 'weight', ProjectionMaps({'out': maps['out']}))
+
+    def cached(self) -> AbstractContextManager[None]:
+        """Keeps the adapted weights while nothing changes, for evaluation.
+
+        Within ``with adapter.cached():``, what runs without gradients costs what the plain model
+        costs. Structure and state dict stay as they are, and changed weights are seen. Maps of
+        inputs in the ball run as ever: no weight expresses their largest length.
+
+        Raises:
+            ValueError: If the adapter is not attached.
+        """
+        self._check_attached()
+        return cached_weights(self.model)
+
+    @property
+    def folds(self) -> bool:
+        """Whether the maps can be written into the weights: not those of inputs in the ball."""
+        return self.target == 'weight' or self.options['space'] == 'euclidean'
 
     def merge(self) -> None:
-        """Writes the adapted weights into the model and removes the adapter from it.
+        """Writes the adapted weights into the model and removes the adapter from it, for export.
+
+        Copies of the model are not affected. For evaluation during a run use :meth:`cached`, which
+        leaves checkpoints as they are.
 
         Raises:
             ValueError: If the adapter is not attached or merged already; or maps inputs in the
@@ -305,28 +243,13 @@ class HyperCLIPAdapter:
         self._check_attached()
         if self.merged:
             raise ValueError('the adapter is merged already; unmerge it first')
-        if self.target == 'input' and self.options['space'] != 'euclidean':
-            raise ValueError(
-                "target='input' merges with space='euclidean' only, got space='poincare': no "
-                'weight bounds the length of its input'
-            )
+        if not self.folds:
+            raise ValueError(NOT_LINEAR)
         for layer in self.layers:
-            attention = layer.attention
-            for hook in layer.hooks:
-                hook.remove()
-            layer.hooks.clear()
-            if self.target == 'input':
-                layer.frozen['in_proj_weight'] = attention.in_proj_weight.detach().clone()
-                with torch.no_grad():
-                    for name, rows in zip('qkv', attention.in_proj_weight.chunk(3)):
-                        if name in layer.maps:
-                            rows.copy_(layer.maps[name].linear(rows, transposed=False))
-                del attention.input_maps
-                continue
-            for owner, name, key in _places(attention):
-                if parametrize.is_parametrized(owner, name):
-                    layer.frozen[key] = owner.parametrizations[name].original.detach().clone()
-                    parametrize.remove_parametrizations(owner, name, leave_parametrized=True)
+            for owner, _, key in _places(layer.attention):
+                frozen = fold(owner)
+                if frozen is not None:
+                    layer.frozen[key] = frozen
 
     def unmerge(self) -> None:
         """Puts the frozen weights back and the adapter on top of them again, exactly as before.
@@ -360,22 +283,52 @@ class HyperCLIPAdapter:
         """The blocks of all maps."""
         return (part.weight for _, part in self.named_maps())
 
+    def saved_options(self) -> dict[str, object]:
+        """Options that the blocks do not mean the same without."""
+        towers = {layer.tower for layer in self.layers}
+        names = dict(vision='curvature', text='text_curvature')
+        options = dict(
+            block_size=self.options['block_size'],
+            shared=self.options['shared'],
+            space=self.options['space'],
+            target=self.target,
+        )
+        if self.options['space'] == 'poincare':
+            options |= {names[t]: float(self.curvature[t]) for t in TOWERS if t in towers}
+        return options
+
     def state_dict(self) -> dict[str, Tensor]:
-        """The blocks alone, by name, to be loaded onto any base of the same shape."""
-        return {f'{name}.weight': part.weight.detach() for name, part in self.named_maps()}
+        """The blocks by name, to be loaded onto any base of the same shape.
+
+        Returns:
+            The blocks, and under ``'options'`` what they were trained with, as bytes.
+        """
+        state = {f'{name}.weight': part.weight.detach() for name, part in self.named_maps()}
+        return {**state, OPTIONS: encode_options(self.saved_options())}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Loads blocks.
 
         Args:
-            state: What :meth:`state_dict` gave.
+            state: What :meth:`state_dict` returned. One without options, from before they were
+                saved, is loaded with a warning.
 
         Raises:
-            ValueError: If names or shapes differ from the adapter's, or it is merged.
+            ValueError: If options, names or shapes differ from the adapter's, or it is merged.
         """
         if self.merged:
             raise ValueError('the adapter is merged; unmerge it first')
-        own = self.state_dict()
+        state, own = dict(state), self.state_dict()
+        del own[OPTIONS]
+        if OPTIONS in state:
+            saved = decode_options(state.pop(OPTIONS))
+            compare_options(saved, self.saved_options(), 'the adapter of the state')
+        else:
+            warnings.warn(
+                'the state comes without the options that it was trained with, from before these '
+                f'were saved; taken to be {self.saved_options()}',
+                stacklevel=2,
+            )
         if own.keys() != state.keys():
             raise ValueError(
                 f'the adapter lacks {sorted(state.keys() - own.keys())} and the state '
@@ -400,7 +353,7 @@ class HyperCLIPAdapter:
             for owner, name, key in _places(layer.attention):
                 if key in layer.frozen:
                     weight = layer.frozen[key]
-                elif parametrize.is_parametrized(owner, name):
+                elif name in getattr(owner, 'parametrizations', ()):
                     weight = owner.parametrizations[name].original
                 else:
                     continue

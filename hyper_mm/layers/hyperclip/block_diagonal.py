@@ -9,12 +9,14 @@ from torch import Tensor, nn
 
 from hyper_mm.ops.stable import safe_norm, upcast
 
+from ..common.saved_options import SavedOptions
+
 SPACES = ('poincare', 'euclidean')
 BOUNDARY = 1e-3
 """How far from the boundary of the unit ball points are kept."""
 
 
-class BlockDiagonalMobius(nn.Module):
+class BlockDiagonalMobius(SavedOptions, nn.Module):
     r"""Moebius product of a block-diagonal matrix with tangent vectors at the origin.
 
     .. math:: w' = \log_0\big(\operatorname{project}(S \otimes_c \exp_0(w))\big)
@@ -37,7 +39,7 @@ class BlockDiagonalMobius(nn.Module):
 
     Raises:
         ValueError: For a block size that does not divide ``dim``, an unknown space, or a curvature
-            that is not positive.
+            that is not positive; on loading blocks that were trained with other options.
 
     Source: HyperCLIP (CVPR 2025), whose release evaluates the chain of maps. It also shortens ``w``
     to ``artanh(1 - 1e-5) / sqrt(c)`` first, which matters only where ``S`` then shrinks such long
@@ -69,6 +71,13 @@ class BlockDiagonalMobius(nn.Module):
         self.transposed = transposed
         blocks = 1 if shared else dim // block_size
         self.weight = nn.Parameter(torch.eye(block_size).repeat(blocks, 1, 1))
+
+    def saved_options(self) -> dict[str, object]:
+        """What the blocks do not mean the same without."""
+        options = dict(space=self.space, transposed=self.transposed)
+        if self.space == 'poincare':
+            options['curvature'] = self.curvature
+        return options
 
     @property
     def max_length(self) -> float:

@@ -1,7 +1,7 @@
 """CAT-Seg's aggregation of the cosines between pixels and class names into a logit map a class.
 
 Source: Cho et al., CAT-Seg: Cost Aggregation for Open-Vocabulary Semantic Segmentation (CVPR 2024),
-in the form of its release for that conference, which HyperCLIP uses unchanged.
+in the form of its official code for that conference, which HyperCLIP uses unchanged.
 """
 
 from __future__ import annotations
@@ -85,19 +85,21 @@ class UpsamplingBlock(nn.Module):
         self.norm2 = nn.GroupNorm(out_dim // 16, out_dim)
 
     def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
-        """Doubles.
+        """Computes the maps at twice the resolution.
 
         Args:
-            x: Maps ``(B * T, C, H, W)``.
+            x: Maps ``(B * T, C, H, W)``, classes of an image side by side.
             guidance: ``(B, G, 2 H, 2 W)``.
 
         Returns:
             Maps ``(B * T, out_dim, 2 H, 2 W)``.
         """
-        x = self.up(x)
+        x = self.up(x)  # (B * T, C - G, 2 H, 2 W)
+        # conv([x; g]) = conv_x(x) + conv_g(g): the guidance is the same for all T classes of an
+        # image, so its part is computed B times in place of B * T.
         own, shared = self.conv1.weight.split((x.shape[1], guidance.shape[1]), 1)
-        shared = F.conv2d(guidance, shared, padding=1).unsqueeze(1)
-        x = F.conv2d(x, own, padding=1).unflatten(0, (len(guidance), -1))
+        shared = F.conv2d(guidance, shared, padding=1).unsqueeze(1)  # (B, 1, out, 2 H, 2 W)
+        x = F.conv2d(x, own, padding=1).unflatten(0, (len(guidance), -1))  # (B, T, out, 2 H, 2 W)
         x = self.norm1((x + shared).flatten(0, 1)).relu_()
         return self.norm2(self.conv2(x)).relu_()
 
@@ -119,7 +121,7 @@ class CostDecoder(nn.Module):
         self.head = nn.Conv2d(dims[-1], 1, kernel_size=3, padding=1)
 
     def forward(self, x: Tensor, *guidance: Tensor) -> Tensor:
-        """Decodes.
+        """Computes the logits.
 
         Args:
             x: Cost ``(B, T, H, W, C)``.
@@ -129,7 +131,7 @@ class CostDecoder(nn.Module):
             Logits ``(B, T, 4 H, 4 W)``.
         """
         shape = x.shape[:2]
-        x = x.flatten(0, 1).permute(0, 3, 1, 2).contiguous()
+        x = x.flatten(0, 1).permute(0, 3, 1, 2).contiguous()  # (B * T, C, H, W) for convolutions
         for block, guide in zip(self.blocks, guidance):
             x = block(x, guide)
         return self.head(x).squeeze(1).unflatten(0, shape)
@@ -238,7 +240,7 @@ class CostAggregator(nn.Module):
         self.decoder = CostDecoder(dim, decoder_dims, decoder_guidance_dims)
 
     def forward(self, image: Tensor, text: Tensor, guidance: Sequence[Tensor]) -> Tensor:
-        """Aggregates.
+        """Computes the logits of every class.
 
         Args:
             image: Dense image features ``(B, D, H, W)``.
@@ -256,17 +258,20 @@ class CostAggregator(nn.Module):
         cost = torch.einsum(
             'bdhw,btpd->btphw', F.normalize(image, dim=1), F.normalize(text, dim=-1)
         )
-        text = F.normalize(text.mean(2), dim=-1)
+        text = F.normalize(text.mean(2), dim=-1)  # (B, T, D)
         total, kept = cost.shape[1], None
         if 0 < self.pad_len < total:
+            # Attention over classes is trained with pad_len of them, so more are not shown to it.
+            # Which ones stay, (B, pad_len), is a choice by image, without gradient.
             kept = cost.detach().amax((2, 3, 4)).topk(self.pad_len, sorted=False).indices
             cost = cost.gather(1, kept[..., None, None, None].expand(-1, -1, *cost.shape[2:]))
             text = text.gather(1, kept.unsqueeze(-1).expand(-1, -1, text.shape[-1]))
         appearance, *maps = guidance
-        appearance = self.appearance_proj(appearance).permute(0, 2, 3, 1).unsqueeze(1)
-        text = self.text_proj(text)[:, :, None, None]
+        # Guidance broadcasts with the cost (B, T, H, W, C) and is never expanded to it:
+        appearance = self.appearance_proj(appearance).permute(0, 2, 3, 1).unsqueeze(1)  # T = 1
+        text = self.text_proj(text)[:, :, None, None]  # H = W = 1
         maps = [project(m) for project, m in zip(self.guidance_projs, maps)]
-        x = self._each_class(self._embed, cost)
+        x = self._each_class(self._embed, cost)  # (B, T, P, H, W) -> (B, T, H, W, C)
         pooling = self.train_pooling if self.training else self.test_pooling
         for layer in self.layers:
             x = self._each_class(layer.spatial, x, appearance)
@@ -279,11 +284,21 @@ class CostAggregator(nn.Module):
         return out.scatter(1, kept[..., None, None].expand(-1, -1, *size), logits)
 
     def _embed(self, cost: Tensor) -> Tensor:
+        """Cost ``(B, T, H, W, C)`` of cosines ``(B, T, P, H, W)``."""
         x = self.embed(cost.flatten(0, 1))
         return x.permute(0, 2, 3, 1).contiguous().unflatten(0, cost.shape[:2])
 
     def _each_class(self, function: Callable, x: Tensor, *shared: Tensor) -> Tensor:
-        """Applies a function in which classes are apart, a few classes at a time."""
+        """Applies a function in which classes are apart, a few classes at a time.
+
+        Args:
+            function: Maps ``(B, t, ...)`` and the shared tensors to ``(B, t, ...)``, for any t.
+            x: ``(B, T, ...)``.
+            *shared: Guidance of the images, without a dimension of classes.
+
+        Returns:
+            ``(B, T, ...)``.
+        """
         again = self.checkpoint and torch.is_grad_enabled()
         parts = []
         for part in x.split(self.class_chunk or x.shape[1], 1):

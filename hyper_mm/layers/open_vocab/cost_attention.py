@@ -91,6 +91,7 @@ class WindowBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention within the windows of maps ``(B, T, H, W, C)``, window by window."""
         height, width = q.shape[2:4]
         rows, columns = self._cuts(height, width), self._cuts(width, height)
         parts = [x.split(rows, 2) for x in (q, k, v)]
@@ -109,7 +110,9 @@ class WindowBlock(nn.Module):
         return first + [self.window] * (rest // self.window) + last
 
     def _window(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention among the positions of one window ``(B, T, h, w, C)``."""
         shape = q.shape
+        # images and classes are the batch: (B * T, heads, h w, C / heads)
         q, k, v = (
             x.flatten(2, 3).flatten(0, 1).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for x in (q, k, v)
@@ -149,7 +152,7 @@ class ClassAttention(nn.Module):
             self.padding_guidance = nn.Parameter(torch.zeros(guidance_dim))
 
     def forward(self, x: Tensor, guidance: Tensor, pooling: tuple[int, int]) -> Tensor:
-        """Lets the classes see each other.
+        """Computes the cost after attention over the classes.
 
         Args:
             x: Cost ``(B, T, H, W, C)``.
@@ -161,6 +164,7 @@ class ClassAttention(nn.Module):
         """
         size = x.shape[2:4]
         pooling = tuple(min(cell, side) for cell, side in zip(pooling, size))
+        # The residual x is added at full resolution, so pooling blurs the update alone.
         pooled = x if pooling == (1, 1) else over_maps(F.avg_pool2d, x, pooling)
         pooled = pooled + self._attend(pooled, guidance)
         pooled = pooled + self.mlp(self.norm2(pooled))
@@ -169,16 +173,20 @@ class ClassAttention(nn.Module):
         return x + pooled
 
     def _attend(self, x: Tensor, guidance: Tensor) -> Tensor:
+        """Linear attention over T of ``(B, T, H, W, C)``: its cost grows with T, not its square."""
         heads = (self.num_heads, -1)
         parts = self.project(self.norm1(x), guidance)
+        # Sums over hundreds of classes and their quotient need float32 under autocast.
         with torch.autocast(x.device.type, enabled=False):
             q, k, v = (part.unflatten(-1, heads) for part in upcast(*parts))
             q, k = F.elu(q) + 1, F.elu(k) + 1
             # (B, H, W, heads, T, C / heads)
             q, k, v = (part.permute(0, 2, 3, 4, 1, 5) for part in (q, k, v))
+            # sums over the classes: (B, H, W, heads, c) and (B, H, W, heads, c, c), c = C / heads
             keys, memory = k.sum(-2), k.transpose(-2, -1) @ v
             missing = self.pad_len - x.shape[1]
             if missing > 0:
+                # all copies of the padding have one key and one value, which count `missing` times
                 padding = self.project(self.norm1(self.padding), self.padding_guidance)
                 _, key, value = upcast(*padding)
                 key, value = (F.elu(key) + 1).unflatten(-1, heads), value.unflatten(-1, heads)

@@ -20,7 +20,7 @@ from torch import Tensor, cat, nn
 from torch.utils.checkpoint import checkpoint
 
 from ...compat import is_exporting
-from ..hyperclip.adapter import attention_input
+from ..hyperclip.adapted_weight import attention_input
 
 
 class DenseFeatures(NamedTuple):

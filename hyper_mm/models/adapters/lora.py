@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from hyper_mm.layers.hyperclip.weight_updates import apply_lora
+from hyper_mm.layers.hyperclip.weight_updates import TOWERS, apply_lora
 from hyper_mm.registry import MODELS
 
 
@@ -21,15 +21,25 @@ class LoRAAdapter:
         rank: Rank of each update.
         alpha: Scale of the updates; ``alpha / rank`` multiplies them.
         projections: Which of ``'q'``, ``'k'``, ``'v'``.
+        towers: Which of ``'vision'`` and ``'text'``.
     """
 
-    def __init__(self, rank: int = 8, alpha: float = 8.0, projections: Sequence[str] = 'qkv'):
-        self.options = dict(rank=rank, alpha=alpha, projections=projections)
+    def __init__(
+        self,
+        rank: int = 8,
+        alpha: float = 8.0,
+        projections: Sequence[str] = 'qkv',
+        towers: Sequence[str] = TOWERS,
+    ):
+        self.options = dict(rank=rank, alpha=alpha, projections=projections, towers=towers)
 
     def attach(self, clip: nn.Module) -> None:
         """Inserts the updates; nothing else of the model trains.
 
         Args:
             clip: CLIP model of open_clip, changed in place.
+
+        Raises:
+            ValueError: If an argument is not allowed, or a tower has no such layer.
         """
         apply_lora(clip, **self.options)

@@ -21,6 +21,7 @@ from hyper_mm.models.utils.open_clip import (
     encode_text,
     tokenize,
 )
+from hyper_mm.models.utils.trained_weights import LoadsTrainedWeights
 from hyper_mm.ops.stable import unit
 from hyper_mm.registry import MODELS
 
@@ -29,7 +30,7 @@ CONSISTENCY = dict(text=25.0, image=10.0, logits=1.0, templates='imagenet')
 
 
 @MODELS.register_module()
-class PromptedCLIP(BaseClassifier):
+class PromptedCLIP(LoadsTrainedWeights, BaseClassifier):
     """A frozen CLIP of open_clip whose prompts are learned, or zero-shot CLIP.
 
     The classes are those of ``vocabulary``, or of the data set by

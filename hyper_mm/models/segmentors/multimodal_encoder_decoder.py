@@ -3,11 +3,12 @@
 from mmseg.models import MultimodalEncoderDecoder as _MultimodalEncoderDecoder
 from torch import nn
 
+from hyper_mm.models.utils.trained_weights import LoadsTrainedWeights
 from hyper_mm.registry import MODELS
 
 
 @MODELS.register_module()
-class MultimodalEncoderDecoder(_MultimodalEncoderDecoder):
+class MultimodalEncoderDecoder(LoadsTrainedWeights, _MultimodalEncoderDecoder):
     """mmseg's ``MultimodalEncoderDecoder`` (SAN), with an adapter in CLIP's vision tower.
 
     SAN keeps the first layers of the tower in ``image_encoder`` and the last ones, which recognise

@@ -14,9 +14,12 @@ from torch import Tensor
 from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.layers.hyperclip.weight_updates import train_parts
 from hyper_mm.layers.open_vocab.dense_clip import DenseFeatures, check_tower, dense_features
+from hyper_mm.models.utils.observed import observe
 from hyper_mm.models.utils.open_clip import build_open_clip
+from hyper_mm.models.utils.trained_weights import LoadsTrainedWeights
 from hyper_mm.models.utils.vocabulary_features import VocabularyEncoder
 from hyper_mm.models.utils.windows import GlobalWindows, resize
+from hyper_mm.ops.stable import upcast
 from hyper_mm.registry import MODELS
 
 FINETUNE = ('frozen', 'qv', 'full')
@@ -24,7 +27,7 @@ CLASSES_AT_A_TIME = 64
 
 
 @MODELS.register_module()
-class OpenVocabSegmentor(BaseSegmentor):
+class OpenVocabSegmentor(LoadsTrainedWeights, BaseSegmentor):
     """Segments images into classes given by name.
 
     The vision tower of CLIP gives dense features and two maps of earlier blocks, the text tower the
@@ -98,7 +101,6 @@ class OpenVocabSegmentor(BaseSegmentor):
         if train_vocabulary is not None:
             self._train_vocabulary = Vocabulary.load(train_vocabulary)
             self._encoder.tokens(self._train_vocabulary)
-        self.last_pixels = self.last_text = None
 
     def _prepare(self, adapter: dict | None, finetune: str) -> object:
         """Chooses what of CLIP is trained; returns the adapter."""
@@ -173,8 +175,8 @@ class OpenVocabSegmentor(BaseSegmentor):
         vocabulary = self.vocabulary
         if self.training and self._train_vocabulary is not None:
             vocabulary = self._train_vocabulary
-        text = self._encoder(vocabulary)
-        self.last_text = text.detach()
+        (text,) = upcast(self._encoder(vocabulary))  # the head is float32 whatever CLIP is
+        observe(text=text)
         return text
 
     def extract_feat(self, inputs: Tensor) -> DenseFeatures:
@@ -184,7 +186,9 @@ class OpenVocabSegmentor(BaseSegmentor):
             inputs: Normalised images ``(B, 3, H, W)``.
         """
         dense = dense_features(self.clip.visual, resize(inputs, self.image_size), self.taps)
-        self.last_pixels = dense.features.detach()
+        features, *maps = upcast(dense.features, *dense.intermediate)
+        dense = DenseFeatures(features, tuple(maps))
+        observe(pixels=dense.features)
         return dense
 
     def _forward(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> Tensor:

@@ -14,8 +14,16 @@ from torch import Tensor
 from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.evaluation.functional.caption_hierarchy import radius_order
 from hyper_mm.layers.radial.radial import text_radii
-from hyper_mm.models.utils.open_clip import MEAN, STD, build_open_clip, encode_text, tokenize
-from hyper_mm.ops.stable import unit
+from hyper_mm.models.utils.open_clip import (
+    MEAN,
+    STD,
+    build_open_clip,
+    encode_image,
+    encode_text,
+    tokenize,
+)
+from hyper_mm.models.utils.trained_weights import LoadsTrainedWeights
+from hyper_mm.ops.stable import unit, upcast
 from hyper_mm.registry import MODELS
 
 
@@ -49,7 +57,7 @@ class FrozenTargets:
 
 
 @MODELS.register_module()
-class RadialCLIP(BaseModel):
+class RadialCLIP(LoadsTrainedWeights, BaseModel):
     """CLIP of open_clip whose text tower learns a hierarchy around the embedding of the empty text.
 
     The image tower is frozen and is not run in training. A batch takes one pass of the text tower:
@@ -144,13 +152,14 @@ class RadialCLIP(BaseModel):
             texts: N texts; the empty one is the root.
 
         Returns:
-            ``(N, D)``.
+            ``(N, D)``, float32 at least.
 
         Raises:
             ValueError: If a text has too many tokens, unless they are cut.
         """
         chunk = None if torch.is_grad_enabled() else self.chunk
-        return encode_text(self.clip, self._tokens(texts), chunk, self.checkpoint)
+        (found,) = upcast(encode_text(self.clip, self._tokens(texts), chunk, self.checkpoint))
+        return found
 
     def image_features(self, images: Sequence[Tensor]) -> Tensor:
         """Features of images, not normalised.
@@ -159,7 +168,7 @@ class RadialCLIP(BaseModel):
             images: N images ``(3, H, W)``, BGR of 0 to 255, all of the size of the tower.
 
         Returns:
-            ``(N, D)``.
+            ``(N, D)``, float32 at least.
 
         Raises:
             ValueError: If an image has another size.
@@ -170,7 +179,7 @@ class RadialCLIP(BaseModel):
             if tuple(image.shape) != (3, *size):
                 raise ValueError(f'images must be (3, {size[0]}, {size[1]}), got {image.shape}')
         batch = torch.stack(list(images)).to(self.mean.device).flip(1).float()
-        return self.clip.encode_image((batch - self.mean) / self.std)
+        return upcast(encode_image(self.clip, (batch - self.mean) / self.std))[0]
 
     @torch.no_grad()
     def set_vocabulary(self, names: Sequence[str]) -> None:

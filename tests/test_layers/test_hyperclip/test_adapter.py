@@ -110,7 +110,8 @@ def test_state_holds_the_adapter_alone_and_loads_onto_any_base(adapted, request)
     torch.save(adapter.state_dict(), file)
     file.seek(0)
     state = torch.load(file, weights_only=True)
-    assert sum(v.numel() for v in state.values()) == sum(p.numel() for p in adapter.parameters())
+    blocks = {name: value for name, value in state.items() if name != 'options'}
+    assert sum(v.numel() for v in blocks.values()) == sum(p.numel() for p in adapter.parameters())
     other = make_clip()
     fresh = apply_hyperclip(other, 4, **request.getfixturevalue('adapted_options'))
     fresh.load_state_dict(state)
@@ -212,6 +213,74 @@ def test_weights_of_the_plain_model_load_into_the_adapted_one(adapted, request):
         assert close(outputs(clip), outputs(other))
 
 
+OTHER = {
+    'space': (dict(), dict(space='euclidean'), "space='poincare', .* space='euclidean'"),
+    'curvature': (dict(curvature=1.0), dict(), 'curvature=1.0, .*curvature=0.01'),
+    'text_curvature': (dict(text_curvature=1.0), dict(), 'curvature=1.0, .*curvature=0.01'),
+    'target': (dict(targets=('q',)), dict(targets=('q',), target='input'), 'target'),
+}
+
+
+@pytest.mark.parametrize(('trained', 'loaded', 'message'), OTHER.values(), ids=OTHER.keys())
+@pytest.mark.parametrize('strict', [True, False])
+def test_other_options_are_refused(trained, loaded, message, strict):
+    """Of the adapter's own state and, where the names of the weights agree, of the model's."""
+    clip, other = make_clip(), make_clip()
+    adapter, fresh = apply_hyperclip(clip, 4, **trained), apply_hyperclip(other, 4, **loaded)
+    disturb(adapter)
+    with pytest.raises(ValueError, match=message):
+        fresh.load_state_dict(adapter.state_dict())
+    if message != 'target':
+        with pytest.raises(ValueError, match=f'attn.* was trained with {message}'):
+            other.load_state_dict(clip.state_dict(), strict=strict)
+
+
+def test_states_from_before_options_were_saved():
+    clip, other = make_clip(), make_clip()
+    adapter, fresh = apply_hyperclip(clip, 4, curvature=1.0), apply_hyperclip(other, 4)
+    disturb(adapter)
+    state = {k: v for k, v in adapter.state_dict().items() if k != 'options'}
+    with pytest.warns(UserWarning, match="without the options .*'curvature': 0.01"):
+        fresh.load_state_dict(state)
+    state = {k: v for k, v in clip.state_dict().items() if not k.endswith('_extra_state')}
+    with pytest.warns(UserWarning, match="without the options .*'curvature': 0.01"):
+        other.load_state_dict(state, strict=True)
+    assert all(torch.equal(a, b) for a, b in zip(fresh.parameters(), adapter.parameters()))
+
+
+@pytest.mark.parametrize('freeze', [True, False])
+def test_freeze(freeze):
+    clip = make_clip()
+    own = {id(p) for p in apply_hyperclip(clip, 4, freeze=freeze).parameters()}
+    rest = {p.requires_grad for p in clip.parameters() if id(p) not in own}
+    assert rest == {not freeze}
+
+
+def test_cached_equals_merged(adapted):
+    clip, adapter = adapted
+    disturb(adapter)
+    with torch.no_grad():
+        expected = outputs(clip)
+        with adapter.cached():
+            found = outputs(clip)
+            assert not adapter.merged
+        adapter.merge()
+        assert all(torch.equal(a, b) for a, b in zip(outputs(clip), found))
+    assert close(found, expected)
+
+
+def test_cached_where_nothing_merges():
+    clip = make_clip()
+    adapter = apply_hyperclip(clip, 4, target='input', curvature=50.0)
+    disturb(adapter)
+    with torch.no_grad():
+        expected = outputs(clip)
+        with adapter.cached():
+            assert all(torch.equal(a, b) for a, b in zip(outputs(clip), expected))
+    with pytest.raises(ValueError, match='not attached'):
+        HyperCLIPAdapter(4).cached()
+
+
 def test_bfloat16_autocast():
     clip = make_clip()
     disturb(apply_hyperclip(clip, 4))
@@ -300,5 +369,7 @@ def test_bad_use():
         adapter.load_state_dict(state)
     with pytest.raises(ValueError, match='no torch.nn.MultiheadAttention'):
         apply_hyperclip(nn.Linear(4, 4), 4)
+    with pytest.raises(ValueError, match="it is a vision tower by itself.*got \\('text',\\)"):
+        apply_hyperclip(nn.MultiheadAttention(4, 1), 4, towers=('text',))
     with pytest.raises(ValueError, match="space='euclidean' only"):
         apply_hyperclip(make_clip(), 4, target='input').merge()

@@ -79,7 +79,8 @@ def adapt(g, name, curvature, dtype):
     adapter = HyperCLIPAdapter(int(g['block_size']), curvature=curvature).attach(module)
     for one in adapter.parameters():
         one.data = one.data.to(dtype)
-    adapter.load_state_dict(mapped)
+    options = {k: v for k, v in adapter.state_dict().items() if k == 'options'}
+    adapter.load_state_dict({**mapped, **options})
     return module, adapter
 
 

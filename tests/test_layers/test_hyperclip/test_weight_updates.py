@@ -3,8 +3,8 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 
+from hyper_mm.layers.hyperclip.adapted_weight import merge_weights
 from hyper_mm.layers.hyperclip.weight_updates import (
     LowRankUpdate,
     TrainedParts,
@@ -88,9 +88,23 @@ class TestApplyLora:
             nn.init.normal_(module.parametrizations.in_proj_weight[0].up)
         x = torch.randn(2, 5, 12)
         before = run(model, x)
-        for module in model:
-            parametrize.remove_parametrizations(module, 'in_proj_weight')
+        merge_weights(model)
+        assert {type(module) for module in model} == {nn.MultiheadAttention}
         torch.testing.assert_close(run(model, x), before)
+
+    def test_twice(self, model):
+        apply_lora(model)
+        for adapt in (apply_lora, train_parts):
+            with pytest.raises(ValueError, match='0 of the model has an adapter already'):
+                adapt(model)
+
+    def test_another_scale_is_refused(self, model):
+        """The factors do not know alpha: the same numbers would be another update."""
+        other = copy.deepcopy(model)
+        apply_lora(model, rank=2, alpha=4.0)
+        apply_lora(other, rank=2, alpha=8.0)
+        with pytest.raises(ValueError, match='scale=2.0, the model has scale=4.0'):
+            other.load_state_dict(model.state_dict())
 
     def test_nothing_to_adapt(self):
         with pytest.raises(ValueError, match='Linear has no torch.nn.MultiheadAttention'):

@@ -1,3 +1,5 @@
+import copy
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +15,6 @@ from hyper_mm.engine.hooks.hyperbolic_radius_hook import (  # noqa: E402
     draw_histogram,
     hyperbolic_radius,
 )
-from hyper_mm.engine.hooks.merge_adapters_hook import MergeAdaptersHook  # noqa: E402
 from hyper_mm.ops import poincare  # noqa: E402
 from tests.helpers.open_vocab import HYPERCLIP, batch, build, run  # noqa: E402
 
@@ -34,16 +35,19 @@ def runner(request):
 
 
 def test_logs_radii_and_what_is_clipped(runner):
-    run(runner.model, batch())
     hook = HyperbolicRadiusHook(interval=2)
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 0)
+    run(runner.model, batch())
+    seen = dict(hook._found)
     hook.after_train_iter(runner, 0)
     found = {
         name.rpartition('/')[2]: runner.message_hub.get_scalar(name).current()
         for name in runner.message_hub.log_scalars
     }
-    pixels = runner.model.last_pixels.movedim(1, -1)
+    pixels = seen['pixels'].movedim(1, -1)
     assert found['radius_pixel'] == pytest.approx(2 * pixels.norm(dim=-1).mean().item())
-    text = runner.model.last_text
+    text = seen['text']
     assert found['radius_text'] == pytest.approx(2 * text.norm(dim=-1).mean().item())
     assert found['clipped_vision'] == 0
     assert found['clipped_text'] == 1
@@ -51,23 +55,55 @@ def test_logs_radii_and_what_is_clipped(runner):
     ((name, step),) = runner.pictures
     assert (name, step) == ('hyperclip_radius', 2)
     runner.iter = 2
+    hook.before_train_iter(runner, 0)
     hook.after_train_iter(runner, 0)
     assert len(runner.pictures) == 1
 
 
-def test_merges_for_evaluation_only(runner):
-    hook, adapter = MergeAdaptersHook(), runner.model.adapter
-    for before, after in ((hook.before_val, hook.after_val), (hook.before_test, hook.after_test)):
-        before(runner)
-        assert adapter.merged
-        after(runner)
-        assert not adapter.merged
+def test_other_threads_and_copies_do_not_disturb(runner):
+    hook = HyperbolicRadiusHook(interval=2)
+    hook.before_train_iter(runner, 0)
+    data = batch()
+    run(runner.model, data)
+    expected = hook._found['pixels'].clone()
+    thread = threading.Thread(target=run, args=(copy.deepcopy(runner.model), batch()))
+    thread.start()
+    thread.join()
+    run(runner.model, data)
+    torch.testing.assert_close(hook._found['pixels'], expected)
+    assert not hook._found['pixels'].requires_grad
+    hook.after_train_iter(runner, 0)
 
 
-def test_a_model_without_an_adapter(runner):
+def test_nothing_is_kept_in_the_model_or_the_hook(runner):
+    hook = HyperbolicRadiusHook(interval=2)
+    before = set(vars(runner.model))
+    for runner.iter in (0, 1, 2):
+        hook.before_train_iter(runner, 0)
+        run(runner.model, batch())
+        hook.after_train_iter(runner, 0)
+    assert set(vars(runner.model)) == before
+    assert hook._found is None
+    assert len(runner.pictures) == 1
+
+
+def test_an_iteration_that_failed_does_not_enter_the_next(runner):
+    hook = HyperbolicRadiusHook(interval=1)
+    hook.before_train_iter(runner, 0)
+    run(runner.model, batch())
+    hook.before_train_iter(runner, 0)
+    assert hook._found == {}
+    hook._close()
+
+
+def test_models_that_it_cannot_serve(runner):
+    hook = HyperbolicRadiusHook(interval=2)
+    hook.before_train_iter(runner, 0)
+    with pytest.raises(ValueError, match='shows its text and pixel embeddings.*got \\[\\]'):
+        hook.after_train_iter(runner, 0)
     runner.model = build()
     with pytest.raises(ValueError, match='OpenVocabSegmentor has no HyperCLIP adapter: found None'):
-        MergeAdaptersHook().before_val(runner)
+        hook.before_train(runner)
 
 
 @pytest.mark.parametrize('c', [0.01, 1.0])

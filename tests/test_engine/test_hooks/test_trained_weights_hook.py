@@ -1,0 +1,169 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+pytest.importorskip('mmseg')
+pytest.importorskip('open_clip')
+
+from mmengine.runner import Runner, load_checkpoint  # noqa: E402
+
+from hyper_mm.engine.hooks.trained_weights_hook import TrainedWeightsHook  # noqa: E402
+from hyper_mm.models.utils.trained_weights import FROZEN  # noqa: E402
+from hyper_mm.registry import MODELS  # noqa: E402
+from tests.helpers.open_vocab import HYPERCLIP, build, config  # noqa: E402
+from tests.helpers.open_vocab_runs import run_config, write_images  # noqa: E402
+
+pytestmark = pytest.mark.mmseg
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Images, and CLIP's weights as a file."""
+    torch.save(build().clip.state_dict(), tmp_path / 'clip.pth')
+    torch.save(build().clip.state_dict(), tmp_path / 'other.pth')
+    return write_images(tmp_path)
+
+
+def clip_of(data, file='clip.pth'):
+    return dict(config().clip, pretrained=str(data / file))
+
+
+def make(data, name, iters=2, resume=None, hooks=(), file='clip.pth', **model):
+    cfg = run_config(data, **{**dict(clip=clip_of(data, file)), **model})
+    cfg.work_dir = str(data / name)
+    cfg.visualizer.name += name
+    cfg.randomness = dict(seed=0)
+    cfg.train_cfg.max_iters = iters
+    cfg.optim_wrapper.optimizer.lr = 0.1
+    cfg.default_hooks.checkpoint.update(save_best='mIoU')
+    cfg.default_hooks.pop('visualization')
+    cfg.custom_hooks = [
+        dict(type='hyper_mm.TrainedWeightsHook'),
+        dict(type='hyper_mm.ExactResumeHook'),
+        dict(type='hyper_mm.MergeAdaptersHook'),
+        *hooks,
+    ]
+    if resume is not None:
+        cfg.resume, cfg.load_from = True, str(resume)
+    return Runner.from_cfg(cfg)
+
+
+def trained(runner):
+    return {n: p.detach().clone() for n, p in runner.model.named_parameters() if p.requires_grad}
+
+
+def test_holds_what_is_trained(data):
+    runner = make(data, 'run')
+    runner.train()
+    (best,) = (data / 'run').glob('best_*.pth')
+    frozen = [n for n, p in runner.model.named_parameters() if not p.requires_grad]
+    for file in (best, data / 'run' / 'iter_2.pth'):
+        state = torch.load(file, weights_only=False)['state_dict']
+        assert not set(frozen) & set(state)
+        assert set(trained(runner)) <= set(state)
+        assert state[FROZEN].shape == (len(frozen), 2)
+        count = sum(value.numel() for name, value in state.items() if name.startswith('clip.'))
+        assert count < 0.1 * sum(p.numel() for p in runner.model.clip.parameters())
+
+
+def test_resume_equals_the_unbroken_run(data):
+    whole = make(data, 'whole', iters=4)
+    whole.train()
+    make(data, 'first').train()
+    second = make(data, 'second', iters=4, resume=data / 'first' / 'iter_2.pth')
+    second.train()
+    expected, found = trained(whole), trained(second)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_test_and_inferencers_read_it(data):
+    runner = make(data, 'run')
+    runner.train()
+    expected = runner.message_hub.get_scalar('val/mIoU').current()
+    file = str(data / 'run' / 'iter_2.pth')
+    again = make(data, 'test')
+    again._load_from = file
+    assert again.test()['mIoU'] == pytest.approx(expected, abs=1e-4)
+    model = MODELS.build(config(adapter=HYPERCLIP, clip=clip_of(data)))
+    load_checkpoint(model, file, map_location='cpu', strict=True)  # as the inferencers do
+    for name, value in runner.model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+
+
+def test_other_frozen_weights_are_refused(data):
+    make(data, 'run').train()
+    file = str(data / 'run' / 'iter_2.pth')
+    for strict in (True, False):
+        model = MODELS.build(config(adapter=HYPERCLIP, clip=clip_of(data, 'other.pth')))
+        with pytest.raises(
+            ValueError, match=r'frozen weights of OpenVocabSegmentor .*such as clip\.'
+        ):
+            load_checkpoint(model, file, map_location='cpu', strict=strict)
+    with pytest.raises(ValueError, match='are not those that they were trained with'):
+        make(data, 'again', resume=file, file='other.pth').train()
+    model = MODELS.build(config(finetune='full', clip=clip_of(data)))
+    with pytest.raises(ValueError, match='they are not of one config'):
+        load_checkpoint(model, file, map_location='cpu')
+
+
+def test_moving_averages(data):
+    ema = dict(type='EMAHook', momentum=0.5)
+    runner = make(data, 'ema', hooks=[ema])
+    runner.train()
+    state = torch.load(data / 'ema' / 'iter_2.pth', weights_only=False)
+    frozen = {f'module.{n}' for n, p in runner.model.named_parameters() if not p.requires_grad}
+    assert not frozen & set(state['ema_state_dict'])
+    resumed = make(data, 'ema2', iters=4, resume=data / 'ema' / 'iter_2.pth', hooks=[ema])
+    resumed.train()
+    whole = make(data, 'whole', iters=4, hooks=[ema])
+    whole.train()
+    expected, found = trained(whole), trained(resumed)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_models_that_it_does_not_serve():
+    model = torch.nn.Linear(2, 2)
+    hook = TrainedWeightsHook()
+    with pytest.raises(ValueError, match='Linear cannot load checkpoints of its trained weights'):
+        hook.before_run(SimpleNamespace(model=model))
+    with pytest.raises(ValueError, match='nothing of Linear is frozen'):
+        hook.before_train(SimpleNamespace(model=model))
+
+
+@pytest.mark.mmpretrain
+def test_prompts_alone(data):
+    """A thousand trained numbers are a thousand numbers in the file."""
+    pytest.importorskip('mmpretrain')
+    cfg = dict(
+        type='hyper_mm.PromptedCLIP',
+        clip=clip_of(data),
+        prompts=dict(type='CoOp'),
+        vocabulary=['cat', 'dog'],
+    )
+    check_model(MODELS.build(cfg), MODELS.build(cfg))
+
+
+def test_radial_adapter_alone(data):
+    loss = dict(type='hyper_mm.RadialEmbeddingLoss', lambda_reg=0.0)
+    adapter = dict(HYPERCLIP, towers=('text',))
+    cfg = dict(type='hyper_mm.RadialCLIP', clip=clip_of(data), loss=loss, adapter=adapter)
+    check_model(MODELS.build(cfg), MODELS.build(cfg))
+
+
+def check_model(model, other):
+    """What the hook saves of a model is small and loads strictly into another one."""
+    own = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    with torch.no_grad():
+        for parameter in own.values():
+            parameter += torch.randn_like(parameter)
+    checkpoint = dict(state_dict=model.state_dict())
+    TrainedWeightsHook().before_save_checkpoint(SimpleNamespace(model=model), checkpoint)
+    state = checkpoint['state_dict']
+    count = sum(value.numel() for name, value in state.items() if name in own)
+    assert count == sum(p.numel() for p in own.values())
+    frozen = sum(not p.requires_grad for p in model.parameters())
+    assert sum(v.numel() for v in state.values()) < count + 2 * frozen + 1000
+    found = other.load_state_dict(state, strict=True)
+    assert not found.missing_keys
+    assert all(torch.equal(other.get_parameter(n), p) for n, p in own.items())
