@@ -216,12 +216,12 @@ def set_steps(cfg: Config, steps: int, images: int) -> None:
     ratio = epochs / cfg.train_cfg.max_epochs
     cfg.train_cfg.update(max_epochs=epochs, val_interval=epochs)
     cfg.default_hooks.checkpoint.interval = epochs
-    first = max(1, epochs * each // 20)  # steps at the first rate, a twentieth of the run
+    end = max(2, epochs * each // 20)  # the first rate, for a twentieth of the run
     for scheduler in cfg.param_scheduler:
         if 'T_max' in scheduler:
-            scheduler.update(by_epoch=False, begin=first, T_max=epochs * each)
-        else:  # the step at its end takes the factor back
-            scheduler.update(by_epoch=False, end=first + 1)
+            scheduler.update(by_epoch=False, begin=end - 1, T_max=epochs * each)
+        else:  # its last step takes the factor back
+            scheduler.update(by_epoch=False, end=end)
     for hook in cfg.custom_hooks:
         if hook.type == 'hyper_mm.PromptAveragingHook':
             hook.update(mean=hook.mean * ratio, std=max(hook.std * ratio, 0.1))

@@ -5,8 +5,8 @@
         --cfg-options model.clip.pretrained=
     python tools/model_converters/cat_seg2mm.py model_final.pth adapter.pth --adapter
 
-The first file holds all weights of a `hyper_mm.OpenVocabSegmentor` (`load_from`, or the checkpoint of
-tools/test.py), so CLIP's public weights are not needed beside it; HyperCLIP's goes with the
+The first file holds all weights of a `hyper_mm.OpenVocabSegmentor` (`load_from`, or the checkpoint
+of tools/test.py), so CLIP's public weights are not needed beside it; HyperCLIP's goes with the
 hyperclip_*.py configs. The third command writes the adapters alone, for `adapter.load_state_dict`.
 Weights that belong nowhere are an error.
 """
@@ -158,7 +158,7 @@ def check_names(state: dict[str, Tensor], names: set[str], optional: str = 'noth
     left = sorted(set(state) - names)
     missing = sorted(name for name in names - set(state) if not re.search(optional, name))
     if left or missing:
-        raise ValueError(f'weights that belong nowhere: {left}; weights that are missing: {missing}')
+        raise ValueError(f'weights that belong nowhere: {left}; that are missing: {missing}')
 
 
 def convert_checkpoint(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -108,9 +108,9 @@ class PromptedCLIP(BaseClassifier):
                     f'{len(vectors)}'
                 )
         if isinstance(learner, CoOp):
-            tokens = self.clip.tokenizer(
-                [learner.prefix], self.clip.positional_embedding.shape[0]
-            )[0]
+            tokens = self.clip.tokenizer([learner.prefix], self.clip.positional_embedding.shape[0])[
+                0
+            ]
             learner.init_context(self.clip.token_embedding(tokens[1 : tokens.argmax()]))
         return learner
 
@@ -135,7 +135,7 @@ class PromptedCLIP(BaseClassifier):
 
     @property
     def _dataset_meta(self) -> dict:
-        """What mmpretrain's inferencer names classes by: those of the vocabulary, as they change."""
+        """What mmpretrain's inferencer names classes by: the vocabulary's names, as they change."""
         return {**self._meta, **(dict(classes=self._class_names) if self._class_names else {})}
 
     @_dataset_meta.setter

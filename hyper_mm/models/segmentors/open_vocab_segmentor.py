@@ -132,7 +132,7 @@ class OpenVocabSegmentor(BaseSegmentor):
         self.keep_scores = keep_scores
 
     def _accept_plain(self, state: dict, prefix: str, *_: object) -> None:
-        """Lets weights of a plain CLIP, of images of any size, load into the one that is trained."""
+        """Lets weights of a plain CLIP, of images of any size, load into the trained one."""
         key = 'visual.positional_embedding'
         if f'{prefix}clip.{key}' in state:
             resized = {key: state[f'{prefix}clip.{key}']}
@@ -207,7 +207,7 @@ class OpenVocabSegmentor(BaseSegmentor):
             self._palette = meta.get('palette')
 
     def train(self, mode: bool = True) -> OpenVocabSegmentor:
-        """Sets the mode; forgets features of trained text towers, whose weights may be exchanged."""
+        """Sets the mode; forgets features of trained towers, whose weights may be exchanged."""
         self._encoder.clear(frozen=False)
         return super().train(mode)
 

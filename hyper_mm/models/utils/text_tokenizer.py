@@ -27,9 +27,7 @@ class TextTokenizer:
         vocab_size: Number of ids that the text tower knows; None: not checked.
     """
 
-    def __init__(
-        self, model: str | Mapping | None = None, vocab_size: int | None = None
-    ) -> None:
+    def __init__(self, model: str | Mapping | None = None, vocab_size: int | None = None) -> None:
         if isinstance(model, Mapping):
             text = model['text_cfg']
             keys = ('hf_tokenizer_name', 'hf_model_name', 'tokenizer_mode', 'tokenizer_kwargs')

@@ -154,6 +154,6 @@ class VocabularyEncoder:
 
 
 def _remember(known: dict, key: object, value: object) -> dict:
-    """A new dict with an entry at its end and at most :data:`KEPT`: threads may read the old one."""
+    """A new dict with an entry at its end, of at most :data:`KEPT`: threads may read the old."""
     kept = [(k, v) for k, v in known.items() if k != key][-(KEPT - 1) :]
     return dict([*kept, (key, value)])

@@ -2,7 +2,10 @@
 
 import copy
 import json
+import os
 import pickle
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,12 +19,48 @@ from hyper_mm.models.utils.text_tokenizer import TextTokenizer  # noqa: E402
 from hyper_mm.models.utils.vocabulary_features import VocabularyEncoder  # noqa: E402
 
 WORDS = ['<pad>', '</s>', '[CLS]', '[SEP]', 'a', 'photo', 'of', 'cat', 'dog', 'blue', 'tree', '.']
+SIZE = len(WORDS)
 NAMES = ['cat', 'dog', 'a blue tree']
 
 
-@pytest.fixture
-def folder(tmp_path):
+class Encoded(dict):
+    input_ids = property(lambda self: self['input_ids'])
+
+
+class WordTokenizer:
+    """Stands in for a tokenizer of Hugging Face, word by word; ends with `</s>`."""
+
+    bos_token_id = cls_token_id = WORDS.index('[CLS]')
+    eos_token_id, pad_token_id, sep_token_id = 1, 0, WORDS.index('[SEP]')
+
+    @classmethod
+    def from_pretrained(cls, name, **_):
+        if not os.path.isfile(os.path.join(name, 'tokenizer.json')):
+            raise OSError(f'{name} is not a local folder, and there is no network')
+        return cls()
+
+    def __call__(
+        self, texts, add_special_tokens=True, return_tensors=None, max_length=None, padding=False,
+        truncation=False,
+    ):  # fmt: skip
+        rows = []
+        for text in texts:
+            row = [WORDS.index(word) for word in text.replace('.', ' .').split()]
+            end = [self.eos_token_id] if add_special_tokens else []
+            row = row[: max_length - len(end) if truncation else None] + end
+            rows.append(row + [0] * (max_length - len(row) if padding else 0))
+        return Encoded(input_ids=torch.tensor(rows) if return_tensors else rows)
+
+
+@pytest.fixture(params=['transformers', 'stub'])
+def folder(request, tmp_path, monkeypatch):
     """A tokenizer of Hugging Face in a folder, as `save_pretrained` leaves it; ends with `</s>`."""
+    text_tokenizer._load.cache_clear()
+    if request.param == 'stub':
+        stub = SimpleNamespace(AutoTokenizer=WordTokenizer)
+        monkeypatch.setitem(sys.modules, 'transformers', stub)
+        (tmp_path / 'tokenizer.json').touch()
+        return tmp_path
     pytest.importorskip('transformers')
     tokenizers = pytest.importorskip('tokenizers')
     ids = {word: row for row, word in enumerate(WORDS)}
@@ -47,7 +86,7 @@ def towers(**text):
     )
 
 
-def worldwide(folder, vocab_size=len(WORDS)):
+def worldwide(folder, vocab_size=SIZE):
     """A text tower like that of ViT-L-14-worldwide (MetaCLIP 2): its own ids, pooled at its end."""
     return towers(
         context_length=20,
@@ -125,7 +164,7 @@ def test_names_are_asked_of_open_clip(monkeypatch, name):
     asked = []
 
     class Stub:
-        tokenizer = staticmethod(lambda texts, **_: type('', (), dict(input_ids=[[1]] * len(texts))))
+        tokenizer = staticmethod(lambda texts, **_: Encoded(input_ids=[[1]] * len(texts)))
 
         def __call__(self, texts, context_length):
             return torch.ones(len(texts), context_length, dtype=torch.long)
@@ -141,13 +180,19 @@ def test_names_are_asked_of_open_clip(monkeypatch, name):
     assert asked == [name]  # once for all
 
 
-def test_files_that_are_not_there_are_named(tmp_path, monkeypatch):
+def test_files_that_are_not_there_are_named(folder, monkeypatch):
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
-    pytest.importorskip('transformers')
-    config = worldwide(tmp_path / 'nothing')
+    config = worldwide(folder / 'nothing')
     clip = build_open_clip(config)  # towers alone need no tokenizer
     with pytest.raises(FileNotFoundError, match='nothing.*files of its own.*hf_tokenizer_name'):
         clip.tokenizer(['cat'], 20)
+
+
+def test_missing_package_is_named(tmp_path, monkeypatch):
+    text_tokenizer._load.cache_clear()
+    monkeypatch.setitem(sys.modules, 'transformers', None)
+    with pytest.raises(ImportError, match='pip install transformers'):
+        TextTokenizer(worldwide(tmp_path))(['cat'], 20)
 
 
 def test_is_copied_and_pickled_with_its_model(folder):
