@@ -9,6 +9,7 @@ pytest.importorskip('open_clip')
 
 import mmcv  # noqa: E402
 from mmengine.config import Config  # noqa: E402
+from mmengine.model import BaseModel  # noqa: E402
 from mmengine.registry import DefaultScope  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
@@ -69,9 +70,14 @@ def test_stock_augmentation_takes_it_too(data):  # noqa: F811
     assert Runner.from_cfg(with_tta(cfg, 'SegTTAModel')).test().keys() >= {'mIoU'}
 
 
+class Other(BaseModel):
+    def forward(self):
+        """Does nothing."""
+
+
 def test_other_models_are_refused():
-    with pytest.raises(TypeError, match='OpenVocabSegmentor, got Linear'):
-        MODELS.build(dict(type='hyper_mm.OpenVocabTTAModel', module=torch.nn.Linear(1, 1)))
+    with pytest.raises(TypeError, match='OpenVocabSegmentor, got Other'):
+        MODELS.build(dict(type='hyper_mm.OpenVocabTTAModel', module=Other()))
 
 
 @pytest.mark.parametrize(
