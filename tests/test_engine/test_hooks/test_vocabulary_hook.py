@@ -6,10 +6,14 @@ import torch
 pytest.importorskip('mmseg')
 pytest.importorskip('open_clip')
 
+from mmengine.config import Config  # noqa: E402
 from mmengine.registry import DefaultScope  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
+from mmseg.registry import DATASETS  # noqa: E402
 
+from hyper_mm.datasets.vocabulary import Vocabulary  # noqa: E402
 from hyper_mm.engine.hooks.vocabulary_hook import VocabularyHook, differences  # noqa: E402
+from tests.conftest import REPO  # noqa: E402
 from tests.helpers.open_vocab import NAMES  # noqa: E402
 from tests.test_models.test_segmentors.test_open_vocab_runs import data  # noqa: E402, F401
 from tests.test_models.test_segmentors.test_open_vocab_tta_model import (  # noqa: E402
@@ -127,6 +131,28 @@ def test_names_travel_with_the_weights(start):
 def test_long_lists_are_cut():
     text = differences([f'{i}: a' for i in range(9)], 9, 9)
     assert '4: a and 4 more' in text and '5: a' not in text
+
+
+TRAINED = [
+    path
+    for path in sorted((REPO / 'configs' / 'hyperclip').glob('*clip-mini*.py'))
+    + sorted((REPO / 'configs' / 'hyperclip').glob('*coco-stuff164k.py'))
+    if 'san' not in path.stem
+]
+
+
+@pytest.mark.parametrize('path', TRAINED, ids=lambda path: path.stem)
+def test_configs_train_the_names_of_their_data(path):
+    cfg = Config.fromfile(path)
+    dataset = cfg.train_dataloader.dataset
+    kind = DATASETS.get(dataset.type)
+    classes = dataset.get('metainfo', {}).get('classes')
+    if 'classes' in dataset:
+        classes = Vocabulary.load(dataset.classes).names
+    classes = classes or kind.METAINFO['classes']
+    vocabulary = Vocabulary.load(cfg.model.get('train_vocabulary') or cfg.model.vocabulary)
+    assert not vocabulary.differences(classes)
+    assert 'hyper_mm.VocabularyHook' in [hook.type for hook in cfg.custom_hooks]
 
 
 def test_is_registered():
