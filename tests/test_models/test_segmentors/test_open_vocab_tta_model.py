@@ -1,5 +1,7 @@
 """The doors of mmseg for the open-vocabulary segmentor: TTA, init_model, inferencer, --out."""
 
+import runpy
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from mmengine.model import BaseModel  # noqa: E402
 from mmengine.registry import DefaultScope  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from hyper_mm.registry import MODELS  # noqa: E402
+from hyper_mm.registry import METRICS, MODELS  # noqa: E402
 from tests.helpers.open_vocab import NAMES, batch, build, config  # noqa: E402
 from tests.test_models.test_segmentors.test_open_vocab_runs import data, run_config  # noqa: E402, F401
 
@@ -97,6 +99,17 @@ def test_maps_are_written(data):  # noqa: F811
     assert 'mIoU' in found
     maps = sorted((data / 'maps').glob('*.png'))
     assert len(maps) == 4 and mmcv.imread(str(maps[0]), 'unchanged').shape == (40, 56)
+
+
+def test_our_tool_asks_for_maps(repo):
+    tool = runpy.run_path(str(repo / 'tools' / 'test.py'))
+    cfg = Config(dict(test_evaluator=dict(type='hyper_mm.OVIoUMetric')))
+    tool['save_label_maps'](cfg, 'maps')
+    assert cfg.test_evaluator == dict(
+        type='hyper_mm.OVIoUMetric', output_dir='maps', keep_results=True
+    )
+    with pytest.raises(ValueError, match='keep_results needs an output_dir'):
+        METRICS.build(dict(type='hyper_mm.OVIoUMetric', keep_results=True))
 
 
 @pytest.fixture
