@@ -108,9 +108,8 @@ class PromptedCLIP(BaseClassifier):
                     f'{len(vectors)}'
                 )
         if isinstance(learner, CoOp):
-            tokens = self.clip.tokenizer([learner.prefix], self.clip.positional_embedding.shape[0])[
-                0
-            ]
+            length = self.clip.positional_embedding.shape[0]
+            tokens = self.clip.tokenizer([learner.prefix], length)[0]
             learner.init_context(self.clip.token_embedding(tokens[1 : tokens.argmax()]))
         return learner
 

@@ -108,6 +108,15 @@ def test_prompts_are_part_of_the_state(clip, encoded):
 
 
 @torch.no_grad()
+def test_remembered_features_do_not_depend_on_autocast(clip):
+    vocabulary = Vocabulary(['cat', 'dog'])
+    expected = VocabularyEncoder(clip)(vocabulary)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = VocabularyEncoder(clip)(vocabulary)
+    assert torch.equal(found, expected)
+
+
+@torch.no_grad()
 def test_memory_is_bounded(clip):
     encoder = VocabularyEncoder(clip)
     for index in range(3 * KEPT):
