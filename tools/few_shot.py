@@ -219,7 +219,9 @@ def set_steps(cfg: Config, steps: int, images: int) -> None:
     end = max(2, epochs * each // 20)  # the first rate, for a twentieth of the run
     for scheduler in cfg.param_scheduler:
         if 'T_max' in scheduler:
-            scheduler.update(by_epoch=False, begin=end - 1, T_max=epochs * each)
+            scheduler.update(
+                by_epoch=False, begin=end - 1, T_max=epochs * each, end=end + epochs * each
+            )
         else:  # its last step takes the factor back
             scheduler.update(by_epoch=False, end=end)
     for hook in cfg.custom_hooks:

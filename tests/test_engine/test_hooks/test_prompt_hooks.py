@@ -100,7 +100,14 @@ def build(images, work_dir, epochs=EPOCHS, **options):
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.0035)),
         param_scheduler=[
             dict(type='ConstantLR', factor=1e-5 / 0.0035, by_epoch=True, begin=0, end=2),
-            dict(type='CosineAnnealingLR', T_max=EPOCHS, eta_min=0.0, by_epoch=True, begin=1),
+            dict(
+                type='CosineAnnealingLR',
+                T_max=EPOCHS,
+                eta_min=0.0,
+                by_epoch=True,
+                begin=1,
+                end=10000,
+            ),
         ],
         train_cfg=dict(by_epoch=True, max_epochs=EPOCHS, val_interval=1),
         val_cfg=dict(),
