@@ -123,7 +123,8 @@ def test_names_travel_with_the_weights(start):
     other = start(resume=True, load_from=path, **{'model.train_vocabulary': names})
     with pytest.raises(ValueError, match='trained with other names.*0: .car. of the vocabulary'):
         other.train()
-    other = start(load_from=path, **{'model.vocabulary': dict(names=NAMES, templates=['a {}.'])})
+    prompts = dict(_delete_=True, names=NAMES, templates=['a {}.'])
+    other = start(load_from=path, **{'model.vocabulary': prompts})
     other.test()
     assert any('was trained with templates=' in text for text in other.warned)
 

@@ -11,12 +11,14 @@ pytest.importorskip('open_clip')
 
 from hyper_mm.datasets.vocabulary import Vocabulary  # noqa: E402
 from hyper_mm.models.utils import vocabulary_features  # noqa: E402
+from hyper_mm.registry import MODELS  # noqa: E402
 from tests.helpers.open_vocab import (  # noqa: E402
     HYPERCLIP,
     NAMES,
     SIZE,
     batch,
     build,
+    config,
     run,
     trained,
 )
@@ -76,8 +78,9 @@ class TestVocabulary:
         expected = sum(F.normalize(x, dim=-1) for x in each) / 2
         found = model.encode_vocabulary()[:, 0]  # the head takes one
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
-        head = dict(decode_head=dict(aggregator=dict(num_prompts=2)))
-        model = build(vocabulary=dict(names=NAMES, templates=templates), **head)
+        apart = config(vocabulary=dict(names=NAMES, templates=templates))
+        apart.decode_head.aggregator.num_prompts = 2
+        model = MODELS.build(apart)
         assert model.encode_vocabulary().shape == (5, 2, 16)
         assert model(torch.randn(1, 3, SIZE, SIZE)).shape[1] == 5
         with pytest.raises(ValueError, match='takes 2 templates.*the vocabulary has 1'):
