@@ -18,7 +18,6 @@ from hyper_mm.layers.open_vocab.dense_clip import DenseFeatures, check_tower, de
 from hyper_mm.models.utils.open_clip import build_open_clip
 from hyper_mm.models.utils.vocabulary_features import VocabularyEncoder
 from hyper_mm.models.utils.windows import GlobalWindows, resize
-from hyper_mm.ops.stable import unit
 from hyper_mm.registry import MODELS
 
 FINETUNE = ('frozen', 'qv', 'full')
@@ -215,13 +214,16 @@ class OpenVocabSegmentor(BaseSegmentor):
         """Text features ``(T, P, D)`` of the classes, the training classes in training mode.
 
         P is the number of templates where the head takes them apart, and 1 where it takes one: the
-        mean of unit features then. With gradients they are encoded each time; else they are kept
+        unit mean of unit features then. With gradients they are encoded each time; else they are kept
         until the tower or the vocabulary changes.
         """
         vocabulary = self.train_vocabulary if self.training else self.vocabulary
-        text = self._encoder(vocabulary)
-        if text.shape[1] > 1 and getattr(self.decode_head, 'num_prompts', None) == 1:
-            text = unit(text).mean(1, keepdim=True)
+        if len(vocabulary.templates) > 1 and getattr(self.decode_head, 'num_prompts', None) == 1:
+            text = self._encoder.mean(vocabulary).to(self.clip.transformer.get_cast_dtype())[
+                :, None
+            ]
+        else:
+            text = self._encoder(vocabulary)
         self.last_text = text.detach()
         return text
 

@@ -75,7 +75,7 @@ class TestVocabulary:
         templates = ['a {}.', 'a photo of a {}.']
         model = build(vocabulary=dict(names=NAMES, templates=templates)).eval()
         each = [build_like(model, [t]).encode_vocabulary()[:, 0] for t in templates]
-        expected = sum(F.normalize(x, dim=-1) for x in each) / 2
+        expected = F.normalize(sum(F.normalize(x, dim=-1) for x in each), dim=-1)
         found = model.encode_vocabulary()[:, 0]  # the head takes one
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
         apart = config(vocabulary=dict(names=NAMES, templates=templates))
