@@ -214,8 +214,8 @@ class OpenVocabSegmentor(BaseSegmentor):
         """Text features ``(T, P, D)`` of the classes, the training classes in training mode.
 
         P is the number of templates where the head takes them apart, and 1 where it takes one: the
-        unit mean of unit features then. With gradients they are encoded each time; else they are kept
-        until the tower or the vocabulary changes.
+        unit mean of unit features then. With gradients they are encoded each time; else they are
+        kept until the tower or the vocabulary changes.
         """
         vocabulary = self.train_vocabulary if self.training else self.vocabulary
         if len(vocabulary.templates) > 1 and getattr(self.decode_head, 'num_prompts', None) == 1:
