@@ -219,9 +219,8 @@ class OpenVocabSegmentor(BaseSegmentor):
         """
         vocabulary = self.train_vocabulary if self.training else self.vocabulary
         if len(vocabulary.templates) > 1 and getattr(self.decode_head, 'num_prompts', None) == 1:
-            text = self._encoder.mean(vocabulary).to(self.clip.transformer.get_cast_dtype())[
-                :, None
-            ]
+            mean = self._encoder.mean(vocabulary).unsqueeze(1)
+            text = mean.to(self.clip.transformer.get_cast_dtype())
         else:
             text = self._encoder(vocabulary)
         self.last_text = text.detach()
