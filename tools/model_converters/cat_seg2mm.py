@@ -113,6 +113,8 @@ def convert_clip(state: dict[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: If a weight is missing or belongs nowhere.
     """
+    import torch
+
     converted, apart = {}, {}
     for name, weight in state.items():
         weight = weight.float()
