@@ -32,12 +32,13 @@ class VocabularyHook(Hook):
       of synonyms is warned of.
 
     Raises:
+        TypeError: In use, if the model has no vocabulary.
         ValueError: In use; see above.
     """
 
     def before_train(self, runner: Runner) -> None:
         """Compares the training vocabulary with the training set's classes."""
-        vocabulary = innermost(runner.model).train_vocabulary
+        vocabulary = self._model(runner).train_vocabulary
         classes = class_names(runner.train_dataloader)
         if not classes:
             runner.logger.warning(
@@ -62,15 +63,23 @@ class VocabularyHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Saves the training vocabulary."""
-        checkpoint['meta'][KEY] = innermost(runner.model).train_vocabulary.options()
+        checkpoint['meta'][KEY] = self._model(runner).train_vocabulary.options()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compares the vocabulary of the checkpoint."""
+        compare_with_saved(runner, checkpoint, self._model(runner).train_vocabulary)
+
+    @staticmethod
+    def _model(runner: Runner) -> nn.Module:
         model = innermost(runner.model)
-        compare_with_saved(runner, checkpoint, model.train_vocabulary)
+        if not hasattr(model, 'train_vocabulary'):
+            raise TypeError(
+                f'VocabularyHook serves hyper_mm.OpenVocabSegmentor, got {type(model).__name__}'
+            )
+        return model
 
     def _set_names(self, runner: Runner, loader) -> None:
-        model = innermost(runner.model)
+        model = self._model(runner)
         classes = class_names(loader)
         model.vocabulary = self._mapped(runner, model.vocabulary, classes)
         model.dataset_meta = getattr(loader.dataset, 'metainfo', {})

@@ -1,5 +1,7 @@
 """Names of the vocabulary and of the data: compared in training, mapped in testing, saved."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -12,7 +14,8 @@ from mmengine.runner import Runner  # noqa: E402
 from mmseg.registry import DATASETS  # noqa: E402
 
 from hyper_mm.datasets.vocabulary import Vocabulary  # noqa: E402
-from hyper_mm.engine.hooks.vocabulary_hook import VocabularyHook, differences  # noqa: E402
+from hyper_mm.engine.hooks.vocabulary_hook import differences  # noqa: E402
+from hyper_mm.registry import HOOKS  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
 from tests.helpers.open_vocab import NAMES  # noqa: E402
 from tests.test_models.test_segmentors.test_open_vocab_runs import data  # noqa: E402, F401
@@ -156,7 +159,7 @@ def test_configs_train_the_names_of_their_data(path):
     assert 'hyper_mm.VocabularyHook' in [hook.type for hook in cfg.custom_hooks]
 
 
-def test_is_registered():
-    from hyper_mm.registry import HOOKS
-
-    assert isinstance(HOOKS.build(dict(type='hyper_mm.VocabularyHook')), VocabularyHook)
+def test_other_models_are_refused():
+    hook = HOOKS.build(dict(type='hyper_mm.VocabularyHook'))
+    with pytest.raises(TypeError, match='OpenVocabSegmentor, got Identity'):
+        hook.before_train(SimpleNamespace(model=torch.nn.Identity()))
