@@ -35,7 +35,7 @@ def build_open_clip(
             (``embed_dim``, ``vision_cfg``, ``text_cfg``, ``quick_gelu``), which gives random towers
             of any size.
         pretrained: Tag of public weights (``'openai'``; only with a name), path of a checkpoint, or
-            None for random weights.
+            None for random weights; '' is None, as ``--cfg-options model.clip.pretrained=`` has it.
         image_size: Side of the images in pixels; the position embedding of the weights is resized
             (bicubic) where it differs from theirs. None: that of the architecture.
         precision: ``'fp32'``, or ``'fp16'`` or ``'bf16'`` for weights of half precision with
@@ -52,6 +52,7 @@ def build_open_clip(
     """
     if precision != 'fp32' and precision not in _LOW_PRECISION:
         raise ValueError(f"precision must be 'fp32', 'fp16' or 'bf16', got {precision!r}")
+    pretrained = pretrained or None
     if isinstance(model, dict):
         clip = _from_dict(model, pretrained, image_size, precision)
     elif isinstance(model, str):
