@@ -54,6 +54,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'MultiTaskModel': ('models.meta.multi_task_model',),
         'MultimodalEncoderDecoder': ('models.segmentors.multimodal_encoder_decoder', 'mmseg'),
         'OpenVocabSegmentor': ('models.segmentors.open_vocab_segmentor', 'mmseg', 'open_clip'),
+        'OpenVocabTTAModel': ('models.segmentors.open_vocab_tta_model', 'mmseg', 'open_clip'),
         'PrototypicalHead': ('models.heads.prototypical_head',),
         'PrototypicalSegmentor': ('models.meta.prototypical_segmentor',),
         'PromptKD': ('models.classifiers.prompt_kd', 'mmpretrain', 'open_clip'),

@@ -10,6 +10,9 @@ pytest.importorskip('mmpretrain')
 
 from mmengine.config import Config  # noqa: E402
 
+from hyper_mm.datasets.few_shot import SETS  # noqa: E402
+from hyper_mm.registry import MODELS  # noqa: E402
+
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'lathadapter'
 TWINS = sorted(CONFIGS.glob('lathadapter_*_vit-b16_*.py'))
 
@@ -41,6 +44,28 @@ def test_set_by_name(monkeypatch, name):
     ]  # fmt: skip
     assert [x.subsample for x in loaders[1:]] == ['base', 'new']
     assert len(loaders[0].pipeline) == 4 and len(loaders[1].pipeline) == 4
+
+
+@pytest.mark.parametrize(
+    ('name', 'classes', 'attributes'),
+    [('imagenet', 500, 20), ('caltech101', 50, 4), ('sun397', 199, 8), ('dtd', 24, 4)],
+)
+def test_attributes_follow_the_set(monkeypatch, name, classes, attributes):
+    monkeypatch.setenv('HYPER_MM_SET', name)
+    for host in ('maple', 'promptsrc'):
+        head = load(f'lathadapter_{host}').model.head
+        assert head.num_classes == classes
+        assert len(MODELS.build(head).refiner.attributes) == attributes
+    assert load('lathadapter_promptkd').model.head.num_classes in (2 * classes, 2 * classes - 1)
+
+
+def test_every_set_has_its_number_of_classes(monkeypatch):
+    for name in SETS:
+        monkeypatch.setenv('HYPER_MM_SET', name)
+        assert load('zeroshot').num_classes > 1
+    monkeypatch.setenv('HYPER_MM_SET', 'folders')
+    with pytest.raises(ValueError, match='num_attributes needs num_classes'):
+        MODELS.build(load('lathadapter_maple').model.head)
 
 
 def test_schedule():

@@ -12,8 +12,8 @@ domain_gen    16 shots of ImageNet; accuracy on each of its variants
 
 A method is a config without its ending or the path of a config. The config of a set is
 configs/METHOD_BACKBONE_SET.py where there is one; otherwise that of Caltech101, whose data set is
-replaced by the set, or by a folder with one folder of images a class. The papers train shorter and
-with fewer prompts between data sets: --cfg-options model.prompts.depth=3 and so on. Runs that are
+replaced by the set, or by a folder with one folder of images a class. Where the papers' settings
+depend on the protocol, theirs are used (hyper_mm/engine/prompt_recipes.py). Runs that are
 finished are kept, in a folder for each config, and used again where config, options, data folder,
 teacher and code are the same: the command resumes where it stopped.
 """
@@ -166,6 +166,8 @@ def run_config(
     """
     from mmengine.config import Config
 
+    from hyper_mm.engine.prompt_recipes import apply_recipe
+
     cfg = Config.fromfile(config_of(args, train))
     use_set(args, cfg, 'test_dataloader', test)
     cfg.test_dataloader.dataset.update(split='test', subsample=half)
@@ -174,6 +176,7 @@ def run_config(
         if cfg.model.type != 'hyper_mm.PromptKD':
             subsample = 'base' if args.protocol == 'base2new' else 'all'
             cfg.train_dataloader.dataset.update(shots=shots, seed=seed, subsample=subsample)
+    apply_recipe(cfg, args.protocol, train, shots)
     cfg.merge_from_dict(args.cfg_options or {})
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
     cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
@@ -213,11 +216,14 @@ def set_steps(cfg: Config, steps: int, images: int) -> None:
     ratio = epochs / cfg.train_cfg.max_epochs
     cfg.train_cfg.update(max_epochs=epochs, val_interval=epochs)
     cfg.default_hooks.checkpoint.interval = epochs
+    end = max(2, epochs * each // 20)  # the first rate, for a twentieth of the run
     for scheduler in cfg.param_scheduler:
         if 'T_max' in scheduler:
-            scheduler.update(by_epoch=False, T_max=epochs * each)
-        else:  # the first rate, for a twentieth of the run
-            scheduler.update(by_epoch=False, end=max(2, epochs * each // 20))
+            scheduler.update(
+                by_epoch=False, begin=end - 1, T_max=epochs * each, end=end + epochs * each
+            )
+        else:  # its last step takes the factor back
+            scheduler.update(by_epoch=False, end=end)
     for hook in cfg.custom_hooks:
         if hook.type == 'hyper_mm.PromptAveragingHook':
             hook.update(mean=hook.mean * ratio, std=max(hook.std * ratio, 0.1))

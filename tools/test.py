@@ -116,9 +116,10 @@ def flipped_pipeline(pipeline: list[dict]) -> list[dict]:
 def save_label_maps(cfg: Config, folder: str) -> None:
     """Makes the metrics of mmseg write the predicted label maps."""
     metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-    writers = [m for m in metrics if m['type'].rsplit('.')[-1] in ('IoUMetric', 'CityscapesMetric')]
+    names = ('IoUMetric', 'CityscapesMetric', 'OVIoUMetric')
+    writers = [m for m in metrics if m['type'].rsplit('.')[-1] in names]
     if not writers:
-        raise ValueError('--out needs IoUMetric or CityscapesMetric in test_evaluator')
+        raise ValueError(f'--out needs one of {", ".join(names)} in test_evaluator')
     for metric in writers:
         metric.update(output_dir=folder, keep_results=True)
 

@@ -6,11 +6,7 @@
 _base_ = [
     '../_base_/models/cat-seg.py',
     '../_base_/datasets/coco_stuff164k_384.py',
-    '../_base_/default_runtime.py',
+    '../_base_/default_runtime_open_vocab.py',
     '../_base_/schedules/adamw_80k_clip.py',
 ]
 default_hooks = dict(checkpoint=dict(interval=10000))
-custom_hooks = [
-    dict(type='hyper_mm.ExactResumeHook'),
-    dict(type='hyper_mm.VocabularyHook'),  # pictures with the names of the vocabulary
-]

@@ -7,7 +7,7 @@
 _base_ = [
     '../_base_/models/clip-mini.py',
     '../_base_/datasets/camvid.py',
-    '../_base_/default_runtime.py',
+    '../_base_/default_runtime_open_vocab.py',
     '../_base_/schedules/adamw_80k_clip.py',
 ]
 seen = ['sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign', 'pedestrian', 'bicyclist']
@@ -31,7 +31,3 @@ param_scheduler = [
 ]
 train_cfg = dict(max_iters=250, val_interval=250)
 default_hooks = dict(checkpoint=dict(interval=250, max_keep_ckpts=2), logger=dict(interval=20))
-custom_hooks = [
-    dict(type='hyper_mm.ExactResumeHook'),
-    dict(type='hyper_mm.VocabularyHook'),  # pictures with the names of the vocabulary
-]

@@ -8,7 +8,7 @@
 _base_ = [
     '../_base_/models/clip-mini.py',
     '../_base_/datasets/coco133.py',
-    '../_base_/default_runtime.py',
+    '../_base_/default_runtime_open_vocab.py',
     '../_base_/schedules/adamw_80k_clip.py',
 ]
 seen = {{_base_.seen}}

@@ -6,7 +6,7 @@
 _base_ = [
     '../_base_/models/cat-seg.py',
     '../_base_/datasets/pc59.py',
-    '../_base_/default_runtime.py',
+    '../_base_/default_runtime_open_vocab.py',
 ]
 model = dict(
     finetune='frozen',

@@ -15,6 +15,6 @@ train_dataloader = dict(batch_size=32)
 optim_wrapper = dict(optimizer=dict(lr=0.002))
 param_scheduler = [
     dict(type='ConstantLR', factor=1e-5 / 0.002, by_epoch=True, begin=0, end=2),
-    dict(type='CosineAnnealingLR', T_max=50, eta_min=0.0, by_epoch=True),
+    dict(type='CosineAnnealingLR', T_max=50, eta_min=0.0, by_epoch=True, begin=1, end=10000),
 ]
 train_cfg = dict(max_epochs=50, val_interval=50)

@@ -5,5 +5,7 @@
 # Data: data/caltech-101 with CoOp's split file (another set: HYPER_MM_SET=dtd before the command);
 # see docs/lathadapter.md.
 _base_ = 'promptkd_vit-b16_caltech101.py'
-# of the teacher's width; the number of attributes comes from the 100 classes
-model = dict(head=dict(type='hyper_mm.LatHAdapterHead', num_classes=100, dim=768))
+# of the teacher's width; the number of attributes comes from that of all classes of the set
+model = dict(
+    head=dict(type='hyper_mm.LatHAdapterHead', num_classes={{_base_.num_classes}}, dim=768)
+)

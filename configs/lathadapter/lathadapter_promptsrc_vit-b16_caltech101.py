@@ -6,6 +6,8 @@
 # ones. Data: data/caltech-101 with CoOp's split file (another set: HYPER_MM_SET=dtd before the
 # command); see docs/lathadapter.md.
 _base_ = 'promptsrc_vit-b16_caltech101.py'
-# the number of attributes comes from the 50 base classes; the paper has 20 for ImageNet and 24 for
-# SUN397: head=dict(num_attributes=...)
-model = dict(head=dict(type='hyper_mm.LatHAdapterHead', num_classes=50, dim=512))
+# the number of attributes comes from that of the base classes of the set (20 for ImageNet, as in
+# the paper); the paper has 24 for SUN397: head=dict(num_attributes=24)
+model = dict(
+    head=dict(type='hyper_mm.LatHAdapterHead', num_classes={{_base_.num_base_classes}}, dim=512)
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import copy
 import json
 import os
 from collections import Counter
@@ -37,6 +38,10 @@ class Vocabulary:
         synonyms: ``'first'`` (the first name stands for the class, as CAT-Seg has it) or ``'mean'``
             (the features of all names are averaged).
         without: Display names of classes to leave out.
+        whole: Whether names are taken as they are: commas separate nothing, and a name may be there
+            twice, as ImageNet has two ``missile`` (see :meth:`of_dataset`).
+
+    Underscores read as spaces in prompts. Vocabularies of equal prompts are equal, and hashable.
 
     Raises:
         TypeError: If a name or a template is not a string.
@@ -60,21 +65,23 @@ class Vocabulary:
         templates: str | Sequence[str] = 'cat-seg',
         synonyms: str = 'first',
         without: Sequence[str] = (),
+        whole: bool = False,
     ):
         if isinstance(names, (str, os.PathLike)):
             names = _read(str(names))
         if synonyms not in SYNONYMS:
             raise ValueError(f'synonyms must be one of {SYNONYMS}, got {synonyms!r}')
-        self.entries = tuple(_check_name(name) for name in names)
+        self.whole = bool(whole)
+        self.entries = tuple(_check_name(name, self.whole) for name in names)
         if not self.entries:
             raise ValueError('a vocabulary needs at least one class, got none')
         twice = [name for name, count in Counter(self.entries).items() if count > 1]
-        if twice:
+        if twice and not self.whole:
             raise ValueError(f'classes must be there once, got {twice} more than once')
         self.templates = _check_templates(templates)
         self.synonyms = synonyms
         first = Counter(entry[0] for entry in self.entries)
-        shown = [e[0] if first[e[0]] == 1 else ', '.join(e) for e in self.entries]
+        shown = [', '.join(e) if first[e[0]] > 1 else e[0] for e in self.entries]
         unknown = sorted(set(without) - set(shown))
         if unknown or len(set(without)) == len(shown):
             raise ValueError(f'without must be some of the {len(shown)} classes, got {without}')
@@ -121,6 +128,138 @@ class Vocabulary:
         """
         return cls(os.fspath(path), **options)
 
+    @classmethod
+    def of_dataset(
+        cls, classes: Sequence[str], templates: str | Sequence[str] = 'cat-seg'
+    ) -> Vocabulary:
+        """The classes of a data set, one name each: see ``whole``.
+
+        Args:
+            classes: Names, such as ``dataset.metainfo['classes']``.
+            templates: See the class.
+
+        Returns:
+            The vocabulary.
+
+        Raises:
+            TypeError: If ``classes`` is one string, or holds something else than strings.
+            ValueError: If there is no class, or a name is empty.
+        """
+        if isinstance(classes, (str, os.PathLike)):
+            raise TypeError(f'classes must be a list of names, got {classes!r}')
+        return cls(classes, templates, whole=True)
+
+    def with_templates(self, templates: str | Sequence[str]) -> Vocabulary:
+        """The same classes in other prompts.
+
+        Args:
+            templates: See the class.
+
+        Returns:
+            A new vocabulary.
+
+        Raises:
+            TypeError: If a template is not a string.
+            ValueError: For an unknown set, or a template without ``{}``.
+        """
+        other = copy.copy(self)
+        other.templates = _check_templates(templates)
+        return other
+
+    def reordered(self, names: Sequence[str]) -> Vocabulary | None:
+        """The same classes in the order of other names of theirs.
+
+        Args:
+            names: A name of each class: its display name, the whole entry or one of its synonyms;
+                case, white space and ``_`` do not count.
+
+        Returns:
+            The vocabulary whose class i is called ``names[i]``; None if they are not the same
+            classes.
+        """
+        rows = self.match(names)
+        if None in rows or sorted(rows) != list(range(len(self))):
+            return None
+        other = copy.copy(self)
+        other.entries = tuple(self.entries[row] for row in rows)
+        other.names = tuple(self.names[row] for row in rows)
+        return other
+
+    def match(self, names: Sequence[str]) -> list[int | None]:
+        """The class that each name means.
+
+        Args:
+            names: See :meth:`reordered`.
+
+        Returns:
+            Its index, or None: display names come before synonyms; of classes of one name, those at
+            the name's own place come first.
+        """
+        known: dict[str, list[int]] = {}
+        whole = [', '.join(entry) for entry in self.entries]
+        for keys in (self.names, whole):
+            for row, key in enumerate(keys):
+                known.setdefault(_plain(key), []).append(row)
+        synonyms: dict[str, list[int]] = {}
+        for row, entry in enumerate(self.entries):
+            for key in entry:
+                synonyms.setdefault(_plain(key), []).append(row)
+        found = []
+        for place, name in enumerate(names):
+            keys = (_plain(name), _plain(name.split(',')[0]))
+            tables = [table[key] for key in keys for table in (known, synonyms) if key in table]
+            rows = tables[0] if tables else [None]
+            found.append(place if place in rows else rows[0])
+        return found
+
+    def differences(self, names: Sequence[str]) -> list[str]:
+        """Where other names are not those of the classes, place by place.
+
+        Args:
+            names: Names in the order of the labels; see :meth:`match`.
+
+        Returns:
+            A line for each place that differs: ``"0: 'sky' of the vocabulary, 'car'"``.
+        """
+        rows, lines = self.match(names), []
+        for place in range(max(len(self), len(names))):
+            if place < len(rows) and rows[place] == place:
+                continue
+            own = repr(self.names[place]) if place < len(self) else 'nothing'
+            other = repr(names[place]) if place < len(names) else 'nothing'
+            lines.append(f'{place}: {own} of the vocabulary, {other}')
+        return lines
+
+    def ambiguous(self) -> list[tuple[str, ...]]:
+        """Groups of classes that cannot be told apart, for their prompts are the same.
+
+        Returns:
+            The entries of each group.
+        """
+        groups: dict[tuple, list[str]] = {}
+        for prompts, entry in zip(self.prompts(), self.entries):
+            key = tuple(sorted(map(tuple, prompts)))
+            groups.setdefault(key, []).append(', '.join(entry))
+        return [tuple(group) for group in groups.values() if len(group) > 1]
+
+    def options(self) -> dict:
+        """Arguments of the class that make this vocabulary, of plain types (for checkpoints)."""
+        return dict(
+            names=[', '.join(entry) for entry in self.entries],
+            templates=list(self.templates),
+            synonyms=self.synonyms,
+            whole=self.whole,
+        )
+
+    def _key(self) -> tuple:
+        return self.entries, self.templates, self.synonyms
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, Vocabulary) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
     def __len__(self) -> int:
         return len(self.entries)
 
@@ -130,7 +269,10 @@ class Vocabulary:
     def prompts(self) -> list[list[list[str]]]:
         """Prompts: for each class, for each of its names that is used, one a template."""
         used = (e[:1] if self.synonyms == 'first' else e for e in self.entries)
-        return [[[t.format(name) for t in self.templates] for name in names] for names in used]
+        return [
+            [[t.format(name.replace('_', ' ')) for t in self.templates] for name in names]
+            for names in used
+        ]
 
     @property
     def palette(self) -> list[list[int]]:
@@ -143,11 +285,16 @@ class Vocabulary:
         return colours
 
 
-def _check_name(entry: str) -> tuple[str, ...]:
+def _plain(name: str) -> str:
+    """A name for comparisons."""
+    return ' '.join(name.replace('_', ' ').lower().split())
+
+
+def _check_name(entry: str, whole: bool) -> tuple[str, ...]:
     """Synonyms of an entry."""
     if not isinstance(entry, str):
         raise TypeError(f'class names must be strings, got {entry!r}')
-    names = tuple(name.strip() for name in entry.split(','))
+    names = tuple(name.strip() for name in ([entry] if whole else entry.split(',')))
     if not all(names):
         raise ValueError(f'class names must not be empty, got {entry!r}')
     return names

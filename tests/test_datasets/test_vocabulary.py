@@ -104,3 +104,85 @@ def test_bad_sources(tmp_path):
     with pytest.raises(ValueError, match='list of names, got dict'):
         Vocabulary.load(path)
     assert all('{}' in t for templates in template_sets().values() for t in templates)
+
+
+def test_underscores_read_as_spaces():
+    vocabulary = Vocabulary(['polar_bear', 'sky'], templates=['a {}.'])
+    assert vocabulary.names == ('polar_bear', 'sky')
+    assert vocabulary.prompts()[0] == [['a polar bear.']]
+
+
+def test_names_of_a_data_set_are_taken_whole():
+    names = ['sedan, white', 'sedan, black', 'missile', 'missile']
+    vocabulary = Vocabulary.of_dataset(names, templates=['a {}.'])
+    assert vocabulary.names == tuple(names)
+    assert vocabulary.prompts()[:2] == [[['a sedan, white.']], [['a sedan, black.']]]
+    assert vocabulary.ambiguous() == [('missile', 'missile')]
+    with pytest.raises(TypeError, match='list of names'):
+        Vocabulary.of_dataset('cat')
+
+
+def test_classes_that_cannot_be_told_apart():
+    assert Vocabulary(['sedan, white', 'sedan, black', 'van']).ambiguous() == [
+        ('sedan, white', 'sedan, black')
+    ]
+    assert not Vocabulary(['sedan, white', 'sedan, black'], synonyms='mean').ambiguous()
+    assert Vocabulary(['a, b', 'b, a'], synonyms='mean').ambiguous() == [('a, b', 'b, a')]
+
+
+def test_equal_vocabularies_are_one_key():
+    one, other = Vocabulary(['cat', 'sky']), Vocabulary(['cat', 'sky'])
+    assert one == other and len({one, other}) == 1 and one != ['cat', 'sky']
+    for changed in (Vocabulary(['sky', 'cat']), one.with_templates('plain'), Vocabulary(['cat'])):
+        assert changed != one
+    assert one.with_templates(['a {}.']).prompts()[1] == [['a sky.']]
+    assert one.templates == other.templates
+
+
+@pytest.mark.parametrize(
+    'vocabulary',
+    [
+        Vocabulary(['cat, kitten', 'sky'], templates='plain', synonyms='mean'),
+        Vocabulary('ade847', without=['wall']),
+        Vocabulary.of_dataset(['a, b', 'a, b', 'c']),
+    ],
+)
+def test_options_make_it_again(vocabulary):
+    again = Vocabulary(**json.loads(json.dumps(vocabulary.options())))
+    assert again == vocabulary and again.names == vocabulary.names
+
+
+class TestOtherNames:
+    vocabulary = Vocabulary(['sky, heaven', 'dining table', 'car', 'bag, purse', 'bag'])
+
+    def test_same_names(self):
+        for names in (
+            self.vocabulary.names,
+            ['Sky', 'dining_table', 'car', 'purse', 'bag'],
+            ['sky, heaven', 'dining  table', 'car', 'bag, purse', 'bag'],
+        ):
+            assert not self.vocabulary.differences(names)
+            assert self.vocabulary.reordered(names) == self.vocabulary
+
+    def test_other_order(self):
+        names = ['car', 'bag', 'heaven', 'purse', 'dining table']
+        mapped = self.vocabulary.reordered(names)
+        assert mapped.names == ('car', 'bag', 'sky', 'bag, purse', 'dining table')
+        assert mapped.entries[2] == ('sky', 'heaven')
+        lines = self.vocabulary.differences(names)
+        assert lines[0] == "0: 'sky' of the vocabulary, 'car'" and len(lines) == 4
+
+    def test_other_names(self):
+        names = ['sky', 'table', 'car']
+        assert self.vocabulary.match(names) == [0, None, 2]
+        assert self.vocabulary.reordered(names) is None
+        assert self.vocabulary.differences(names) == [
+            "1: 'dining table' of the vocabulary, 'table'",
+            "3: 'bag, purse' of the vocabulary, nothing",
+            "4: 'bag' of the vocabulary, nothing",
+        ]
+
+    def test_names_twice(self):
+        twice = Vocabulary.of_dataset(['cat', 'sea', 'cat'])
+        assert not twice.differences(['cat', 'sea', 'cat'])
+        assert twice.differences(['sea', 'cat', 'cat'])

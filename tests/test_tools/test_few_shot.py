@@ -133,10 +133,30 @@ def test_steps_are_turned_into_epochs(tool, tmp_path):
     assert cfg.train_cfg.max_epochs == 30
     assert [x.by_epoch for x in cfg.param_scheduler] == [False, False]
     assert cfg.param_scheduler[0].end == 7 and cfg.param_scheduler[1].T_max == 150
+    assert cfg.param_scheduler[1].begin == 6
     assert cfg.default_hooks.checkpoint.interval == 30
     assert cfg.custom_hooks[-1].std == pytest.approx(30 * std)
     tool.set_steps(cfg, 150, 5)
     assert cfg.train_cfg.max_epochs == 150
+
+
+def test_recipes_of_the_protocols(tool, tmp_path):
+    def config(method, protocol, *more):
+        args = tool.parse_args([f'--method={method}', f'--protocol={protocol}', *more])
+        args.cfg_options = {'model.head': None, **(args.cfg_options or {})}
+        return tool.run_config(args, 'dtd', 'dtd', 'all', 16, 1)
+
+    cfg = config('promptsrc', 'few_shot')
+    assert cfg.train_cfg.max_epochs == cfg.param_scheduler[1].T_max == 50
+    assert (cfg.custom_hooks[-1].mean, cfg.custom_hooks[-1].std) == (45.0, 5.0)
+    cfg = config('maple', 'cross_dataset', '--source=dtd')
+    assert cfg.train_cfg.max_epochs == cfg.param_scheduler[1].T_max == 2
+    assert cfg.model.prompts.depth == 3 and cfg.optim_wrapper.optimizer.lr == 0.0026
+    assert 0.0026 * cfg.param_scheduler[0].factor == pytest.approx(1e-5)
+    cfg = config('maple', 'cross_dataset', '--source=dtd', '--cfg-options', 'model.prompts.depth=5')
+    assert cfg.model.prompts.depth == 5
+    cfg = config('promptsrc', 'base2new')
+    assert cfg.train_cfg.max_epochs == 20 and cfg.custom_hooks[-1].mean == 15.0
 
 
 @pytest.fixture

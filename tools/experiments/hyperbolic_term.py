@@ -79,13 +79,16 @@ def measure(cfg: Config, checkpoint: Path) -> dict:
     import torch
     from mmengine.runner import Runner
 
+    from hyper_mm.datasets.vocabulary import Vocabulary
+
     if not cfg.model.get('head'):
         raise ValueError('the model has no head: it has no hyperbolic term')
     cfg.load_from = str(checkpoint)
     runner = Runner.from_cfg(cfg)
     runner.load_or_resume()
     model, loader = runner.model.eval(), runner.build_dataloader(cfg.test_dataloader)
-    model.set_vocabulary(list(loader.dataset.metainfo['classes']))
+    classes = loader.dataset.metainfo['classes']
+    model.set_vocabulary(Vocabulary.of_dataset(classes, model.templates))
     found, labels = [], []
     with torch.no_grad():
         text = model.text_features()

@@ -1,10 +1,14 @@
-"""Converts the aggregator of released CAT-Seg and HyperCLIP checkpoints, and HyperCLIP's adapters.
+"""Converts released CAT-Seg and HyperCLIP checkpoints: head, fine-tuned CLIP, and adapters.
 
     python tools/model_converters/cat_seg2mm.py model_final.pth cat_seg.pth
+    python tools/test.py configs/hyperclip/cat-seg_vit-b16_coco-stuff164k.py cat_seg.pth
+        --cfg-options model.clip.pretrained=
     python tools/model_converters/cat_seg2mm.py model_final.pth adapter.pth --adapter
 
-The first file loads into `hyper_mm.OpenVocabSegmentor` by `load_from` (the head; CLIP comes from
-its own public weights), the second into a HyperCLIP adapter by `adapter.load_state_dict`.
+The first file holds all weights of a `hyper_mm.OpenVocabSegmentor` (`load_from`, or the checkpoint
+of tools/test.py), so CLIP's public weights are not needed beside it; HyperCLIP's goes with the
+hyperclip_*.py configs. The third command writes the adapters alone, for `adapter.load_state_dict`.
+Weights that belong nowhere are an error.
 """
 
 from __future__ import annotations
@@ -44,6 +48,12 @@ NAMES = (
     (r'attention\.(norm\d)\.', r'classes.\1.'),
 )
 """Released names, and those of :class:`hyper_mm.layers.CostAggregator`."""
+CONSTANTS = re.compile(
+    r'(.*\.)?(attn_mask|(clip_)?pixel_(mean|std)|input_resolution|context_length|vocab_size'
+    r'|text_features(_test)?|num_batches_tracked)'
+)
+"""What is no weight: masks, image statistics, sizes, and features that are computed anew."""
+ADAPTER = 'hyperbolic_attn.adapter_attn_'
 
 
 def convert_aggregator(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -89,6 +99,101 @@ def rename(name: str) -> str:
     return name
 
 
+def convert_clip(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Converts the released CLIP model, fine-tuned or not, with its adapters if it has some.
+
+    Args:
+        state: State dict of the released CLIP model, whose attention layers have the projections of
+            queries, keys and values apart, or as one.
+
+    Returns:
+        State dict of open_clip's model with fused projections in float32, and maps where
+        :class:`hyper_mm.HyperCLIPAdapter` has them in it.
+
+    Raises:
+        ValueError: If a weight is missing or belongs nowhere.
+    """
+    import torch
+
+    converted, apart = {}, {}
+    for name, weight in state.items():
+        weight = weight.float()
+        part = re.fullmatch(r'(.*\.attn\.)([qkv])_proj_weight', name)
+        map_ = re.fullmatch(rf'(.*\.){ADAPTER}(\w+)\.weights', name)
+        if part:
+            apart.setdefault(part[1], {})[part[2]] = weight
+        elif map_:
+            place = 'attn.parametrizations.in_proj_weight.0.maps'
+            converted[f'{map_[1]}{place}.{map_[2]}.weight'] = weight
+        elif not CONSTANTS.fullmatch(name):
+            converted[name] = weight
+    for prefix, parts in apart.items():
+        if set(parts) != set('qkv'):
+            raise ValueError(f'{prefix} has the projections {sorted(parts)}, not q, k and v')
+        converted[f'{prefix}in_proj_weight'] = torch.cat([parts[name] for name in 'qkv'])
+    check_names({n: w for n, w in converted.items() if '.maps.' not in n}, _clip_names(converted))
+    return converted
+
+
+def _clip_names(state: dict[str, Tensor]) -> set[str]:
+    """Names of the weights of a CLIP with as many blocks."""
+    from hyper_mm.models.utils.open_clip import build_open_clip
+
+    def blocks(prefix: str) -> int:
+        found = [re.match(rf'{prefix}transformer\.resblocks\.(\d+)\.', name) for name in state]
+        return 1 + max((int(x[1]) for x in found if x), default=0)
+
+    vision = dict(image_size=8, patch_size=8, width=8, head_width=8, layers=blocks(r'visual\.'))
+    text = dict(context_length=8, vocab_size=8, width=8, heads=1, layers=blocks(''))
+    clip = build_open_clip(dict(embed_dim=8, vision_cfg=vision, text_cfg=text))
+    return set(clip.state_dict())
+
+
+def check_names(state: dict[str, Tensor], names: set[str], optional: str = 'nothing') -> None:
+    """Raises ValueError if weights are left over or missing.
+
+    Args:
+        state: Converted weights.
+        names: Names that they should have.
+        optional: Pattern of names that may be missing.
+    """
+    left = sorted(set(state) - names)
+    missing = sorted(name for name in names - set(state) if not re.search(optional, name))
+    if left or missing:
+        raise ValueError(f'weights that belong nowhere: {left}; that are missing: {missing}')
+
+
+def convert_checkpoint(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Converts a whole released model.
+
+    Args:
+        state: State dict of the released model.
+
+    Returns:
+        State dict of :class:`hyper_mm.OpenVocabSegmentor`.
+
+    Raises:
+        ValueError: If a weight is missing or belongs nowhere.
+    """
+    from hyper_mm.layers import CostAggregator
+
+    aggregator = convert_aggregator(select(state, AGGREGATOR))
+    layers = {int(name.split('.')[1]) for name in aggregator if name.startswith('layers.')}
+    names = set(CostAggregator(num_layers=max(len(layers), 1)).state_dict())
+    check_names(aggregator, names, optional='padding')
+    converted = {f'{HEAD}aggregator.{name}': weight.float() for name, weight in aggregator.items()}
+    for name in UPSAMPLING:
+        found = select(state, f'sem_seg_head.{name}') | select(state, name)
+        check_names(found, {'weight', 'bias'})
+        converted |= {f'{HEAD}{name}{key}': weight.float() for key, weight in found.items()}
+    converted |= {f'clip.{name}': w for name, w in convert_clip(select(state, CLIP)).items()}
+    known = (AGGREGATOR, CLIP, *UPSAMPLING, *(f'sem_seg_head.{name}' for name in UPSAMPLING))
+    left = [n for n in state if not n.startswith(known) and not CONSTANTS.fullmatch(n)]
+    if left:
+        raise ValueError(f'weights that belong nowhere: {sorted(left)}')
+    return converted
+
+
 def convert_adapters(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Converts released HyperCLIP adapters.
 
@@ -98,11 +203,10 @@ def convert_adapters(state: dict[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         State of :class:`hyper_mm.layers.HyperCLIPAdapter`.
     """
-    mark = 'hyperbolic_attn.adapter_attn_'
     return {
-        name.replace(mark, 'attn.').replace('.weights', '.weight'): weight
+        name.replace(ADAPTER, 'attn.').replace('.weights', '.weight'): weight
         for name, weight in state.items()
-        if mark in name
+        if ADAPTER in name
     }
 
 
@@ -124,21 +228,24 @@ def main() -> None:
 
     state = torch.load(args.source, map_location='cpu', weights_only=True)
     state = state.get('model', state)
-    if args.adapter:
-        converted = convert_adapters(select(state, CLIP))
-    else:
-        aggregator = convert_aggregator(select(state, AGGREGATOR))
-        converted = {f'{HEAD}aggregator.{name}': w for name, w in aggregator.items()}
-        for name in UPSAMPLING:
-            converted |= {
-                f'{HEAD}{name}{k}': w for k, w in select(state, f'sem_seg_head.{name}').items()
-            }
-            converted |= {f'{HEAD}{name}{k}': w for k, w in select(state, name).items()}
+    try:
+        if args.adapter:
+            converted = convert_adapters(select(state, CLIP))
+        else:
+            converted = convert_checkpoint(state)
+    except ValueError as error:
+        parser.error(f'{args.source}: {error}')
     if not converted:
         parser.error(f'{args.source} has no such weights')
     args.target.parent.mkdir(parents=True, exist_ok=True)
     torch.save(converted if args.adapter else dict(state_dict=converted), args.target)
-    print(f'{len(converted)} weights in {args.target}')
+    parts = (
+        ('of the head', sum(name.startswith(HEAD) for name in converted)),
+        ('of CLIP', sum(n.startswith('clip.') and '.maps.' not in n for n in converted)),
+        ('of adapters', len(converted) if args.adapter else sum('.maps.' in n for n in converted)),
+    )
+    counts = ', '.join(f'{count} {name}' for name, count in parts if count)
+    print(f'{len(converted)} weights in {args.target}: {counts}')
 
 
 if __name__ == '__main__':

@@ -5,6 +5,26 @@
 dataset_type = 'hyper_mm.CoOpFewShotDataset'
 data_root = '{{$HYPER_MM_DATA:data}}'
 name = '{{$HYPER_MM_SET:caltech101}}'
+# classes of the sets, for the number of LatHAdapter's attributes; of folders: --cfg-options
+# model.head.num_classes=...
+num_classes = dict(
+    imagenet=1000,
+    caltech101=100,
+    oxford_pets=37,
+    stanford_cars=196,
+    oxford_flowers=102,
+    food101=101,
+    fgvc_aircraft=100,
+    sun397=397,
+    dtd=47,
+    eurosat=10,
+    ucf101=101,
+    imagenetv2=1000,
+    imagenet_sketch=1000,
+    imagenet_a=200,
+    imagenet_r=200,
+).get(name)
+num_base_classes = num_classes and (num_classes + 1) // 2
 data_preprocessor = dict(
     type='ClsDataPreprocessor',
     mean=[122.7709383, 116.7460125, 104.09373615],

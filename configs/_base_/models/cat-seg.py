@@ -1,5 +1,7 @@
 # CAT-Seg (CVPR 2024 version) with ViT-B/16: the query and value projections of both towers of CLIP
 # are trained, with a cost aggregation head. Without a network: --cfg-options model.clip.pretrained=
+# Official weights, CLIP's included: tools/model_converters/cat_seg2mm.py writes a checkpoint for
+# tools/test.py, or for --cfg-options load_from=cat_seg.pth model.clip.pretrained=
 data_preprocessor = dict(
     type='SegDataPreProcessor',
     mean=[122.7709383, 116.7460125, 104.09373615],

@@ -12,7 +12,7 @@ model = dict(
 optim_wrapper = dict(optimizer=dict(lr=0.0025))
 param_scheduler = [
     dict(type='ConstantLR', factor=1e-5 / 0.0025, by_epoch=True, begin=0, end=2),
-    dict(type='CosineAnnealingLR', T_max=15, eta_min=0.0, by_epoch=True),
+    dict(type='CosineAnnealingLR', T_max=15, eta_min=0.0, by_epoch=True, begin=1, end=10000),
 ]
 train_cfg = dict(max_epochs=15, val_interval=15)
 val_cfg = None  # tools/test.py says how good it is

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.registry import HOOKS
+
+from .vocabulary_hook import KEY, compare_with_saved, innermost
 
 
 @HOOKS.register_module()
 class DatasetVocabularyHook(Hook):
     """Gives :class:`hyper_mm.PromptedCLIP` or ``RadialCLIP`` the classes of each data set it meets.
 
-    Training on the base classes and testing on the new ones takes nothing else.
+    Training on the base classes and testing on the new ones takes nothing else. Names are taken
+    whole: a comma is part of them. Checkpoints hold the names of training, and a run that is
+    resumed with others is an error.
 
     Args:
         template: Whether zero-shot prompts are made by the ``template`` that the data set names
@@ -22,15 +26,17 @@ class DatasetVocabularyHook(Hook):
             itself in validation and test (``PromptedCLIP``, for :class:`hyper_mm.BaseNewAccuracy`).
 
     Raises:
-        ValueError: In use, if the data set names no classes, or no template that is asked for.
+        ValueError: In use, if the data set names no classes, or no template that is asked for, or
+            other classes than the run that is resumed.
     """
 
     def __init__(self, template: bool = False, halves: bool = False):
         self.template, self.halves = template, halves
+        self.trained: Vocabulary | None = None
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Classes of the training set."""
-        self._set(runner, runner.train_dataloader)
+        self.trained = self._set(runner, runner.train_dataloader)
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Classes of the validation set."""
@@ -40,16 +46,31 @@ class DatasetVocabularyHook(Hook):
         """Classes of the test set."""
         self._set(runner, runner.test_dataloader, self.halves)
 
-    def _set(self, runner: Runner, loader, halves: bool = False) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Saves the classes of training."""
+        if self.trained is not None:
+            checkpoint['meta'][KEY] = self.trained.options()
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compares the classes of a run that is resumed."""
+        if runner._resume:
+            vocabulary = self._vocabulary(runner, runner.train_dataloader)
+            compare_with_saved(runner, checkpoint, vocabulary)
+
+    def _vocabulary(self, runner: Runner, loader) -> Vocabulary:
+        classes = self._named(loader, 'classes')
+        named = [self._named(loader, 'template')] if self.template else None
+        return Vocabulary.of_dataset(classes, named or innermost(runner.model).templates)
+
+    def _set(self, runner: Runner, loader, halves: bool = False) -> Vocabulary:
+        vocabulary = self._vocabulary(runner, loader)
         options = dict(halves=True) if halves else {}
-        if self.template:
-            options['templates'] = [self._named(loader.dataset, 'template')]
-        model.set_vocabulary(list(self._named(loader.dataset, 'classes')), **options)
+        innermost(runner.model).set_vocabulary(vocabulary, **options)
+        return vocabulary
 
     @staticmethod
-    def _named(dataset, key: str):
-        found = dataset.metainfo.get(key)
+    def _named(loader, key: str):
+        found = loader.dataset.metainfo.get(key)
         if not found:
-            raise ValueError(f'the data set {type(dataset).__name__} names no {key}')
+            raise ValueError(f'the data set {type(loader.dataset).__name__} names no {key}')
         return found

@@ -24,8 +24,9 @@ class FrozenTargetsHook(Hook):
     """Gives :class:`hyper_mm.RadialCLIP` the embeddings of all training texts before training.
 
     They are computed before a checkpoint is loaded, so those of a resumed run are the same. The
-    file's name is made of the texts and the weights: it is computed anew when one of them changes,
-    and shared by runs with the same ones. The first process writes it, so all must see the folder.
+    file's name is made of the texts, the tokenizer and the weights: it is computed anew when one of
+    them changes, and shared by runs with the same ones. The first process writes it, so all must
+    see the folder.
 
     Args:
         cache_dir: Folder of the file; that of all runs of this work folder if None.
@@ -76,7 +77,7 @@ def _all_texts(dataset) -> dict[str, str]:
 
 
 def _key(clip: nn.Module, texts: dict[str, str]) -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(str(clip.tokenizer).encode())
     for name, weight in clip.state_dict().items():
         if not name.startswith('visual.'):
             digest.update(name.encode())

@@ -45,6 +45,8 @@ class OVIoUMetric(BaseMetric):
         output_dir: Folder for the predicted label maps, PNGs of 8 bits, or of 16 where the
             vocabulary has more than 256 classes.
         format_only: Only write the label maps.
+        keep_results: What mmseg's ``tools/test.py --out`` sets: label maps are kept beside the
+            scores, which ``output_dir`` does here in any case.
         **kwargs: ``collect_device``, ``prefix``, ``collect_dir``.
 
     Raises:
@@ -61,6 +63,7 @@ class OVIoUMetric(BaseMetric):
         collapse: int | None = None,
         output_dir: str | None = None,
         format_only: bool = False,
+        keep_results: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -68,6 +71,8 @@ class OVIoUMetric(BaseMetric):
             raise ValueError(f'absent must be one of {ABSENT}, got {absent!r}')
         if format_only and output_dir is None:
             raise ValueError('format_only needs an output_dir, got None')
+        if keep_results and output_dir is None:
+            raise ValueError('keep_results needs an output_dir, got None')
         self.ignore_index = ignore_index
         self.absent = absent
         if seen_classes is not None and unseen_classes is not None:

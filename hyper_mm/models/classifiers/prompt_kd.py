@@ -82,6 +82,7 @@ class PromptKD(PromptedCLIP):
         if teacher_checkpoint is not None:
             load_checkpoint(self.teacher, teacher_checkpoint, map_location='cpu', strict=True)
         self.teacher.eval().requires_grad_(False)
+        self.templates = self.teacher.templates
         student, width = self.clip.visual.output_dim, self.dim
         if not projector and student != width:
             raise ValueError(
@@ -117,7 +118,8 @@ class PromptKD(PromptedCLIP):
     ) -> None:
         """Changes the classes; see :meth:`hyper_mm.PromptedCLIP.set_vocabulary`."""
         self.teacher.set_vocabulary(vocabulary, **options)
-        self._parts = self.teacher._parts
+        self.vocabulary, self._parts = self.teacher.vocabulary, self.teacher._parts
+        self._class_names[:] = self.vocabulary.names
 
     def text_features(self) -> Tensor:
         """Unit features ``(C, D)`` of the teacher's classes."""

@@ -14,14 +14,9 @@ from hyper_mm.datasets.shots import half
 from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.layers.lathadapter.prompts import LEARNERS, CoOp, self_consistency
 from hyper_mm.models.utils.labels import check_labels
-from hyper_mm.models.utils.open_clip import (
-    build_open_clip,
-    check_towers,
-    encode_image,
-    encode_text,
-    tokenize,
-)
+from hyper_mm.models.utils.open_clip import build_open_clip, check_towers, encode_image
 from hyper_mm.models.utils.trained_weights import LoadsTrainedWeights
+from hyper_mm.models.utils.vocabulary_features import VocabularyEncoder
 from hyper_mm.ops.stable import unit
 from hyper_mm.registry import MODELS
 
@@ -34,17 +29,18 @@ class PromptedCLIP(LoadsTrainedWeights, BaseClassifier):
     """A frozen CLIP of open_clip whose prompts are learned, or zero-shot CLIP.
 
     The classes are those of ``vocabulary``, or of the data set by
-    :class:`hyper_mm.DatasetVocabularyHook`, and may change between training and test. Class
-    features are computed anew at each training step where text prompts are learned, and once where
-    they are not, or in evaluation.
+    :class:`hyper_mm.DatasetVocabularyHook`, or of the checkpoint that mmpretrain's inferencer loads
+    where there is no other, and may change between training and test. Class features are computed
+    anew at each training step where text prompts are learned, and once where they are not, or in
+    evaluation.
 
     Args:
         clip: Arguments of :func:`hyper_mm.models.utils.open_clip.build_open_clip`.
         prompts: Config of the prompt learner, ``type`` one of ``'CoOp'``, ``'MaPLe'``,
             ``'IVLP'`` and ``'VPT'`` of :mod:`hyper_mm.layers.lathadapter.prompts`, widths left
             out; None for zero-shot CLIP.
-        vocabulary: What :meth:`hyper_mm.datasets.vocabulary.Vocabulary.load` takes, or None. Names
-            may be there twice (ImageNet has two ``missile``); ``_`` reads as a space.
+        vocabulary: What :meth:`hyper_mm.datasets.vocabulary.Vocabulary.load` takes, or None; ``_``
+            reads as a space.
         templates: Templates where no text prompts are learned (a learner has its own words).
         head: Config of :class:`hyper_mm.LatHAdapterHead`, whose losses and logits then take the
             place of cross-entropy and cosine.
@@ -77,26 +73,25 @@ class PromptedCLIP(LoadsTrainedWeights, BaseClassifier):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg, data_preprocessor)
-        if chunk is not None and chunk < 1:
-            raise ValueError(f'chunk must be at least 1, got {chunk}')
         if consistency is not None and prompts is None:
             raise ValueError('consistency needs prompts: zero-shot CLIP has nothing to train')
         unknown = sorted(set(consistency or ()) - set(CONSISTENCY))
         if unknown:
             raise ValueError(f'consistency must be of {sorted(CONSISTENCY)}, got {unknown}')
-        self.templates, self.chunk, self.checkpoint = templates, chunk, checkpoint
+        self.templates = templates
         self.consistency = None if consistency is None else {**CONSISTENCY, **consistency}
         self.clip = build_open_clip(**clip).eval().requires_grad_(False)
         check_towers(self.clip)
+        self._encoder = VocabularyEncoder(self.clip, chunk, checkpoint)
         self.prompts = None if prompts is None else self._learner(dict(prompts))
         self.head = None if head is None else MODELS.build(head)
         self._check_head()
         self.vocabulary: Vocabulary | None = None
-        self._text = self._frozen = None
+        self._class_names: list[str] = []
+        self._meta: dict = {}
         self._parts: list[int] | None = None
         if vocabulary is not None:
             self.set_vocabulary(vocabulary)
-        self.register_load_state_dict_post_hook(lambda module, _: module._forget())
 
     def _learner(self, config: dict) -> torch.nn.Module:
         """The prompt learner, started at its words."""
@@ -114,7 +109,8 @@ class PromptedCLIP(LoadsTrainedWeights, BaseClassifier):
                     f'{len(vectors)}'
                 )
         if isinstance(learner, CoOp):
-            tokens = self._tokens([learner.prefix])[0]
+            length = self.clip.positional_embedding.shape[0]
+            tokens = self.clip.tokenizer([learner.prefix], length)[0]
             learner.init_context(self.clip.token_embedding(tokens[1 : tokens.argmax()]))
         return learner
 
@@ -130,19 +126,25 @@ class PromptedCLIP(LoadsTrainedWeights, BaseClassifier):
                 f'{self.head.refiner.attributes.shape[1]}'
             )
 
-    def _tokens(self, texts: Sequence[str]) -> Tensor:
-        return tokenize(texts, self.clip.positional_embedding.shape[0])
-
     def train(self, mode: bool = True) -> PromptedCLIP:
         """Sets the mode; CLIP itself stays in evaluation."""
         super().train(mode)
         self.clip.eval()
-        if self.learns_text:
-            self._text = None
+        self._encoder.clear(frozen=False)
         return self
 
-    def _forget(self) -> None:
-        self._text = self._frozen = None
+    @property
+    def _dataset_meta(self) -> dict:
+        """What mmpretrain's inferencer names classes by: the vocabulary's names, as they change."""
+        return {**self._meta, **(dict(classes=self._class_names) if self._class_names else {})}
+
+    @_dataset_meta.setter
+    def _dataset_meta(self, meta: dict | None) -> None:
+        """Takes the classes of a checkpoint where there is no vocabulary yet."""
+        self._meta = {k: v for k, v in (meta or {}).items() if k != 'classes'}
+        classes = (meta or {}).get('classes')
+        if self.vocabulary is None and classes:
+            self.set_vocabulary(Vocabulary.of_dataset(classes, self.templates))
 
     def set_vocabulary(
         self,
@@ -164,26 +166,21 @@ class PromptedCLIP(LoadsTrainedWeights, BaseClassifier):
                 list.
         """
         if isinstance(vocabulary, Sequence) and not isinstance(vocabulary, str):
-            names = [str(name).replace('_', ' ') for name in vocabulary]
-            vocabulary = Vocabulary(list(dict.fromkeys(names)), templates or self.templates)
-            rows = [vocabulary.entries.index(_entry(name)) for name in names]
-        else:
-            if templates is not None:
-                raise ValueError('templates go with a list of names; a vocabulary has its own')
-            vocabulary = Vocabulary.load(vocabulary)
-            rows = range(len(vocabulary))
+            vocabulary = Vocabulary(vocabulary, templates or self.templates)
+        elif templates is not None:
+            raise ValueError('templates go with a list of names; a vocabulary has its own')
+        vocabulary = Vocabulary.load(vocabulary)
+        self._encoder.tokens(self._prompted(vocabulary))  # reports prompts that are too long
+        self.vocabulary = vocabulary
+        self._class_names[:] = vocabulary.names  # in place: inferencers hold the list
+        rows = range(len(vocabulary))
+        self._parts = [len(half(rows, x)) for x in ('base', 'new')] if halves else None
+
+    def _prompted(self, vocabulary: Vocabulary) -> Vocabulary:
+        """The classes in the words of the prompt learner, if it has words."""
         if not isinstance(self.prompts, CoOp):
-            texts = [[p for name in names for p in name] for names in vocabulary.prompts()]
-        else:
-            texts = [[self.prompts.prompt(entry[0])] for entry in vocabulary.entries]
-        tokens = self._tokens([text for of_class in texts for text in of_class])
-        owners = [index for index, of_class in enumerate(texts) for _ in of_class]
-        self.vocabulary, self.rows = vocabulary, list(rows)
-        self._parts = [len(half(self.rows, x)) for x in ('base', 'new')] if halves else None
-        device = self.clip.logit_scale.device
-        self.register_buffer('tokens', tokens.to(device), persistent=False)
-        self.register_buffer('owners', torch.tensor(owners, device=device), persistent=False)
-        self._forget()
+            return vocabulary
+        return vocabulary.with_templates([self.prompts.prompt('{}')])
 
     @property
     def learns_text(self) -> bool:
@@ -202,18 +199,9 @@ class PromptedCLIP(LoadsTrainedWeights, BaseClassifier):
                 'PromptedCLIP has no classes: give it a vocabulary, or add '
                 "dict(type='hyper_mm.DatasetVocabularyHook') to custom_hooks"
             )
-        trained = self.learns_text and (self.training or torch.is_grad_enabled())
-        if not trained and self._text is not None and self._text.device == self.tokens.device:
-            return self._text
         vectors = [] if self.prompts is None else self.prompts().text
-        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-            chunk = self.chunk or (None if trained else 256)
-            found = encode_text(self.clip, self.tokens, chunk, self.checkpoint, vectors)
-            found = unit(found.float())
-            sums = found.new_zeros(len(self.vocabulary), self.dim)
-            found = unit(sums.index_add(0, self.owners, found))[self.rows]
-        self._text = None if trained else found
-        return found
+        with torch.set_grad_enabled(self.learns_text and torch.is_grad_enabled()):
+            return self._encoder.mean(self._prompted(self.vocabulary), vectors)
 
     def encode_image(self, inputs: Tensor) -> Tensor:
         """Features of normalised images ``(B, 3, H, W)``, of any length: ``(B, D)``."""
@@ -238,15 +226,8 @@ class PromptedCLIP(LoadsTrainedWeights, BaseClassifier):
     @torch.no_grad()
     def frozen_text(self) -> Tensor:
         """Unit means of the features over the templates of ``consistency``, without prompts."""
-        if self._frozen is None or self._frozen.device != self.tokens.device:
-            entries = [', '.join(entry) for entry in self.vocabulary.entries]
-            plain = Vocabulary(entries, self.consistency['templates'])
-            texts = [text for names in plain.prompts() for text in names[0]]
-            tokens = self._tokens(texts).to(self.tokens.device)
-            found = encode_text(self.clip, tokens, 256).float()
-            found = unit(found.unflatten(0, (len(plain), -1)).mean(1))
-            self._frozen = found[self.rows]
-        return self._frozen
+        vocabulary = self.vocabulary.with_templates(self.consistency['templates'])
+        return self._encoder.mean(vocabulary, normalized=False)
 
     def logits(self, image: Tensor, text: Tensor) -> Tensor:
         """Class logits ``(B, C)`` of image and text features."""
@@ -307,10 +288,6 @@ class PromptedCLIP(LoadsTrainedWeights, BaseClassifier):
             found = self_consistency(image, text, frozen, self.frozen_text(), scale)
             losses |= {f'loss_src_{n}': self.consistency[n] * x for n, x in found.items()}
         return losses
-
-
-def _entry(name: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in name.split(','))
 
 
 def predictions(logits: Tensor, data_samples: list[DataSample] | None) -> list[DataSample]:

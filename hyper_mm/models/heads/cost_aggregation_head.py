@@ -63,6 +63,11 @@ class CostAggregationHead(BaseModule):
         self.upsample2 = nn.ConvTranspose2d(in_channels, second, kernel_size=4, stride=4)
         self.aggregator = CostAggregator(guidance_dims=(first, second), **(aggregator or {}))
 
+    @property
+    def num_prompts(self) -> int:
+        """Templates of a class that :meth:`forward` takes."""
+        return self.aggregator.num_prompts
+
     def forward(self, dense: DenseFeatures, text: Tensor) -> Tensor:
         """Logits of every class.
 

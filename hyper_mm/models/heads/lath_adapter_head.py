@@ -31,7 +31,8 @@ class LatHAdapterHead(BaseModule):
     classes. Predictions are the softmax of the sum of both logits.
 
     Args:
-        num_classes: Classes of the training vocabulary; others may be given at test time.
+        num_classes: Classes of the training vocabulary, which ``num_attributes`` comes from where
+            it is not given, and nothing else; others may be given at test time.
         dim: Width of the features (512 for ViT-B/16, 768 for ViT-L/14).
         num_attributes: Number of attributes (the paper: 20 for ImageNet, 24 for SUN397); None:
             :func:`hyper_mm.layers.lathadapter.latent_hierarchy.automatic_attributes`.
@@ -52,7 +53,7 @@ class LatHAdapterHead(BaseModule):
 
     def __init__(
         self,
-        num_classes: int,
+        num_classes: int | None,
         dim: int,
         num_attributes: int | None = None,
         refiner: dict | None = None,
@@ -72,7 +73,9 @@ class LatHAdapterHead(BaseModule):
         unknown = sorted(set(weights or {}) - set(TERMS))
         if unknown:
             raise ValueError(f'weights must be of the terms {TERMS}, got {unknown}')
-        automatic = automatic_attributes(num_classes)
+        if num_classes is None and num_attributes is None:
+            raise ValueError('num_attributes needs num_classes, or a number of its own, got None')
+        automatic = None if num_classes is None else automatic_attributes(num_classes)
         count = automatic if num_attributes is None else num_attributes
         self.refiner = AttributeRefiner(count, dim, **(refiner or {}))
         self.hierarchy = LatentHierarchyLoss(**(hierarchy or {}))

@@ -9,10 +9,11 @@ from mmengine.logging import print_log
 from mmengine.structures import PixelData
 from mmseg.models.segmentors.base import BaseSegmentor
 from mmseg.structures import SegDataSample
+from open_clip.model import resize_pos_embed
 from torch import Tensor
 
 from hyper_mm.datasets.vocabulary import Vocabulary
-from hyper_mm.layers.hyperclip.weight_updates import train_parts
+from hyper_mm.layers.hyperclip.weight_updates import TrainedParts, train_parts
 from hyper_mm.layers.open_vocab.dense_clip import DenseFeatures, check_tower, dense_features
 from hyper_mm.models.utils.observed import observe
 from hyper_mm.models.utils.open_clip import build_open_clip
@@ -58,11 +59,13 @@ class OpenVocabSegmentor(LoadsTrainedWeights, BaseSegmentor):
         test_cfg: ``mode``: ``'whole'``, or ``'slide_global'`` with ``size``, ``window`` and
             ``stride`` (see :class:`GlobalWindows`). ``keep_scores``: whether predictions carry the
             scores of all classes as ``seg_logits``.
+        pretrained: None, which mmseg's ``init_model`` passes; weights are named in ``clip``.
         init_cfg: See mmengine.
 
     Raises:
         TypeError: If an adapter cannot be attached.
-        ValueError: If an argument has a value that is not allowed, or a prompt is too long.
+        ValueError: If an argument has a value that is not allowed, a prompt is too long, or the
+            head wants another number of templates.
     """
 
     def __init__(
@@ -78,9 +81,14 @@ class OpenVocabSegmentor(LoadsTrainedWeights, BaseSegmentor):
         text: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
+        pretrained: None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
+        if pretrained is not None:
+            raise ValueError(
+                f'pretrained must be None: name the weights in clip.pretrained, got {pretrained!r}'
+            )
         if finetune not in FINETUNE:
             raise ValueError(f'finetune must be one of {FINETUNE}, got {finetune!r}')
         if adapter is not None and finetune != 'frozen':
@@ -99,8 +107,8 @@ class OpenVocabSegmentor(LoadsTrainedWeights, BaseSegmentor):
         self._train_vocabulary = None
         self.vocabulary = vocabulary
         if train_vocabulary is not None:
-            self._train_vocabulary = Vocabulary.load(train_vocabulary)
-            self._encoder.tokens(self._train_vocabulary)
+            self._train_vocabulary = self._checked(train_vocabulary)
+        self._register_load_state_dict_pre_hook(self._accept_plain)
 
     def _prepare(self, adapter: dict | None, finetune: str) -> object:
         """Chooses what of CLIP is trained; returns the adapter."""
@@ -124,6 +132,24 @@ class OpenVocabSegmentor(LoadsTrainedWeights, BaseSegmentor):
         self.windows = GlobalWindows(**windows) if mode == 'slide_global' else None
         self.keep_scores = keep_scores
 
+    def _accept_plain(self, state: dict, prefix: str, *_: object) -> None:
+        """Lets weights of a plain CLIP, of images of any size, load into the trained one."""
+        key = 'visual.positional_embedding'
+        if f'{prefix}clip.{key}' in state:
+            resized = {key: state[f'{prefix}clip.{key}']}
+            resize_pos_embed(resized, self.clip)
+            state[f'{prefix}clip.{key}'] = resized[key]
+        for name, module in self.clip.named_modules():
+            if not isinstance(module, TrainedParts):
+                continue
+            own, attention = f'{prefix}clip.{name}', name.rpartition('.parametrizations.')[0]
+            plain = f'{prefix}clip.{attention}.in_proj_weight'
+            if plain in state and f'{own}.parts' not in state:
+                weight = state.pop(plain)
+                rows = weight.chunk(3)
+                state[f'{own}.parts'] = torch.stack([rows[place] for place in module.places])
+                state[f'{own.rpartition(".")[0]}.original'] = weight
+
     def init_weights(self) -> None:
         """Initialises what is not pretrained, and logs what will be trained."""
         super().init_weights()
@@ -142,11 +168,31 @@ class OpenVocabSegmentor(LoadsTrainedWeights, BaseSegmentor):
 
     @vocabulary.setter
     def vocabulary(self, value: str | Sequence[str] | dict | Vocabulary) -> None:
-        vocabulary = Vocabulary.load(value)
-        self._encoder.tokens(vocabulary)  # reports prompts that are too long
-        self._encoder.clear()
-        self._vocabulary = vocabulary
+        self._vocabulary = self._checked(value)
         self._palette = None
+
+    def _checked(self, value: str | Sequence[str] | dict | Vocabulary) -> Vocabulary:
+        """A vocabulary whose prompts suit the text tower and the head."""
+        vocabulary = Vocabulary.load(value)
+        wanted = getattr(self.decode_head, 'num_prompts', 1)
+        if wanted not in (1, len(vocabulary.templates)):
+            raise ValueError(
+                f'the head takes {wanted} templates a class (aggregator.num_prompts), the '
+                f'vocabulary has {len(vocabulary.templates)}: give as many, or num_prompts=1, '
+                'which averages them'
+            )
+        self._encoder.tokens(vocabulary)  # reports prompts that are too long
+        return vocabulary
+
+    @property
+    def train_vocabulary(self) -> Vocabulary:
+        """The classes of the training labels."""
+        return self.vocabulary if self._train_vocabulary is None else self._train_vocabulary
+
+    @property
+    def out_channels(self) -> int:
+        """Number of classes, as mmseg's test-time augmentation asks for it."""
+        return len(self.vocabulary)
 
     @property
     def dataset_meta(self) -> dict:
@@ -162,20 +208,23 @@ class OpenVocabSegmentor(LoadsTrainedWeights, BaseSegmentor):
             self._palette = meta.get('palette')
 
     def train(self, mode: bool = True) -> OpenVocabSegmentor:
-        """Sets the mode; forgets text features, for weights may have been exchanged unseen."""
-        self._encoder.clear()
+        """Sets the mode; forgets features of trained towers, whose weights may be exchanged."""
+        self._encoder.clear(frozen=False)
         return super().train(mode)
 
     def encode_vocabulary(self) -> Tensor:
         """Text features ``(T, P, D)`` of the classes, the training classes in training mode.
 
-        With gradients they are encoded each time; else they are kept until the tower or the
-        vocabulary changes.
+        P is the number of templates where the head takes them apart, and 1 where it takes one: the
+        unit mean of unit features then. With gradients they are encoded each time; else they are
+        kept until the tower or the vocabulary changes.
         """
-        vocabulary = self.vocabulary
-        if self.training and self._train_vocabulary is not None:
-            vocabulary = self._train_vocabulary
-        (text,) = upcast(self._encoder(vocabulary))  # the head is float32 whatever CLIP is
+        vocabulary = self.train_vocabulary if self.training else self.vocabulary
+        if len(vocabulary.templates) > 1 and getattr(self.decode_head, 'num_prompts', None) == 1:
+            text = self._encoder.mean(vocabulary).unsqueeze(1)
+        else:
+            text = self._encoder(vocabulary)
+        (text,) = upcast(text)  # the head is float32 whatever CLIP is
         observe(text=text)
         return text
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
-from functools import lru_cache
 
 import open_clip
 import torch
-from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as checkpoint_activations
+
+from hyper_mm.models.utils.text_tokenizer import CONTEXT_LENGTH, TextTokenizer
 
 MEAN = (122.7709383, 116.7460125, 104.09373615)
 """Mean of CLIP's training images: red, green, blue, of 255."""
@@ -35,14 +35,15 @@ def build_open_clip(
             (``embed_dim``, ``vision_cfg``, ``text_cfg``, ``quick_gelu``), which gives random towers
             of any size.
         pretrained: Tag of public weights (``'openai'``; only with a name), path of a checkpoint, or
-            None for random weights.
+            None for random weights; '' is None, as ``--cfg-options model.clip.pretrained=`` has it.
         image_size: Side of the images in pixels; the position embedding of the weights is resized
             (bicubic) where it differs from theirs. None: that of the architecture.
         precision: ``'fp32'``, or ``'fp16'`` or ``'bf16'`` for weights of half precision with
             float32 layer norms.
 
     Returns:
-        The model, on the CPU, in training mode.
+        The model, on the CPU, in training mode; ``tokenizer`` is its own
+        (:class:`hyper_mm.models.utils.text_tokenizer.TextTokenizer`).
 
     Raises:
         TypeError: If ``model`` is neither a name nor a dict.
@@ -51,6 +52,7 @@ def build_open_clip(
     """
     if precision != 'fp32' and precision not in _LOW_PRECISION:
         raise ValueError(f"precision must be 'fp32', 'fp16' or 'bf16', got {precision!r}")
+    pretrained = pretrained or None
     if isinstance(model, dict):
         clip = _from_dict(model, pretrained, image_size, precision)
     elif isinstance(model, str):
@@ -66,6 +68,7 @@ def build_open_clip(
         raise TypeError(f'model must be a name or a dict, got {type(model).__name__}')
     if type(clip) is not open_clip.CLIP or not hasattr(clip.visual, 'transformer'):
         raise ValueError(f'model must be a CLIP of two transformers, got {model!r}')
+    clip.tokenizer = TextTokenizer(model, clip.vocab_size)
     return clip
 
 
@@ -116,17 +119,10 @@ def _from_dict(
     return clip
 
 
-@lru_cache(maxsize=1)
-def _tokenizer() -> SimpleTokenizer:
-    return SimpleTokenizer()
-
-
 def tokenize(
-    texts: Sequence[str], context_length: int = 77, allow_empty: bool = False
+    texts: Sequence[str], context_length: int = CONTEXT_LENGTH, allow_empty: bool = False
 ) -> torch.LongTensor:
-    """Tokens of CLIP's byte-pair encoding, between its start and end tokens.
-
-    Nothing is cut: open_clip's own tokenizer shortens what is too long without a word.
+    """Tokens of OpenAI's byte-pair encoding; models have theirs as ``clip.tokenizer``.
 
     Args:
         texts: The texts, N of them.
@@ -140,23 +136,7 @@ def tokenize(
         TypeError: If ``texts`` is one string, or holds something else than strings.
         ValueError: If a text is empty, or has more tokens than fit.
     """
-    if isinstance(texts, str):
-        raise TypeError(f'texts must be a sequence of texts, got the single text {texts!r}')
-    tokenizer = _tokenizer()
-    tokens = torch.zeros(len(texts), context_length, dtype=torch.long)
-    for row, text in zip(tokens, texts):
-        if not isinstance(text, str):
-            raise TypeError(f'texts must be strings, got {text!r}')
-        if not text.strip() and not allow_empty:
-            raise ValueError(f'texts must not be empty, got {text!r}')
-        ids = [tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id]
-        if len(ids) > context_length:
-            raise ValueError(
-                f'a text must have at most {context_length} tokens, start and end included, '
-                f'got {len(ids)}: {text!r}'
-            )
-        row[: len(ids)] = torch.tensor(ids)
-    return tokens
+    return TextTokenizer()(texts, context_length, allow_empty)
 
 
 def encode_text(

@@ -1,86 +1,161 @@
-"""Text features of a vocabulary: encoded with gradients, or remembered until something changes."""
+"""Class features of a vocabulary: encoded with gradients, or remembered until something changes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
+
 import open_clip
 import torch
+from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
 from hyper_mm.datasets.vocabulary import Vocabulary
-from hyper_mm.models.utils.open_clip import encode_text, tokenize
+from hyper_mm.models.utils.open_clip import encode_text
+from hyper_mm.ops.stable import unit
+
+KEPT = 8
+"""Vocabularies that are remembered; the one unused for longest goes first."""
+CHUNK = 256
+"""Prompts at a time without gradients, where no number is given."""
 
 
 class VocabularyEncoder:
-    """Encodes the prompts of vocabularies with the text tower of a CLIP model.
+    """The features of class names by the text tower of a CLIP model, for all models of ours.
 
     With gradients, every call encodes anew, a chunk of prompts at a time, whose activations are
     computed again in the backward pass: memory does not grow with the classes. Without gradients,
-    features are kept until a parameter of the tower changes (in place or by another), or
-    :meth:`clear` is called.
+    features are kept until a parameter of the tower or a prompt vector changes (in place or by
+    another), or :meth:`clear` is called. Equal prompts are encoded once.
 
     It is no module, so that the tower stays where it is in the state dict.
 
     Args:
         clip: The model.
-        chunk: Prompts at a time.
+        chunk: Prompts at a time; None: all with gradients, :data:`CHUNK` without.
         checkpoint: Whether to compute activations again instead of keeping them.
 
     Raises:
         ValueError: If ``chunk`` is not positive.
     """
 
-    def __init__(self, clip: open_clip.CLIP, chunk: int = 64, checkpoint: bool = True) -> None:
-        if chunk < 1:
+    def __init__(
+        self, clip: open_clip.CLIP, chunk: int | None = 64, checkpoint: bool = True
+    ) -> None:
+        if chunk is not None and chunk < 1:
             raise ValueError(f'chunk must be at least 1, got {chunk}')
         self.clip, self.chunk, self.checkpoint = clip, chunk, checkpoint
-        self._tokens: dict[Vocabulary, Tensor] = {}
-        self._features: dict[Vocabulary, tuple[tuple, Tensor]] = {}
+        self._tokens: dict[Vocabulary, tuple[Tensor, Tensor]] = {}
+        self._features: dict[tuple[Vocabulary, bool, str], tuple[tuple, bool, Tensor]] = {}
 
-    def tokens(self, vocabulary: Vocabulary) -> Tensor:
-        """Tokens of all prompts of a vocabulary, class by class, ``(prompts, context length)``.
+    def tokens(self, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
+        """Tokens of the prompts of a vocabulary, each once, and where they belong.
+
+        Warns of classes whose prompts are the same, when it meets the vocabulary first.
+
+        Returns:
+            Tokens ``(U, context length)`` of the different prompts, and the row of each name's
+            prompts in them ``(names, P)``, class by class, both on the CPU.
 
         Raises:
             ValueError: If a prompt has more tokens than fit.
         """
-        if vocabulary not in self._tokens:
-            length = self.clip.positional_embedding.shape[0]
-            texts = [t for names in vocabulary.prompts() for texts in names for t in texts]
-            self._tokens[vocabulary] = tokenize(texts, length)
-        return self._tokens[vocabulary]
+        found = self._tokens.get(vocabulary)
+        if found is None:
+            names = [texts for of_class in vocabulary.prompts() for texts in of_class]
+            different = dict.fromkeys(chain.from_iterable(names))
+            rows = {text: row for row, text in enumerate(different)}
+            tokens = self.clip.tokenizer(list(rows), self.clip.positional_embedding.shape[0])
+            index = torch.tensor([[rows[text] for text in texts] for texts in names])
+            for group in vocabulary.ambiguous():
+                MMLogger.get_current_instance().warning(
+                    f'the classes {list(group)} have the same prompts, so that only the first of '
+                    'them is ever predicted: commas separate synonyms, of which the first one '
+                    f'counts with synonyms={vocabulary.synonyms!r}; name them differently'
+                )
+            found = tokens, index
+            self._tokens = _remember(self._tokens, vocabulary, found)
+        return found
 
-    def __call__(self, vocabulary: Vocabulary) -> Tensor:
-        """Features of a vocabulary.
+    def __call__(self, vocabulary: Vocabulary, prompts: Sequence[Tensor] = ()) -> Tensor:
+        """Features of each template.
 
         Args:
-            vocabulary: The class names; features of synonyms are averaged after normalisation.
+            vocabulary: The class names; features of synonyms are averaged after normalization.
+            prompts: Learned vectors of the text tower; see
+                :func:`hyper_mm.models.utils.open_clip.encode_text`.
 
         Returns:
-            ``(T, P, D)``: classes, templates, dimensions; not normalised where each class has one
+            ``(T, P, D)``: classes, templates, dimensions; not normalized where each class has one
             name.
         """
-        parameters = self._parameters()
-        if torch.is_grad_enabled() and any(p.requires_grad for p in parameters):
-            return self._encode(vocabulary)
-        state = tuple((id(p), p.data_ptr(), p._version) for p in parameters)
-        if vocabulary not in self._features or self._features[vocabulary][0] != state:
-            with torch.no_grad():
-                self._features[vocabulary] = state, self._encode(vocabulary)
-        return self._features[vocabulary][1]
+        return self._kept(vocabulary, prompts, 'each')
 
-    def clear(self) -> None:
-        """Forgets the features."""
-        self._features.clear()
+    def mean(
+        self, vocabulary: Vocabulary, prompts: Sequence[Tensor] = (), normalized: bool = True
+    ) -> Tensor:
+        """One unit feature of each class: the mean over its templates.
+
+        Args:
+            vocabulary: See :meth:`__call__`.
+            prompts: See :meth:`__call__`.
+            normalized: Whether the mean is of unit features, as CLIP's is, or of features as they
+                are, as PromptSRC's.
+
+        Returns:
+            ``(T, D)`` of at least float32.
+        """
+        return self._kept(vocabulary, prompts, 'units' if normalized else 'raw')
+
+    def clear(self, frozen: bool = True) -> None:
+        """Forgets features: what was written into ``.data`` is not noticed.
+
+        Args:
+            frozen: Whether to forget also what depends on nothing that is trained.
+        """
+        self._features = {k: v for k, v in self._features.items() if not (frozen or v[1])}
+
+    def _kept(self, vocabulary: Vocabulary, prompts: Sequence[Tensor], kind: str) -> Tensor:
+        """Features of a kind, encoded or remembered."""
+        inputs = [*self._parameters(), *prompts]
+        trained = any(x.requires_grad for x in inputs)
+        if torch.is_grad_enabled() and trained:
+            return self._reduced(vocabulary, prompts, kind)
+        state = tuple((id(x), x.data_ptr(), x._version) for x in inputs)
+        key = vocabulary, bool(prompts), kind
+        kept = self._features.get(key)
+        if kept is None or kept[0] != state:
+            # without autocast: what is kept must not depend on who asks first
+            device = self.clip.positional_embedding.device.type
+            with torch.no_grad(), torch.autocast(device, enabled=False):
+                kept = state, trained, self._reduced(vocabulary, prompts, kind)
+            self._features = _remember(self._features, key, kept)
+        return kept[2]
+
+    def _reduced(self, vocabulary: Vocabulary, prompts: Sequence[Tensor], kind: str) -> Tensor:
+        features = self._encode(vocabulary, prompts)
+        if kind == 'each':
+            return features
+        features = features.float()
+        return unit((unit(features) if kind == 'units' else features).mean(1))
 
     def _parameters(self) -> list[nn.Parameter]:
         return [p for n, p in self.clip.named_parameters() if not n.startswith('visual.')]
 
-    def _encode(self, vocabulary: Vocabulary) -> Tensor:
+    def _encode(self, vocabulary: Vocabulary, prompts: Sequence[Tensor]) -> Tensor:
         device = self.clip.positional_embedding.device
-        tokens = self.tokens(vocabulary).to(device)
-        features = encode_text(self.clip, tokens, self.chunk, self.checkpoint)
+        tokens, index = (x.to(device) for x in self.tokens(vocabulary))
+        chunk = self.chunk or (None if torch.is_grad_enabled() else CHUNK)
+        features = encode_text(self.clip, tokens, chunk, self.checkpoint, prompts)
+        features = features[index]  # names, templates, dimensions
         counts = [len(names) for names in vocabulary.prompts()]
-        features = features.unflatten(0, (sum(counts), -1))  # names, templates, dimensions
         if max(counts) == 1:
             return features
-        features = nn.functional.normalize(features, dim=-1)
+        features = unit(features)
         return torch.stack([names.mean(0) for names in features.split(counts)])
+
+
+def _remember(known: dict, key: object, value: object) -> dict:
+    """A new dict with an entry at its end, of at most :data:`KEPT`: threads may read the old."""
+    kept = [(k, v) for k, v in known.items() if k != key][-(KEPT - 1) :]
+    return dict([*kept, (key, value)])

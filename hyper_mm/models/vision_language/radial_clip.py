@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import open_clip
 import torch
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
@@ -14,15 +13,9 @@ from torch import Tensor
 from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.evaluation.functional.caption_hierarchy import radius_order
 from hyper_mm.layers.radial.radial import text_radii
-from hyper_mm.models.utils.open_clip import (
-    MEAN,
-    STD,
-    build_open_clip,
-    encode_image,
-    encode_text,
-    tokenize,
-)
+from hyper_mm.models.utils.open_clip import MEAN, STD, build_open_clip, encode_image, encode_text
 from hyper_mm.models.utils.trained_weights import LoadsTrainedWeights
+from hyper_mm.models.utils.vocabulary_features import VocabularyEncoder
 from hyper_mm.ops.stable import unit, upcast
 from hyper_mm.registry import MODELS
 
@@ -110,9 +103,11 @@ class RadialCLIP(LoadsTrainedWeights, BaseModel):
         self.checkpoint = checkpoint
         self.truncate = truncate
         self.templates = templates
-        self.classes: Tensor | None = None
+        self.vocabulary: Vocabulary | None = None
         self.radial_loss = MODELS.build(loss or dict(type='hyper_mm.RadialEmbeddingLoss'))
         self.clip = build_open_clip(**clip)
+        self.clip.tokenizer.lengths([''])  # an error here, not at the first batch
+        self._encoder = VocabularyEncoder(self.clip, chunk, checkpoint)
         self.adapter = None
         if adapter is None:
             for name, parameter in self.clip.named_parameters():
@@ -181,20 +176,35 @@ class RadialCLIP(LoadsTrainedWeights, BaseModel):
         batch = torch.stack(list(images)).to(self.mean.device).flip(1).float()
         return upcast(encode_image(self.clip, (batch - self.mean) / self.std))[0]
 
-    @torch.no_grad()
-    def set_vocabulary(self, names: Sequence[str]) -> None:
-        """Gives the classes of images without texts, by the weights as they are now.
+    def set_vocabulary(self, vocabulary: str | Sequence[str] | Mapping | Vocabulary) -> None:
+        """Gives the classes of images without texts; their features follow the weights.
 
         Args:
-            names: Names of the classes; ``_`` reads as a space.
+            vocabulary: What :meth:`hyper_mm.datasets.vocabulary.Vocabulary.load` takes; a list of
+                names is put in the templates of the model.
 
         Raises:
-            ValueError: If there is no class, or one twice, or a prompt has too many tokens.
+            ValueError: If there is no class, or a prompt has too many tokens.
         """
-        vocabulary = Vocabulary([name.replace('_', ' ') for name in names], self.templates)
-        prompts = [prompt for of_class in vocabulary.prompts() for prompt in of_class[0]]
-        features = unit(self.text_features(prompts)).view(len(vocabulary), -1, self.dim)
-        self.classes = unit(features.mean(1))
+        if isinstance(vocabulary, Sequence) and not isinstance(vocabulary, str):
+            vocabulary = Vocabulary(vocabulary, self.templates)
+        vocabulary = Vocabulary.load(vocabulary)
+        self._encoder.tokens(vocabulary)  # reports prompts that are too long
+        self.vocabulary = vocabulary
+
+    @property
+    def classes(self) -> Tensor | None:
+        """Unit features of the classes ``(K, D)``, by the weights as they are; None: no classes."""
+        if self.vocabulary is None:
+            return None
+        with torch.no_grad():
+            return self._encoder.mean(self.vocabulary)
+
+    def train(self, mode: bool = True) -> RadialCLIP:
+        """Sets the mode; forgets class features, whose weights may have been exchanged."""
+        if hasattr(self, '_encoder'):
+            self._encoder.clear(frozen=False)
+        return super().train(mode)
 
     def forward(
         self,
@@ -276,9 +286,10 @@ class RadialCLIP(LoadsTrainedWeights, BaseModel):
 
     def _tokens(self, texts: Sequence[str]) -> Tensor:
         position = self.clip.positional_embedding
-        if self.truncate:
-            return open_clip.tokenize(list(texts), position.shape[0]).to(position.device)
-        return tokenize(texts, position.shape[0], allow_empty=True).to(position.device)
+        tokens = self.clip.tokenizer(
+            texts, position.shape[0], allow_empty=True, truncate=self.truncate
+        )
+        return tokens.to(position.device)
 
     def _predict(
         self,
@@ -302,14 +313,15 @@ class RadialCLIP(LoadsTrainedWeights, BaseModel):
 
     def _class_scores(self, sample: BaseDataElement) -> Tensor:
         """Probabilities ``(K,)`` of the classes of an image."""
-        if self.classes is None:
+        classes = self.classes
+        if classes is None:
             raise ValueError(
                 'samples without texts are classified, and no classes were set: add '
                 "custom_hooks=[dict(type='hyper_mm.DatasetVocabularyHook')]"
             )
         if 'image_feature' not in sample:
             raise ValueError('a sample must have texts or an image, got neither')
-        cosine = self.classes @ unit(sample.image_feature.float())
+        cosine = classes @ unit(sample.image_feature.float())
         return (self.clip.logit_scale.exp() * cosine).softmax(-1)
 
 

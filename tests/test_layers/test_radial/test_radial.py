@@ -25,6 +25,18 @@ def total(losses):
     return torch.stack(list(losses.values())).sum()
 
 
+def test_weights_of_the_losses():
+    batch = chains()
+    plain = RadialEmbeddingLoss()(*batch)
+    found = RadialEmbeddingLoss(lambda_mean=3.0, lambda_hard=0.5)(*batch)
+    torch.testing.assert_close(found['loss_mean'], 3 * plain['loss_mean'])
+    torch.testing.assert_close(found['loss_hard'], plain['loss_hard'] / 2)
+    torch.testing.assert_close(found['loss_reg'], plain['loss_reg'])
+    assert RadialEmbeddingLoss(lambda_mean=0.0)(*batch)['loss_mean'] == 0
+    with pytest.raises(ValueError, match='lambda_mean'):
+        RadialEmbeddingLoss(lambda_mean=-1.0)
+
+
 @pytest.mark.parametrize('file', GOLDEN)
 class TestGolden:
     def inputs(self, file, dtype):

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,9 +9,13 @@ pytestmark = pytest.mark.mmpretrain
 
 from mmpretrain.structures import DataSample  # noqa: E402
 
+from hyper_mm.datasets.vocabulary import Vocabulary  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
 
 NAMES = ['cat', 'polar_bear', 'sea', 'cat']
+CLASSES = dict(names=NAMES, whole=True, templates=['a photo of a {}.'])
+ROUNDINGS = 64 * torch.finfo(torch.float32).eps
+"""Error of a cosine of features that two orders of summation have led to."""
 LEARNERS = {
     'CoOp': dict(num_context=3),
     'MaPLe': dict(depth=3),
@@ -28,7 +33,7 @@ TOWERS = dict(
 def build(learner='MaPLe', seed=0, **options):
     torch.manual_seed(seed)
     prompts = learner and dict(type=learner, **LEARNERS[learner])
-    config = dict(clip=dict(model=TOWERS), prompts=prompts, vocabulary=NAMES)
+    config = dict(clip=dict(model=TOWERS), prompts=prompts, vocabulary=CLASSES)
     return MODELS.build(dict(type='hyper_mm.PromptedCLIP', **{**config, **options}))
 
 
@@ -78,11 +83,12 @@ class TestTowers:
     def test_token_layout(self, learner):
         model, (images, _) = build(learner).eval(), batch()
         text, image = model.prompts()
-        rows = [0, 1, 2, 0]
+        prefix = model.prompts.prefix if text else 'a photo of a'
+        tokens = model.clip.tokenizer([f'{prefix} {name.replace("_", " ")}.' for name in NAMES])
         if text:
-            expected = reference_text(model.clip, model.tokens, text)[rows]
+            expected = reference_text(model.clip, tokens, text)
         else:
-            expected = F.normalize(model.clip.encode_text(model.tokens), dim=-1)[rows]
+            expected = F.normalize(model.clip.encode_text(tokens), dim=-1)
         torch.testing.assert_close(model.text_features(), expected, atol=1e-5, rtol=1e-5)
         if image:
             expected = reference_image(model.clip, images, image)
@@ -95,7 +101,7 @@ class TestTowers:
         model = build('CoOp', prompts=dict(type='CoOp', num_context=4, words='a photo of a'))
         plain = build(None)
         plain.clip.load_state_dict(model.clip.state_dict())
-        plain.set_vocabulary(NAMES)
+        plain.set_vocabulary(CLASSES)
         torch.testing.assert_close(model.text_features(), plain.text_features())
 
     @torch.no_grad()
@@ -106,7 +112,9 @@ class TestTowers:
         texts = [f'a photo of a {n}.' for n in ('cat', 'polar bear', 'sea', 'cat')]
         image = F.normalize(model.clip.encode_image(images), dim=-1)
         text = F.normalize(model.clip.encode_text(tokenize(texts)), dim=-1)
-        torch.testing.assert_close(model(images), model.clip.logit_scale.exp() * image @ text.T)
+        scale = model.clip.logit_scale.exp()
+        atol = float(scale) * ROUNDINGS
+        torch.testing.assert_close(model(images), scale * image @ text.T, atol=atol, rtol=0)
 
     def test_chunks_and_checkpoints_give_the_same_gradients(self):
         torch.manual_seed(1)
@@ -205,9 +213,10 @@ class TestPromptedCLIP:
         for part in (names[:3], names[3:]):
             model.set_vocabulary(part)
             parts.append(model(images))
-        torch.testing.assert_close(found, torch.cat(parts, 1))
+        atol = ROUNDINGS / model.head.tau  # logits are cosines over tau
+        torch.testing.assert_close(found, torch.cat(parts, 1), atol=atol, rtol=0)
         model.set_vocabulary(names)
-        assert (model(images) - found).abs().max() > 1e-3
+        assert (model(images) - found).abs().max() > 10 * atol
         model.set_vocabulary(['cat'], halves=True)
         assert model(images).shape == (3, 1)
 
@@ -216,7 +225,9 @@ class TestPromptedCLIP:
         model = build(None)
         model.set_vocabulary(['cat', 'dog'], templates=['{} texture.', 'a {}.'])
         tokens = [['cat texture.', 'a cat.'], ['dog texture.', 'a dog.']]
-        rows = [F.normalize(model.clip.encode_text(model._tokens(x)), dim=-1) for x in tokens]
+        rows = [
+            F.normalize(model.clip.encode_text(model.clip.tokenizer(x)), dim=-1) for x in tokens
+        ]
         expected = F.normalize(torch.stack([x.mean(0) for x in rows]), dim=-1)
         torch.testing.assert_close(model.text_features(), expected)
         with pytest.raises(ValueError, match='templates go with a list'):
@@ -274,6 +285,65 @@ class TestPromptedCLIP:
             build()(torch.randn(1, 3, 32, 48))
         with pytest.raises(RuntimeError, match='mode'):
             build()(*batch(), mode='train')
+
+
+class TestInferencer:
+    @pytest.fixture
+    def start(self, tmp_path):
+        from mmengine.config import Config
+        from mmpretrain import ImageClassificationInferencer
+
+        def make(vocabulary=None, classes=('ant', 'bee', 'cat')):
+            model = build(vocabulary=vocabulary)
+            path = str(tmp_path / 'weights.pth')
+            meta = dict(dataset_meta=dict(classes=classes)) if classes else {}
+            torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+            preprocess = dict(type='ClsDataPreprocessor', mean=[120.0] * 3, std=[60.0] * 3)
+            config = dict(type='hyper_mm.PromptedCLIP', data_preprocessor=preprocess)
+            config |= dict(clip=dict(model=TOWERS), prompts=dict(type='MaPLe', depth=3))
+            pipeline = [dict(type='Resize', scale=(32, 32)), dict(type='PackInputs')]
+            loader = dict(dataset=dict(type='ImageNet', pipeline=pipeline))
+            if vocabulary:
+                config['vocabulary'] = vocabulary
+            cfg = Config(dict(model=config, test_dataloader=loader, default_scope='mmpretrain'))
+            return ImageClassificationInferencer(cfg, pretrained=path, device='cpu')
+
+        return make
+
+    image = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+
+    def test_classes_of_the_checkpoint(self, start):
+        inferencer = start()
+        (found,) = inferencer(self.image)
+        assert found['pred_class'] in ('ant', 'bee', 'cat') and len(found['pred_scores']) == 3
+
+    def test_names_follow_the_vocabulary(self, start):
+        inferencer = start()
+        for names in (['sea', 'sky'], ['one', 'two', 'three', 'four']):
+            inferencer.model.set_vocabulary(names)
+            (found,) = inferencer(self.image)
+            assert found['pred_class'] == names[found['pred_label']]
+            assert len(found['pred_scores']) == len(names)
+
+    def test_vocabulary_of_the_config_stays(self, start):
+        (found,) = start(vocabulary=['sea', 'sky'])(self.image)
+        assert found['pred_class'] in ('sea', 'sky')
+
+
+def test_promptsrc_encodes_its_templates_once(monkeypatch):
+    from hyper_mm.models.utils import vocabulary_features
+
+    encoded, encode = [], vocabulary_features.encode_text
+    monkeypatch.setattr(
+        vocabulary_features,
+        'encode_text',
+        lambda clip, tokens, *args: encoded.append(len(tokens)) or encode(clip, tokens, *args),
+    )
+    names, model = ['cat', 'dog'], build('IVLP', consistency={})
+    for _ in range(3):  # epochs
+        model.set_vocabulary(Vocabulary.of_dataset(names, model.templates))
+        model.train().loss(*batch(2, [0, 1]))
+    assert sorted(encoded) == [2, 2, 2, 160]  # learned prompts each time, 80 templates once
 
 
 DISTRIBUTED = {

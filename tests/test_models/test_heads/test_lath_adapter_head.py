@@ -54,6 +54,28 @@ class TestLatHAdapterHead:
         assert shares[0] == 0
         assert shares[1] == (cosine != hyperbolic).float().mean()
 
+    def test_length_of_lifted_features(self):
+        image, text, labels = torch.randn(50, 8), torch.randn(12, 8), torch.arange(50) % 12
+        plain, long = build(mean_text_init=False), build(mean_text_init=False, feat_scale=3.0)
+        long.load_state_dict(plain.state_dict())
+        features = plain._features(image, text)
+        for found, expected in zip(long._features(image, text), features):
+            torch.testing.assert_close(found, 3 * expected)
+        (cosine, near), (same, far) = plain.terms(image, text), long.terms(image, text)
+        atol = 16 * torch.finfo(torch.float32).eps / plain.tau
+        torch.testing.assert_close(same, cosine, atol=atol, rtol=0)
+        assert (far < near).all()  # longer vectors lie further apart in the ball
+        losses = [head.loss(image, text, labels)['loss_hcls'] for head in (plain, long)]
+        assert losses[0] != losses[1]
+        with pytest.raises(ValueError, match='feat_scale must be positive, got 0'):
+            build(feat_scale=0.0)
+
+    def test_number_of_attributes(self):
+        assert len(build(num_classes=500).refiner.attributes) == 20
+        assert len(build(num_classes=None, num_attributes=7).refiner.attributes) == 7
+        with pytest.raises(ValueError, match='num_attributes needs num_classes'):
+            build(num_classes=None)
+
     def test_refined_attributes(self):
         image, text = torch.randn(4, 8), torch.randn(12, 8)
         head = build(mean_text_init=False)

@@ -11,12 +11,14 @@ pytest.importorskip('open_clip')
 
 from hyper_mm.datasets.vocabulary import Vocabulary  # noqa: E402
 from hyper_mm.models.utils import vocabulary_features  # noqa: E402
+from hyper_mm.registry import MODELS  # noqa: E402
 from tests.helpers.open_vocab import (  # noqa: E402
     HYPERCLIP,
     NAMES,
     SIZE,
     batch,
     build,
+    config,
     run,
     trained,
 )
@@ -70,8 +72,33 @@ class TestVocabulary:
         torch.testing.assert_close(mean, expected, rtol=1e-4, atol=1e-6)
 
     def test_several_templates(self):
-        model = build(vocabulary=dict(names=NAMES, templates=['a {}.', 'a photo of a {}.']))
+        templates = ['a {}.', 'a photo of a {}.']
+        model = build(vocabulary=dict(names=NAMES, templates=templates)).eval()
+        each = [build_like(model, [t]).encode_vocabulary()[:, 0] for t in templates]
+        expected = F.normalize(sum(F.normalize(x, dim=-1) for x in each), dim=-1)
+        found = model.encode_vocabulary()[:, 0]  # the head takes one
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+        apart = config(vocabulary=dict(names=NAMES, templates=templates))
+        apart.decode_head.aggregator.num_prompts = 2
+        model = MODELS.build(apart)
         assert model.encode_vocabulary().shape == (5, 2, 16)
+        assert model(torch.randn(1, 3, SIZE, SIZE)).shape[1] == 5
+        with pytest.raises(ValueError, match='takes 2 templates.*the vocabulary has 1'):
+            model.vocabulary = NAMES
+
+    def test_as_documented(self):
+        model = build(
+            vocabulary=dict(names=['sofa, couch', 'wall'], synonyms='mean', templates='imagenet')
+        )
+        losses = run(model, batch(1, classes=2))
+        assert losses['loss_ce'].isfinite()
+        assert run(model.eval(), batch(1, classes=2), 'predict')[0].pred_sem_seg.data.max() < 2
+
+
+def build_like(model, templates):
+    other = build(vocabulary=dict(names=NAMES, templates=templates)).eval()
+    other.load_state_dict(model.state_dict())
+    return other
 
 
 class TestCache:

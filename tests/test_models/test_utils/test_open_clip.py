@@ -55,7 +55,7 @@ class TestBuild:
         torch.testing.assert_close(larger.token_embedding.weight, clip.token_embedding.weight)
 
     def test_name(self):
-        model = build_open_clip('ViT-S-32-alt', image_size=96)
+        model = build_open_clip('ViT-S-32-alt', pretrained='', image_size=96)
         assert model.visual.positional_embedding.shape == (10, 384)
 
     @pytest.mark.parametrize(

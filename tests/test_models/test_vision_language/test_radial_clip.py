@@ -13,6 +13,7 @@ from mmengine.runner import Runner  # noqa: E402
 from mmengine.structures import BaseDataElement  # noqa: E402
 from torch.nn.functional import normalize  # noqa: E402
 
+from hyper_mm.datasets.vocabulary import Vocabulary  # noqa: E402
 from hyper_mm.layers import EntailmentConeLoss  # noqa: E402
 from hyper_mm.models.vision_language.radial_clip import FrozenTargets, RadialCLIP  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
@@ -132,6 +133,7 @@ class TestRadialCLIP:
             model([image], [BaseDataElement()], mode='predict')
         with pytest.raises(ValueError, match='must be there once'):
             model.set_vocabulary(['cup', 'cup'])
+        model.set_vocabulary(Vocabulary.of_dataset(['cup', 'cup']))  # a data set may have two
         model.set_vocabulary(['cup', 'dog'])
         with pytest.raises(ValueError, match='texts or an image, got neither'):
             model([None], [BaseDataElement()], mode='predict')
@@ -300,7 +302,7 @@ def test_classes_of_cifar_as_configured(repo, tmp_path, monkeypatch, name):
     model.set_vocabulary(classes)
     with torch.no_grad():
         (sample,) = model([image], [BaseDataElement()], mode='predict')
-    label, model.classes = sample.pred_score.argmax().item(), None
+    label, model.vocabulary = sample.pred_score.argmax().item(), None
     pixels = image.flip(0)[None].repeat(8, 1, 1, 1).numpy().astype(np.uint8)  # red first
     labels = [label] * 6 + [(label + 1) % len(classes)] * 2
     key = 'labels' if name == 'cifar10' else 'fine_labels'
