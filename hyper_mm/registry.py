@@ -132,6 +132,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'FrequencyAmplitudeMix': ('datasets.transforms.frequency_amplitude_mix',),
         'GenerateBoundaryBands': ('datasets.transforms.boundary_bands',),
         'LoadADE20KParts': ('datasets.ade20k_parts', 'mmseg'),
+        'LoadImageWindow': ('datasets.transforms.load_image_window',),
         'LoadSegAnnotations16': ('datasets.transforms.load_seg_annotations16',),
         'PackEpisodicSegInputs': ('datasets.transforms.pack_episodic_seg_inputs', 'mmseg'),
         'PackTexts': ('datasets.text_chains',),

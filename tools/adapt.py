@@ -4,10 +4,11 @@ r"""Adapt a segmentor to a new site by a handful of labelled images, and show wh
         --query site/query --steps 20 --out work_dirs/adapted
 
 A folder holds images/NAME.jpg (or another suffix, the same for all) and masks/NAME.png, whose
-pixels are the numbers of the classes as the model counts them, 255 for no label. A meta-trained
-model (hyper_mm.MetaLearner, EpisodicSegmentor) takes its inner steps on all support images at once,
-with its own rate and its own number of steps unless told otherwise; a plain segmentor takes steps
-of gradient descent. Scores are those of the query, or of the support where there is no query: then
+pixels are the numbers of the classes as the model counts them, 255 for no label. Images of more
+than 8 bits take --window LOW HIGH, the values that become black and white. A meta-trained model
+(hyper_mm.MetaLearner, EpisodicSegmentor) takes its inner steps on all support images at once, with
+its own rate and its own number of steps unless told otherwise; a plain segmentor takes steps of
+gradient descent. Scores are those of the query, or of the support where there is no query: then
 they say nothing about other images.
 
 Into the folder --out go adapted.pth and adapted.py (`python tools/test.py OUT/adapted.py
@@ -55,6 +56,13 @@ def parse_args(argv: list[str] | None = None) -> tuple[argparse.ArgumentParser, 
     add('--query', type=Path, help='folder of the images to test on (default: the support)')
     add('--steps', type=int, help=f"steps (default: the model's test_steps, or {PLAIN_STEPS})")
     add('--lr', type=float, help=f"rate of the steps (default: the model's, or {PLAIN_LR})")
+    add(
+        '--window',
+        type=float,
+        nargs=2,
+        metavar=('LOW', 'HIGH'),
+        help='values of the images that become black and white, for those of more than 8 bits',
+    )
     add('--out', type=Path, default=Path('work_dirs/adapted'), help='default: %(default)s')
     add('--pictures', type=int, default=8, help='how many to draw (default: %(default)s)')
     add('--device', help='default: cuda where there is a GPU, cpu elsewhere')
@@ -122,7 +130,13 @@ def metainfo(cfg: Config, num_classes: int) -> dict:
     return dict(classes=tuple(names), palette=[[int(c) for c in p] for p in palette])
 
 
-def folder_dataset(cfg: Config, folder: Path, info: dict, resize_labels: bool) -> dict:
+def folder_dataset(
+    cfg: Config,
+    folder: Path,
+    info: dict,
+    resize_labels: bool,
+    window: tuple[float, float] | None = None,
+) -> dict:
     """Config of the data set of a folder, with the test pipeline of a config.
 
     Args:
@@ -131,14 +145,18 @@ def folder_dataset(cfg: Config, folder: Path, info: dict, resize_labels: bool) -
         info: Metainfo.
         resize_labels: Load labels before the other transforms (to learn from them), or after (to
             compare predictions with them, which are of the original size).
+        window: Values of the images that become black and white; 0 and 255 if None.
 
     Raises:
-        ValueError: If the folder has no images, or images of several suffixes.
+        ValueError: If the folder has no images, images of several suffixes or, without a window, of
+            more than 8 bits, or masks of more than 8 bits.
         FileNotFoundError: If a mask is missing.
     """
+    from hyper_mm.datasets.image_folders import is_hidden
+    from hyper_mm.datasets.transforms.load_image_window import check_depth, read_unchanged
     from hyper_mm.engine.launch import innermost_datasets
 
-    images = sorted(f for f in (folder / 'images').glob('*') if not f.name.startswith('.'))
+    images = sorted(f for f in (folder / 'images').glob('*') if not is_hidden(f.name))
     suffixes = {f.suffix for f in images}
     if len(suffixes) != 1:
         raise ValueError(
@@ -148,8 +166,17 @@ def folder_dataset(cfg: Config, folder: Path, info: dict, resize_labels: bool) -
         mask = folder / 'masks' / f'{image.stem}.png'
         if not mask.is_file():
             raise FileNotFoundError(f'{image} has no mask {mask}')
+        if read_unchanged(mask).dtype != np.uint8:
+            raise ValueError(f'{mask} must be of 8 bits: the numbers of the classes')
+    if window is None:
+        try:
+            check_depth(images)
+        except ValueError as error:
+            raise ValueError(f'{error} (--window LOW HIGH does so)') from None
     _, dataset = next(innermost_datasets(cfg.test_dataloader.dataset, ''))
     load, *others = [t for t in dataset.pipeline if not t.type.endswith('LoadAnnotations')]
+    if window is not None:
+        load = dict(type='hyper_mm.LoadImageWindow', low=window[0], high=window[1])
     others.insert(0 if resize_labels else len(others) - 1, dict(type='LoadAnnotations'))
     return dict(
         type='mmseg.BaseSegDataset',
@@ -261,15 +288,17 @@ def score(config: dict, info: dict, samples: list) -> dict[str, float]:
     return metric.evaluate(len(samples))
 
 
-def draw(path: Path, before, after, scores: list[float], palette: list) -> None:
-    """Draws image, labels and both predictions side by side."""
+def draw(path: Path, load: dict, before, after, scores: list[float], palette: list) -> None:
+    """Draws image, labels and both predictions side by side; ``load`` loads the image."""
     import matplotlib
+
+    from hyper_mm.registry import TRANSFORMS
 
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
-    from PIL import Image
 
-    image = np.asarray(Image.open(before.img_path).convert('RGB'))
+    image = TRANSFORMS.build(load)(dict(img_path=before.img_path))['img']
+    image = image[..., ::-1].astype(np.uint8)
     colours = np.zeros((256, 3), np.uint8)
     colours[: len(palette)] = palette
     maps = [before.gt_sem_seg.data[0], before.pred_sem_seg.data[0], after.pred_sem_seg.data[0]]
@@ -338,12 +367,12 @@ def main(argv: list[str] | None = None) -> None:
         model = learner.model
         num_classes = model.decode_head.num_classes
         info = metainfo(cfg, num_classes)
-        support = DATASETS.build(folder_dataset(cfg, args.support, info, resize_labels=True))
-        tested = folder_dataset(cfg, args.query or args.support, info, resize_labels=False)
+        support = DATASETS.build(folder_dataset(cfg, args.support, info, True, args.window))
+        tested = folder_dataset(cfg, args.query or args.support, info, False, args.window)
         query = DATASETS.build(tested)
         check_labels(query, num_classes)
         if args.query is not None:
-            original = folder_dataset(cfg, args.support, info, resize_labels=False)
+            original = folder_dataset(cfg, args.support, info, False, args.window)
             check_labels(DATASETS.build(original), num_classes)
     except (
         ValueError,
@@ -366,7 +395,7 @@ def main(argv: list[str] | None = None) -> None:
     for old, new in list(zip(before, after))[: args.pictures]:
         dice = [score(metric, info, [sample])['dice'] for sample in (old, new)]
         picture = args.out / 'pictures' / f'{Path(old.img_path).stem}.png'
-        draw(picture, old, new, dice, info['palette'])
+        draw(picture, tested['pipeline'][0], old, new, dice, info['palette'])
     table = Table(title=f'{len(support)} images, {learner.test_steps} steps')
     for column in ('support itself' if args.query is None else 'query', 'before', 'after'):
         table.add_column(column)

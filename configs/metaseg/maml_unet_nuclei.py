@@ -27,7 +27,13 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    dataset=dict(_delete_=True, num_episodes=20, dataset=_base_.val_dataloader.dataset, **episodes)
+    dataset=dict(
+        _delete_=True,
+        num_episodes=20,
+        dataset=_base_.val_dataloader.dataset,
+        pipeline=_base_.test_pipeline,
+        **episodes,
+    )
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(_delete_=True, type='hyper_mm.FewShotIoUMetric')

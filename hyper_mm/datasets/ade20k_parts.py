@@ -46,7 +46,7 @@ class LoadADE20KParts(BaseTransform):
     A pixel's label is ``4096 * object + part``, with the ids of the release's index; so a part
     belongs to one whole, and window panes of houses and of buses are two. What an object has
     beyond its annotated parts is a part of its own, with part id 0. Pixels of no object are
-    ``ignore_index``.
+    ``ignore_index``. Without ``seg_map_path``, as in inference, nothing is loaded.
 
     Args:
         rest: ``'part'`` as above, or ``'ignore'``: in an object of which parts are annotated in
@@ -54,9 +54,12 @@ class LoadADE20KParts(BaseTransform):
         ignore_index: Label of pixels of no object.
 
     Raises:
-        ValueError: For an unknown ``rest``; in use, for label maps of different sizes.
+        ValueError: For an unknown ``rest``; in use, for label maps of different sizes or that are
+            no images, and data sets that reduce label 0 or rename labels.
         FileNotFoundError: If there is no map of objects.
     """
+
+    loads_labels = True
 
     def __init__(self, rest: str = 'part', ignore_index: int = 255):
         if rest not in ('part', 'ignore'):
@@ -74,6 +77,13 @@ class LoadADE20KParts(BaseTransform):
         Returns:
             The same dict.
         """
+        if results.get('seg_map_path') is None:
+            return results
+        if results.get('reduce_zero_label') or results.get('label_map') is not None:
+            raise ValueError(
+                'LoadADE20KParts needs a data set with reduce_zero_label=False and without other '
+                'classes (its labels are 4096 * object + part, and pixels of no object ignored)'
+            )
         path = Path(results['seg_map_path'])
         objects = decode_ids(path)
         beside = path.with_name(path.name.replace('_seg.png', '_parts_1.png'))
@@ -101,5 +111,7 @@ def decode_ids(path: str | Path) -> np.ndarray:
     Returns:
         Ids ``(H, W)``, int32; 0 = none.
     """
-    image = imfrombytes(get(str(path)), channel_order='rgb')
-    return image[..., 0].astype(np.int32) // 10 * 256 + image[..., 1]
+    image = imfrombytes(get(str(path)), backend='cv2')
+    if image is None:
+        raise ValueError(f'{path} must be an image, whose colours number the labels')
+    return image[..., 2].astype(np.int32) // 10 * 256 + image[..., 1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
@@ -13,7 +12,9 @@ from mmpretrain.datasets import BaseDataset
 
 from hyper_mm.registry import DATASETS
 
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp')
+from .files import read_text
+from .image_folders import class_folders, images_below
+
 SPLITS = ('train', 'val', 'all')
 
 
@@ -167,8 +168,13 @@ def ancestors_at(hierarchy_root: str | Path, depth: int) -> dict[str, str]:
 def node_names(hierarchy_root: str | Path) -> dict[str, str]:
     """Reads the first synonym of every node, by its id."""
     path = _hierarchy_file(hierarchy_root, 'node_names.txt')
-    pairs = (line.split('\t', 1) for line in _lines(path))
-    return {pair[0]: pair[-1].split(',')[0] for pair in pairs}
+    names = {}
+    for number, line in enumerate(_lines(path), 1):
+        node, _, name = line.partition('\t')
+        if not name.strip():
+            raise ValueError(f'{path}, line {number}: expected id, tab and name, got {line!r}')
+        names[node] = name.split(',')[0]
+    return names
 
 
 def unique_names(nodes: Iterable[str], names: dict[str, str]) -> tuple[str, ...]:
@@ -198,18 +204,16 @@ def _hierarchy_file(folder: str | Path, name: str) -> Path:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    opened = gzip.open if path.suffix == '.gz' else open
-    with opened(path, 'rt', encoding='utf-8') as file:
-        yield from (line.rstrip('\n') for line in file if line.strip())
+    yield from (line.rstrip('\r') for line in read_text(path).split('\n') if line.strip())
 
 
 def _image_files(folder: Path) -> Iterator[tuple[str, Path]]:
-    if not folder.is_dir():
-        raise FileNotFoundError(f'no folder of images at {folder}')
-    for sub in sorted(path for path in folder.iterdir() if path.is_dir()):
-        for path in sorted(sub.iterdir()):
-            if path.suffix.lower() in EXTENSIONS:
-                yield sub.name, path
+    others: Counter = Counter()
+    for sub in class_folders(folder):
+        for path in images_below(sub, others):
+            yield sub.name, path
+    if others:
+        MMLogger.get_current_instance().warning(f'{folder}: no images, not read: {dict(others)}')
 
 
 def _draw(seed: int, name: str) -> bytes:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-import mmcv
 import numpy as np
+from mmcv.transforms import LoadAnnotations
 from mmengine.dataset import BaseDataset
 from torch.utils.data import Dataset
 
-from hyper_mm.registry import DATASETS
+from hyper_mm.registry import DATASETS, TRANSFORMS
 
 KINDS = ('class', 'domain')
 
@@ -31,6 +31,9 @@ class EpisodeDataset(Dataset):
     other classes are left out). Data samples have the numbers of the classes in the metainfo
     ``episode_classes``. In episodes of domains, all images are of one domain and labels stay.
 
+    Which classes an image shows is read by the loader of labels in the data set's own pipeline, so
+    that both agree on ``reduce_zero_label``, on subsets of classes and on 16-bit label maps.
+
     Item i is a function of ``seed`` and i, except for random transforms of the data set.
 
     Args:
@@ -40,14 +43,17 @@ class EpisodeDataset(Dataset):
         n_query: Query images of each class.
         num_episodes: Length of the data set.
         by: ``'class'``, or ``'domain'`` (field ``domain`` of the data infos).
-        classes: Numbers of the classes to draw from; all if None.
+        classes: Numbers of the classes to draw from, as the data set counts them; all if None.
         fold: Number of a fold of the classes, contiguous; None for no folds.
         num_folds: Number of folds.
         novel: Draw the classes of the fold (test), or all others (training).
         background: Class that is never drawn (segmentation), None for none.
         min_pixels: Area from which on a class counts as present (segmentation).
-        ignore_index: Label of pixels without a class.
+        ignore_index: Label of pixels without a class; that of the data set if None, 255 where it
+            has none.
         seed: Seed of the draws.
+        pipeline: Pipeline of the data set in place of that in its config. mmseg's inferencers look
+            for it here, in ``test_dataloader.dataset``.
 
     Raises:
         ValueError: If an argument is not allowed, or a class or domain has too few images.
@@ -67,8 +73,9 @@ class EpisodeDataset(Dataset):
         novel: bool = False,
         background: int | None = None,
         min_pixels: int = 1,
-        ignore_index: int = 255,
+        ignore_index: int | None = None,
         seed: int = 0,
+        pipeline: Sequence[dict] | None = None,
     ):
         if by not in KINDS:
             raise ValueError(f'by must be one of {KINDS}, got {by!r}')
@@ -85,10 +92,19 @@ class EpisodeDataset(Dataset):
         check_seed(seed)
         if fold is not None and not 0 <= fold < num_folds:
             raise ValueError(f'fold must be in 0..{num_folds - 1}, got {fold}')
+        if pipeline is not None:
+            if not isinstance(dataset, dict):
+                raise ValueError('pipeline needs the config of a data set, got a data set')
+            dataset = type(dataset)(dataset, pipeline=list(pipeline))
         self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
         self.n_way, self.k_shot, self.n_query = n_way, k_shot, n_query
         self.num_episodes, self.by, self.seed = num_episodes, by, seed
-        self.background, self.min_pixels, self.ignore_index = background, min_pixels, ignore_index
+        self.background, self.min_pixels = background, min_pixels
+        first = _innermost(self.dataset)
+        if ignore_index is None:
+            ignore_index = getattr(first, 'ignore_index', 255)
+        self.ignore_index = ignore_index
+        self._loader = _label_loader(first)
         self.groups = self._index(classes, fold, num_folds, novel)
         if len(self.groups) < n_way:
             raise ValueError(f'n_way={n_way} needs as many classes, got {sorted(self.groups)}')
@@ -123,15 +139,8 @@ class EpisodeDataset(Dataset):
         """Classes of an image."""
         if 'instances' in info:  # mmdet has a seg_map_path beside it, mostly None
             return sorted({x['bbox_label'] for x in info['instances'] if not x['ignore_flag']})
-        if 'seg_map_path' in info:
-            labels = mmcv.imread(info['seg_map_path'], flag='unchanged', backend='pillow')
-            labels = labels.astype(np.int64)
-            if info.get('label_map') is not None:
-                old = labels.copy()
-                for a, b in info['label_map'].items():
-                    labels[old == a] = b
-            if info.get('reduce_zero_label'):
-                labels = np.where(labels == 0, self.ignore_index, labels - 1)
+        if info.get('seg_map_path') is not None:
+            labels = self._loader(dict(info, seg_fields=[]))['gt_seg_map']
             values, counts = np.unique(labels, return_counts=True)
             kept = (counts >= self.min_pixels) & (values != self.ignore_index)
             return values[kept].tolist()
@@ -194,3 +203,21 @@ class EpisodeDataset(Dataset):
         else:
             sample.set_gt_label([chosen.index(k) for k in sample.gt_label.tolist() if k in chosen])
         return item
+
+
+def _innermost(dataset):
+    """The data set within wrappers, the first of several."""
+    while True:
+        inside = getattr(dataset, 'dataset', None), *getattr(dataset, 'datasets', ())
+        inside = [x for x in inside if x is not None]
+        if not inside:
+            return dataset
+        dataset = inside[0]
+
+
+def _label_loader(dataset):
+    """The loader of label maps in the pipeline of a data set, mmseg's own where it has none."""
+    for transform in getattr(getattr(dataset, 'pipeline', None), 'transforms', ()):
+        if isinstance(transform, LoadAnnotations) or getattr(transform, 'loads_labels', False):
+            return transform
+    return lambda info: TRANSFORMS.build(dict(type='mmseg.LoadAnnotations'))(info)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import random
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +11,15 @@ from typing import NamedTuple
 from mmengine.logging import MMLogger
 from mmpretrain.datasets import BaseDataset
 
-from hyper_mm.datasets.breeds import EXTENSIONS
+from hyper_mm.datasets.files import is_integer, read_json, read_text, relative
+from hyper_mm.datasets.image_folders import (
+    SPLIT_NAMES,
+    class_folders,
+    images_below,
+    read_classnames,
+    read_names,
+    wordnet_ids,
+)
 from hyper_mm.datasets.shots import Item, by_label, draw_shots, half
 from hyper_mm.registry import DATASETS
 
@@ -88,7 +96,8 @@ class CoOpFewShotDataset(BaseDataset):
 
     Args:
         name: One of :data:`SETS`, or ``'folders'``: any folder with one folder of images a class,
-            split 50 : 20 : 30 for each class as CoOp splits DTD.
+            split 50 : 20 : 30 for each class as CoOp splits DTD. Classes are called by their
+            folders, or as ``classes.json`` or ``classnames.txt`` in ``data_root`` or above it say.
         data_root: Folder of the sets, each in the folder of CoOp's instructions; for ``'folders'``
             the folder itself.
         split: ``'train'``, ``'val'`` or ``'test'``; the variants of ImageNet have the last alone.
@@ -103,7 +112,8 @@ class CoOpFewShotDataset(BaseDataset):
 
     Raises:
         ValueError: For an unknown set or split, numbers outside their range, a split file that is
-            none, a half without classes, or too few images with ``allow_fewer=False``.
+            none, a folder without images, a half without classes, or too few images with
+            ``allow_fewer=False``.
         FileNotFoundError: If a file or folder is missing; the message says where it comes from.
 
     Source: Zhou et al., Learning to Prompt for Vision-Language Models (IJCV 2022).
@@ -161,6 +171,8 @@ class CoOpFewShotDataset(BaseDataset):
         classes = tuple(names[label] for label in labels)
         self._metainfo.update(classes=classes, subsample=self.subsample, template=template)
         items = [item for item in parts[self.split] if item[1] in new]
+        if not items:
+            raise ValueError(f'split={self.split!r} of {self.name} has no images')
         return [dict(img_path=str(folder / path), gt_label=new[y]) for path, y, _ in items]
 
     def _draw(self, items: list[Item], shots: int, generator: random.Random) -> list[Item]:
@@ -183,7 +195,7 @@ class CoOpFewShotDataset(BaseDataset):
             return read_split(root / known.split_json)
         if self.name == 'fgvc_aircraft':
             return _read_aircraft(root)
-        names = dict(line.split(' ', 1) for line in _lines(root / 'classnames.txt'))
+        names = read_classnames(_existing(root / 'classnames.txt'))
         if self.name != 'imagenet':
             numbered = list(names) if self.name == 'imagenetv2' else None
             return dict(test=_read_folders(folder, '', names, numbered))
@@ -202,20 +214,37 @@ def read_split(path: Path) -> Parts:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is no split file.
+        ValueError: If it is no split file; the message says where. Images that are in two splits
+            are warned of.
     """
     if not path.is_file():
         raise FileNotFoundError(
             f'no split file {path}: the CoOp project offers it, see docs/lathadapter.md'
         )
-    content = json.loads(path.read_text(encoding='utf-8'))
-    if not isinstance(content, dict) or not content.keys() >= set(SPLITS):
-        raise ValueError(f'{path} must hold an object with {SPLITS}')
+    content = read_json(path)
+    if not content.keys() >= set(SPLITS):
+        raise ValueError(f'{path} must hold an object with {SPLITS}, got {sorted(content)}')
+    parts: Parts = {}
     for split in SPLITS:
-        for item in content[split]:
-            if not (isinstance(item, list) and len(item) == 3 and isinstance(item[1], int)):
-                raise ValueError(f'{path}: {split} must hold [path, label, name], got {item!r}')
-    return {split: [tuple(item) for item in content[split]] for split in SPLITS}
+        if not isinstance(content[split], list):
+            raise ValueError(f'{path}: {split} must be a list, got {content[split]!r}')
+        for number, item in enumerate(content[split]):
+            where = f'{path}, {split}[{number}]'
+            if not (isinstance(item, list) and len(item) == 3 and is_integer(item[1])):
+                raise ValueError(
+                    f'{where} must hold [path, label, name], labels from 0, got {item!r}'
+                )
+            if not isinstance(item[2], str) or not item[2].strip():
+                raise ValueError(f'{where} must have the name of its class, got {item!r}')
+            relative(item[0], where)
+        parts[split] = [tuple(item) for item in content[split]]
+    files = {split: {item[0] for item in items} for split, items in parts.items()}
+    for a, b in (('train', 'val'), ('train', 'test'), ('val', 'test')):
+        if shared := sorted(files[a] & files[b]):
+            MMLogger.get_current_instance().warning(
+                f'{path}: {len(shared)} images are both in {a} and in {b}, first {shared[0]!r}'
+            )
+    return parts
 
 
 def split_folders(folder: Path) -> Parts:
@@ -228,12 +257,21 @@ def split_folders(folder: Path) -> Parts:
         Items of each split.
 
     Raises:
-        ValueError: If a class has too few images for a training and a test image.
+        ValueError: If a class has no images or too few for a training and a test image, or no name
+            in a file that names the others; or the folders are splits.
     """
-    parts = split_items(_read_folders(folder, ''))
-    if not parts['train']:
+    names = read_names(folder)
+    found = [sub.name for sub in class_folders(folder)]
+    if found and all(name.lower() in SPLIT_NAMES for name in found):
+        raise ValueError(f'{folder} holds splits, {found}: data_root must be one of them')
+    if not found:
         raise ValueError(f'no folders of images in {folder}')
-    return parts
+    if names is None and (ids := wordnet_ids(found)):
+        MMLogger.get_current_instance().warning(
+            f'{len(ids)} classes of {folder} are called by WordNet ids, which say nothing to a '
+            f'text encoder: {ids[:5]} ...; name them in {folder / "classes.json"}'
+        )
+    return split_items(_read_folders(folder, '', names))
 
 
 def split_items(items: Iterable[Item]) -> Parts:
@@ -273,19 +311,25 @@ def _read_folders(
 
     ``names`` are those of the folders, or of ``numbered`` where folders are called 0, 1, ...
     """
-    subs = sorted(sub.name for sub in (folder / part).iterdir() if sub.is_dir())
+    subs = class_folders(folder / part)
     if numbered is not None:
-        subs = sorted(subs, key=int)
-    items = []
+        wrong = [sub.name for sub in subs if sub.name not in {*map(str, range(len(numbered)))}]
+        if wrong:
+            raise ValueError(
+                f'folders in {folder / part} must be 0 to {len(numbered) - 1}, got {wrong[:5]}'
+            )
+        subs = sorted(subs, key=lambda sub: int(sub.name))
+    items, others = [], Counter()
     for index, sub in enumerate(subs):
-        label = index if numbered is None else int(sub)
-        key = sub if numbered is None else numbered[label]
+        label = index if numbered is None else int(sub.name)
+        key = sub.name if numbered is None else numbered[label]
         if names is not None and key not in names:
-            raise ValueError(f'classnames.txt has no name for the folder {folder / part / sub}')
+            raise ValueError(f'the file of class names has none for the folder {sub}')
         name = key if names is None else names[key]
-        files = sorted((folder / part / sub).iterdir())
-        images = [file for file in files if file.suffix.lower() in EXTENSIONS]
-        items += [(str(Path(part) / sub / file.name), label, name) for file in images]
+        images = images_below(sub, others)
+        items += [(image.relative_to(folder).as_posix(), label, name) for image in images]
+    if others:
+        MMLogger.get_current_instance().warning(f'{folder}: no images, not read: {dict(others)}')
     return items
 
 
@@ -293,15 +337,25 @@ def _read_aircraft(root: Path) -> Parts:
     labels = {name: index for index, name in enumerate(_lines(root / 'variants.txt'))}
     parts = {}
     for split in SPLITS:
-        pairs = (line.split(' ', 1) for line in _lines(root / f'images_variant_{split}.txt'))
-        parts[split] = [(f'{image}.jpg', labels[name], name) for image, name in pairs]
+        path = root / f'images_variant_{split}.txt'
+        parts[split] = []
+        for number, line in enumerate(_lines(path), 1):
+            image, _, name = line.partition(' ')
+            if name not in labels:
+                raise ValueError(f'{path}, image {number}: no variant of variants.txt: {line!r}')
+            relative(image, f'{path}, image {number}')
+            parts[split].append((f'{image}.jpg', labels[name], name))
     return parts
 
 
-def _lines(path: Path) -> list[str]:
+def _existing(path: Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f'no file {path}; see docs/lathadapter.md')
-    lines = path.read_text(encoding='utf-8').splitlines()
+    return path
+
+
+def _lines(path: Path) -> list[str]:
+    lines = read_text(_existing(path)).splitlines()
     return [line.strip() for line in lines if line.strip()]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from hyper_mm.datasets.files import is_integer, parse_json, read_text
 from hyper_mm.datasets.text_tokenizers import build_tokenizer, tokenizer_of
 from hyper_mm.registry import DATASETS
 
@@ -48,22 +48,10 @@ class MultipleChoiceDataset(Dataset):
         begin = tokenizer.eos_id if tokenizer.bos_id is None else tokenizer.bos_id
         self.eos_id = tokenizer.eos_id
         self.items: list[dict] = []
-        lines = path.read_text(encoding='utf-8').splitlines()
-        for number, line in enumerate(line for line in lines if line.strip()):
-            where = f'{path}, question {number + 1}'
-            try:
-                question = json.loads(line)
-                context, options = question['context'], question['options']
-                answer = question['answer']
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f'{where} must have context, options and answer: {error}'
-                ) from error
-            if len(options) < 2 or answer not in range(len(options)):
-                raise ValueError(
-                    f'{where}: answer must be the number of one of two options or more, '
-                    f'got {answer!r} of {len(options)}'
-                )
+        lines = enumerate(read_text(path).split('\n'), 1)
+        for number, (place, line) in enumerate((n, line) for n, line in lines if line.strip()):
+            where = f'{path}, line {place}'
+            context, options, answer = _question(parse_json(line, where), where)
             before = [begin, *tokenizer.encode(context)]
             for index, option in enumerate(options):
                 after = tokenizer.encode(option)
@@ -97,3 +85,17 @@ class MultipleChoiceDataset(Dataset):
         doc_ids = [0] * len(ids) + list(range(-1, -1 - missing, -1))
         ids = ids + [self.eos_id] * missing
         return dict(input_ids=torch.tensor(ids), doc_ids=torch.tensor(doc_ids), **item)
+
+
+def _question(content: dict, where: str) -> tuple[str, list[str], int]:
+    """Context, options and answer of a line."""
+    context, options, answer = (content.get(k) for k in ('context', 'options', 'answer'))
+    if not isinstance(context, str):
+        raise ValueError(f'{where} must have a text as context, got {context!r}')
+    texts = isinstance(options, list) and all(isinstance(text, str) for text in options)
+    if not texts or len(options) < 2 or not is_integer(answer, 0, len(options)):
+        raise ValueError(
+            f'{where}: answer must be the number of one of two options or more, texts, got '
+            f'{answer!r} of {str(options)[:120]}'
+        )
+    return context, options, answer

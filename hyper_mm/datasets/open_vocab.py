@@ -66,6 +66,7 @@ class OpenVocabDataset(AdeLayoutDataset):
                 old: kept.index(name) if name in kept else self.ignore_index
                 for old, name in enumerate(names)
             }
+            self._metainfo['label_map'] = self.label_map
         return super().load_data_list()
 
 

@@ -40,7 +40,7 @@ class PackedTokenDataset(Dataset):
     Raises:
         FileNotFoundError: If a file is missing.
         ValueError: If an argument is out of range, the file has another size than ``meta.json``
-            says, or ids do not fit into the vocabulary.
+            says, or ids do not fit into the vocabulary (in use, for those of an item).
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class PackedTokenDataset(Dataset):
                 f'got {vocab_size}'
             )
         self.length, self.document_masks, self.eos_id = length, document_masks, meta['eos_id']
+        self.vocab_size = meta['vocab_size']
         self.metainfo = dict(vocab_size=meta['vocab_size'], eos_id=meta['eos_id'])
 
     def __len__(self) -> int:
@@ -87,6 +88,12 @@ class PackedTokenDataset(Dataset):
         # a map of its own for each item: nothing is held that a worker process would have to copy
         ids = np.memmap(self.file, self.dtype, 'r', shape=(self.num_tokens,))
         ids = torch.from_numpy(ids[start : start + self.length].astype(np.int64))
+        if ids.max() >= self.vocab_size:
+            at = int((ids >= self.vocab_size).nonzero()[0])
+            raise ValueError(
+                f'{self.file}, token {start + at} must be below vocab_size={self.vocab_size} of '
+                f'meta.json, got {ids[at]}'
+            )
         doc_ids = torch.zeros_like(ids)
         if self.document_masks:
             doc_ids[1:] = (ids[:-1] == self.eos_id).cumsum(0)

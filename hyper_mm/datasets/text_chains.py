@@ -6,8 +6,6 @@ there is an image, ``img_path``; :class:`PackTexts` ends it.
 
 from __future__ import annotations
 
-import csv
-import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 
+from hyper_mm.datasets.files import csv_rows, read_text, relative
 from hyper_mm.registry import DATASETS, TRANSFORMS
 
 MODES = ('train', 'test')
@@ -61,9 +60,10 @@ class HierarCapsDataset(TextDataset):
             (default ``dict(img_path='images')`` for ``'test'``), ``pipeline``, ...
 
     Raises:
-        ValueError: For an unknown mode; for a file without the columns of the mode, or a row with
-            another number of tiers, an empty caption, no negatives, or no image. The message names
-            file and row.
+        ValueError: For an unknown mode; for a file that is not UTF-8, torn, without rows or the
+            columns of the mode, or with quotes that do not match; or a row with another number of
+            cells or tiers, an empty caption, no negatives, or no image. The message names file and
+            row.
         FileNotFoundError: If the file, or the image of a row, is missing.
 
     Source: Alper and Averbuch-Elor, Emergent Visual-Semantic Hierarchies (ECCV 2024).
@@ -100,7 +100,7 @@ class HierarCapsDataset(TextDataset):
         if self.exclude_images_of is None:
             return list(self._items(path, needed))
         other = Path(self.data_root or '') / self.exclude_images_of
-        excluded = {_image_name(row) for _, row in _rows(other, ('image_url',))}
+        excluded = {_image_name(row, where) for where, row in _rows(other, ('image_url',))}
         items = list(self._items(path, (*needed, 'image_url')))
         kept = [item for item in items if item['image_id'] not in excluded]
         MMLogger.get_current_instance().info(
@@ -112,25 +112,23 @@ class HierarCapsDataset(TextDataset):
     def _items(self, path: Path, needed: tuple[str, ...]) -> Iterator[dict]:
         for where, row in _rows(path, needed):
             texts = self._chain(row[needed[0]], needed[0], where)
+            named = self.mode == 'test' or 'image_url' in needed
+            name = _image_name(row, where) if named else row.get('image_url', '').split('/')[-1]
             if self.mode == 'train':
                 negatives = self._chain(row['negative'], 'negative', where)
-                image_id = _image_name(row)
                 yield dict(
-                    task='chains', texts=texts, negatives=negatives, image_id=image_id, where=where
+                    task='chains', texts=texts, negatives=negatives, image_id=name, where=where
                 )
                 continue
-            name = _image_name(row)
             image = Path(self.data_prefix['img_path']) / name
-            if not name:
-                raise ValueError(f'{where}: image_url is empty')
             if not image.is_file():
                 raise FileNotFoundError(f'{where}: image {image} does not exist')
             yield dict(
                 task='hierarcaps', texts=texts, img_path=str(image), image_id=name, where=where
             )
 
-    def _chain(self, cell: str | None, column: str, where: str) -> list[str]:
-        if not (cell or '').strip():
+    def _chain(self, cell: str, column: str, where: str) -> list[str]:
+        if not cell.strip():
             raise ValueError(f'{where}: {column} is empty')
         texts = [text.strip() for text in cell.split(SEPARATOR.strip())]
         if len(texts) != self.tiers:
@@ -145,18 +143,22 @@ class HierarCapsDataset(TextDataset):
 
 def _rows(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[str, dict]]:
     """Rows of a csv file, each with where it is."""
-    opened = gzip.open if path.suffix == '.gz' else open
-    with opened(path, 'rt', encoding='utf-8', newline='') as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in needed if name not in (reader.fieldnames or ())]
+    found = False
+    for number, (_, row) in enumerate(csv_rows(read_text(path), path), 1):
+        missing = [name for name in needed if name not in row]
         if missing:
-            raise ValueError(f'{path} has no column {missing}, only {reader.fieldnames}')
-        for number, row in enumerate(reader, 1):
-            yield f'{path}, row {number}', row
+            raise ValueError(f'{path} has no column {missing}, only {[*row]}')
+        found = True
+        yield f'{path}, row {number}', row
+    if not found:
+        raise ValueError(f'{path} has no rows')
 
 
-def _image_name(row: dict) -> str:
-    return (row.get('image_url') or '').rsplit('/', 1)[-1]
+def _image_name(row: dict, where: str) -> str:
+    name = row['image_url'].rsplit('/', 1)[-1].strip()
+    if not name:
+        raise ValueError(f'{where}: image_url is empty')
+    return relative(name, where)
 
 
 @DATASETS.register_module()
@@ -189,7 +191,7 @@ class HyperLexDataset(TextDataset):
             ``task``, ``texts`` (specific, general), ``pos``, ``score`` and ``where`` of every pair.
         """
         path = self._file()
-        header, *lines = path.read_text(encoding='utf-8').splitlines()
+        header, *lines = read_text(path).rstrip().split('\n')
         if tuple(header.split()[: len(HYPERLEX_COLUMNS)]) != HYPERLEX_COLUMNS:
             raise ValueError(f'{path} must begin with columns {HYPERLEX_COLUMNS}, got {header!r}')
         pairs = []
@@ -205,6 +207,8 @@ class HyperLexDataset(TextDataset):
                 raise ValueError(f'{where}: POS must be N or V and AVG_SCORE in [0, 6]: {line!r}')
             texts = [self.template.format(word) for word in (specific, general)]
             pairs.append(dict(task='hyperlex', texts=texts, pos=pos, score=score, where=where))
+        if not pairs:
+            raise ValueError(f'{path} has no pairs')
         return pairs
 
 

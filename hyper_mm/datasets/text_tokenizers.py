@@ -7,9 +7,10 @@ of Hugging Face is read by their package ``tokenizers`` where it is installed.
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Sequence
 from pathlib import Path
+
+from .files import is_integer, read_json, relative
 
 META = 'meta.json'
 
@@ -36,10 +37,19 @@ class OpenClipTokenizer:
         self.vocab_size = self._tokenizer.vocab_size
         self.bos_id, self.eos_id = self._tokenizer.sot_token_id, self._tokenizer.eot_token_id
         self.spec = dict(type='open_clip')
+        ends = {self.bos_id: 'start_of_text>', self.eos_id: 'end_of_text>'}
+        self._spelled = {
+            i: [*self._tokenizer.encode('<'), *self._tokenizer.encode(rest)]
+            for i, rest in ends.items()
+        }
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without those that begin and end a document."""
-        return self._tokenizer.encode(text)
+        """Ids of a text, without those that begin and end a document.
+
+        Where the text itself holds ``<start_of_text>`` or ``<end_of_text>``, it is spelled out.
+        """
+        ids = self._tokenizer.encode(text)
+        return [i for old in ids for i in self._spelled.get(old, (old,))]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; those that begin and end a document are left out."""
@@ -59,7 +69,7 @@ class FileTokenizer:
     Raises:
         ImportError: If the package ``tokenizers`` is not installed.
         FileNotFoundError: If there is no such file.
-        ValueError: If it has no such token.
+        ValueError: If it is no tokenizer, or has no such token.
     """
 
     def __init__(self, file: str | Path, eos: str, bos: str | None = None):
@@ -72,7 +82,12 @@ class FileTokenizer:
             )
         from tokenizers import Tokenizer
 
-        self._tokenizer = Tokenizer.from_file(str(file))
+        try:
+            self._tokenizer = Tokenizer.from_file(str(file))
+        except Exception as error:  # the package raises nothing narrower
+            raise ValueError(f'{file} is no tokenizer file of Hugging Face: {error}') from None
+        # texts that hold the name of a special token do not hold that token
+        self._tokenizer.encode_special_tokens = True
         self.vocab_size = self._tokenizer.get_vocab_size()
         self.bos_id, self.eos_id = (self._id('bos', bos) if bos else None), self._id('eos', eos)
         self.spec = dict(type='file', file=Path(file).name, bos=bos, eos=eos)
@@ -84,8 +99,21 @@ class FileTokenizer:
         return found
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without those that begin and end a document."""
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        """Ids of a text, without those that begin and end a document.
+
+        Where the text itself holds the name of a special token, it is spelled out.
+
+        Raises:
+            ValueError: If that cannot be, since the tokenizer has it as an ordinary word.
+        """
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if self.eos_id in ids or (self.bos_id is not None and self.bos_id in ids):
+            ends = [x for x in (self.spec['bos'], self.spec['eos']) if x and x in text]
+            raise ValueError(
+                f'a text must not hold {ends or "a token"}, which begins or ends a document: '
+                f'{text[:80]!r}'
+            )
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; those that begin and end a document are left out."""
@@ -100,7 +128,8 @@ class CompactTokenizer:
         original_ids: Its ids that are kept; the first becomes 0.
 
     Raises:
-        ValueError: If the ids that begin or end a document are not kept.
+        ValueError: If ids are none of the tokenizer's or occur twice, or those that begin or end a
+            document are not kept.
     """
 
     def __init__(self, base: OpenClipTokenizer | FileTokenizer, original_ids: Sequence[int]):
@@ -109,6 +138,12 @@ class CompactTokenizer:
         missing = {i for i in (base.bos_id, base.eos_id) if i is not None} - self._new.keys()
         if missing:
             raise ValueError(f'original_ids must hold the ids of the ends, {sorted(missing)}')
+        wrong = [i for i in self.original_ids if not 0 <= i < base.vocab_size]
+        if wrong or len(self._new) < len(self.original_ids):
+            raise ValueError(
+                f'original_ids must differ and be below {base.vocab_size}, got {wrong[:5]}, or '
+                f'{len(self.original_ids) - len(self._new)} twice'
+            )
         self.vocab_size = len(self.original_ids)
         self.bos_id = None if base.bos_id is None else self._new[base.bos_id]
         self.eos_id = self._new[base.eos_id]
@@ -167,17 +202,57 @@ def read_meta(data_root: str | Path) -> dict:
 
     Raises:
         FileNotFoundError: If ``tools/dataset_converters/tokenize_text.py`` has not finished there.
+        ValueError: If the file is damaged; the message says what is wrong.
     """
     path = Path(data_root) / META
     if not path.is_file():
         raise FileNotFoundError(
             f'{path} does not exist: write the folder by tools/dataset_converters/tokenize_text.py'
         )
-    return json.loads(path.read_text(encoding='utf-8'))
+    meta = read_json(path)
+
+    def check(condition: bool, name: str, what: str) -> None:
+        if not condition:
+            raise ValueError(f'{path}: {name} must be {what}, got {str(meta.get(name))[:120]}')
+
+    check(meta.get('dtype') in ('uint16', 'uint32'), 'dtype', "'uint16' or 'uint32'")
+    size = meta.get('vocab_size')
+    limit = 2 ** (16 if meta['dtype'] == 'uint16' else 32)
+    check(is_integer(size, 1, limit + 1), 'vocab_size', f'an integer from 1 to {limit}')
+    check(is_integer(meta.get('eos_id'), 0, size), 'eos_id', f'an id below {size}')
+    bos = meta.get('bos_id')
+    check(bos is None or is_integer(bos, 0, size), 'bos_id', f'null or an id below {size}')
+    splits = meta.get('splits')
+    check(isinstance(splits, dict) and len(splits) > 0, 'splits', 'an object with a split')
+    for name, split in splits.items():
+        good = isinstance(split, dict) and is_integer(split.get('tokens'))
+        check(good, 'splits', f'objects with the number of tokens (see {name!r})')
+        if Path(relative(name, f'{path}, splits')).name != name:
+            raise ValueError(f'{path}: splits must be names of files, got {name!r}')
+    spec = meta.get('tokenizer')
+    good = isinstance(spec, dict) and (
+        spec == dict(type='open_clip')
+        or {*spec} == {'type', 'file', 'bos', 'eos'}
+        and spec['type'] == 'file'
+        and isinstance(spec['eos'], str)
+        and isinstance(spec['bos'], (str, type(None)))
+    )
+    check(good, 'tokenizer', "{type: 'open_clip'} or {type: 'file', file, bos, eos}")
+    if spec['type'] == 'file':
+        relative(spec['file'], f'{path}, tokenizer')
+    ids = meta.get('original_ids')
+    good = isinstance(ids, list) and len(ids) == size and all(is_integer(i) for i in ids)
+    check(ids is None or good, 'original_ids', f'null or {size} ids')
+    return meta
 
 
 def tokenizer_of(data_root: str | Path) -> OpenClipTokenizer | FileTokenizer | CompactTokenizer:
-    """Builds the tokenizer of a folder of token ids."""
+    """Builds the tokenizer of a folder of token ids.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If the files are damaged, or the tokenizer is not that of ``meta.json``.
+    """
     meta = read_meta(data_root)
     spec = dict(meta['tokenizer'])
     if spec.pop('type') == 'open_clip':
@@ -185,4 +260,11 @@ def tokenizer_of(data_root: str | Path) -> OpenClipTokenizer | FileTokenizer | C
     else:
         base = FileTokenizer(Path(data_root) / spec.pop('file'), **spec)
     ids = meta['original_ids']
-    return base if ids is None else CompactTokenizer(base, ids)
+    found = base if ids is None else CompactTokenizer(base, ids)
+    for name in ('vocab_size', 'bos_id', 'eos_id'):
+        if getattr(found, name) != meta.get(name):
+            raise ValueError(
+                f'{Path(data_root) / META}: {name} is {meta.get(name)}, the tokenizer has '
+                f'{getattr(found, name)}'
+            )
+    return found

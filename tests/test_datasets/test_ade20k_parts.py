@@ -63,6 +63,17 @@ def test_bad_input(scene):
         LoadADE20KParts().transform(dict(seg_map_path=str(scene / 'a_seg.png')))
 
 
+def test_without_labels_and_with_those_of_other_data_sets(scene):
+    assert LoadADE20KParts().transform(dict(img_path='x')) == dict(img_path='x')
+    path = str(scene / 'a_seg.png')
+    for wrong in (dict(reduce_zero_label=True), dict(label_map={0: 1})):
+        with pytest.raises(ValueError, match='reduce_zero_label=False and without other classes'):
+            LoadADE20KParts().transform(dict(seg_map_path=path, **wrong))
+    (scene / 'a_seg.png').write_bytes(b'none')
+    with pytest.raises(ValueError, match='a_seg.png must be an image'):
+        LoadADE20KParts().transform(dict(seg_map_path=path))
+
+
 def test_dataset_pairs_images_with_their_labels(scene):
     folder = dict(img_path='street', seg_map_path='street')
     data = ADE20KPartsDataset(

@@ -7,11 +7,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytestmark = pytest.mark.mmpretrain
 pytest.importorskip('mmpretrain')
 
 from hyper_mm.datasets.breeds import BreedsDataset, ancestors_at  # noqa: E402
+
+from ..helpers.fuzz import FAST, changed, reads  # noqa: E402
 
 EDGES = """root animal
 root thing
@@ -144,6 +148,28 @@ def test_missing_and_broken_files(root):
     path.write_text('a b\nb a\n')
     with pytest.raises(ValueError, match='no node without a parent'):
         make(root)
+
+    (root / 'hierarchy' / 'node_names.txt').write_text('a\tanimal\nb thing\n')
+    path.write_text(EDGES)
+    with pytest.raises(ValueError, match=r'node_names\.txt, line 2: expected id, tab and name'):
+        make(root)
+    (root / 'hierarchy' / 'node_names.txt').write_bytes('a\té'.encode('latin-1'))
+    with pytest.raises(ValueError, match=r'node_names\.txt, line 1 must be UTF-8'):
+        make(root)
+
+
+@given(data=st.data(), gzipped=st.booleans())
+@FAST
+def test_damaged_hierarchies(root, data, gzipped):
+    folder = root / 'hierarchy'
+    for name, text in (('class_hierarchy.txt', EDGES), ('node_names.txt', NAMES)):
+        content = gzip.compress(text.encode()) if gzipped else text.encode()
+        for path in folder.glob(f'{name}*'):
+            path.unlink()
+        (folder / f'{name}{".gz" * gzipped}').write_bytes(data.draw(changed(content)))
+    names = ('class_hierarchy.txt', 'node_names.txt', 'superclasses')
+    found = reads(lambda: make(root), *names)
+    assert found is None or len(found.metainfo['classes']) >= 2
 
 
 @pytest.mark.parametrize('variant', ['modified', 'wordnet'])

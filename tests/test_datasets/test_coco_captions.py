@@ -3,8 +3,11 @@
 import json
 
 import pytest
+from hypothesis import given
 
 from hyper_mm.datasets.coco_captions import CocoCaptionsDataset
+
+from ..helpers.fuzz import FAST, damaged, reads
 
 
 def write(folder, captions, images=('a.jpg', 'b.jpg'), **content):
@@ -54,6 +57,42 @@ def test_bad_files(tmp_path):
     (tmp_path / 'captions.json').write_text('{"images": []}')
     with pytest.raises(ValueError, match=r"it has no \['annotations'\]"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (dict(images=[], annotations=[]), 'captions.json has no images'),
+        (dict(images=[dict(id=10)]), r'captions.json, images.0. must be an object with'),
+        (dict(images=[dict(id=10, file_name='a.jpg')] * 2), 'image 10 is listed twice'),
+        (dict(images=[dict(id=10, file_name='../a.jpg')]), 'image 10: a path must stay below'),
+        (dict(annotations=[dict(id=0, image_id=10, caption=3)]), r'annotations.0. must be'),
+        (dict(annotations='none'), r'it has no .*annotations'),
+    ],
+)
+def test_bad_content(tmp_path, content, message):
+    write(tmp_path, [(10, 'A dog.')], images=['a.jpg'])
+    path = tmp_path / 'captions.json'
+    path.write_text(json.dumps({**json.loads(path.read_text()), **content}))
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path)
+
+
+@given(
+    damaged(
+        dict(
+            images=[dict(id=1, file_name='a.jpg'), dict(id=2, file_name='b.jpg')],
+            annotations=[dict(id=i, image_id=i, caption='A dog.') for i in (1, 2)],
+        )
+    )
+)
+@FAST
+def test_damaged_files(tmp_path, data):
+    write(tmp_path, [])
+    (tmp_path / 'captions.json').write_bytes(data)
+    found = reads(lambda: load(tmp_path), 'captions.json')
+    if found is not None:
+        assert len(found) and all(text.strip() for item in found for text in item['texts'])
 
 
 def test_real_data(data_dir):

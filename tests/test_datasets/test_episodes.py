@@ -117,6 +117,96 @@ def test_folds_split_the_classes(root):
         episodes(root, min_pixels=17)
 
 
+def three_classes(folder, values, dtype=np.uint8, suffix='.png'):
+    """Twelve images of one label each, in the values of a label map."""
+    for part in ('i', 'a'):
+        (folder / part).mkdir()
+    for k in range(12):
+        Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(folder / 'i' / f'{k}.jpg')
+        labels = np.full((16, 16), values[k % len(values)], dtype)
+        labels[:2] = 255 if dtype == np.uint8 else 65535
+        Image.fromarray(labels).save(folder / 'a' / f'{k}{suffix}')
+
+
+@pytest.mark.parametrize('reduce', [True, False])
+@pytest.mark.parametrize('classes', [('wall', 'sky', 'tree'), ('wall', 'tree'), ('tree', 'sky')])
+@pytest.mark.parametrize('loader', ['LoadAnnotations', 'hyper_mm.LoadSegAnnotations16'])
+def test_ways_are_the_classes_that_the_pipeline_loads(tmp_path, reduce, classes, loader):
+    """mmseg reduces label 0 first and then maps subsets of classes."""
+    from mmseg.datasets import BaseSegDataset
+
+    class Three(BaseSegDataset):
+        METAINFO = dict(classes=('wall', 'sky', 'tree'), palette=[[k] * 3 for k in range(3)])
+
+    sites(tmp_path)
+    three_classes(tmp_path, [k + reduce for k in range(3)])
+    dataset = Three(
+        data_root=str(tmp_path),
+        data_prefix=dict(img_path='i', seg_map_path='a'),
+        reduce_zero_label=reduce,
+        metainfo=dict(classes=classes),
+        pipeline=[dict(type=t) for t in ('LoadImageFromFile', loader, 'PackSegInputs')],
+    )
+    if reduce and loader != 'LoadAnnotations':
+        with pytest.raises(ValueError, match='reduce_zero_label=False'):
+            DATASETS.build(dict(type='hyper_mm.EpisodeDataset', dataset=dataset))
+        return
+    data = DATASETS.build(dict(type='hyper_mm.EpisodeDataset', dataset=dataset))
+    assert sorted(data.groups) == [*range(len(classes))]
+    seen = set()
+    for index in range(20):
+        for item in (part[0] for part in data[index].values()):
+            sample = item['data_samples']
+            name = classes[sample.episode_classes[0]]
+            value = np.asarray(Image.open(sample.seg_map_path))[8, 8]
+            assert value - reduce == ('wall', 'sky', 'tree').index(name)
+            assert sample.gt_sem_seg.data.unique().tolist() == [1, 255]
+            seen.add(name)
+    assert seen == {*classes}
+
+
+def test_episodes_of_16_bit_label_maps(tmp_path):
+    """255 is a class there, and another number the ignored label."""
+    sites(tmp_path)
+    three_classes(tmp_path, [7, 255, 600], np.uint16, '.tif')
+    data = DATASETS.build(
+        dict(
+            type='hyper_mm.EpisodeDataset',
+            dataset=dict(
+                type='hyper_mm.ADE20KFull847Dataset',
+                data_root=str(tmp_path),
+                data_prefix=dict(img_path='i', seg_map_path='a'),
+                pipeline=[
+                    dict(type='LoadImageFromFile'),
+                    dict(type='hyper_mm.LoadSegAnnotations16'),
+                    dict(type='PackSegInputs'),
+                ],
+            ),
+        )
+    )
+    assert sorted(data.groups) == [7, 255, 600] and data.ignore_index == 65535
+    sample = data[0]['support'][0]['data_samples']
+    assert sample.gt_sem_seg.data.unique().tolist() == [1, 65535]
+
+
+def test_the_loader_is_found_within_wrappers(tmp_path):
+    sites(tmp_path)
+    three_classes(tmp_path, [1, 2, 3])
+    one = dict(
+        type='hyper_mm.PartScenesDataset',
+        data_root=str(tmp_path),
+        data_prefix=dict(img_path='i', seg_map_path='a'),
+        pipeline=[dict(type=t) for t in ('LoadImageFromFile', 'LoadAnnotations', 'PackSegInputs')],
+    )
+    data = DATASETS.build(
+        dict(
+            type='hyper_mm.EpisodeDataset',
+            dataset=dict(type='ConcatDataset', datasets=[one, one]),
+        )
+    )
+    assert sorted(data.groups) == [0, 1, 2] and len(data.groups[0]) == 8
+
+
 def test_domain_episodes(root):
     data = episodes(root, by='domain', k_shot=3, n_query=2)
     assert {data[i]['query'][0]['data_samples'].domain for i in range(20)} == set(SITES)

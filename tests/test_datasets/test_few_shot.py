@@ -8,11 +8,16 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
 
 pytestmark = pytest.mark.mmpretrain
 pytest.importorskip('mmpretrain')
 
-from hyper_mm.datasets.few_shot import SETS, CoOpFewShotDataset  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
+
+from hyper_mm.datasets.few_shot import SETS, CoOpFewShotDataset, read_split  # noqa: E402
+
+from ..helpers.fuzz import FAST, damaged, reads  # noqa: E402
 
 NAMES = ['dog', 'ant', 'cat', 'bee', 'elk']
 
@@ -98,6 +103,48 @@ def test_folders(tmp_path):
     assert len(make(tmp_path, 'folders', shots=2)) == 10
 
 
+def test_folders_as_they_are(tmp_path):
+    """Hidden files, other suffixes and images in folders below: as people have them."""
+    folders(tmp_path, ['cat', 'dog', '.ipynb_checkpoints', '__MACOSX', 'bird/batch1'], 8)
+    (tmp_path / 'owl').mkdir()
+    for i in range(8):
+        (tmp_path / 'owl' / f'{i}.tif').touch()
+        (tmp_path / 'dog' / f'{i}.png').rename(tmp_path / 'dog' / f'{i}.WEBP')
+        (tmp_path / 'cat' / f'._{i}.png').write_bytes(b'Mac OS X')
+    parts = [make(tmp_path, 'folders', split=s) for s in ('train', 'val', 'test')]
+    assert parts[0].metainfo['classes'] == ('bird', 'cat', 'dog', 'owl')
+    paths = [path for part in parts for path, _ in found(part)]
+    assert len(paths) == 32 and not any('/.' in path for path in paths)
+    assert all(Path(i['img_path']).is_file() for p in parts for i in p.load_data_list())
+    (tmp_path / 'fox').mkdir()
+    (tmp_path / 'fox' / 'a.gif').touch()
+    with pytest.raises(ValueError, match=r'fox has no images .*\.gif'):
+        make(tmp_path, 'folders')
+
+
+def test_splits_are_no_classes(tmp_path):
+    folders(tmp_path, ['train/cat', 'train/dog', 'val/cat', 'val/dog'], 4)
+    with pytest.raises(ValueError, match=r"holds splits, \['train', 'val'\]: data_root"):
+        make(tmp_path, 'folders')
+    assert make(tmp_path / 'train', 'folders').metainfo['classes'] == ('cat', 'dog')
+
+
+def test_wordnet_ids_get_names(tmp_path, monkeypatch):
+    ids = ['n01440764', 'n01443537']
+    folders(tmp_path / 'train', ids, 4)
+    said = []
+    logger = MMLogger.get_current_instance()
+    monkeypatch.setattr(logger, 'warning', said.append)
+    assert make(tmp_path / 'train', 'folders').metainfo['classes'] == tuple(ids)
+    assert len(said) == 1 and 'WordNet ids' in said[0] and 'classes.json' in said[0]
+    (tmp_path / 'classes.json').write_text('{"n01440764": "tench, Tinca", "n01443537": "goldfish"}')
+    assert make(tmp_path / 'train', 'folders').metainfo['classes'] == ('tench', 'goldfish')
+    assert len(said) == 1
+    (tmp_path / 'classes.json').write_text('{"n01440764": "tench, Tinca"}')
+    with pytest.raises(ValueError, match='none for the folder .*n01443537'):
+        make(tmp_path / 'train', 'folders')
+
+
 def test_one_class(tmp_path):
     folders(tmp_path, ['cat'], 4)
     assert len(make(tmp_path, 'folders', subsample='base')) == 2
@@ -172,6 +219,13 @@ def test_bad_files(root):
         ({'train': []}, 'must hold an object'),
         (dict(train=[['a.jpg', 'cat']], val=[], test=[]), 'must hold .path, label, name'),
         (dict(train=[['a', 0, 'cat'], ['b', 0, 'dog']], val=[], test=[]), 'two names'),
+        (dict(train=[['a', -1, 'cat']], val=[], test=[]), r'json, train.0. must hold .*-1'),
+        (dict(train=[['a', True, 'cat']], val=[], test=[]), 'must hold'),
+        (dict(train=[], val=[['../../a', 0, 'cat']], test=[]), r'val.0.: a path must stay below'),
+        (dict(train=[], val=[], test=[['/etc/passwd', 0, 'cat']]), r'test.0.: a path must stay'),
+        (dict(train=[['a', 0, '']], val=[], test=[]), 'must have the name'),
+        (dict(train=[], val=[], test=[['a', 0, 'cat']]), "split='train' of caltech101 has no"),
+        (dict(train={}, val=[], test=[]), 'train must be a list'),
     ):
         path.write_text(json.dumps(content))
         with pytest.raises(ValueError, match=message):
@@ -179,6 +233,26 @@ def test_bad_files(root):
     path.unlink()
     with pytest.raises(FileNotFoundError, match='no split file'):
         make(root)
+
+
+@given(damaged(dict(train=items('train', 2), val=[], test=items('test', 1))))
+@FAST
+def test_damaged_split_files(root, data):
+    path = root / 'caltech-101' / SETS['caltech101'].split_json
+    path.write_bytes(data)
+    parts = reads(lambda: read_split(path), path.name)
+    for path, label, name in (item for split in (parts or {}).values() for item in split):
+        assert label >= 0 and name and not Path(path).is_absolute() and '..' not in path
+
+
+def test_images_in_two_splits_are_warned_of(root, monkeypatch):
+    said = []
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'warning', said.append)
+    path = root / 'caltech-101' / SETS['caltech101'].split_json
+    same = items('train', 1)
+    path.write_text(json.dumps(dict(train=same, val=[], test=same)))
+    assert len(make(root)) == 5
+    assert len(said) == 1 and '5 images are both in train and in test' in said[0]
 
 
 def test_metainfo(root, tmp_path):

@@ -1,11 +1,17 @@
 """Amplitude bank, FrequencyAmplitudeMix and GenerateBoundaryBands."""
 
+from pathlib import Path
+
 import mmcv
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hyper_mm.registry import TRANSFORMS
 from tests.helpers.tools import load_tool
+
+from ..helpers.fuzz import FAST, changed, reads
 
 TOOL = load_tool('dataset_converters/amplitude_bank.py')
 
@@ -60,6 +66,32 @@ def test_mix_bad_input(bank, tmp_path):
         np.savez(tmp_path / 'one.npz', amplitude=arrays['amplitude'], domain=np.array(['a', 'a']))
     with pytest.raises(ValueError, match='no domain but'):
         build(bank=str(tmp_path / 'one.npz'))(dict(img=np.zeros((30, 40, 3), 'u1'), domain='a'))
+
+
+def test_banks_that_are_none(bank, tmp_path):
+    with np.load(bank) as arrays:
+        good = dict(arrays)
+    for changes, message in (
+        (dict(domain=None), "must hold amplitude and domain, got .'amplitude'"),
+        (dict(domain=good['domain'][:1]), 'domain must have 2 entries'),
+        (dict(amplitude=good['amplitude'][..., :4]), 'amplitude must be float'),
+        (dict(amplitude=np.full_like(good['amplitude'], np.nan)), 'finite and at least 0'),
+        (dict(amplitude=good['amplitude'][:0], domain=good['domain'][:0]), 'with N > 0'),
+    ):
+        arrays = {k: v for k, v in {**good, **changes}.items() if v is not None}
+        np.savez(tmp_path / 'bank.npz', **arrays)
+        with pytest.raises(ValueError, match=rf'bank\.npz.*{message}'):
+            build(bank=str(tmp_path / 'bank.npz'))
+    with pytest.raises(FileNotFoundError, match=r'none\.npz does not exist: tools.*amplitude_bank'):
+        build(bank=str(tmp_path / 'none.npz'))
+
+
+@given(data=st.data())
+@FAST
+def test_damaged_banks(bank, tmp_path, data):
+    content = data.draw(changed(Path(bank).read_bytes()))
+    (tmp_path / 'bank.npz').write_bytes(content)
+    reads(lambda: build(bank=str(tmp_path / 'bank.npz')), 'bank.npz')
 
 
 def test_bands():

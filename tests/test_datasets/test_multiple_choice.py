@@ -4,12 +4,15 @@ import json
 
 import pytest
 import torch
+from hypothesis import given
 from torch.utils.data import default_collate
 
 pytest.importorskip('mmengine')
 pytest.importorskip('open_clip')
 
 from hyper_mm.registry import DATASETS, METRICS, MODELS  # noqa: E402
+
+from ..helpers.fuzz import FAST, damaged, reads  # noqa: E402
 
 QUESTIONS = [
     dict(context='the colour of snow is', options=['white', 'dark green'], answer=0),
@@ -59,10 +62,15 @@ def test_items_and_metric(tmp_path):
 @pytest.mark.parametrize(
     'line, match',
     [
-        ('{', 'question 1 must have context'),
-        ('{"context": "a", "options": ["b", "c"]}', "must have context.*'answer'"),
-        ('{"context": "a", "options": ["b", "c"], "answer": 2}', 'got 2 of 2'),
-        ('{"context": "a", "options": ["b"], "answer": 0}', 'got 0 of 1'),
+        ('{', 'q.jsonl, line 1 is no JSON'),
+        ('[]', 'q.jsonl, line 1 must hold an object'),
+        ('{"context": "a", "options": ["b", "c"]}', 'line 1: answer must be .*got None'),
+        ('{"context": "a", "options": ["b", "c"], "answer": true}', 'line 1: .*got True of'),
+        ('{"context": "a", "options": ["b", 3], "answer": 0}', "options or more, texts, .*'b', 3"),
+        ('{"context": "a", "options": "bc", "answer": 0}', 'line 1: answer must be'),
+        ('{"context": 3, "options": ["b", "c"], "answer": 0}', 'a text as context, got 3'),
+        ('{"context": "a", "options": ["b", "c"], "answer": 2}', 'got 2 of .*b.*c'),
+        ('{"context": "a", "options": ["b"], "answer": 0}', 'got 0 of .*b'),
         ('{"context": "a", "options": ["b", ""], "answer": 0}', 'option 1: must have tokens'),
         ('{"context": "a a a a", "options": ["b", "c"], "answer": 0}', 'max_length = 5'),
         ('', 'has no questions'),
@@ -71,6 +79,24 @@ def test_items_and_metric(tmp_path):
 def test_bad_input(tmp_path, line, match):
     with pytest.raises(ValueError, match=match):
         build(tmp_path, [line], max_length=5)
+
+
+def test_lines_are_those_of_the_file(tmp_path):
+    """A line separator of Unicode within a text ends no line; empty lines count."""
+    question = dict(context='a', options=['b\u2028c', 'd'], answer=0)
+    data = build(tmp_path, ['', json.dumps(question, ensure_ascii=False), ''])
+    assert len(data) == 2 and data[1]['question'] == 0
+    with pytest.raises(ValueError, match='q.jsonl, line 3 is no JSON'):
+        build(tmp_path, ['', json.dumps(question), '}'])
+
+
+@given(damaged(dict(context='one two', options=['three', 'four'], answer=1)))
+@FAST
+def test_damaged_lines(tmp_path, data):
+    (tmp_path / 'q.jsonl').write_bytes(data)
+    cfg = dict(type='hyper_mm.MultipleChoiceDataset', data_root=str(tmp_path), ann_file='q.jsonl')
+    for item in reads(lambda: DATASETS.build(cfg), 'q.jsonl') or ():
+        assert 0 <= item['answer'] < item['num_options']
 
 
 def test_missing_file():

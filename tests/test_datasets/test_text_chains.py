@@ -5,8 +5,11 @@ import zipfile
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 from hyper_mm.datasets.text_chains import HierarCapsDataset, HyperLexDataset, PackTexts
+
+from ..helpers.fuzz import FAST, changed, reads
 
 CHAIN = 'thing => cup => red cup => A red cup on a table.'
 OTHER = 'animal => dog => small dog => A small dog, on a sofa.'
@@ -62,7 +65,7 @@ class TestHierarCaps:
             (('a =>  => c => d', OTHER), 'row 2: positive has an empty caption'),
             (('', OTHER), 'row 2: positive is empty'),
             ((CHAIN, ''), 'row 2: negative is empty'),
-            ((CHAIN,), 'row 2: negative is empty'),
+            ((CHAIN,), 'line 3 must have 2 cells, as the header, got 1'),
         ],
     )
     def test_bad_row(self, tmp_path, row, message):
@@ -83,6 +86,43 @@ class TestHierarCaps:
         file = train_file(tmp_path, ('0', CHAIN, ''), columns=columns)
         with pytest.raises(ValueError, match='row 1: image_url is empty'):
             HierarCapsDataset(file, mode='test', data_root=str(tmp_path))
+
+    def test_quotes_encodings_and_torn_files(self, tmp_path):
+        good = f'"{CHAIN}","{OTHER}"'
+        path = tmp_path / 'a.csv'
+        path.write_text(f'\ufeffpositive,negative\n{good}\n')  # as spreadsheets write it
+        assert len(HierarCapsDataset(str(path))) == 1
+        # a quote that is not closed joins all rows up to the next one
+        path.write_text(f'positive,negative\n"{CHAIN},x\n{good}\n{good}\n')
+        with pytest.raises(ValueError, match=r'a\.csv, row that begins at line 2: .*quote'):
+            HierarCapsDataset(str(path))
+        path.write_bytes(f'positive,negative\n{good}\ncafé => b => c => d,x'.encode('latin-1'))
+        with pytest.raises(ValueError, match=r'a\.csv, line 3 must be UTF-8'):
+            HierarCapsDataset(str(path))
+        path.write_text('positive,negative\n')
+        with pytest.raises(ValueError, match=r'a\.csv has no rows'):
+            HierarCapsDataset(str(path))
+        path.write_text('')
+        with pytest.raises(ValueError, match=r'a\.csv is empty'):
+            HierarCapsDataset(str(path))
+        torn = tmp_path / 'b.csv.gz'
+        torn.write_bytes(gzip.compress(f'positive,negative\n{good}\n'.encode())[:40])
+        with pytest.raises(ValueError, match=r'b\.csv\.gz is no whole gzip file'):
+            HierarCapsDataset(str(torn))
+        torn.write_text('positive,negative\n')
+        with pytest.raises(ValueError, match=r'b\.csv\.gz is no whole gzip file'):
+            HierarCapsDataset(str(torn))
+
+    @given(
+        changed(f'positive,negative,image_url\n"{CHAIN}","{OTHER}",a\n{CHAIN},{CHAIN},b\n'.encode())
+    )
+    @FAST
+    def test_damaged_files(self, tmp_path, data):
+        path = tmp_path / 'a.csv'
+        path.write_bytes(data)
+        found = reads(lambda: HierarCapsDataset(str(path)), 'a.csv')
+        for item in found or ():
+            assert len(item['texts']) == len(item['negatives']) == 4
 
     @pytest.mark.parametrize(
         ('options', 'message'),
@@ -107,7 +147,10 @@ class TestHyperLex:
     @pytest.mark.parametrize(
         ('text', 'message'),
         [
+            ('', 'must begin with columns'),
             ('a b c\n', 'must begin with columns'),
+            (HEADER, 'a.txt has no pairs'),
+            (HEADER + 'dog animal N x nan\n', 'row 1: POS must be'),
             (HEADER + 'dog animal N\n', 'row 1: no word pair'),
             (HEADER + 'dog animal N x high\n', 'row 1: no word pair'),
             (HEADER + 'dog animal X x 3\n', 'row 1: POS must be'),
@@ -119,6 +162,14 @@ class TestHyperLex:
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
             HyperLexDataset(str(path))
+
+    @given(changed((HEADER + 'dog animal N hyp-1 5.5 9.1\nrun move V hyp-1 4 6.6\n').encode()))
+    @FAST
+    def test_damaged_files(self, tmp_path, data):
+        path = tmp_path / 'a.txt'
+        path.write_bytes(data)
+        for item in reads(lambda: HyperLexDataset(str(path)), 'a.txt') or ():
+            assert 0 <= item['score'] <= 6
 
     def test_bad_template(self):
         with pytest.raises(ValueError, match='template'):

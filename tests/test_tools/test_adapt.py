@@ -169,3 +169,26 @@ def test_bad_input(site, tmp_path, capsys):
     (tmp_path / 'prototypes').mkdir()
     model = write_model(tmp_path / 'prototypes', prototypes)
     refuse(capsys, [*model, '--support', support], 'gradient steps')
+
+
+def test_images_of_12_bits(tmp_path, capsys):
+    model = write_model(tmp_path)
+    for part in ('images', 'masks'):
+        (tmp_path / 'site' / part).mkdir(parents=True)
+    image = (np.arange(32 * 32) * 4).reshape(32, 32).astype(np.uint16)
+    labels = (image > 2000).astype(np.uint8)
+    Image.fromarray(image).save(tmp_path / 'site' / 'images' / 'a.png')
+    Image.fromarray(labels).save(tmp_path / 'site' / 'masks' / 'a.png')
+    arguments = [*model, '--support', tmp_path / 'site', '--out', tmp_path / 'out', '--steps', '1']
+    refuse(capsys, arguments, 'a.png holds uint16 numbers from 0 to 4092')
+    refuse(capsys, [*arguments, '--window', '5', '5'], 'low must be below high')
+    info = dict(classes=('a', 'b'), palette=[[0] * 3, [1] * 3])
+    cfg = Config.fromfile(tmp_path / 'config.py')
+    data = TOOL.folder_dataset(cfg, tmp_path / 'site', info, True, (0, 4092))
+    data['pipeline'] = [data['pipeline'][0], data['pipeline'][-1]]
+    item = TOOL.DATASETS.build(data)[0]
+    assert len(item['inputs'].unique()) == 1024
+    TOOL.main([str(a) for a in (*arguments, '--window', 0, 4092)])
+    assert (tmp_path / 'out' / 'pictures' / 'a.png').is_file()
+    Image.fromarray(labels.astype(np.uint16)).save(tmp_path / 'site' / 'masks' / 'a.png')
+    refuse(capsys, [*arguments, '--window', '0', '4092'], 'a.png must be of 8 bits')

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-SUFFIXES = {'.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff'}
-
 
 def build_bank(domains: dict[str, Path], half: int = 3) -> dict[str, np.ndarray]:
     """Amplitudes of all images.
@@ -31,13 +29,15 @@ def build_bank(domains: dict[str, Path], half: int = 3) -> dict[str, np.ndarray]
     import torch
     from tqdm import tqdm
 
+    from hyper_mm.datasets.image_folders import images_below
     from hyper_mm.ops.frequency import low_amplitude
 
     amplitudes, names = [], []
     for name, folder in domains.items():
-        files = sorted(f for f in folder.rglob('*') if f.suffix.lower() in SUFFIXES)
-        if not files:
-            raise ValueError(f'domain {name}: no image in {folder}')
+        try:
+            files = images_below(folder)
+        except ValueError as error:
+            raise ValueError(f'domain {name}: {error}') from None
         for file in tqdm(files, desc=name):
             image = torch.from_numpy(mmcv.imread(file)).movedim(-1, 0)
             try:

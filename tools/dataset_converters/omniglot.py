@@ -10,13 +10,19 @@ itself: of each character, one image in five is for validation.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import random
-import shutil
 import zipfile
+import zlib
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 CLASSES = ('alphabets', 'characters')
+MAX_IMAGE, MAX_TOTAL = 1 << 20, 1 << 30
+"""Bytes of an image and of all of them (Omniglot: 413 and 14 million)."""
+UNSUPPORTED = (NotImplementedError, RuntimeError, ValueError)
+"""What zipfile raises for encrypted members and unknown methods."""
+PNG = b'\x89PNG\r\n\x1a\n'
 
 
 def convert(
@@ -39,7 +45,9 @@ def convert(
         Number of images of each split.
 
     Raises:
-        ValueError: If an argument is out of range, or the zip holds no Omniglot.
+        ValueError: If an argument is out of range, or the zip holds no Omniglot, the same image
+            twice, paths that leave the folder, damaged images, or more than 1 GiB. Nothing is
+            written then.
         FileExistsError: If there is something in the folders to write to.
     """
     if classes not in CLASSES:
@@ -53,8 +61,14 @@ def convert(
     if not zipfile.is_zipfile(source):
         raise ValueError(f'source must be a zip file, got {source}')
     counts = dict(train=0, val=0)
-    with zipfile.ZipFile(source) as archive:
-        for (alphabet, character), members in characters(archive).items():
+    try:
+        archive = zipfile.ZipFile(source)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise ValueError(f'{source} is no whole zip file: {error}') from None
+    with archive:
+        found = characters(archive)
+        read_all(archive, found)
+        for (alphabet, character), members in found.items():
             name = alphabet if classes == 'alphabets' else f'{alphabet}_{character}'
             random.Random(f'{seed} {alphabet} {character}').shuffle(members)
             num_val = min(max(round(val_fraction * len(members)), 1), len(members) - 1)
@@ -63,10 +77,35 @@ def convert(
                 folder = out_dir / split / name
                 folder.mkdir(parents=True, exist_ok=True)
                 target = folder / f'{character}_{PurePosixPath(member).name}'
-                with archive.open(member) as image, target.open('wb') as file:
-                    shutil.copyfileobj(image, file)
+                with target.open('xb') as file:
+                    file.write(archive.read(member))
                 counts[split] += 1
     return counts
+
+
+def read_all(archive: zipfile.ZipFile, found: dict[tuple[str, str], list[str]]) -> None:
+    """Reads all images once, before anything is written.
+
+    An image that occurs twice would be in training and validation at once.
+
+    Args:
+        archive: The zip.
+        found: What :func:`characters` finds in it.
+
+    Raises:
+        ValueError: If a member is damaged or no PNG, or two hold the same image.
+    """
+    seen: dict[bytes, str] = {}
+    for member in (member for members in found.values() for member in members):
+        try:
+            content = archive.read(member)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, *UNSUPPORTED) as error:
+            raise ValueError(f'{archive.filename}: {member} cannot be read: {error}') from None
+        if not content.startswith(PNG):
+            raise ValueError(f'{archive.filename}: {member} is no PNG image')
+        same = seen.setdefault(hashlib.sha256(content).digest(), member)
+        if same != member:
+            raise ValueError(f'{archive.filename}: {same} and {member} hold the same image')
 
 
 def characters(archive: zipfile.ZipFile) -> dict[tuple[str, str], list[str]]:
@@ -79,13 +118,36 @@ def characters(archive: zipfile.ZipFile) -> dict[tuple[str, str], list[str]]:
         Paths in the zip by alphabet and character, all sorted.
 
     Raises:
-        ValueError: If there are none, or a character has a single image.
+        ValueError: If there are none, a character has a single image, two members go to one file,
+            a path leaves its folder, or the images are larger than Omniglot's can be.
     """
-    found = defaultdict(list)
-    for member in sorted(archive.namelist()):
+    from hyper_mm.datasets.files import relative
+    from hyper_mm.datasets.image_folders import is_hidden
+
+    found, targets, total = defaultdict(list), {}, 0
+    for info in sorted(archive.infolist(), key=lambda info: info.filename):
+        member = info.filename
         parts = PurePosixPath(member).parts
-        if member.endswith('.png') and len(parts) >= 3 and '..' not in parts:
-            found[parts[-3], parts[-2]].append(member)
+        if info.is_dir() or not member.endswith('.png') or any(map(is_hidden, parts)):
+            continue
+        where = f'{archive.filename}, {member}'
+        relative(member, where)
+        if len(parts) < 3:
+            continue
+        total += info.file_size
+        if info.file_size > MAX_IMAGE or total > MAX_TOTAL:
+            raise ValueError(
+                f'{where}: an image may have {MAX_IMAGE} bytes and all together {MAX_TOTAL}, got '
+                f'{info.file_size} and {total}'
+            )
+        alphabet, character, name = parts[-3:]
+        target = f'{alphabet}/{character}_{name}'.casefold()
+        if target in targets:
+            raise ValueError(
+                f'{archive.filename}: {targets[target]} and {member} are the same image by name'
+            )
+        targets[target] = member
+        found[alphabet, character].append(member)
     if not found:
         raise ValueError(
             f'source must hold paths <alphabet>/<character>/<image>.png, got {archive.filename}'

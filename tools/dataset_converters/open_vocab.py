@@ -16,7 +16,6 @@ stays: the command goes on where it was interrupted.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
@@ -78,15 +77,20 @@ def look_up(
 
 def ade847(source: Path, split: str) -> Iterator[Item]:
     """A-847: the red and green channels of ``*_seg.png`` number the object, its json names it."""
+    from hyper_mm.datasets.files import parse_json
+
     classes = ids_by_name('ade847')
     images = sorted((source / 'images' / 'ADE' / split).rglob('*.jpg'))
     for image in images:
 
         def read(image: Path = image) -> np.ndarray:
-            annotation = json.loads(image.with_suffix('.json').read_text(encoding='latin-1'))
+            path = image.with_suffix('.json')
+            content = parse_json(path.read_text(encoding='latin-1'), path).get('annotation')
+            objects = content.get('object') if isinstance(content, dict) else None
+            check_entries(objects, dict(name_ndx=int, name=str), f'{path}, annotation.object')
             known = {
                 entry['name_ndx']: classes[synonyms(entry['name'])]
-                for entry in annotation['annotation']['object']
+                for entry in objects
                 if synonyms(entry['name']) in classes
             }
             coded = read_image(image.with_name(f'{image.stem}_seg.png')).astype(np.int64)
@@ -95,10 +99,27 @@ def ade847(source: Path, split: str) -> Iterator[Item]:
         yield Item(image, read)
 
 
+def check_entries(entries: object, fields: dict[str, type | tuple], where: object) -> None:
+    """Refuses what is no list of objects with fields of these types.
+
+    Raises:
+        ValueError: It says which entry is wrong.
+    """
+    for number, entry in enumerate(entries if isinstance(entries, list) else [None]):
+        if not isinstance(entry, dict) or not all(
+            isinstance(entry.get(name), kind) for name, kind in fields.items()
+        ):
+            raise ValueError(
+                f'{where}[{number}] must be an object with {[*fields]}, got {str(entry)[:80]}'
+            )
+
+
 def pascal_context(
     source: Path, labels: Path | None, vocabulary: str, split: str
 ) -> Iterator[Item]:
     """Pascal Context from its files, one a picture, of 459 classes that ``labels.txt`` names."""
+    from hyper_mm.datasets.files import read_text
+
     if labels is None:
         raise ValueError('--labels must name the folder of Pascal Context, got None')
     classes = ids_by_name(vocabulary)
@@ -112,7 +133,9 @@ def pascal_context(
     names = labels / 'labels.txt'
     if not names.is_file():
         raise ValueError(f'{names} must name the classes, a line each ("1: accordion")')
-    lines = [line.split(':', 1) for line in names.read_text().splitlines() if ':' in line]
+    lines = [line.split(':', 1) for line in read_text(names).splitlines() if ':' in line]
+    if wrong := [n for n, _ in lines if not n.strip().isdigit()]:
+        raise ValueError(f'{names} must hold lines like "1: accordion", got {wrong[0]!r}')
     known = {int(n): classes[synonyms(x)] for n, x in lines if synonyms(x) in classes}
     check_complete(known.values(), classes, names)
     allowed = {0, *(int(n) for n, _ in lines)}
@@ -121,12 +144,15 @@ def pascal_context(
     if not chosen.is_file():
         raise ValueError(f'{chosen} must list the pictures of the split')
     files = {file.stem: file for file in labels.rglob('*.mat')}
-    for name in (line.split()[0] for line in chosen.read_text().splitlines() if line.strip()):
+    for name in (line.split()[0] for line in read_text(chosen).splitlines() if line.strip()):
         if name not in files:
             raise ValueError(f'{chosen} lists {name}, of which there is no {name}.mat in {labels}')
 
         def read(file: Path = files[name]) -> np.ndarray:
-            values = loadmat(file)['LabelMap'].astype(np.int64)
+            content = loadmat(file)
+            if 'LabelMap' not in content:
+                raise ValueError(f'{file} must hold a LabelMap, got {sorted(content)}')
+            values = content['LabelMap'].astype(np.int64)
             return look_up(values, known, other, dtype, allowed)
 
         yield Item(source / 'JPEGImages' / f'{name}.jpg', read)
@@ -148,7 +174,15 @@ def pascal_context_json(source: Path, labels: Path, classes: dict, split: str) -
     """Pascal Context from ``trainval_merged.json``: masks by run lengths."""
     from pycocotools import mask as run_lengths
 
-    data = json.loads(labels.read_text())
+    from hyper_mm.datasets.files import read_json, relative
+
+    data = read_json(labels)
+    for key, fields in (
+        ('categories', dict(category_id=int, name=str)),
+        ('annos_segmentation', dict(category_id=int, image_id=(int, str), segmentation=dict)),
+        ('images', dict(image_id=(int, str), file_name=str, height=int, width=int)),
+    ):
+        check_entries(data.get(key), fields, f'{labels}, {key}')
     numbers = {c['category_id']: classes.get(synonyms(c['name'])) for c in data['categories']}
     check_complete((n for n in numbers.values() if n is not None), classes, labels)
     masks: dict[int, list] = {}
@@ -168,17 +202,21 @@ def pascal_context_json(source: Path, labels: Path, classes: dict, split: str) -
                 found[run_lengths.decode(code).astype(bool)] = numbers[part['category_id']]
             return found
 
-        yield Item(source / 'JPEGImages' / image['file_name'], read)
+        name = relative(image['file_name'], f'{labels}, image {image["image_id"]}')
+        yield Item(source / 'JPEGImages' / name, read)
 
 
 def pascal_voc(source: Path, background: int, split: str) -> Iterator[Item]:
     """Pascal VOC 2012: 0 is background, 255 is ignored, classes start at 1."""
+    from hyper_mm.datasets.files import read_text, relative
+
     folder = source / 'SegmentationClassAug'
     folder = folder if folder.is_dir() else source / 'SegmentationClass'
     names = source / 'ImageSets' / 'Segmentation' / f'{SPLITS[split]}.txt'
     if not names.is_file():
         raise ValueError(f'{names} must list the pictures of the split')
-    for name in names.read_text().split():
+    for name in read_text(names).split():
+        relative(name, names)
 
         def read(name: str = name) -> np.ndarray | None:
             from PIL import Image

@@ -28,7 +28,6 @@ import hashlib
 import io
 import json
 import shutil
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -40,7 +39,6 @@ TABLES = {'.csv': ',', '.tsv': '\t'}
 SPLITS = ('train', 'val')
 PROGRESS = 'progress.json'
 CHUNK = 1 << 20
-TORN = (gzip.BadGzipFile, EOFError, zlib.error)
 csv.field_size_limit(1 << 30)
 
 
@@ -61,41 +59,41 @@ def documents(file: BinaryIO, path: Path, args: argparse.Namespace) -> Iterator[
     """Documents of an open file; see the head of this file.
 
     Raises:
-        ValueError: If the file is not UTF-8 or not whole, or has none of the columns.
+        ValueError: If the file is not UTF-8 or not whole, has none of the columns, or a row is not
+            of its format; the message says which.
     """
+    from hyper_mm.datasets.files import TORN, csv_rows, parse_json
+
     raw = gzip.GzipFile(fileobj=file) if path.suffix == '.gz' else file
     text = io.TextIOWrapper(raw, encoding='utf-8-sig', newline='')
     try:
         if suffix(path) in TABLES:
-            rows = csv.DictReader(text, delimiter=TABLES[suffix(path)])
-            yield from cells(rows, rows.fieldnames or (), path, args)
+            yield from cells(csv_rows(text, path, TABLES[suffix(path)]), path, args)
         elif suffix(path) == '.jsonl':
-            rows = (json.loads(line) for line in text if line.strip())
-            yield from cells(rows, None, path, args)
+            lines = ((number, line) for number, line in enumerate(text, 1) if line.strip())
+            rows = ((n, parse_json(line, f'{path}, line {n}')) for n, line in lines)
+            yield from cells(rows, path, args)
         else:
             for part in parts(text, args.documents):
                 yield Document(part, part)
-    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error, *TORN) as error:
+    except (UnicodeDecodeError, *TORN) as error:
         raise ValueError(f'{path}: {error}') from error
 
 
-def cells(rows: Iterator[dict], names: list | None, path: Path, args: argparse.Namespace):
-    """Documents of the rows of a table, whose column names are known or those of each row."""
+def cells(rows: Iterator[tuple[int, dict]], path: Path, args: argparse.Namespace):
+    """Documents of the rows of a table, each with its line."""
     if not args.columns:
         raise ValueError(f'--columns must name columns of {path}')
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise ValueError(f'{path}, row {number} must be an object with columns, got {row!r}')
-        known = row.keys() if names is None else names
-        columns = [name for name in args.columns if name in known]
+    for number, row in rows:
+        columns = [name for name in args.columns if name in row]
         wanted = [args.group] if args.group else []
         missing = [name for name in wanted if not row.get(name)] or (not columns and args.columns)
         if missing:
-            raise ValueError(f'{path}, row {number} has no {missing}, only {list(known)}')
+            raise ValueError(f'{path}, line {number} has no {missing}, only {[*row]}')
         for name in columns:
             text = '' if row[name] is None else row[name]
             if not isinstance(text, str):
-                raise ValueError(f'{path}, row {number}: {name} must be a text, got {text!r}')
+                raise ValueError(f'{path}, line {number}: {name} must be a text, got {text!r}')
             yield Document(text, str(row[args.group]) if args.group else text, name)
 
 
@@ -162,6 +160,7 @@ def encode(args: argparse.Namespace, tokenizer, state: dict) -> None:
         task = progress.add_task('tokenizing', total=sum(sizes))
         for number in range(state['file'], len(args.files)):
             path, before = args.files[number], sum(sizes[:number])
+            index = -1
             with path.open('rb') as file:
                 for index, (text, group, column) in enumerate(documents(file, path, args)):
                     if index < state['document']:
@@ -169,7 +168,10 @@ def encode(args: argparse.Namespace, tokenizer, state: dict) -> None:
                     if column is not None and column not in state['columns']:
                         state['columns'].append(column)
                     split = split_of(group, args.val_share)
-                    ids = tokenizer.encode(text) if text.strip() else []
+                    try:
+                        ids = tokenizer.encode(text) if text.strip() else []
+                    except ValueError as error:
+                        raise ValueError(f'{path}, document {index + 1}: {error}') from None
                     if ids:
                         ids = np.array([*begin, *ids, tokenizer.eos_id], '<u4')
                         outputs[split].write(ids.tobytes())
@@ -181,6 +183,11 @@ def encode(args: argparse.Namespace, tokenizer, state: dict) -> None:
                     if not (index + 1) % args.save_every:
                         save()
                         progress.update(task, completed=before + file.tell())
+            if state['document'] > index + 1:
+                raise ValueError(
+                    f'{args.out / PROGRESS} says that {state["document"]} documents of {path} are '
+                    f'done, which has {index + 1}: empty {args.out} to begin anew'
+                )
             state.update(file=number + 1, document=0)
             save()
             progress.update(task, completed=before + sizes[number])
@@ -243,6 +250,30 @@ def chunks(path: Path) -> Iterator[np.ndarray]:
             yield np.frombuffer(data, '<u4')
 
 
+def check_state(found: dict, fresh: dict, path: Path, args: argparse.Namespace) -> None:
+    """Refuses a state to go on from that is damaged, or of which the files have been cut.
+
+    Raises:
+        ValueError: It says what to do.
+    """
+    from hyper_mm.datasets.files import is_integer
+
+    counts = [found.get('file'), found.get('document'), found.get('empty')]
+    for name in ('tokens', 'documents'):
+        part = found.get(name)
+        known = isinstance(part, dict) and part.keys() == fresh[name].keys()
+        counts += part.values() if known else [None]
+    columns = found.get('columns')
+    good = all(map(is_integer, counts)) and found.keys() == fresh.keys()
+    good = good and isinstance(columns, list) and {*map(str, columns)} <= {*args.columns}
+    if good and found['file'] <= len(args.files):
+        files = {split: args.out / f'part-{split}.bin' for split in SPLITS}
+        sizes = {split: f.stat().st_size if f.is_file() else 0 for split, f in files.items()}
+        if all(sizes[split] >= 4 * found['tokens'][split] for split in SPLITS):
+            return
+    raise ValueError(f'{path} does not fit the files beside it: empty {args.out} to begin anew')
+
+
 def convert(args: argparse.Namespace) -> dict:
     """Writes the files of ids, or the rest of them.
 
@@ -256,10 +287,13 @@ def convert(args: argparse.Namespace) -> dict:
         ValueError: If an argument, a file, or what the folder holds already does not fit.
         FileNotFoundError: If a file is missing.
     """
-    from hyper_mm.datasets.text_tokenizers import META, build_tokenizer
+    from hyper_mm.datasets.files import read_json
+    from hyper_mm.datasets.text_tokenizers import META, build_tokenizer, read_meta
 
     if not 0 <= args.val_share < 1:
         raise ValueError(f'--val-share must be in [0, 1), got {args.val_share}')
+    if args.save_every < 1:
+        raise ValueError(f'--save-every must be at least 1, got {args.save_every}')
     missing = [str(path) for path in args.files if not path.is_file()]
     if missing:
         raise FileNotFoundError(f'no such files: {missing}')
@@ -279,14 +313,15 @@ def convert(args: argparse.Namespace) -> dict:
         path = args.out / name
         if not path.is_file():
             continue
-        found = json.loads(path.read_text(encoding='utf-8'))
-        if found['made_from'] != wanted:
+        found = read_json(path)
+        if found.get('made_from') != wanted:
             raise ValueError(
                 f'{args.out} must be empty or of the same files and options: {path} is of '
-                f'{found["made_from"]}'
+                f'{found.get("made_from")}'
             )
         if name == META:
-            return found
+            return read_meta(args.out)
+        check_state(found, state, path, args)
         state = found
     encode(args, tokenizer, state)
     return finish(args, tokenizer, state)

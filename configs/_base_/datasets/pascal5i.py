@@ -56,6 +56,6 @@ test_dataloader = dict(
     num_workers=4,
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(episodes, num_episodes=1000, novel=True, dataset=val),
+    dataset=dict(episodes, num_episodes=1000, novel=True, dataset=val, pipeline=test_pipeline),
 )
 test_evaluator = dict(type='hyper_mm.FewShotIoUMetric')

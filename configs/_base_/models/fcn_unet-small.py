@@ -12,6 +12,7 @@ data_preprocessor = dict(
 )
 segmentor = dict(
     type='EncoderDecoder',
+    data_preprocessor=data_preprocessor,
     backbone=dict(type='UNet', base_channels=16, norm_cfg=norm_cfg),
     decode_head=dict(
         type='FCNHead',

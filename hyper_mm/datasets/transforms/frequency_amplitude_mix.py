@@ -26,7 +26,8 @@ class FrequencyAmplitudeMix(BaseTransform):
         key: Where the result goes; ``'img'`` replaces the image.
 
     Raises:
-        ValueError: If an argument is not allowed or the bank lacks its arrays.
+        ValueError: If an argument is not allowed or the bank is none.
+        FileNotFoundError: If there is no bank.
     """
 
     def __init__(
@@ -39,10 +40,7 @@ class FrequencyAmplitudeMix(BaseTransform):
         half_size(band, 1, 1)
         if not isinstance(lam, Sequence) or len(lam) != 2 or not 0 <= lam[0] <= lam[1] <= 1:
             raise ValueError(f'lam must be a range within [0, 1], two numbers, got {lam!r}')
-        with np.load(bank) as arrays:
-            if not {'amplitude', 'domain'} <= set(arrays):
-                raise ValueError(f'bank must hold amplitude and domain, got {sorted(arrays)}')
-            self.amplitude, self.domain = arrays['amplitude'], arrays['domain']
+        self.amplitude, self.domain = read_bank(bank)
         self.bank, self.band, self.lam, self.key = bank, band, lam, key
 
     def transform(self, results: dict) -> dict:
@@ -66,3 +64,42 @@ class FrequencyAmplitudeMix(BaseTransform):
         mixed = amplitude_mix(image, other, np.random.uniform(*self.lam))
         results[self.key] = mixed.clamp(0, 255).movedim(0, -1).contiguous().numpy()
         return results
+
+
+def read_bank(path: str) -> tuple[np.ndarray, np.ndarray]:
+    """Amplitudes and domains of a bank.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no bank; the message says what it holds.
+    """
+    try:
+        with np.load(path) as arrays:
+            names = sorted(arrays)
+            found = {name: arrays[name] for name in ('amplitude', 'domain') if name in names}
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f'bank {path} does not exist: tools/dataset_converters/amplitude_bank.py writes it'
+        ) from None
+    except Exception as error:  # numpy and zipfile raise many kinds for damaged files
+        raise ValueError(f'bank {path} cannot be read: {error}') from None
+    if len(found) < 2:
+        raise ValueError(f'bank {path} must hold amplitude and domain, got {names}')
+    amplitude, domain = found['amplitude'], found['domain']
+    square = amplitude.ndim == 4 and amplitude.shape[2] == amplitude.shape[3]
+    if (
+        not square
+        or amplitude.shape[3] % 2 == 0
+        or amplitude.dtype.kind != 'f'
+        or not len(amplitude)
+    ):
+        raise ValueError(
+            f'bank {path}: amplitude must be float (N, C, 2 half + 1, 2 half + 1) with N > 0, got '
+            f'{amplitude.dtype} {amplitude.shape}'
+        )
+    if domain.shape != amplitude.shape[:1] or not (np.isfinite(amplitude) & (amplitude >= 0)).all():
+        raise ValueError(
+            f'bank {path}: domain must have {len(amplitude)} entries and amplitude be finite and '
+            f'at least 0, got {domain.shape}'
+        )
+    return amplitude, domain

@@ -17,11 +17,13 @@ class LoadSegAnnotations16(BaseTransform):
     That casts labels to 8 bits. All later transforms of mmseg take 16.
 
     Required keys: ``seg_map_path``, ``label_map``, ``seg_fields``. Added: ``gt_seg_map``, uint16
-    ``(H, W)``.
+    ``(H, W)``. Without ``seg_map_path``, as in inference, nothing is added.
 
     Args:
         backend_args: Backend of the files.
     """
+
+    loads_labels = True
 
     def __init__(self, backend_args: dict | None = None):
         self.backend_args = backend_args
@@ -39,7 +41,9 @@ class LoadSegAnnotations16(BaseTransform):
             ValueError: If the file is no label map of integers from 0 to 65535, or the data set
                 wants label 0 reduced.
         """
-        path = results['seg_map_path']
+        path = results.get('seg_map_path')
+        if path is None:
+            return results
         if results.get('reduce_zero_label'):
             raise ValueError('LoadSegAnnotations16 needs reduce_zero_label=False in the data set')
         content = get(path, backend_args=self.backend_args)

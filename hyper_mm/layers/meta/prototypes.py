@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...ops import lorentz, poincare
-from ...ops.stable import unit
+from ...ops.stable import safe_norm, unit
 from ..common.curvature import Curvature
 
 DISTANCES = ('cosine', 'euclidean', 'poincare', 'lorentz')
+MAX_RADIUS = 12.0
+"""Largest ``max_radius``: float32 points of the ball keep two digits of their radius there."""
 
 
 class PrototypeClassifier(nn.Module):
@@ -22,15 +24,19 @@ class PrototypeClassifier(nn.Module):
 
     Logits are :math:`s \cos(f, p)` for ``'cosine'`` and :math:`-s\, d(f, p)` for the others.
     Hyperbolic points are ``expmap0(feature_scale * feature)`` and their mean is the Lorentz
-    centroid, also for ``'poincare'`` (through the isometry).
+    centroid, also for ``'poincare'`` (through the isometry). Tangent vectors whose points would lie
+    farther from the origin than ``max_radius`` are shortened to it, and distances are computed from
+    tangent vectors, so that values and gradients are finite for features of any length.
 
     Args:
         distance: One of :data:`DISTANCES`.
         scale: s.
-        feature_scale: Factor of the features before they are lifted (hyperbolic distances).
+        feature_scale: Factor of the features before the exponential map (hyperbolic distances).
         curvature: c.
         learnable_curvature: Train c.
         eps: Added to the area of a region (flat distances), as PANet does.
+        max_radius: Largest scaled distance :math:`\sqrt c\, d(0, x)` of a point from the origin, in
+            (0, 12] (hyperbolic distances).
 
     Raises:
         ValueError: If an argument is not allowed.
@@ -44,6 +50,7 @@ class PrototypeClassifier(nn.Module):
         curvature: float = 1.0,
         learnable_curvature: bool = False,
         eps: float = 1e-5,
+        max_radius: float = 6.0,
     ):
         super().__init__()
         if distance not in DISTANCES:
@@ -51,15 +58,29 @@ class PrototypeClassifier(nn.Module):
         for name, value in (('scale', scale), ('feature_scale', feature_scale), ('eps', eps)):
             if not value > 0:
                 raise ValueError(f'{name} must be positive, got {value}')
-        self.distance, self.scale, self.feature_scale, self.eps = (
-            distance,
-            scale,
-            feature_scale,
-            eps,
-        )
+        if not 0 < max_radius <= MAX_RADIUS:
+            raise ValueError(f'max_radius must be in (0, {MAX_RADIUS:g}], got {max_radius}')
+        self.distance, self.scale, self.eps = distance, scale, eps
+        self.feature_scale, self.max_radius = feature_scale, max_radius
         self.hyperbolic = distance in ('poincare', 'lorentz')
         if self.hyperbolic:
             self.curvature = Curvature(curvature, learnable=learnable_curvature)
+
+    def tangents(self, features: Tensor) -> Tensor:
+        """Tangent vectors of the hyperboloid at the origin, no longer than ``max_radius`` allows.
+
+        The exponential map of the ball is that of the hyperboloid at half the length.
+
+        Args:
+            features: Feature maps ``(K, C, h, w)``.
+
+        Returns:
+            Tangent vectors ``(K, h w, C)`` in float32 or better, pixels last but one.
+        """
+        x = self.feature_scale * (1 if self.distance == 'lorentz' else 2) * _pixels(features)
+        radius = self.curvature() ** 0.5 * safe_norm(x, keepdim=True)
+        far = radius > self.max_radius
+        return x * torch.where(far, self.max_radius / torch.where(far, radius, 1), 1)
 
     def points(self, features: Tensor) -> Tensor:
         """Points of the space, pixels last but one.
@@ -70,15 +91,11 @@ class PrototypeClassifier(nn.Module):
         Returns:
             Points ``(K, h w, C)`` in float32 or better.
         """
-        x = (
-            features.to(torch.promote_types(features.dtype, torch.float32))
-            .flatten(2)
-            .transpose(-2, -1)
-        )
         if not self.hyperbolic:
-            return x
-        space = lorentz if self.distance == 'lorentz' else poincare
-        return space.expmap0(self.feature_scale * x, self.curvature())
+            return _pixels(features)
+        if self.distance == 'lorentz':
+            return lorentz.expmap0(self.tangents(features), self.curvature())
+        return poincare.expmap0(self.tangents(features) / 2, self.curvature())
 
     def mean(self, points: Tensor, weight: Tensor, eps: float = 0.0) -> Tensor:
         """Weighted centroid along the last but one dimension.
@@ -137,16 +154,18 @@ class PrototypeClassifier(nn.Module):
             Logits ``(N, P, h, w)`` in float32 or better.
         """
         with torch.autocast(features.device.type, enabled=False):
-            points = self.points(features)
-            if self.distance == 'cosine':
-                values = unit(points) @ unit(prototypes).transpose(-2, -1)
-            elif self.distance == 'euclidean':
-                values = -(points.unsqueeze(-2) - prototypes).square().sum(-1)
-                safe = torch.where(values < 0, values, -1)
-                values = torch.where(values < 0, -(-safe).sqrt(), 0)
+            if self.hyperbolic:
+                c = self.curvature()
+                if self.distance == 'lorentz':
+                    centers = lorentz.logmap0(prototypes, c)
+                else:
+                    centers = 2 * poincare.logmap0(prototypes, c)
+                values = -lorentz.pairwise_dist_tangent0(self.tangents(features), centers, c)
+            elif self.distance == 'cosine':
+                values = unit(self.points(features)) @ unit(prototypes).transpose(-2, -1)
             else:
-                space = lorentz if self.distance == 'lorentz' else poincare
-                values = -space.pairwise_dist(points, prototypes, self.curvature())
+                difference = self.points(features).unsqueeze(-2) - prototypes
+                values = -safe_norm(difference)
             return (self.scale * values).transpose(-2, -1).unflatten(-1, features.shape[-2:])
 
     def alignment_loss(
@@ -187,4 +206,11 @@ class PrototypeClassifier(nn.Module):
 
     def extra_repr(self) -> str:
         """The options."""
-        return f'{self.distance!r}, scale={self.scale}, feature_scale={self.feature_scale}'
+        text = f'{self.distance!r}, scale={self.scale}, feature_scale={self.feature_scale}'
+        return f'{text}, max_radius={self.max_radius}' if self.hyperbolic else text
+
+
+def _pixels(features: Tensor) -> Tensor:
+    """Feature maps ``(K, C, h, w)`` as vectors ``(K, h w, C)`` in float32 or better."""
+    wide = features.to(torch.promote_types(features.dtype, torch.float32))
+    return wide.flatten(2).transpose(-2, -1)

@@ -26,7 +26,7 @@ class PrototypicalHead(BaseModule):
         align_weight: Weight of the alignment loss, 0 leaves it out.
         ignore_index: Label of pixels without a class.
         classifier: Arguments of the classifier: ``distance``, ``scale``, ``feature_scale``,
-            ``curvature``, ``learnable_curvature``.
+            ``curvature``, ``learnable_curvature``, ``max_radius``.
         init_cfg: As in mmengine.
 
     Raises:
@@ -142,8 +142,18 @@ class PrototypicalHead(BaseModule):
             inputs: Feature maps of the query images.
             batch_img_metas: Of mmseg.
             test_cfg: Unused; mmseg passes it.
+
+        Raises:
+            RuntimeError: If a logit is not finite, which mmseg would take for the background.
         """
+        logits = self(inputs)
+        if not logits.isfinite().all():
+            where = 'prototypes' if not self.prototypes.isfinite().all() else 'features'
+            raise RuntimeError(
+                f'PrototypicalHead: logits are not finite, since the {where} are not: look at the '
+                'training loss and the weights'
+            )
         meta = batch_img_metas[0]
         whole = not isinstance(meta['img_shape'], torch.Size) and 'pad_shape' in meta
         size = meta['pad_shape' if whole else 'img_shape'][:2]
-        return F.interpolate(self(inputs), tuple(size), mode='bilinear')
+        return F.interpolate(logits, tuple(size), mode='bilinear')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
@@ -10,11 +12,16 @@ from hyper_mm.layers.meta.structures import Structures, resolve_structures, stru
 from hyper_mm.registry import MODELS
 
 ACTIVATIONS = ('softmax', 'sigmoid')
+BLANK = 10
+"""Batches without a class after which a warning is due."""
 
 
 @MODELS.register_module()
 class BatchDiceLoss(nn.Module):
     """Loss of mmseg's decode heads with :class:`hyper_mm.layers.BatchDice`.
+
+    Labels are checked: one that is no class would count as background. Masks of 0 and 255 hold no
+    class at all, since 255 means no label; a warning says so where the first batches are all so.
 
     Args:
         activation: ``'softmax'`` over classes, or ``'sigmoid'`` for structures that overlap.
@@ -49,6 +56,7 @@ class BatchDiceLoss(nn.Module):
         self.dice = BatchDice(eps)
         self.activation, self.background, self.structures = activation, background, structures
         self.loss_weight, self.loss_name = loss_weight, loss_name
+        self._blank = 0
 
     def forward(
         self, pred: Tensor, target: Tensor, weight: None = None, ignore_index: int = 255
@@ -62,13 +70,15 @@ class BatchDiceLoss(nn.Module):
             ignore_index: Label of pixels that do not count.
 
         Raises:
-            ValueError: If there are weights, one channel with softmax, or no such class.
+            ValueError: If there are weights, one channel with softmax, or labels that are no class.
         """
         if weight is not None:
             raise ValueError('weight must be None: a dice over the batch has no pixel weights')
         channels = pred.shape[1]
         if channels == 1 and self.activation == 'softmax':
             raise ValueError("activation must be 'sigmoid' for one channel, got 'softmax'")
+        limit = 2 if channels == 1 or target.ndim == 4 else channels
+        self._check(target, limit, ignore_index)
         structures = [[0]]
         if channels > 1:
             structures = resolve_structures(self.structures, channels, self.background)
@@ -83,3 +93,22 @@ class BatchDiceLoss(nn.Module):
             p = pred.softmax(1) if self.activation == 'softmax' else pred.sigmoid()
             p = torch.stack([p[:, s].sum(1) for s in structures], 1)
             return self.loss_weight * self.dice(p, masks, valid)
+
+    def _check(self, target: Tensor, limit: int, ignore_index: int) -> None:
+        """Refuses labels that are neither below ``limit`` nor ignored."""
+        ignored = target == ignore_index
+        known = (target >= 0) & (target < limit) | ignored
+        if not known.all():
+            raise ValueError(
+                f'labels must be 0..{limit - 1} or ignore_index={ignore_index}, got '
+                f'{target[~known].unique()[:5].tolist()}: masks hold numbers of classes'
+            )
+        if 0 <= self._blank < BLANK:
+            blank = ignored.any() and (ignored | (target == 0)).all()
+            self._blank = self._blank + 1 if blank else -1
+            if self._blank == BLANK:
+                warnings.warn(
+                    f'the labels of the first {BLANK} batches are 0 and ignore_index='
+                    f'{ignore_index} alone: in masks of 0 and 255 nothing is labelled',
+                    stacklevel=2,
+                )

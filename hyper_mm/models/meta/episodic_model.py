@@ -67,6 +67,16 @@ def _split(part: dict | list) -> list[dict]:
     return [{k: [item[k][t] for item in part] for k in part[0]} for t in range(count)]
 
 
+def check_none(wrapper: BaseModel, **settings: object) -> None:
+    """Refuses settings of a segmentor that a wrapper does not have."""
+    for name, value in settings.items():
+        if value is not None:
+            raise ValueError(
+                f'{name} must be None for {type(wrapper).__name__}, got {value!r}: set it in the '
+                'model inside'
+            )
+
+
 class EpisodicModel(BaseModel):
     """Base of the wrappers that train a model on episodes.
 
@@ -78,6 +88,11 @@ class EpisodicModel(BaseModel):
         data_preprocessor: Config for the model where its own has none; the runner passes that of a
             config file's top level.
         init_cfg: As in mmengine.
+        pretrained: Must be None, as mmseg's ``init_model`` sets it: weights are the model's matter.
+        train_cfg: Must be None, likewise.
+
+    Raises:
+        ValueError: If ``pretrained`` or ``train_cfg`` is something else.
     """
 
     def __init__(
@@ -85,7 +100,10 @@ class EpisodicModel(BaseModel):
         model: dict | BaseModel,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
+        pretrained: None = None,
+        train_cfg: None = None,
     ):
+        check_none(self, pretrained=pretrained, train_cfg=train_cfg)
         if not isinstance(model, nn.Module):
             if data_preprocessor is not None:
                 model = type(model)(dict(data_preprocessor=data_preprocessor), **model)

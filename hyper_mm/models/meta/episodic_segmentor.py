@@ -41,7 +41,7 @@ class EpisodicSegmentor(MetaLearner):
         background: Class that is no structure, None if all are.
         ignore_index: Label of pixels without a class.
         **kwargs: ``adapt``, ``test_steps``, ``commit_buffers``, ``data_preprocessor`` and
-            ``init_cfg``, as there.
+            ``init_cfg``, as in :class:`MetaLearner`.
 
     Raises:
         ValueError: If an argument is not allowed.

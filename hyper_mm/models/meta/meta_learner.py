@@ -50,6 +50,7 @@ class MetaLearner(EpisodicModel):
         commit_buffers: Write buffers back.
         data_preprocessor: See :class:`EpisodicModel`.
         init_cfg: As in mmengine.
+        **kwargs: Of :class:`EpisodicModel`.
 
     Raises:
         ValueError: If an argument is not allowed, or nothing matches ``adapt``.
@@ -68,8 +69,9 @@ class MetaLearner(EpisodicModel):
         commit_buffers: bool = True,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
+        **kwargs,
     ):
-        super().__init__(model, data_preprocessor, init_cfg)
+        super().__init__(model, data_preprocessor, init_cfg, **kwargs)
         if algorithm not in ALGORITHMS:
             raise ValueError(f'algorithm must be one of {(*ALGORITHMS,)}, got {algorithm!r}')
         if first_order is not None and algorithm not in ('anil', 'metasgd'):

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from hyper_mm.registry import MODELS
 
+from .episodic_model import check_none
+
 
 class TaskPreprocessor(nn.Module):
     """Runs the data preprocessor of the task of a batch.
@@ -59,9 +61,11 @@ class MultiTaskModel(BaseModel):
         tasks: Name -> config of the model without a backbone, with its own ``data_preprocessor``.
         data_preprocessor: Must be None.
         init_cfg: As in mmengine.
+        pretrained: Must be None, as mmseg's ``init_model`` sets it.
+        train_cfg: Must be None, likewise.
 
     Raises:
-        ValueError: If there are no tasks, or one has a backbone of its own.
+        ValueError: If there are no tasks, one has a backbone, or what must be None is not.
     """
 
     def __init__(
@@ -70,7 +74,10 @@ class MultiTaskModel(BaseModel):
         tasks: Mapping[str, dict],
         data_preprocessor: None = None,
         init_cfg: dict | None = None,
+        pretrained: None = None,
+        train_cfg: None = None,
     ):
+        check_none(self, pretrained=pretrained, train_cfg=train_cfg)
         if not tasks:
             raise ValueError('tasks must be at least one, got none')
         own = [name for name, cfg in tasks.items() if 'backbone' in cfg]

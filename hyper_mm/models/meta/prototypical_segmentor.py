@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from mmengine.dataset import pseudo_collate
 from torch import Tensor
 
 from hyper_mm.registry import MODELS
@@ -14,10 +17,14 @@ from .episodic_model import Batch, EpisodicModel
 class PrototypicalSegmentor(EpisodicModel):
     """Trains and runs a segmentor with a :class:`hyper_mm.PrototypicalHead` on episodes.
 
+    Given episodes, it segments the query of each by its own support. Given images, as mmseg's
+    inferencers and ``inference_model`` give them, it needs :meth:`set_support` before.
+
     Args:
         model: mmseg's ``EncoderDecoder`` or its config.
         data_preprocessor: See :class:`EpisodicModel`.
         init_cfg: As in mmengine.
+        **kwargs: Of :class:`EpisodicModel`.
 
     Raises:
         TypeError: If its decode head takes no support.
@@ -28,8 +35,9 @@ class PrototypicalSegmentor(EpisodicModel):
         model: dict,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
+        **kwargs,
     ):
-        super().__init__(model, data_preprocessor, init_cfg)
+        super().__init__(model, data_preprocessor, init_cfg, **kwargs)
         if not hasattr(self.model.decode_head, 'set_support'):
             head = type(self.model.decode_head).__name__
             raise TypeError(f'decode_head must be a hyper_mm.PrototypicalHead, got {head}')
@@ -48,6 +56,20 @@ class PrototypicalSegmentor(EpisodicModel):
         ]
         return self.model.decode_head.episode_loss(*parts)
 
+    @torch.no_grad()
+    def set_support(self, items: Sequence[dict]) -> None:
+        """Sets the support by which images are segmented from now on; it is not saved.
+
+        Args:
+            items: Packed items with labels, as a data set of mmseg returns them, each with labels
+                0 (background) to W.
+        """
+        self._set_support(self.data_preprocessor(pseudo_collate(list(items)), True))
+
+    def _set_support(self, batch: Batch) -> None:
+        features = self.model.extract_feat(batch['inputs'])
+        self.model.decode_head.set_support(features, _labels(batch))
+
     def episode_predict(self, support: Batch, query: list[Batch]) -> list:
         """Segments the query.
 
@@ -56,11 +78,12 @@ class PrototypicalSegmentor(EpisodicModel):
             query: Batches to segment.
         """
         head = self.model.decode_head
-        head.set_support(self.model.extract_feat(support['inputs']), _labels(support))
+        before = head.prototypes
+        self._set_support(support)
         try:
             return [x for batch in query for x in self.model(**batch, mode='predict')]
         finally:
-            head.prototypes = None
+            head.prototypes = before
 
 
 def _labels(batch: Batch) -> Tensor:

@@ -6,7 +6,8 @@ from torch.nn import functional as F
 
 from hyper_mm.layers import PrototypeClassifier
 from hyper_mm.layers.meta.prototypes import DISTANCES
-from hyper_mm.ops import lorentz
+from hyper_mm.ops import lorentz, poincare
+from hyper_mm.ops.stable import unit
 
 from ...conftest import golden_files
 from ...helpers.golden import Golden, absolute, of_max
@@ -145,8 +146,54 @@ def test_autocast_computes_in_float32(distance):
         dict(feature_scale=-1),
         dict(eps=0),
         dict(distance='lorentz', curvature=0),
+        dict(distance='lorentz', max_radius=0),
+        dict(distance='poincare', max_radius=13),
     ],
 )
 def test_bad_options(options):
     with pytest.raises(ValueError, match=list(options)[-1]):
         PrototypeClassifier(**options)
+
+
+@pytest.mark.parametrize('norm', [0.0, 1e-8, 1e-3, 1.0, 5.0, 9.0, 30.0, 44.0, 90.0, 1e4])
+@pytest.mark.parametrize('distance', DISTANCES)
+@pytest.mark.parametrize('radius', [6.0, 12.0])
+def test_features_of_any_length(distance, norm, radius):
+    support, query, fore, back = toy()
+    fore[1] &= ~fore[0]
+    support, query = (norm * F.normalize(x, dim=1) for x in (support, query))
+    support.requires_grad_()
+    query.requires_grad_()
+    module = PrototypeClassifier(distance, learnable_curvature=True, max_radius=radius)
+    low = module.logits(query, module.prototypes(support, fore, back))
+    label = torch.randint(0, 3, (2, 8, 8))
+    loss = cross_entropy(low, label)[1] + module.alignment_loss(query, low, support, fore, back)
+    loss.backward()
+    assert low.isfinite().all() and loss.isfinite()
+    for grad in (support.grad, query.grad):
+        assert grad.isfinite().all()
+        assert norm < 1e-3 or (grad.flatten(2).norm(dim=1) > 0).any()
+
+
+@pytest.mark.parametrize('norm', [0.5, 2.0, 2.9])
+@pytest.mark.parametrize('distance', ['poincare', 'lorentz'])
+def test_shortening_changes_only_what_is_beyond_the_limit(distance, norm):
+    support, query, fore, back = toy()
+    support, query = (norm * F.normalize(x.double(), dim=1) for x in (support, query))
+    near, far = (PrototypeClassifier(distance, max_radius=r) for r in (6.0, 12.0))
+    expected = far.logits(query, far.prototypes(support, fore, back))
+    torch.testing.assert_close(near.logits(query, near.prototypes(support, fore, back)), expected)
+    long = near.tangents(100 * query)
+    torch.testing.assert_close(long.norm(dim=-1), torch.full(long.shape[:-1], 6.0).double())
+    torch.testing.assert_close(unit(long), unit(query.flatten(2).mT))
+
+
+@pytest.mark.parametrize('distance', ['poincare', 'lorentz'])
+def test_distances_are_those_of_the_space(distance):
+    support, query, fore, back = (x.double() for x in toy())
+    module = PrototypeClassifier(distance, scale=1.0, feature_scale=0.3, curvature=0.7).double()
+    protos = module.prototypes(support, fore, back)
+    space = lorentz if distance == 'lorentz' else poincare
+    expected = -space.pairwise_dist(module.points(query), protos, module.curvature())
+    found = module.logits(query, protos).flatten(2).mT
+    torch.testing.assert_close(found, expected)

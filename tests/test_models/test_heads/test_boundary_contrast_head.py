@@ -1,9 +1,13 @@
 """The auxiliary head of boundary contrast."""
 
+import re
+
 import pytest
 import torch
 
 from hyper_mm.registry import MODELS
+
+from ...conftest import REPO
 
 pytestmark = pytest.mark.mmseg
 
@@ -54,6 +58,24 @@ def test_trains_the_backbone_of_a_stock_segmentor():
     total, log = model.parse_losses(losses)
     expected = sum(v.mean() for k, v in losses.items() if 'loss' in k)
     torch.testing.assert_close(total, expected)
+
+
+def test_the_line_of_the_readme():
+    """As printed there, in a config that has no such head."""
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    line = re.search(r'`auxiliary_head=(dict\(.*?\))`', (REPO / 'README.md').read_text())[1]
+    cfg = Config.fromfile(REPO / 'configs' / 'metaseg' / 'unet_nuclei.py')
+    init_default_scope(cfg.default_scope)
+    cfg.model.auxiliary_head = eval(line)  # noqa: S307
+    model = MODELS.build(cfg.model)
+    labels = torch.zeros(2, 64, 64, dtype=torch.long)
+    labels[:, 16:40, 16:40] = 1
+    losses = model.loss(torch.randn(2, 3, 64, 64), samples(labels))
+    assert losses['aux.loss_boundary'] > 0 and losses['decode.loss_dice'] > 0
+    losses['aux.loss_boundary'].backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.backbone.parameters())
 
 
 def test_no_boundary_in_the_batch_gives_a_zero_loss():

@@ -63,6 +63,34 @@ def test_training_and_prediction(distance):
     assert model.model.decode_head.prototypes is None
 
 
+@pytest.mark.parametrize('distance', DISTANCES)
+@pytest.mark.parametrize('size', [0.0, 1e-4, 1.0, 9.0, 50.0, 1e4])
+def test_features_of_any_size_train_and_segment(distance, size):
+    model = build(classifier=dict(distance=distance, learnable_curvature=True))
+    hook = model.model.backbone.register_forward_hook(lambda m, i, o: [size * x for x in o])
+    data = [episode()]
+    total, _ = model.parse_losses(model(data, mode='loss'))
+    total.backward()
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    assert total.isfinite() and all(grad.isfinite().all() for grad in grads)
+    found = model.eval()(data, mode='predict')
+    assert all(sample.seg_logits.data.isfinite().all() for sample in found)
+    hook.remove()
+
+
+def test_logits_that_are_not_finite_are_no_background():
+    model, data = build().eval(), [episode()]
+    with torch.no_grad():
+        next(model.model.backbone.parameters()).fill_(torch.nan)
+        with pytest.raises(RuntimeError, match='logits are not finite, since the prototypes'):
+            model(data, mode='predict')
+    model = build().eval()
+    data[0]['query']['inputs'][:] = torch.nan
+    data[0]['support'] = episode()['support']
+    with torch.no_grad(), pytest.raises(RuntimeError, match='since the features are not'):
+        model(data, mode='predict')
+
+
 def test_align_weight_zero_leaves_it_out():
     assert {*build(align_weight=0)([episode()], mode='loss')} == {'loss_ce'}
 

@@ -1,5 +1,7 @@
 """Dice over a batch."""
 
+import warnings
+
 import pytest
 import torch
 
@@ -69,6 +71,11 @@ def test_one_channel_and_half_precision():
         assert loss(logits.bfloat16(), labels).dtype == torch.float32
 
 
+def test_name_in_the_log():
+    assert build().loss_name == 'loss_dice'
+    assert build(loss_name='loss_batch_dice').loss_name == 'loss_batch_dice'
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match='activation'):
         build(activation='relu')
@@ -82,3 +89,46 @@ def test_bad_input():
         build()(torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2), torch.ones(1))
     with pytest.raises(ValueError, match='shape'):
         BatchDice()(torch.zeros(1, 2, 2, 2), torch.zeros(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize(
+    'channels, activation, value',
+    [
+        (2, 'softmax', 2),
+        (2, 'softmax', 128),
+        (3, 'softmax', -1),
+        (1, 'sigmoid', 2),
+        (1, 'sigmoid', 254),
+    ],
+)
+def test_labels_that_are_no_class(channels, activation, value):
+    logits, labels = torch.randn(2, channels, 5, 6), torch.zeros(2, 5, 6, dtype=torch.long)
+    labels[:, 2] = value
+    loss = build(activation=activation)
+    with pytest.raises(ValueError, match=rf'labels must be 0\.\..* got \[{value}\]'):
+        loss(logits, labels)
+    assert loss(logits, labels, ignore_index=value).isfinite()
+
+
+def test_masks_of_channels_are_0_and_1():
+    logits, masks = torch.randn(2, 2, 5, 6), torch.zeros(2, 2, 5, 6, dtype=torch.long)
+    masks[:, :, 2] = 128
+    with pytest.raises(ValueError, match=r'labels must be 0\.\.1 or ignore_index=255, got \[128\]'):
+        build(activation='sigmoid')(logits, masks)
+
+
+def test_masks_of_0_and_255_hold_no_class():
+    logits, labels = torch.randn(2, 2, 5, 6), torch.zeros(2, 5, 6, dtype=torch.long)
+    labels[:, 2:4] = 255
+    loss = build(background=0)
+    with pytest.warns(UserWarning, match='in masks of 0 and 255 nothing is labelled'):
+        for _ in range(12):
+            loss(logits, labels)
+    # crops of background alone are common: one batch with a class settles it
+    loss = build(background=0)
+    loss(logits, labels)
+    loss(logits, torch.where(labels == 255, 1, 0))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        for _ in range(20):
+            loss(logits, labels)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tests.helpers.fuzz import FAST, changed, reads
 from tests.helpers.tools import load_tool
+
+PNG = b'\x89PNG\r\n\x1a\n'
 
 
 @pytest.fixture(scope='module')
@@ -25,14 +31,15 @@ def archive(tmp_path) -> Path:
             for character in ('character01', 'character02'):
                 for i in range(5):
                     name = f'top/{alphabet}/{character}/{i:02}.png'
-                    file.writestr(name, f'{alphabet} {character} {i}')
+                    file.writestr(name, PNG + f'{alphabet} {character} {i}'.encode())
+        file.writestr('__MACOSX/top/Greek/character01/._00.png', 'Mac OS X')
         file.writestr('top/readme.txt', 'text')
     return path
 
 
 def files(folder: Path) -> dict[str, str]:
     return {
-        str(path.relative_to(folder)): path.read_text()
+        str(path.relative_to(folder)): path.read_bytes().removeprefix(PNG).decode()
         for path in sorted(folder.rglob('*'))
         if path.is_file()
     }
@@ -85,6 +92,58 @@ def test_bad_arguments(tool, archive, tmp_path):
     tool.convert(archive, out)
     with pytest.raises(FileExistsError, match='train is not empty'):
         tool.convert(archive, out)
+
+
+def pack(path, *members):
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as file:
+        for i, (name, content) in enumerate(members):
+            file.writestr(name, PNG + str(i).encode() if content is None else content)
+    return path
+
+
+@pytest.mark.parametrize(
+    'name', ['/a/b.png', '/etc/x/y.png', '../a/b/c.png', 'a/../../../b/c.png', 'C:/a/b/c.png']
+)
+def test_members_outside_the_folder(tool, tmp_path, name):
+    source = pack(tmp_path / 'x.zip', ('a/b/1.png', None), ('a/b/2.png', None), (name, None))
+    with pytest.raises(ValueError, match=r'x\.zip, .*: a path must stay below its folder'):
+        tool.convert(source, tmp_path / 'out')
+    assert {path.name for path in tmp_path.iterdir()} == {'x.zip'}
+
+
+def test_an_image_is_not_in_training_and_validation_at_once(tool, tmp_path):
+    same = PNG + b'same'
+    for members, message in (
+        ([('a/b/1.png', None), ('copy/a/b/1.png', None)], 'are the same image by name'),
+        ([('a/b/1.png', None), ('a/b/1.png', None)], 'are the same image by name'),
+        ([('a/b/c_1.png', None), ('a/b_c/1.png', None)], 'are the same image by name'),
+        ([('a/b/1.png', same), ('a/b/2.png', same)], 'hold the same image'),
+        ([('a/b/1.png', same), ('a/b/2.png', None), ('a/c/2.png', same)], 'hold the same image'),
+        ([('a/b/1.png', None), ('a/b/2.png', b'text')], 'a/b/2.png is no PNG image'),
+    ):
+        source = pack(tmp_path / 'x.zip', *members, ('a/c/8.png', None), ('a/c/9.png', None))
+        with pytest.raises(ValueError, match=message):
+            tool.convert(source, tmp_path / 'out')
+        assert not (tmp_path / 'out').exists()
+
+
+def test_archives_that_would_fill_the_disk(tool, tmp_path):
+    big = PNG + bytes(2 << 20)
+    source = pack(tmp_path / 'x.zip', ('a/b/1.png', None), ('a/b/2.png', big))
+    assert source.stat().st_size < 10000
+    with pytest.raises(ValueError, match='x.zip, a/b/2.png: an image may have 1048576 bytes'):
+        tool.convert(source, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+@given(data=st.data())
+@FAST
+def test_damaged_archives(tool, archive, tmp_path, data):
+    source = tmp_path / 'damaged.zip'
+    source.write_bytes(data.draw(changed(archive.read_bytes())))
+    shutil.rmtree(tmp_path / 'out', ignore_errors=True)
+    reads(lambda: tool.convert(source, tmp_path / 'out'), 'damaged.zip')
+    assert {path.name for path in tmp_path.iterdir()} <= {'damaged.zip', 'images.zip', 'out'}
 
 
 def test_command_line(tool, archive, tmp_path, monkeypatch, capsys):

@@ -115,6 +115,15 @@ def test_pascal_context_from_json(tmp_path):
     found = labels(tmp_path / 'out', '2008_1')
     assert set(found[:2].flat) == {number}
     assert set(found[2:].flat) == {255}
+    data['images'][0]['file_name'] = '../2008_1.jpg'
+    path.write_text(json.dumps(data))
+    arguments = ('pc59', tmp_path / 'voc', tmp_path / 'out', '--labels', path)
+    assert 'image 1: a path must stay below its folder' in convert(*arguments, fails=True)
+    del data['images'][0]['height']
+    path.write_text(json.dumps(data))
+    assert 'trainval_merged.json, images[0] must be an object' in convert(*arguments, fails=True)
+    path.write_text('{')
+    assert 'trainval_merged.json is no JSON' in convert(*arguments, fails=True)
 
 
 @pytest.mark.parametrize(('name', 'background', 'count'), [('voc20', 255, 1), ('voc20b', 20, 2)])

@@ -8,12 +8,15 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip('mmengine')
 pytest.importorskip('open_clip')
 
 from hyper_mm.datasets import text_tokenizers  # noqa: E402
 from hyper_mm.datasets.text_tokenizers import tokenizer_of  # noqa: E402
+from tests.helpers.fuzz import FAST, changed, damaged, reads  # noqa: E402
 from tests.helpers.tools import load_tool  # noqa: E402
 
 
@@ -154,16 +157,28 @@ def test_finished_folder_is_kept_and_other_options_are_refused(tool, table, tmp_
     'name, content, options, error, match',
     [
         ('a.csv', b'x,y\n1,2\n', (), ValueError, '--columns must name columns'),
-        ('a.csv', b'x,y\n1,2\n', ('--columns', 'z'), ValueError, r"row 1 has no \['z'\]"),
+        ('a.csv', b'x,y\n1,2\n', ('--columns', 'z'), ValueError, r"line 2 has no \['z'\]"),
         ('a.csv', b'x,y\n1,\n', ('--columns', 'x', '--group', 'y'), ValueError, r"no \['y'\]"),
         ('a.csv', b'x,y\n1,2\n', ('--columns', 'x', 'z'), ValueError, r"\['z'\] are in none"),
         ('a.txt', b'ab\xff', (), ValueError, 'a.txt: .*utf-8'),
-        ('a.jsonl', b'{"x"', ('--columns', 'x'), ValueError, 'a.jsonl: '),
-        ('a.jsonl', b'[1]\n', ('--columns', 'x'), ValueError, 'a.jsonl, row 1 must be an object'),
-        ('a.jsonl', b'{"x": 1}\n', ('--columns', 'x'), ValueError, 'row 1: x must be a text'),
+        ('a.jsonl', b'{"x"', ('--columns', 'x'), ValueError, 'a.jsonl, line 1 is no JSON'),
+        (
+            'a.jsonl',
+            b'[1]\n',
+            ('--columns', 'x'),
+            ValueError,
+            'line 1 must hold an object',
+        ),
+        ('a.jsonl', b'{"x": 1}\n', ('--columns', 'x'), ValueError, 'line 1: x must be a text'),
         ('a.txt.gz', b'no gzip', (), ValueError, 'a.txt.gz: Not a gzipped file'),
         ('a.txt.gz', gzip.compress(b'one two')[:-9], (), ValueError, 'a.txt.gz: .*ended'),
+        ('a.csv', b'x,y\n1,"2\n3,4\n', ('--columns', 'x'), ValueError, 'at line 2: .*quote'),
+        ('a.csv', b'x,y\n1,"2\n3,"4\n', ('--columns', 'x'), ValueError, 'at line 2: .*quote'),
+        ('a.csv', b'x,y\n1,2\n3\n', ('--columns', 'x'), ValueError, 'line 3 must have 2 cells'),
+        ('a.tsv', b'x\ty\n1\n', ('--columns', 'x'), ValueError, 'line 2 must have 2 cells'),
+        ('a.csv', b'', ('--columns', 'x'), ValueError, 'a.csv is empty'),
         ('a.txt', b' \n', (), ValueError, 'no text'),
+        ('a.txt', b'one', ('--save-every', '0'), ValueError, '--save-every must be'),
         ('a.txt', b'one', ('--val-share', '1'), ValueError, '--val-share must be'),
         ('a.txt', None, (), FileNotFoundError, 'a.txt'),
     ],
@@ -173,3 +188,87 @@ def test_bad_input(tool, tmp_path, name, content, options, error, match):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(error, match=match):
         convert(tool, tmp_path / 'out', tmp_path / name, *options)
+
+
+def test_a_text_does_not_end_its_document(tool, tmp_path):
+    path = tmp_path / 'a.jsonl'
+    path.write_text('{"text": "one <end_of_text> two"}\n{"text": "&lt;end_of_text&gt;"}\n')
+    meta = convert(tool, tmp_path / 'out', path, '--columns', 'text', '--val-share', '0')
+    assert meta['splits']['train']['documents'] == 2
+    found = texts(tmp_path / 'out', 'train')
+    assert len(found) == 2 and found[0].startswith('one') and found[0].endswith('two')
+
+
+PROGRESS = dict(
+    file=0,
+    document=4,
+    empty=0,
+    columns=[],
+    tokens=dict(train=12, val=0),
+    documents=dict(train=4, val=0),
+)
+
+
+@pytest.fixture
+def halfway(tool, tmp_path):
+    """Files, and the folder of a conversion that was interrupted after four documents."""
+    path, out = tmp_path / 'a.txt', tmp_path / 'out'
+    path.write_text('\n\n'.join(WORDS))
+    options = (path, '--val-share', '0', '--save-every', '4')
+    args = tool.parse_args([str(out), *map(str, options)])
+    out.mkdir()
+    ids = tool.build_tokenizer()
+    start = [i for word in WORDS[:4] for i in (ids.bos_id, *ids.encode(word), ids.eos_id)]
+    state = dict(PROGRESS, made_from=tool.description(args, ids.spec))
+    state['tokens'] = dict(train=len(start), val=0)
+
+    def write(data):
+        for name in ('meta.json', 'train.bin'):
+            (out / name).unlink(missing_ok=True)
+        np.array(start, '<u4').tofile(out / 'part-train.bin')
+        (out / 'part-val.bin').touch()
+        (out / 'progress.json').write_bytes(data)
+        return convert(tool, out, *options)
+
+    return write, state
+
+
+def test_a_state_to_go_on_from(halfway, tmp_path):
+    write, state = halfway
+    write(json.dumps(state).encode())
+    assert texts(tmp_path / 'out', 'train') == list(WORDS)
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        dict(file=-1),
+        dict(file=7),
+        dict(document='4'),
+        dict(document=6),
+        dict(tokens=dict(train=10**6, val=0)),
+        dict(tokens=dict(train=12)),
+        dict(columns=None),
+        dict(other=1),
+    ],
+)
+def test_a_state_that_does_not_fit(halfway, changes):
+    write, state = halfway
+    with pytest.raises(ValueError, match=r'progress\.json .* to begin anew'):
+        write(json.dumps({**state, **changes}).encode())
+
+
+@given(data=st.data())
+@FAST
+def test_damaged_states(halfway, data):
+    write, state = halfway
+    reads(lambda: write(data.draw(damaged(state))), 'progress.json', 'a.txt', 'no text')
+
+
+@given(changed(b'x,y\n"a, ""b""",2\n"c\nd",3\n4,5\n'))
+@FAST
+def test_damaged_tables(tool, tmp_path, data):
+    (tmp_path / 'a.csv').write_bytes(data)
+    args = tool.parse_args([str(tmp_path), str(tmp_path / 'a.csv'), '--columns', 'x', 'y'])
+    with (tmp_path / 'a.csv').open('rb') as file:
+        reads(lambda: list(tool.documents(file, tmp_path / 'a.csv', args)), 'a.csv')
