@@ -102,7 +102,8 @@ def make_bank(target: str, folder: Path) -> Path:
         if not file.is_file():
             part = file.with_suffix('.part')
             given = [f'{name}={images}' for name, images in folders.items()]
-            run_script(BANK_TOOL, [*given, '-o', part], file.with_suffix('.log'), lock=lock)
+            how = dict(preload=LIBRARIES, lock=lock)  # the first call loads for all
+            run_script(BANK_TOOL, [*given, '-o', part], file.with_suffix('.log'), **how)
             part.replace(file)
     return file
 

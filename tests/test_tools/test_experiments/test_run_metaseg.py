@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -163,4 +164,6 @@ def test_command(data, tmp_path):
     env = dict(os.environ, PYTHONPATH=str(REPO), CUDA_VISIBLE_DEVICES='')
     done = subprocess.run([*command, *options.split()], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert '| episodes |' in (tmp_path / 'a.md').read_text()
+    assert '- episodes: ' in (tmp_path / 'a.md').read_text()
+    (file,) = (tmp_path / 'runs').rglob('result.json')
+    assert list(json.loads(file.read_text())['result']['dice']) == ['0-shot']
