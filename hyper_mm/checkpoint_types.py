@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import Counter, OrderedDict
 from functools import cache
 
@@ -145,6 +146,13 @@ def scalar(*args: object) -> object:
     return _read(data, dtype.dtype)[0]
 
 
+def no_bytes(*args: object) -> bytes:
+    """Stands for ``bytes``, by which protocol 2 writes those of length 0."""
+    if args:
+        raise refuse('it builds bytes in another way than Python')
+    return b''
+
+
 class _Owner:
     """Stands for a class of which a checkpoint names methods: not callable, has no state."""
 
@@ -215,6 +223,7 @@ def replacements() -> dict[str, object]:
 
     table: dict[str, object] = {
         'builtins.getattr': attribute,
+        'builtins.bytes': no_bytes,
         'numpy.ndarray': Array,
         'numpy.dtype': DType,
         'mmengine.config.config.ConfigDict': ConfigDict,
@@ -304,7 +313,9 @@ class Unpickler(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> object:
         """The object of a name in the table."""
-        full = f'{module}.{name}'
+        if (module, name) in NAME_MAPPING:  # protocol 2 writes the names of Python 2
+            module, name = NAME_MAPPING[module, name]
+        full = f'{IMPORT_MAPPING.get(module, module)}.{name}'
         if module == 'torch' and name.endswith('Storage'):
             storage = getattr(torch, name, None)
             if isinstance(storage, type):

@@ -67,9 +67,11 @@ def _time(x: Tensor, k: Curvature) -> Tensor:
     return norm.mul_(norm).add_(k).sqrt_()
 
 
-def _to(grad: Tensor, like: Curvature | None) -> Tensor | None:
+def _to(grad: Curvature, like: Curvature | None) -> Tensor | None:
     """Sums a gradient to the shape of what it belongs to."""
-    return grad.sum_to_size(like.shape) if isinstance(like, Tensor) else None
+    if not isinstance(like, Tensor) or not isinstance(grad, Tensor):
+        return None
+    return grad.sum_to_size(like.shape)
 
 
 def _pieces(rows: int, width: int, device: torch.device) -> Iterator[slice]:
@@ -438,7 +440,10 @@ def normalise(u: Tensor, middle: Tensor | None, c: Curvature) -> Tensor:
     Returns:
         Ambient points ``(..., 1 + d)``, time first, in float32 or better.
     """
-    u, middle = (*upcast(u), None) if middle is None else upcast(u, middle)
+    if middle is None:
+        (u,) = upcast(u)
+    else:
+        u, middle = upcast(u, middle)
     if takes_formulas(u, middle, c):
         return unfused.normalise(u, middle, c)
     return _run(_Normalise, u, middle, check_curvature(c, u))

@@ -226,8 +226,8 @@ def pairwise_dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
     """
     x, y = upcast(x, y)
     root = wide_sqrt(check_curvature(c, x, y, shared=True))
-    t, *sizes = pairwise_chord(widen(x) * root, widen(y) * root)
-    return finish_pairwise(t, x, y, *sizes, squared_chord, root)
+    t, rows, columns = pairwise_chord(widen(x) * root, widen(y) * root)
+    return finish_pairwise(t, x, y, rows, columns, squared_chord, root)
 
 
 def pairwise_dist_tangent0(u: Tensor, v: Tensor, c: Curvature) -> Tensor:
@@ -251,8 +251,8 @@ def pairwise_dist_tangent0(u: Tensor, v: Tensor, c: Curvature) -> Tensor:
     x = y = expmap0(widen(u) * root, 1.0)
     if not same:
         y = expmap0(widen(v) * root, 1.0)
-    t, *sizes = pairwise_chord(x, y)
-    return finish_pairwise(t, u, v, *sizes, squared_chord_tangent0, root)
+    t, rows, columns = pairwise_chord(x, y)
+    return finish_pairwise(t, u, v, rows, columns, squared_chord_tangent0, root)
 
 
 def expmap(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
