@@ -168,13 +168,14 @@ ONE_CYCLE = _Owner('OneCycleParamScheduler')
 
 def attribute(*args: object) -> object:
     """Stands for ``getattr``: the methods that mmengine itself pickles and nothing else."""
-    from mmengine.logging import HistoryBuffer
-    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
-
     owner, name = args if len(args) == 2 else (None,) * 2
     if owner is history_type() and type(name) is str and name in _STATISTICS:
+        from mmengine.logging import HistoryBuffer
+
         return getattr(HistoryBuffer, name)
     if owner is ONE_CYCLE and type(name) is str and name in _SCHEDULES:
+        from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+
         return getattr(OneCycleParamScheduler, name)
     raise refuse(f'it reads attribute {name!r} of {owner!r}')
 
