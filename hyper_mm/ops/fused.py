@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from ..compat import is_compiling
 from . import unfused
 from .stable import Curvature, check_curvature, takes_formulas, upcast
 

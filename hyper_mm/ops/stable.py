@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
-from ..compat import is_exporting
+from ..compat import is_compiling, is_exporting
 
 Curvature = Union[float, Tensor]
 """Absolute sectional curvature ``c > 0``: a float, or a tensor that broadcasts with the points."""
@@ -124,7 +124,7 @@ def takes_formulas(*tensors: object) -> bool:
     `jacfwd`, `hessian`, ...), and for tensors that carry forward-mode tangents: all of them
     differentiate any formula, to any order. The functions save the memory of eager training.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if is_compiling():
         return True
     if torch._C._are_functorch_transforms_active():
         return True
