@@ -25,9 +25,10 @@ test: env  ## run the tests, but for the slow ones
 test-slow: env  ## run all tests
 	@$(PY) -m pytest -q -m '' $(ARGS)
 
-lint: env  ## check style and format
+lint: env  ## check style, format and types
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
 
 format: env  ## mend style and format
 	@$(PY) -m ruff check --fix .

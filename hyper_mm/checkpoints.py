@@ -1,37 +1,37 @@
-"""The one place that knows of versions.
+"""The one place that knows of versions, and of what a checkpoint may do.
 
 mmengine 0.10 cannot read its own checkpoints on torch >= 2.6: ``torch.load`` now accepts only what
 is on a list (``weights_only=True``), and the message hub of a checkpoint pickles ``HistoryBuffer``,
-whose methods go through ``getattr``. Importing hyper_mm puts the few harmless types of mmengine's
-checkpoints on that list, with a ``getattr`` that reaches only the methods that they pickle;
-everything else stays refused. So resume and test work, and a checkpoint still cannot run code.
+whose methods go through ``getattr``. Importing hyper_mm puts the few types of mmengine's
+checkpoints on that list, as the stand-ins of :mod:`hyper_mm.checkpoint_types`, which take plain
+numbers and text, and no other arguments; everything else stays refused. So resume and test work,
+and a file cannot run code or reach memory through its pickle. torch < 2.6 has no such list: there,
+hyper_mm's loader reads local files by an unpickler of its own, with the same table.
+
+What this does not protect: a checkpoint of mmengine holds the text of its config, and a config is
+code. An inferencer that is handed weights alone executes it. :func:`load_weights`, and the prefix
+``weights-only+`` in front of a path, read the weights without it. Before torch 2.6, ``torch.load``
+called by others, and files that mmengine reads from the network, are unpickled freely.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import re
 import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
 
+import numpy as np
 import torch
 
+from . import checkpoint_types
+
 _installed = False
-
-
-def _checkpoint_getattr(owner: object, name: str) -> object:
-    """The ``getattr`` of checkpoints: the methods that mmengine itself pickles and nothing else."""
-    from mmengine.logging import HistoryBuffer
-    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
-
-    allowed = {
-        HistoryBuffer: ('min', 'max', 'mean', 'current'),
-        OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
-    }
-    if not isinstance(owner, type) or name not in allowed.get(owner, ()):
-        raise pickle.UnpicklingError(
-            f'refused an unsafe checkpoint: it reads attribute {name!r} of {owner!r}'
-        )
-    return getattr(owner, name)
+WEIGHTS_ONLY = 'weights-only+'
 
 
 def has_safe_globals() -> bool:
@@ -41,42 +41,62 @@ def has_safe_globals() -> bool:
 
 
 def allow_mmengine_checkpoints() -> None:
-    """Puts the types of mmengine's checkpoints on torch's list of safe globals."""
+    """Puts what mmengine's checkpoints name on torch's list of safe globals."""
     if not has_safe_globals():
         return
-    import numpy as np
-    from mmengine.config import ConfigDict
-    from mmengine.logging import HistoryBuffer
-
-    core = np._core if hasattr(np, '_core') else np.core
-    reconstruct, scalar = core.multiarray._reconstruct, core.multiarray.scalar
-    numbers_and_text = {type(np.dtype(code)) for code in '?bhilqBHILQefdFDU'}
     torch.serialization.add_safe_globals(
-        [
-            HistoryBuffer,
-            ConfigDict,
-            (_checkpoint_getattr, 'builtins.getattr'),
-            np.ndarray,
-            np.dtype,
-            *numbers_and_text,
-            *(
-                (f, f'{m}.{f.__name__}')
-                for f in (reconstruct, scalar)
-                for m in ('numpy.core.multiarray', 'numpy._core.multiarray')
-            ),
-        ]
+        [(kind, name) for name, kind in checkpoint_types.replacements().items()]
     )
 
 
+@contextlib.contextmanager
+def _own_safe_globals() -> Iterator[None]:
+    """The list of safe globals with ours, and without what others put under the same names."""
+    before = torch.serialization.get_safe_globals()
+    ours = checkpoint_types.replacements()
+    # NumPy's dtype classes take a state that reaches memory; ours need none of them
+    raw = (np.ndarray, np.dtype, np.generic)
+
+    def is_ours(entry: object) -> bool:
+        kind, name = entry if isinstance(entry, tuple) else (entry, '')
+        name = name or f'{kind.__module__}.{kind.__qualname__}'
+        return name in ours or (isinstance(kind, type) and issubclass(kind, raw))
+
+    torch.serialization.clear_safe_globals()
+    try:
+        kept = [entry for entry in before if not is_ours(entry)]
+        torch.serialization.add_safe_globals([*kept, *((k, name) for name, k in ours.items())])
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
+
+
+def _read(filename: str, map_location: object) -> object:
+    """Reads a file by an allow-list: torch's where there is one, else our own unpickler."""
+    if zipfile.is_zipfile(filename):
+        with zipfile.ZipFile(filename) as archive:
+            if any(name.endswith('/constants.pkl') for name in archive.namelist()):
+                raise checkpoint_types.refuse('it is a TorchScript archive, which holds code')
+    elif tarfile.is_tarfile(filename):
+        raise checkpoint_types.refuse("it is of torch's tar form of before 2017; save it again")
+    if not has_safe_globals():
+        kwargs = dict(weights_only=False, pickle_module=checkpoint_types)
+        return torch.load(filename, map_location=map_location, **kwargs)
+    with _own_safe_globals():
+        return torch.load(filename, map_location=map_location, weights_only=True)
+
+
 def load_from_local(filename: str, map_location: object = None) -> dict:
-    """Reads a local checkpoint without running anything it may carry.
+    """Reads a local checkpoint without running anything that its pickle may carry.
 
     Args:
         filename: Path of the checkpoint.
         map_location: Same as for ``torch.load``.
 
     Returns:
-        The checkpoint.
+        The checkpoint. It may hold the text of a config, which is code for whoever executes it;
+        see :func:`load_weights`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -85,20 +105,64 @@ def load_from_local(filename: str, map_location: object = None) -> dict:
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
         raise FileNotFoundError(f'{filename} can not be found.')
-    allow_mmengine_checkpoints()  # others may have emptied the list: onedl-mmengine's loader does
     try:
-        return torch.load(filename, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        marks = ('GLOBAL', 'refused', 'Can only build', 'Unsupported')
+        return checkpoint_types.settle(_read(filename, map_location))
+    except (
+        *(pickle.UnpicklingError, TypeError, ValueError, AttributeError, LookupError),
+        *(AssertionError, MemoryError, RecursionError, OverflowError),
+    ) as error:
+        lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+        marks = ('GLOBAL', 'refused', 'Can only', 'Unsupported', 'reduce')
         found = next((line for line in lines if any(m in line for m in marks)), lines[0])
         raise pickle.UnpicklingError(
             f'refused to load {filename}: it carries something that is not allowed in a checkpoint '
-            'because unpickling it could run code.\n'
+            'because unpickling it could run code, or it is damaged.\n'
             f'{found}\n'
             'If you know the file and trust the type it names, allow just that type first: '
             'torch.serialization.add_safe_globals([TheType]).'
         ) from None
+
+
+def load_weights(filename: str, map_location: object = 'cpu') -> dict[str, torch.Tensor]:
+    """Reads the weights of a local checkpoint, and nothing of its config.
+
+    Args:
+        filename: Path of the checkpoint: mmengine's, or a plain state dict.
+        map_location: Same as for ``torch.load``.
+
+    Returns:
+        State dict, for ``model.load_state_dict``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        pickle.UnpicklingError: If the file is refused; see :func:`load_from_local`.
+        ValueError: If it holds no state dict.
+    """
+    state = load_from_local(filename, map_location)
+    for key in ('state_dict', 'model'):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not any(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ValueError(f'{filename} holds no state dict')
+    return {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def load_weights_only(filename: str, map_location: object = None, logger: object = None) -> dict:
+    """Loads ``weights-only+PATH``, wherever a path of a checkpoint is expected.
+
+    Args:
+        filename: The path with its prefix.
+        map_location: Same as for ``torch.load``.
+        logger: Not used.
+
+    Returns:
+        Checkpoint of ``state_dict`` and ``meta``, of which only ``dataset_meta`` is left.
+    """
+    path = filename[len(WEIGHTS_ONLY) :]
+    meta = load_from_local(path, map_location).get('meta')
+    kept = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    meta = {} if kept is None else dict(dataset_meta=kept)
+    return dict(state_dict=load_weights(path, map_location), meta=meta)
 
 
 TIMM_VIT = 'timm-vit+'
@@ -158,14 +222,12 @@ def install_checkpoint_loader() -> None:
     global _installed
     if _installed:
         return
-    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
     from mmengine.runner.checkpoint import CheckpointLoader
 
-    if has_safe_globals():
-        torch.serialization.add_safe_globals([OneCycleParamScheduler])
-        CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
-    prefix = TIMM_VIT.replace('+', r'\+')  # mmengine matches prefixes as regular expressions
-    CheckpointLoader.register_scheme(prefixes=prefix, loader=load_timm_vit, force=True)
+    CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
+    for prefix, loader in ((TIMM_VIT, load_timm_vit), (WEIGHTS_ONLY, load_weights_only)):
+        # mmengine matches prefixes as regular expressions
+        CheckpointLoader.register_scheme(re.escape(prefix), loader=loader, force=True)
     _installed = True
 
 

@@ -170,6 +170,65 @@ def test_foreign_callables_are_refused(name, place, tmp_path):
     assert 'bad.pth' in message and 'weights_only` set to `False' not in message
 
 
+def config_that_writes(marker) -> str:
+    return f"open({str(marker)!r}, 'w').close()\nmodel = dict(type='none')\n"
+
+
+def checkpoint_with_config(path, marker) -> torch.nn.Linear:
+    """A checkpoint as mmengine writes it, whose config leaves a mark where it is executed."""
+    model, text = torch.nn.Linear(2, 3), config_that_writes(marker)
+    meta = dict(cfg=text, dataset_meta=dict(classes=('a', 'b')), epoch=1)
+    hub = dict(runtime_info=dict(cfg=text))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta, message_hub=hub), path)
+    return model
+
+
+def test_weights_without_their_config(tmp_path):
+    path, marker = tmp_path / 'iter_80000.pth', tmp_path / 'mark'
+    expected = checkpoint_with_config(path, marker).state_dict()
+    torch.save(expected, tmp_path / 'plain.pth')
+    for name in (path, tmp_path / 'plain.pth'):
+        state = compat.load_weights(str(name))
+        assert state.keys() == expected.keys()
+        assert all(torch.equal(state[key], expected[key]) for key in expected)
+    found = load(f'weights-only+{path}')
+    assert found['meta'] == dict(dataset_meta=dict(classes=('a', 'b')))
+    assert found.keys() == {'state_dict', 'meta'} and 'open' not in repr(found)
+    assert not marker.exists()
+    torch.save(dict(state_dict=dict(a=1)), tmp_path / 'none.pth')
+    with pytest.raises(ValueError, match='none.pth holds no state dict'):
+        compat.load_weights(str(tmp_path / 'none.pth'))
+
+
+def test_an_inferencer_given_weights_only_executes_nothing(tmp_path):
+    from mmengine.infer import BaseInferencer
+
+    class Inferencer(BaseInferencer):
+        def _init_pipeline(self, cfg):
+            raise NotImplementedError
+
+        preprocess = visualize = postprocess = _init_pipeline
+
+    path, marker = tmp_path / 'a.pth', tmp_path / 'mark'
+    checkpoint_with_config(path, marker)
+    for weights, executed in ((f'weights-only+{path}', False), (str(path), True)):
+        with pytest.raises(Exception):  # noqa: B017
+            Inferencer(weights=weights, device='cpu', scope='mmengine')
+        assert marker.exists() == executed  # the second is mmengine's way, told in SECURITY.md
+
+
+def test_the_snippet_of_security_md(tmp_path, repo, monkeypatch):
+    text = (repo / 'SECURITY.md').read_text()
+    code = text.split('```python\n')[1].split('```')[0]
+    (tmp_path / 'work_dirs/run').mkdir(parents=True)
+    path, marker = tmp_path / 'work_dirs/run/iter_80000.pth', tmp_path / 'mark'
+    expected = checkpoint_with_config(path, marker)
+    monkeypatch.chdir(tmp_path)
+    model = torch.nn.Linear(2, 3)
+    exec(code, dict(model=model))
+    assert torch.equal(model.weight, expected.weight) and not marker.exists()
+
+
 def test_missing_file_and_broken_file(tmp_path):
     with pytest.raises(FileNotFoundError, match='none.pth'):
         load(tmp_path / 'none.pth')

@@ -13,7 +13,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .stable import Curvature, chord_to_distance, safe_norm, squared_norm, unit
+from .stable import (
+    Curvature,
+    chord_to_distance,
+    safe_norm,
+    squared_norm,
+    takes_formulas,
+    unit,
+)
 
 _CLOSE = 1e-3
 _COINCIDENT = 64 * torch.finfo(torch.float64).eps
@@ -90,8 +97,29 @@ def squared_chord_tangent0(u: Tensor, v: Tensor, root: Curvature) -> Tensor:
     return 4 * torch.sinh(lag / 2).square() + torch.sinh(ru) * torch.sinh(rv) * turn
 
 
+def pairwise_chord(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Squared chords of all pairs of points of curvature -1, by one matrix product.
+
+    With ``p = a0 - 1 = |a|^2 / (a0 + 1)``, and q the same of ``b``, ``2 (a0 b0 - 1 - a.b)`` is
+    ``2 [p, 1, -a] [q + 1, q, b]'``. No term exceeds the squares of the space parts, so that points
+    near the origin keep their digits too, where 1 would swallow them.
+
+    Args:
+        a: Points ``(..., n, d)``.
+        b: Points ``(..., m, d)``.
+
+    Returns:
+        Squared chords ``(..., n, m)``, with errors of rounding; ``|a|^2`` ``(..., n, 1)`` and
+        ``|b|^2`` ``(..., m, 1)``, the sizes of what cancels in them.
+    """
+    a2, b2 = squared_norm(a, keepdim=True), squared_norm(b, keepdim=True)
+    p, q = (s / ((s + 1).sqrt() + 1) for s in (a2, b2))
+    left = torch.cat([2 * p, torch.full_like(p, 2), -2 * a], -1)
+    return left @ torch.cat([q + 1, q, b], -1).mT, a2, b2
+
+
 def finish_pairwise(
-    t: Tensor, x: Tensor, y: Tensor, size: Tensor, chord: Callable, root: Curvature
+    t: Tensor, x: Tensor, y: Tensor, rows: Tensor, columns: Tensor, chord: Callable, root: Curvature
 ) -> Tensor:
     """Distances from squared chords that a matrix product gave, with its cancellation mended.
 
@@ -102,19 +130,23 @@ def finish_pairwise(
         t: Squared chords, scaled to curvature -1, ``(..., n, m)`` in the accumulation dtype.
         x: What the rows were made of ``(..., n, d)``.
         y: What the columns were made of ``(..., m, d)``.
-        size: Magnitude ``(..., n, 1)`` of the terms that cancel in ``t``.
+        rows: Magnitude ``(..., n, 1)`` of the terms of a row that cancel in ``t``.
+        columns: The same of the columns ``(..., m, 1)``; terms cancel only where both are alike.
         chord: Function ``(x, y, root) -> t``, elementwise and free of cancellation.
         root: ``sqrt(c)``.
 
     Returns:
         Distances ``(..., n, m)`` of curvature ``-c``, in the dtype of the points.
     """
-    size = size.detach()  # (..., n, 1); the error of t is about eps of its dtype times it
+    rows, columns = rows.detach(), columns.detach().mT
     if t.dtype == x.dtype:
-        t = _refine(t, x, y, _CLOSE * size, chord, root)
+        close = (t.detach() < _CLOSE * rows) & (t.detach() < _CLOSE * columns)
+        t = _refine(t, x, y, close, chord, root)
     else:
         t = t.to(x.dtype)
-        t = t.masked_fill(t <= (_COINCIDENT * size).to(x.dtype), 0)
+        least = torch.finfo(x.dtype).tiny
+        rows, columns = ((_COINCIDENT * s).to(x.dtype).clamp_min(least) for s in (rows, columns))
+        t = t.masked_fill((t.detach() <= rows) & (t.detach() <= columns), 0)
     distance = chord_to_distance(t)
     if isinstance(root, Tensor):
         return distance / root.to(x.dtype)
@@ -124,14 +156,16 @@ def finish_pairwise(
 def _refine(
     t: Tensor, x: Tensor, y: Tensor, close: Tensor, chord: Callable, root: Curvature
 ) -> Tensor:
-    """Recomputes the squared chords below ``close`` by ``chord``."""
+    """Recomputes the squared chords where ``close`` by ``chord``."""
+    if takes_formulas(t):
+        return _refine_dense(t, x, y, close, chord, root)
     # indices (pairs,) of rows and columns, and of the batch if there is one
-    *batch, i, j = torch.nonzero(t.detach() < close, as_tuple=True)
+    *batch, i, j = torch.nonzero(close, as_tuple=True)
     if not i.numel():
-        return t
+        return t.clamp_min(0)
     x = x.expand(*t.shape[:-2], *x.shape[-2:])
     y = y.expand(*t.shape[:-2], *y.shape[-2:])
-    if isinstance(root, Tensor) and root.ndim:
+    if isinstance(root, Tensor) and root.numel() > 1:
         root = root.expand(*t.shape[:-2], *x.shape[-2:-1], 1)
     step = max(1, _CHUNK // x.shape[-1])  # pairs at a time: (step, d) in memory
     exact = []
@@ -139,6 +173,17 @@ def _refine(
         part = slice(start, start + step)
         head = [k[part] for k in batch]
         rows, columns = (*head, i[part]), (*head, j[part])
-        scale = root[rows] if isinstance(root, Tensor) and root.ndim else root
+        scale = root[rows] if isinstance(root, Tensor) and root.numel() > 1 else root
         exact.append(chord(x[rows], y[columns], scale))
     return t.index_put((*batch, i, j), torch.cat(exact)).clamp_min(0)
+
+
+def _refine_dense(
+    t: Tensor, x: Tensor, y: Tensor, close: Tensor, chord: Callable, root: Curvature
+) -> Tensor:
+    """The same where the number of close pairs cannot be read: all pairs, some rows at a time."""
+    if isinstance(root, Tensor) and root.ndim > 1:
+        root = root.unsqueeze(-1)
+    step = max(1, _CHUNK // max(1, y.shape[-2] * y.shape[-1]))
+    exact = [chord(part.unsqueeze(-2), y.unsqueeze(-3), root) for part in x.split(step, -2)]
+    return torch.where(close, torch.cat(exact, -2), t).clamp_min(0)

@@ -17,9 +17,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from ..compat import is_compiling
 from . import unfused
-from .stable import Curvature, check_curvature, upcast
+from .stable import Curvature, check_curvature, takes_formulas, upcast
 
 _CHUNK = 2**20
 """Elements of a tensor that a CPU goes over at once: what passes between stays in caches."""
@@ -67,9 +66,11 @@ def _time(x: Tensor, k: Curvature) -> Tensor:
     return norm.mul_(norm).add_(k).sqrt_()
 
 
-def _to(grad: Tensor, like: Curvature | None) -> Tensor | None:
+def _to(grad: Curvature, like: Curvature | None) -> Tensor | None:
     """Sums a gradient to the shape of what it belongs to."""
-    return grad.sum_to_size(like.shape) if isinstance(like, Tensor) else None
+    if not isinstance(like, Tensor) or not isinstance(grad, Tensor):
+        return None
+    return grad.sum_to_size(like.shape)
 
 
 def _pieces(rows: int, width: int, device: torch.device) -> Iterator[slice]:
@@ -107,9 +108,9 @@ def lift(x: Tensor, c: Curvature) -> Tensor:
         ``(..., 1 + d)``, in float32 or better.
     """
     (x,) = upcast(x)
-    if is_compiling():
+    if takes_formulas(x, c):
         return unfused.lift(x, c)
-    return _run(_Lift, x, 1 / check_curvature(c))
+    return _run(_Lift, x, 1 / check_curvature(c, x))
 
 
 class _GatedLift(Function):
@@ -163,9 +164,9 @@ def gated_lift(a: Tensor, b: Tensor, c: Curvature) -> Tensor:
     Returns:
         ``(..., 1 + d)``, in float32 or better.
     """
-    if is_compiling():
+    if takes_formulas(a, b, c):
         return unfused.gated_lift(a, b, c)
-    return _run(_GatedLift, a.contiguous(), b.contiguous(), 1 / check_curvature(c))
+    return _run(_GatedLift, a.contiguous(), b.contiguous(), 1 / check_curvature(c, a))
 
 
 class _RMSNorm(Function):
@@ -201,7 +202,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
         ``(..., d)``, in float32 or better.
     """
     x, weight = upcast(x, weight)
-    if is_compiling():
+    if takes_formulas(x, weight):
         return unfused.rms_norm(x, weight, eps)
     return _run(_RMSNorm, x, weight, eps)
 
@@ -302,9 +303,9 @@ def normalised_sum(
         raise ValueError(
             f'points must be 2 or more and weights one fewer, got {len(points)} and {len(weights)}'
         )
-    if is_compiling():
+    if takes_formulas(*points, *weights, c, scale):
         return unfused.normalised_sum(points, weights, c, scale)
-    return _run(_Sum, check_curvature(c), scale, *weights, *points)
+    return _run(_Sum, check_curvature(c, *points), scale, *weights, *points)
 
 
 def _rotate(x: Tensor, table: Tensor) -> Tensor:
@@ -392,9 +393,9 @@ def heads(
     """
     width = max(width, x.shape[-1] + 1)
     (x,) = upcast(x)
-    if is_compiling():
+    if takes_formulas(x, c, factor):
         return unfused.heads(x, c, table, factor, centre, width)
-    return _run(_Heads, x, 1 / check_curvature(c), table, factor, centre, width)
+    return _run(_Heads, x, 1 / check_curvature(c, x), table, factor, centre, width)
 
 
 class _Normalise(Function):
@@ -438,7 +439,10 @@ def normalise(u: Tensor, middle: Tensor | None, c: Curvature) -> Tensor:
     Returns:
         Ambient points ``(..., 1 + d)``, time first, in float32 or better.
     """
-    u, middle = (*upcast(u), None) if middle is None else upcast(u, middle)
-    if is_compiling():
+    if middle is None:
+        (u,) = upcast(u)
+    else:
+        u, middle = upcast(u, middle)
+    if takes_formulas(u, middle, c):
         return unfused.normalise(u, middle, c)
-    return _run(_Normalise, u, middle, check_curvature(c))
+    return _run(_Normalise, u, middle, check_curvature(c, u))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .chord import finish_pairwise, squared_chord, squared_chord_tangent0
+from .chord import finish_pairwise, pairwise_chord, squared_chord, squared_chord_tangent0
 from .stable import (
     Curvature,
     asinh,
@@ -70,7 +70,7 @@ def time(x: Tensor, c: Curvature, keepdim: bool = False) -> Tensor:
         Time parts ``(...)``, or ``(..., 1)``.
     """
     (x,) = upcast(x)
-    c = check_curvature(c)
+    c = check_curvature(c, x)
     return (squared_norm(x, keepdim) + 1 / (c if keepdim else per_point(c))).sqrt()
 
 
@@ -87,7 +87,7 @@ def expmap0(v: Tensor, c: Curvature) -> Tensor:
         Points ``(..., d)`` at distance ``|v|`` from the origin.
     """
     (v,) = upcast(v)
-    return v * sinhc(sqrt(check_curvature(c)) * safe_norm(v, keepdim=True))
+    return v * sinhc(sqrt(check_curvature(c, v)) * safe_norm(v, keepdim=True))
 
 
 def logmap0(x: Tensor, c: Curvature) -> Tensor:
@@ -104,7 +104,7 @@ def logmap0(x: Tensor, c: Curvature) -> Tensor:
         Tangent vectors at the origin ``(..., d)``.
     """
     (x,) = upcast(x)
-    return x * asinhc(sqrt(check_curvature(c)) * safe_norm(x, keepdim=True))
+    return x * asinhc(sqrt(check_curvature(c, x)) * safe_norm(x, keepdim=True))
 
 
 def dist0(x: Tensor, c: Curvature) -> Tensor:
@@ -118,7 +118,7 @@ def dist0(x: Tensor, c: Curvature) -> Tensor:
         Distances ``(...)``.
     """
     (x,) = upcast(x)
-    root = per_point(sqrt(check_curvature(c)))
+    root = per_point(sqrt(check_curvature(c, x)))
     return asinh(root * safe_norm(x)) / root
 
 
@@ -131,10 +131,13 @@ def inner(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         c: Curvature.
 
     Returns:
-        Products ``(...)``, at most ``-1/c``.
+        Products ``(...)``, at most ``-1/c``, accumulated in float64 and returned in the inputs'
+        dtype.
     """
     x, y = upcast(x, y)
-    return (x * y).sum(-1) - time(x, c) * time(y, c)
+    dtype, c = x.dtype, check_curvature(c, x, y)
+    x, y = widen(x), widen(y)
+    return ((x * y).sum(-1) - time(x, c) * time(y, c)).to(dtype)
 
 
 def dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
@@ -158,7 +161,7 @@ def dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         Distances ``(...)``; 0 with gradient 0 for coincident points.
     """
     x, y = upcast(x, y)
-    root = sqrt(check_curvature(c))
+    root = sqrt(check_curvature(c, x, y))
     return chord_to_distance(squared_chord(x, y, root)) / per_point(root)
 
 
@@ -180,7 +183,7 @@ def dist_tangent0(u: Tensor, v: Tensor, c: Curvature) -> Tensor:
         Distances ``(...)``; 0 with gradient 0 for coincident vectors.
     """
     u, v = upcast(u, v)
-    root = sqrt(check_curvature(c))
+    root = sqrt(check_curvature(c, u, v))
     return chord_to_distance(squared_chord_tangent0(u, v, root)) / per_point(root)
 
 
@@ -196,7 +199,7 @@ def pairwise_inner(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         Products ``(..., n, m)``, accumulated in float64 and returned in the inputs' dtype.
     """
     x, y = upcast(x, y)
-    a, b, c = widen(x), widen(y), check_curvature(c)
+    a, b, c = widen(x), widen(y), check_curvature(c, x, y, shared=True)
     a = torch.cat([a, -time(a, c, keepdim=True)], -1)
     b = torch.cat([b, time(b, c, keepdim=True)], -1)
     return (a @ b.mT).to(x.dtype)
@@ -207,10 +210,11 @@ def pairwise_dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
 
     The squared chord :math:`-2 - 2c \langle x, y \rangle_{\mathcal L}` is accumulated in float64
     (float32 inputs lose nothing to cancellation) and never through an ``(n, m, d)`` intermediate.
-    float32 pairs closer than the rounding of their own coordinates (about ``1e-7 sqrt(c) x_0``)
-    count as coincident: distance 0, gradient 0. float64 inputs have their close pairs, a sparse
-    set, recomputed from differences, which takes time in proportion to their number (and cannot
-    run under :func:`torch.vmap`: use batch dimensions).
+    float32 pairs closer than the rounding of their own coordinates (about ``1e-7 |x|``, and
+    ``1e-19 / sqrt(c)``) count as coincident: distance 0, gradient 0. float64 inputs have their
+    close pairs, a sparse set, recomputed from differences, which takes time in proportion to their
+    number. Compiled code and transforms of :mod:`torch.func` cannot count them, and recompute all
+    float64 pairs, some rows at a time: there, batch dimensions of float32 are faster.
 
     Args:
         x: Points ``(..., n, d)``.
@@ -221,13 +225,9 @@ def pairwise_dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         Distances ``(..., n, m)``.
     """
     x, y = upcast(x, y)
-    root = wide_sqrt(check_curvature(c))
-    a, b = widen(x) * root, widen(y) * root
-    a0, b0 = time(a, 1.0, keepdim=True), time(b, 1.0, keepdim=True)
-    ones = torch.ones_like
-    # one product gives t = 2 (a0 b0 - a.b - 1)
-    t = torch.cat([2 * a0, -2 * a, -2 * ones(a0)], -1) @ torch.cat([b0, b, ones(b0)], -1).mT
-    return finish_pairwise(t, x, y, a0.square(), squared_chord, root)
+    root = wide_sqrt(check_curvature(c, x, y, shared=True))
+    t, rows, columns = pairwise_chord(widen(x) * root, widen(y) * root)
+    return finish_pairwise(t, x, y, rows, columns, squared_chord, root)
 
 
 def pairwise_dist_tangent0(u: Tensor, v: Tensor, c: Curvature) -> Tensor:
@@ -247,14 +247,12 @@ def pairwise_dist_tangent0(u: Tensor, v: Tensor, c: Curvature) -> Tensor:
     """
     same = u is v
     u, v = upcast(u, v)
-    root = wide_sqrt(check_curvature(c))
+    root = wide_sqrt(check_curvature(c, u, v, shared=True))
     x = y = expmap0(widen(u) * root, 1.0)
-    x0 = y0 = time(x, 1.0, keepdim=True)
     if not same:
         y = expmap0(widen(v) * root, 1.0)
-        y0 = time(y, 1.0, keepdim=True)
-    t = 2 * (x0 * y0.mT - x @ y.mT) - 2
-    return finish_pairwise(t, u, v, x0.square(), squared_chord_tangent0, root)
+    t, rows, columns = pairwise_chord(x, y)
+    return finish_pairwise(t, u, v, rows, columns, squared_chord_tangent0, root)
 
 
 def expmap(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
@@ -271,12 +269,14 @@ def expmap(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
         c: Curvature.
 
     Returns:
-        Points ``(..., d)``.
+        Points ``(..., d)``, accumulated in float64 and returned in the inputs' dtype: far out, what
+        remains of ``v`` along ``x`` is a difference of large numbers.
     """
     x, v = upcast(x, v)
-    root = sqrt(check_curvature(c))
+    dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, v))
+    x, v = widen(x), widen(v)
     r = root * safe_norm(_flatten(x, v, root), keepdim=True)
-    return r.cosh() * x + sinhc(r) * v
+    return (r.cosh() * x + sinhc(r) * v).to(dtype)
 
 
 def _flatten(x: Tensor, v: Tensor, root: Curvature) -> Tensor:
@@ -302,12 +302,14 @@ def logmap(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         c: Curvature.
 
     Returns:
-        Space parts ``(..., d)`` of tangent vectors at ``x``.
+        Space parts ``(..., d)`` of tangent vectors at ``x``, accumulated in float64 and returned in
+        the inputs' dtype.
     """
     x, y = upcast(x, y)
-    root = sqrt(check_curvature(c))
+    dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, y))
+    x, y = widen(x), widen(y)
     r = chord_to_distance(squared_chord(x, y, root)).unsqueeze(-1)
-    return (y - x) / sinhc(r) - r * torch.tanh(r / 2) * x
+    return ((y - x) / sinhc(r) - r * torch.tanh(r / 2) * x).to(dtype)
 
 
 def half_aperture(x: Tensor, c: Curvature, min_radius: float = 0.1) -> Tensor:
@@ -328,7 +330,7 @@ def half_aperture(x: Tensor, c: Curvature, min_radius: float = 0.1) -> Tensor:
     if not min_radius > 0:
         raise ValueError(f'min_radius must be positive, got {min_radius}')
     (x,) = upcast(x)
-    radius = per_point(sqrt(check_curvature(c))) * safe_norm(x)
+    radius = per_point(sqrt(check_curvature(c, x))) * safe_norm(x)
     outside = radius > 2 * min_radius
     sine = 2 * min_radius / torch.where(outside, radius, 4 * min_radius)
     return torch.where(outside, torch.asin(sine), torch.pi / 2)
@@ -357,7 +359,7 @@ def exterior_angle(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         gradient 0.
     """
     x, y = upcast(x, y)
-    dtype, root = x.dtype, wide_sqrt(check_curvature(c))
+    dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, y))
     x, y = root * widen(x), root * widen(y)
     axis, difference = unit(x), y - x
     along, lead = (axis * y).sum(-1), (axis * difference).sum(-1)
@@ -395,7 +397,7 @@ def centroid(x: Tensor, weight: Tensor | None = None, c: Curvature = 1.0) -> Ten
     Source: Law et al., Lorentzian Distance Learning for Hyperbolic Representations (ICML 2019).
     """
     (x,) = upcast(x)
-    root = wide_sqrt(check_curvature(c))
+    root = wide_sqrt(check_curvature(c, x, shared=True))
     a = widen(x) * root
     a = torch.cat([a, time(a, 1.0, keepdim=True)], -1)
     weight = a.new_ones(x.shape[-2]) if weight is None else weight.to(a.dtype)
@@ -424,7 +426,7 @@ def transport0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
         Space parts ``(..., d)`` of tangent vectors at ``x``, of unchanged length.
     """
     x, v = upcast(x, v)
-    root = sqrt(check_curvature(c))
+    root = sqrt(check_curvature(c, x, v))
     x = root * x
     return v + (x * v).sum(-1, keepdim=True) / (1 + time(x, 1.0, keepdim=True)) * x
 
@@ -444,7 +446,8 @@ def rescale(x: Tensor, c_in: Curvature, c_out: Curvature) -> Tensor:
         Points ``(..., d)`` of curvature ``-c_out``.
     """
     (x,) = upcast(x)
-    return x * sqrt(check_curvature(c_in, 'c_in') / check_curvature(c_out, 'c_out'))
+    c_in, c_out = check_curvature(c_in, x, name='c_in'), check_curvature(c_out, x, name='c_out')
+    return x * sqrt(c_in / c_out)
 
 
 def to_poincare(x: Tensor, c: Curvature) -> Tensor:
@@ -458,4 +461,4 @@ def to_poincare(x: Tensor, c: Curvature) -> Tensor:
         Points of the ball ``(..., d)``, ``c |p|^2 < 1``.
     """
     (x,) = upcast(x)
-    return x / (1 + time(sqrt(check_curvature(c)) * x, 1.0, keepdim=True))
+    return x / (1 + time(sqrt(check_curvature(c, x)) * x, 1.0, keepdim=True))

@@ -59,7 +59,7 @@ def expmap0(v: Tensor, c: Curvature) -> Tensor:
         Points ``(..., d)`` at distance ``2 |v|`` from the origin.
     """
     (v,) = upcast(v)
-    return v * tanhc(sqrt(check_curvature(c)) * safe_norm(v, keepdim=True))
+    return v * tanhc(sqrt(check_curvature(c, v)) * safe_norm(v, keepdim=True))
 
 
 def logmap0(x: Tensor, c: Curvature) -> Tensor:
@@ -76,7 +76,7 @@ def logmap0(x: Tensor, c: Curvature) -> Tensor:
         Tangent vectors at the origin ``(..., d)``.
     """
     (x,) = upcast(x)
-    return x * artanhc(sqrt(check_curvature(c)) * safe_norm(x, keepdim=True))
+    return x * artanhc(sqrt(check_curvature(c, x)) * safe_norm(x, keepdim=True))
 
 
 def project(x: Tensor, c: Curvature, eps: float = 1e-3) -> Tensor:
@@ -93,7 +93,7 @@ def project(x: Tensor, c: Curvature, eps: float = 1e-3) -> Tensor:
     if not 0 < eps < 1:
         raise ValueError(f'eps must be in (0, 1), got {eps}')
     (x,) = upcast(x)
-    scaled = sqrt(check_curvature(c)) * safe_norm(x, keepdim=True)
+    scaled = sqrt(check_curvature(c, x)) * safe_norm(x, keepdim=True)
     outside = scaled > 1 - eps
     return torch.where(outside, x * ((1 - eps) / torch.where(outside, scaled, 1)), x)
 
@@ -111,13 +111,15 @@ def mobius_add(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         c: Curvature.
 
     Returns:
-        Points ``(..., d)``.
+        Points ``(..., d)``, accumulated in float64 and returned in the inputs' dtype: near the
+        boundary numerator and denominator cancel.
     """
     x, y = upcast(x, y)
-    c = check_curvature(c)
+    dtype, c = x.dtype, check_curvature(c, x, y)
+    x, y = widen(x), widen(y)
     x2, y2 = c * squared_norm(x, keepdim=True), c * squared_norm(y, keepdim=True)
     xy = 2 * c * (x * y).sum(-1, keepdim=True)
-    return ((1 + xy + y2) * x + (1 - x2) * y) / (1 + xy + x2 * y2)
+    return (((1 + xy + y2) * x + (1 - x2) * y) / (1 + xy + x2 * y2)).to(dtype)
 
 
 def mobius_matvec(m: Tensor, x: Tensor, c: Curvature) -> Tensor:
@@ -168,7 +170,7 @@ def dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         Distances ``(...)``; 0 with gradient 0 for coincident points, NaN outside the ball.
     """
     x, y = upcast(x, y)
-    root = wide_sqrt(check_curvature(c))
+    root = wide_sqrt(check_curvature(c, x, y))
     t = _squared_chord(x, y, root)
     return (chord_to_distance(t) / per_point(root)).to(x.dtype)
 
@@ -194,13 +196,15 @@ def pairwise_dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         Distances ``(..., n, m)``.
     """
     x, y = upcast(x, y)
-    root = wide_sqrt(check_curvature(c))
+    root = wide_sqrt(check_curvature(c, x, y, shared=True))
     a, b = widen(x) * root, widen(y) * root
     wa, wb = 4 / _conformal(a, 1.0), 1 / _conformal(b, 1.0)
     a2, b2 = squared_norm(a, keepdim=True), squared_norm(b, keepdim=True)
     # one product gives t = 4 |a - b|^2 / ((1 - |a|^2) (1 - |b|^2))
     t = torch.cat([wa * a2, wa, -2 * wa * a], -1) @ torch.cat([wb, wb * b2, wb * b], -1).mT
-    return finish_pairwise(t, x, y, wa.square() / 4, _squared_chord, root)
+    return finish_pairwise(
+        t, x, y, a2 * wa.square() / 4, 4 * b2 * wb.square(), _squared_chord, root
+    )
 
 
 def radius(x: Tensor, c: Curvature) -> Tensor:
@@ -217,7 +221,7 @@ def radius(x: Tensor, c: Curvature) -> Tensor:
     """
     (x,) = upcast(x)
     norm = safe_norm(x)
-    return 2 * norm * artanhc(per_point(sqrt(check_curvature(c))) * norm)
+    return 2 * norm * artanhc(per_point(sqrt(check_curvature(c, x))) * norm)
 
 
 def to_lorentz(x: Tensor, c: Curvature) -> Tensor:
@@ -231,4 +235,4 @@ def to_lorentz(x: Tensor, c: Curvature) -> Tensor:
         Space parts of points of the hyperboloid ``(..., d)``.
     """
     (x,) = upcast(x)
-    return 2 * x / _conformal(x, wide_sqrt(check_curvature(c)))
+    return 2 * x / _conformal(x, wide_sqrt(check_curvature(c, x)))

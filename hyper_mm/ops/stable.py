@@ -11,8 +11,9 @@ from typing import Union
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
-from ..compat import is_exporting
+from ..compat import is_compiling, is_exporting
 
 Curvature = Union[float, Tensor]
 """Absolute sectional curvature ``c > 0``: a float, or a tensor that broadcasts with the points."""
@@ -51,35 +52,93 @@ def widen(tensor: Tensor) -> Tensor:
     return tensor if tensor.device.type == 'mps' else tensor.double()
 
 
-def check_curvature(c: Curvature, name: str = 'c') -> Curvature:
+def check_curvature(
+    c: Curvature, *points: Tensor, name: str = 'c', shared: bool = False
+) -> Curvature:
     """Validates a curvature argument.
 
+    The shape of a tensor is always checked, since that costs nothing. Its values are read only
+    where that is cheap: on a processor and outside of compiled, traced and transformed code. On an
+    accelerator it would stall the device at every op.
+
     Args:
-        c: Positive float, or a tensor: 0-dimensional, or of the points' rank with a last
-            dimension of 1. The values of tensors are not read (that would stall an accelerator).
+        c: Positive float, or a tensor: of one element, or of at least the points' rank with a last
+            dimension of 1. A lower rank would line up with other dimensions of the points.
+        *points: Points that it belongs to.
         name: Name of the argument in the message.
+        shared: The points of the last but one dimension live in one space, so that ``c`` has a size
+            of 1 there.
 
     Returns:
         ``c`` itself; a half precision tensor in float32.
 
     Raises:
-        ValueError: If a float is not positive and finite, or a tensor does not end in 1.
+        ValueError: If it is not positive and finite, or the shape of a tensor does not fit.
         TypeError: If it is neither a number nor a floating point tensor.
     """
     if isinstance(c, Tensor):
         if not c.is_floating_point():
             raise TypeError(f'{name} must be a floating point tensor, got {c.dtype}')
-        if c.ndim and c.shape[-1] != 1:
-            raise ValueError(
-                f'{name} must be 0-dimensional or end in a dimension of size 1 to broadcast with '
-                f'points (..., d), got shape {tuple(c.shape)}'
-            )
+        _check_shape(c, max([0] + [x.ndim for x in points]), name, shared)
+        if is_readable(c):
+            low, high = (c.detach(),) * 2 if c.numel() == 1 else c.detach().aminmax()
+            for value in (low.item(), high.item()):
+                _check_value(value, name)
         return c.to(torch.promote_types(c.dtype, torch.float32))
     if isinstance(c, (int, float)) and not isinstance(c, bool):
-        if not (c > 0 and math.isfinite(c)):
-            raise ValueError(f'{name} must be positive and finite, got {c} (the curvature is -c)')
+        _check_value(c, name)
         return c
     raise TypeError(f'{name} must be a float or a tensor, got {type(c).__name__}')
+
+
+def _check_value(value: float, name: str) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f'{name} must be positive and finite, got {value} (the curvature is -c)')
+
+
+def _check_shape(c: Tensor, rank: int, name: str, shared: bool) -> None:
+    if c.numel() == 1 and c.ndim <= max(rank, 1):
+        return
+    shape = f'got shape {tuple(c.shape)}'
+    if c.ndim == 0 or c.shape[-1] != 1:
+        raise ValueError(
+            f'{name} must be 0-dimensional or end in a dimension of size 1 to broadcast with '
+            f'points (..., d), {shape}'
+        )
+    if c.ndim < rank:
+        raise ValueError(
+            f'{name} must have one element or the {rank} dimensions of the points, {shape}: it '
+            'would broadcast along other dimensions than it says'
+        )
+    if shared and (c.ndim < 2 or c.shape[-2] != 1):
+        raise ValueError(
+            f'{name} must have shape (..., 1, 1), one value for all points (..., n, d) of a set, '
+            f'{shape}'
+        )
+
+
+def takes_formulas(*tensors: object) -> bool:
+    """Whether plain formulas are to run in place of functions with gradients of their own.
+
+    So it is in compiled and traced code, under the transforms of :mod:`torch.func` (`vmap`,
+    `jacfwd`, `hessian`, ...), and for tensors that carry forward-mode tangents: all of them
+    differentiate any formula, to any order. The functions save the memory of eager training.
+    """
+    if is_compiling():
+        return True
+    if torch._C._are_functorch_transforms_active():
+        return True
+    return any(unpack_dual(x).tangent is not None for x in tensors if isinstance(x, Tensor))
+
+
+def is_readable(x: Tensor) -> bool:
+    """Whether the values of a tensor can be read at once: on a processor, in eager code."""
+    return (
+        x.device.type == 'cpu'
+        and x.numel() > 0
+        and type(x) in (Tensor, torch.nn.Parameter)
+        and not takes_formulas()
+    )
 
 
 def sqrt(c: Curvature) -> Curvature:
@@ -105,20 +164,24 @@ def squared_norm(x: Tensor, keepdim: bool = False) -> Tensor:
 class _Norm(torch.autograd.Function):
     """Norm along the last dimension, kept; its gradient at the zero vector is 0, at every order."""
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        ctx.save_for_backward(*inputs, output)
+    def forward(ctx, x: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        ctx.save_for_backward(x, norm)
+        return norm
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
         x, norm = ctx.saved_tensors
         return x * (grad * _reciprocal(norm))
+
+
+def _norm_formula(x: Tensor) -> Tensor:
+    """:class:`_Norm`, for any kind of differentiation."""
+    norm = torch.linalg.vector_norm(x.detach(), dim=-1, keepdim=True)
+    nonzero = norm > math.sqrt(torch.finfo(x.dtype).tiny)
+    far = torch.linalg.vector_norm(torch.where(nonzero, x, 1), dim=-1, keepdim=True)
+    return torch.where(nonzero, far, norm)
 
 
 def _reciprocal(x: Tensor) -> Tensor:
@@ -129,7 +192,7 @@ def _reciprocal(x: Tensor) -> Tensor:
 
 def safe_norm(x: Tensor, keepdim: bool = False) -> Tensor:
     """``|x|`` along the last dimension, with gradient 0 at the zero vector."""
-    norm = _Norm.apply(x)
+    norm = _norm_formula(x) if takes_formulas(x) else _Norm.apply(x)
     return norm if keepdim else norm.squeeze(-1)
 
 
@@ -170,17 +233,10 @@ def artanhc(x: Tensor) -> Tensor:
 class _ChordToDistance(torch.autograd.Function):
     """``D(t) = 2 asinh(sqrt(t) / 2)``, ``D'(t) = 1 / sqrt(t (4 + t))``; ``D' = 0`` at ``t = 0``."""
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(t: Tensor) -> Tensor:
-        half = t.sqrt().mul_((t + 4).sqrt_()).add_(t).mul_(0.5)
-        # torch.compile loses the gradient of an output that was made in place
-        return half.log1p()
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        ctx.save_for_backward(*inputs)
+    def forward(ctx, t: Tensor) -> Tensor:
+        ctx.save_for_backward(t)
+        return t.sqrt().mul_((t + 4).sqrt_()).add_(t).mul_(0.5).log1p_()
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
@@ -191,6 +247,13 @@ class _ChordToDistance(torch.autograd.Function):
         apart = t > 0
         far = torch.where(apart, t, 1)
         return torch.where(apart, grad * far.rsqrt() * (far + 4).rsqrt(), 0)
+
+
+def _chord_to_distance_formula(t: Tensor) -> Tensor:
+    """:class:`_ChordToDistance`, for any kind of differentiation."""
+    apart = t > 0
+    far = torch.where(apart, t, 1)
+    return torch.where(apart, (0.5 * (far.sqrt() * (far + 4).sqrt() + far)).log1p(), 0)
 
 
 def chord_to_distance(t: Tensor) -> Tensor:
@@ -209,7 +272,7 @@ def chord_to_distance(t: Tensor) -> Tensor:
     Returns:
         Distances, same shape.
     """
-    return _ChordToDistance.apply(t)
+    return _chord_to_distance_formula(t) if takes_formulas(t) else _ChordToDistance.apply(t)
 
 
 def angle_between(a: Tensor, b: Tensor) -> Tensor:

@@ -37,16 +37,16 @@ def normalised_sum(
     points: Sequence[Tensor], weights: Sequence[Tensor], c: Curvature, scale: Curvature
 ) -> Tensor:
     """Weighted sum of points, brought back to the hyperboloid."""
-    weights = [1.0, *weights]
+    scales: list[Curvature] = [1.0, *weights]
     times = [lorentz.time(x, c, keepdim=True) for x in points]
-    spread = 0
+    spread: Curvature = 0.0
     for j in range(1, len(points)):
         for i in range(j):
             chord = (points[i] - points[j]).square().sum(-1, keepdim=True)
             chord = chord - (times[i] - times[j]).square()
-            spread = spread + weights[i] * weights[j] * chord
-    norm = sum(weights) ** 2 + c * spread
-    total = sum(w * x for w, x in zip(weights, points))
+            spread = spread + scales[i] * scales[j] * chord
+    norm = torch.as_tensor(sum(scales) ** 2 + c * spread)
+    total = torch.stack([w * x for w, x in zip(scales, points)]).sum(0)
     return total * (scale * norm.abs().clamp_min(1e-6).rsqrt())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.autograd import gradcheck
+from torch.autograd import forward_ad, gradcheck
 from torch.nn import functional as F
 from torch.testing import assert_close
 
@@ -277,3 +277,27 @@ def test_compiled_code_has_the_same_gradients(name):
     assert all((gradient != 0).any() for gradient in results[0][1:])
     for fused_one, compiled in zip(*results):
         assert_close(compiled, fused_one)
+
+
+@named
+def test_torch_func_takes_the_formulas(name):
+    """Transforms differentiate the formulas: Jacobians, Hessians, vmap, forward mode."""
+    function, plain, args = cases(0.7)[name]
+    x, rest = args[0].detach(), args[1:]
+
+    def call(f):
+        return lambda x: f(x, *rest)
+
+    jacobians = [torch.func.jacfwd(call(f))(x) for f in (function, plain)]
+    assert_close(*jacobians)
+    small = x[:1, :2] if x.ndim == 3 and name in ('lift', 'rms_norm') else None
+    if small is not None:
+        totals = [lambda x, f=f: f(x, *rest).square().sum() for f in (function, plain)]
+        assert_close(*(torch.func.hessian(t)(small) for t in totals))
+    with forward_ad.dual_level():
+        tangent = randn(*x.shape, seed=5)
+        duals = [
+            forward_ad.unpack_dual(f(forward_ad.make_dual(x, tangent), *rest)).tangent
+            for f in (function, plain)
+        ]
+        assert_close(*duals)

@@ -314,6 +314,50 @@ def test_gradgradcheck(name):
     assert torch.autograd.gradgradcheck(CASES[name].call, (*tensors, c))
 
 
+@every
+def test_forward_mode(name):
+    tensors = trainable(make(name, 3, 4))
+    c = torch.tensor(0.7, dtype=torch.float64, requires_grad=CASES[name].curved)
+    assert torch.autograd.gradcheck(
+        CASES[name].call, (*tensors, c), check_forward_ad=True, check_backward_ad=False
+    )
+    tensors = trainable(make(name, 2, 3))
+    assert torch.autograd.gradgradcheck(CASES[name].call, (*tensors, c), check_fwd_over_rev=True)
+
+
+@every
+def test_jacobians_and_hessians_of_torch_func(name):
+    """Forward over reverse and forward over forward, those of reverse over reverse."""
+    tensors = make(name, 2, 3)
+    argnums = tuple(range(len(tensors)))
+
+    def call(*each):
+        return CASES[name].call(*each, 0.7)
+
+    def total(*each):
+        return call(*each).square().sum()
+
+    jacobians = (f(call, argnums)(*tensors) for f in (torch.func.jacfwd, torch.func.jacrev))
+    torch.testing.assert_close(*jacobians)
+    expected = torch.autograd.functional.hessian(total, tuple(tensors))
+    forward = torch.func.jacfwd(torch.func.jacfwd(total, argnums), argnums)
+    for hessian in (torch.func.hessian(total, argnums), forward):
+        torch.testing.assert_close(hessian(*tensors), expected, rtol=1e-8, atol=1e-8)
+
+
+@every
+@pytest.mark.parametrize('dtype', FLOATS)
+def test_edges_have_finite_forward_derivatives(name, dtype):
+    """At the origin, along an axis, at coincident points: the Jacobian by columns is finite."""
+    case = CASES[name]
+    if case.out == 'mapped':
+        return
+    for rows in edges('v', dtype, 3.0).split(3):
+        points = [to_kind(kind, rows).to(dtype) for kind in case.inputs]
+        jacobian = torch.func.jacfwd(lambda *each: case.call(*each, 0.7))(*points)
+        assert jacobian.isfinite().all()
+
+
 @curved
 def test_forms_of_the_curvature_agree(name):
     tensors = make(name, 6, 4)
@@ -348,14 +392,9 @@ def test_dtype_of_the_curvature_is_free(name, points, dtype, shape):
     torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-5, check_dtype=False)
 
 
-def vmap_dtype(name):
-    """float64 distances of all pairs look for close pairs, of which there is no fixed number."""
-    return torch.float32 if 'pairwise_dist' in name else torch.float64
-
-
 @every
 def test_vmap(name):
-    tensors = make(name, 3, 6, 4, dtype=vmap_dtype(name))
+    tensors = make(name, 3, 6, 4)
     in_dims = tuple(0 if tensor.ndim == 3 else None for tensor in tensors)
 
     def call(*each):
@@ -367,7 +406,7 @@ def test_vmap(name):
 @every
 def test_func_grad(name):
     """Gradients a sample by torch.func, those of autograd."""
-    tensors = make(name, 3, 6, 4, dtype=vmap_dtype(name))
+    tensors = make(name, 3, 6, 4)
     in_dims = tuple(0 if tensor.ndim == 3 else None for tensor in tensors)
     last = len(tensors) - 1
 
@@ -441,6 +480,32 @@ def test_curvature_of_wrong_type(name, c):
 def test_curvature_of_wrong_shape(name):
     with pytest.raises(ValueError, match='0-dimensional or end in a dimension of size 1'):
         CASES[name].call(*make(name, 6, 4), torch.ones(6))
+
+
+@curved
+@pytest.mark.parametrize('value', [0.0, -1.0, float('nan'), float('inf')])
+@pytest.mark.parametrize('entries', [1, 2])
+def test_tensor_curvature_out_of_range(name, value, entries):
+    """A tensor on a processor is read, though only one of its entries may be bad."""
+    c = torch.ones(entries, 1, 1)
+    c[-1] = value
+    tensors = [t if t.shape[0] == 3 else t.expand(entries, 6, 4) for t in make(name, 6, 4)]
+    with pytest.raises(ValueError, match=f'must be positive and finite, got {value}'):
+        CASES[name].call(*tensors, c)
+
+
+@curved
+def test_curvature_of_lower_rank(name):
+    """One value a batch entry, without the dimension of the points: equal sizes would hide it."""
+    tensors = [t.expand(6, 6, 4) if t.shape[0] == 6 else t for t in make(name, 6, 4)]
+    with pytest.raises(ValueError, match='the 3 dimensions of the points, got shape'):
+        CASES[name].call(*tensors, torch.full((6, 1), 0.7))
+
+
+@select(lambda case: case.out in ('pairs', 'reduced'))
+def test_curvature_a_point_where_one_is_shared(name):
+    with pytest.raises(ValueError, match=r'one value for all points .* got shape \(6, 1\)'):
+        CASES[name].call(*make(name, 6, 4), torch.full((6, 1), 0.7))
 
 
 @every

@@ -195,7 +195,7 @@ class TestArguments:
             assert S.check_curvature(c) is c
         assert S.check_curvature(torch.tensor(0.5).half()).dtype == torch.float32
         with pytest.raises(ValueError, match=r'c_in must be positive and finite, got -2'):
-            S.check_curvature(-2, 'c_in')
+            S.check_curvature(-2, name='c_in')
 
     def test_roots(self):
         c = torch.tensor([[4.0]])
