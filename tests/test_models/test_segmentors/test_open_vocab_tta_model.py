@@ -101,7 +101,8 @@ def test_maps_are_written(data):  # noqa: F811
     assert len(maps) == 4 and mmcv.imread(str(maps[0]), 'unchanged').shape == (40, 56)
 
 
-def test_our_tool_asks_for_maps(repo):
+def test_our_tool_asks_for_maps(repo, monkeypatch):
+    monkeypatch.syspath_prepend(repo / 'tools')
     tool = runpy.run_path(str(repo / 'tools' / 'test.py'))
     cfg = Config(dict(test_evaluator=dict(type='hyper_mm.OVIoUMetric')))
     tool['save_label_maps'](cfg, 'maps')
