@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from ..compat import is_compiling
 from . import unfused
 from .stable import Curvature, check_curvature, upcast
 
@@ -103,7 +104,7 @@ def lift(x: Tensor, c: Curvature) -> Tensor:
         ``(..., 1 + d)``, in float32 or better.
     """
     (x,) = upcast(x)
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return unfused.lift(x, c)
     return _run(_Lift, x, 1 / check_curvature(c))
 
@@ -155,7 +156,7 @@ def gated_lift(a: Tensor, b: Tensor, c: Curvature) -> Tensor:
     Returns:
         ``(..., 1 + d)``, in float32 or better.
     """
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return unfused.gated_lift(a, b, c)
     return _run(_GatedLift, a.contiguous(), b.contiguous(), 1 / check_curvature(c))
 
@@ -190,7 +191,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
         ``(..., d)``, in float32 or better.
     """
     x, weight = upcast(x, weight)
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return unfused.rms_norm(x, weight, eps)
     return _run(_RMSNorm, x, weight, eps)
 
@@ -282,7 +283,7 @@ def normalised_sum(
         raise ValueError(
             f'points must be 2 or more and weights one fewer, got {len(points)} and {len(weights)}'
         )
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return unfused.normalised_sum(points, weights, c, scale)
     return _run(_Sum, check_curvature(c), scale, *weights, *points)
 
@@ -365,7 +366,7 @@ def heads(
     """
     width = max(width, x.shape[-1] + 1)
     (x,) = upcast(x)
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return unfused.heads(x, c, table, factor, centre, width)
     return _run(_Heads, x, 1 / check_curvature(c), table, factor, centre, width)
 
@@ -407,6 +408,6 @@ def normalise(u: Tensor, middle: Tensor | None, c: Curvature) -> Tensor:
         Whole points ``(..., 1 + d)``, time first, in float32 or better.
     """
     u, middle = (*upcast(u), None) if middle is None else upcast(u, middle)
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return unfused.normalise(u, middle, c)
     return _run(_Normalise, u, middle, check_curvature(c))

@@ -7,6 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from ...compat import is_compiling
 from ...ops.stable import upcast
 
 
@@ -41,7 +42,7 @@ class HoPE(nn.Module):
     def table(self, x: Tensor, start: int = 0) -> Tensor:
         """Unit complex numbers ``(N, 1, dims / 2)`` that rotate points ``(B, N, ...)``."""
         dtype = torch.promote_types(x.dtype, torch.float32)
-        if start and x.shape[1] == 1 and not torch.compiler.is_compiling():
+        if start and x.shape[1] == 1 and not is_compiling():
             block, row = divmod(start, _BLOCK)
             return _kept(self.dims, self.base, block, dtype, x.device)[row : row + 1]
         return _table(self.dims, self.base, start, x.shape[1], dtype, x.device)
