@@ -10,7 +10,8 @@ import torch
 
 pytest.importorskip('mmengine')
 
-from mmengine.config import Config, ConfigDict  # noqa: E402
+from mmengine.config import ConfigDict  # noqa: E402
+from mmengine.hub import get_config  # noqa: E402
 from mmengine.model import BaseModel  # noqa: E402
 from mmengine.registry import MODELS as ROOT  # noqa: E402
 from mmengine.registry import DefaultScope, Registry, init_default_scope  # noqa: E402
@@ -132,7 +133,7 @@ def test_names_that_nobody_has():
 
 def detector(path, **changes):
     """A detector of mmdet's own configs under our scope, small, with Hi-Mapper before its neck."""
-    model = Config.fromfile(f'mmdet::{path}').model
+    model = get_config(f'mmdet::{path}').model
     model.backbone.update(depth=18, base_channels=8, init_cfg=None, norm_cfg=dict(type='BN'))
     for name, value in changes.items():
         *parents, last = name.split('__')
@@ -170,7 +171,7 @@ def small_dino():
 
 
 def small_mask2former():
-    model = Config.fromfile(f'mmdet::{MASK2FORMER}').model
+    model = get_config(f'mmdet::{MASK2FORMER}').model
     head = copy.deepcopy(model.panoptic_head)
     widths = [8, 16, 32, 64]
     head.update(in_channels=widths, num_things_classes=3, num_stuff_classes=0, num_queries=8)
