@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 
 from mmengine import registry as root
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import DefaultScope, Registry
 
 from . import checkpoints as compat
@@ -182,6 +183,9 @@ class LazyRegistry(Registry):
             raise KeyError(self._unknown(name))
         return found
 
+    def import_from_location(self) -> None:
+        """Nothing: components are imported one by one."""
+
     def __contains__(self, key: str) -> bool:
         try:
             return self.get(key) is not None
@@ -320,4 +324,5 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS)
 METRICS = _child(root.METRICS)
 VISUALIZERS = _child(root.VISUALIZERS)
 
+MODULE2PACKAGE.setdefault('hyper_mm', 'hyper_mm')  # where mmengine finds _base_ = 'hyper_mm::...'
 compat.setup()
