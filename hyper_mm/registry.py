@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from contextlib import suppress
+from logging import DEBUG
 
 from mmengine import registry as root
 from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.logging import print_log
 from mmengine.registry import DefaultScope, Registry
 
 from . import checkpoints as compat
@@ -224,20 +227,26 @@ class LazyRegistry(Registry):
     def _in_scopes(self, name: str) -> dict[str, type]:
         """What is registered under a name: in the current scope, or if there is none, in others."""
         instance = DefaultScope.get_current_instance()
-        current = None if instance is None else instance.scope_name
-        for host in (current, *HOSTS):
-            if host not in (None, self.scope):
+        current = None if instance is None or instance.scope_name == self.scope else instance
+        found: dict[str, type] = {}
+        if current is not None:
+            found = self._in_scope(current.scope_name, name)
+        if not found:
+            known = {r.scope for r in _descendants(self.parent)} | {*HOSTS}
+            for scope in sorted(known - {self.scope, current and current.scope_name}):
                 try:
-                    importlib.import_module(f'{host}.registry')
-                except ImportError:  # not installed, or a scope without a package
-                    continue
-        others = {r.scope: r for r in _descendants(self.parent) if r.scope != self.scope}
-        for group in ({current} & others.keys(), others.keys() - {current}):
-            found = {f'{scope}.{name}': others[scope].get(name) for scope in sorted(group)}
-            found = {path: kind for path, kind in found.items() if kind is not None}
-            if found:
-                return found
-        return {}
+                    found |= self._in_scope(scope, name)
+                except Exception as error:  # a broken library is of no interest here
+                    print_log(f'looked for {name!r} in {scope}: {error}', 'current', DEBUG)
+        return found
+
+    def _in_scope(self, scope: str, name: str) -> dict[str, type]:
+        """What is registered under a name in one scope."""
+        with suppress(ModuleNotFoundError):  # not installed, or a scope without a package
+            importlib.import_module(f'{scope}.registry')
+        registries = [r for r in _descendants(self.parent) if r.scope == scope]
+        found = registries[0].get(name) if registries else None
+        return {} if found is None else {f'{scope}.{name}': found}
 
     def _unknown(self, name: str) -> str:
         """What to say of a name that is not registered."""
@@ -245,7 +254,13 @@ class LazyRegistry(Registry):
         places = [kind for kind, components in COMPONENTS.items() if name in components]
         if places:
             return f'hyper_mm.{name} is a {places[0]}, it is not in the {self.name} registry'
-        hint = suggestion(name, here)
+        theirs = set()
+        if self.name == 'model':
+            from .models.stock import is_model
+
+            scopes = [r.module_dict.items() for r in _descendants(self.parent)]
+            theirs = {key for items in scopes for key, kind in items if is_model(kind)}
+        hint = suggestion(name, here | theirs)
         return (
             f'hyper_mm.{name} is not in the {self.name} registry{hint or "."} '
             f'Ours are {", ".join(sorted(here))}'

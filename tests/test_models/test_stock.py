@@ -125,6 +125,8 @@ def test_names_that_nobody_has():
         from hyper_mm.registry import HOOKS
 
         HOOKS.get('HiMapper')
+    with pytest.raises(KeyError, match="did you mean 'ThirdPartyModel'"):
+        MODELS.get('hyper_mm.ThirdPartModel')
     assert 'NoSuchThing' not in MODELS and 'HiMapper' in MODELS
 
 
@@ -228,6 +230,16 @@ def test_detectors(make):
         total_of(losses).backward()
         grad = model.neck.mapper.decomposer.query_proj[1].weight.grad
         assert grad is not None and grad.abs().sum() > 0
+
+
+@pytest.mark.mmdet
+@pytest.mark.parametrize('name', ['SoftTeacher', 'RTMDet', 'DeformableDETR', 'PanopticFPN'])
+def test_detectors_by_name(name):
+    mmdet = pytest.importorskip('mmdet.models')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        kind = ROOT.get(f'hyper_mm.{name}')
+    assert kind.__mro__[1:3] == (AuxLossMixin, getattr(mmdet, name))
+    assert pickle.loads(pickle.dumps(kind)) is kind
 
 
 # mmpretrain

@@ -29,7 +29,13 @@ class EqualShardsHook(Hook):
         """
         if get_world_size() == 1:
             return
-        counts = all_gather_object(len(runner.train_loop.dataloader))
+        try:
+            count = len(runner.train_loop.dataloader)
+        except TypeError:  # a stream
+            count = None
+        counts = all_gather_object(count)
+        if None in counts:
+            return
         endless = hasattr(runner.train_loop, 'dataloader_iterator')  # starts again at its end
         if min(counts) == 0 or (len(set(counts)) > 1 and not endless):
             raise ValueError(
