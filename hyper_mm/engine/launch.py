@@ -106,9 +106,9 @@ def warn_of_unread_keys(cfg: Config, options: Iterable[str]) -> None:
         cfg: The config, with its options.
         options: Keys of the options, such as ``'train_cfg.max_iters'``.
     """
-    runners = (Runner, FlexibleRunner)
-    read = {name for kind in runners for name in inspect.signature(kind.__init__).parameters}
-    read = (read | {*READ_BY_OTHERS}) - {'self', 'cfg'}
+    signatures = [inspect.signature(kind.__init__) for kind in (Runner, FlexibleRunner)]
+    arguments = {n for signature in signatures for n in signature.parameters} - {'self', 'cfg'}
+    read = arguments | {*READ_BY_OTHERS}
     given = {option.split('.')[0] for option in options}
     for name in sorted(given - read):
         warnings.warn(
@@ -118,7 +118,7 @@ def warn_of_unread_keys(cfg: Config, options: Iterable[str]) -> None:
             stacklevel=2,
         )
     for name in sorted(cfg.keys() - read - given):
-        hint = suggestion(name, read - cfg.keys(), cutoff=0.88)
+        hint = suggestion(name, arguments - cfg.keys(), cutoff=0.88)
         if hint:
             warnings.warn(
                 f'nothing reads the top-level key {name!r} of the config{hint}', stacklevel=2

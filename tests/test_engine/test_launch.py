@@ -18,7 +18,7 @@ from hyper_mm.engine import launch  # noqa: E402
 from tests.helpers import runs  # noqa: E402
 
 REPO = Path(__file__).resolve().parents[2]
-CONFIGS = sorted(p for p in (REPO / 'configs').glob('*/*.py') if p.parent.name != '_base_')
+FOLDERS = [p for p in (REPO / 'configs').iterdir() if any(p.glob('metafile.yml'))]
 
 
 def said(cfg, options=()):
