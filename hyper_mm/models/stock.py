@@ -12,6 +12,7 @@ from functools import cache
 from types import ModuleType
 
 from hyper_mm.models.utils.aux_losses import AuxLossMixin
+from hyper_mm.near_misses import explain_arguments
 
 
 def is_model(kind: object) -> bool:
@@ -33,16 +34,13 @@ def collecting(stock: type) -> type:
     """
     if issubclass(stock, AuxLossMixin):
         return stock
-    return type(stock)(
-        stock.__name__,
-        (AuxLossMixin, stock),
-        {
-            '__module__': __name__,
-            '__qualname__': f'{stock.__module__}.{stock.__qualname__}',
-            '__doc__': f'``{stock.__name__}``, with the losses that its components publish.\n\n'
-            f'{stock.__doc__ or ""}',
-        },
-    )
+    summary = f'``{stock.__name__}``, with the losses that its components publish.'
+    attributes = {
+        '__module__': __name__,
+        '__qualname__': f'{stock.__module__}.{stock.__qualname__}',
+        '__doc__': f'{summary}\n\n{stock.__doc__ or ""}',
+    }
+    return explain_arguments(type(stock)(stock.__name__, (AuxLossMixin, stock), attributes))
 
 
 class _Path:

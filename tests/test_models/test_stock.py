@@ -75,6 +75,11 @@ def test_its_class_is_always_the_same_and_can_be_pickled():
     assert type(again) is kind is type(copy.deepcopy(model))
 
 
+def test_an_argument_that_it_does_not_know():
+    with pytest.raises(TypeError, match="hyper_mm.ThirdPartyModel has no argument 'scael', did"):
+        ROOT.build(dict(type='hyper_mm.ThirdPartyModel', scael=2.0))
+
+
 def _rank(rank, model, folder):
     torch.save({type(model).__module__: model.loss(torch.ones(2, 8, 3, 3))}, f'{folder}/a.pth')
 
