@@ -9,7 +9,7 @@ if hasattr(torch.compiler, 'is_compiling'):
 else:  # torch 2.1 and 2.2; the compiler knows this function and takes it for True
     from torch._dynamo.external_utils import is_compiling as _is_compiling
 
-__all__ = ['is_compiling', 'is_exporting']
+__all__ = ['in_backward', 'is_compiling', 'is_exporting']
 
 
 def is_compiling() -> bool:
@@ -29,3 +29,8 @@ def is_exporting() -> bool:
         return True
     known = getattr(torch.compiler, 'is_exporting', None)  # torch 2.7
     return known() if known else False
+
+
+def in_backward() -> bool:
+    """Whether autograd is at work in this thread: activation checkpointing runs a forward again."""
+    return torch._C._current_graph_task_id() != -1

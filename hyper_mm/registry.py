@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from contextlib import suppress
+from logging import DEBUG
 
 from mmengine import registry as root
-from mmengine.registry import Registry
+from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.logging import print_log
+from mmengine.registry import DefaultScope, Registry
 
 from . import checkpoints as compat
 from .engine import file_backend
+from .near_misses import explain_arguments, suggestion
 
 PACKAGES = {
     'mmseg': 'mmsegmentation',
@@ -25,6 +30,9 @@ PACKAGES = {
     'scipy': 'scipy',
 }
 """Import name of each optional library, and what to install for it."""
+
+HOSTS = ('mmseg', 'mmdet', 'mmpretrain')
+"""Libraries whose models are found under our scope."""
 
 COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
     'model': {
@@ -94,6 +102,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     'hook': {
         'DatasetVocabularyHook': ('engine.hooks.dataset_vocabulary_hook',),
+        'EqualShardsHook': ('engine.hooks.equal_shards_hook',),
         'ExactResumeHook': ('engine.hooks.exact_resume_hook',),
         'FrozenTargetsHook': ('engine.hooks.frozen_targets_hook', 'open_clip'),
         'HierarchyVisualizationHook': ('engine.hooks.hierarchy_visualization_hook',),
@@ -157,17 +166,114 @@ class LazyRegistry(Registry):
     def get(self, key: str) -> type | None:
         """Returns the component of that name; see :meth:`mmengine.registry.Registry.get`.
 
+        A name that is none of ours, but that of a registered model with ``loss()``, stands for that
+        model with the losses of its components (:func:`hyper_mm.models.stock.collecting`): the one
+        of the current default scope, or else the only one of all scopes.
+
         Args:
             key: Name, with or without the scope.
 
         Raises:
             ImportError: If the library that the component adapts is not installed.
+            KeyError: If there is no such component (with the names next to it), several scopes have
+                a model of that name, or it is no model.
         """
         name = key.split('.', 1)[1] if key.startswith(f'{self.scope}.') else key
         entry = COMPONENTS.get(self.name, {}).get(name)
         if entry is not None and name not in self._module_dict:
             load_component(name, *entry)
-        return super().get(key)
+        if entry is not None or name in self._module_dict or '.' in name:
+            return super().get(key)
+        found = super().get(key)
+        if self.name == 'model':
+            found = self._model(name, found)
+        if found is None:
+            raise KeyError(self._unknown(name))
+        return found
+
+    def import_from_location(self) -> None:
+        """Nothing: components are imported one by one."""
+
+    def __contains__(self, key: str) -> bool:
+        try:
+            return self.get(key) is not None
+        except KeyError:
+            return False
+
+    def _register_module(self, module: type, *args, **kwargs) -> None:
+        if isinstance(module, type):
+            explain_arguments(module)
+        super()._register_module(module, *args, **kwargs)
+
+    def _model(self, name: str, inherited: type | None) -> type | None:
+        """The stock model of that name, collecting losses; ``inherited`` if that is no model."""
+        from .models.stock import collecting, is_model
+
+        if inherited is not None and not is_model(inherited):
+            return inherited  # a layer of the root registry
+        found = self._in_scopes(name)
+        models = {path: kind for path, kind in found.items() if is_model(kind)}
+        if len(set(models.values())) > 1:
+            raise KeyError(
+                f'hyper_mm.{name} may be any of {sorted(models)}: say which by '
+                f"default_scope, or dict(_scope_=..., type='hyper_mm.{name}')"
+            )
+        if models:
+            compat.install_checkpoint_loader()
+            return collecting(next(iter(models.values())))
+        if found:
+            path = sorted(found)[0]
+            raise KeyError(
+                f'hyper_mm.{name} is not in the model registry: {path} is no model with loss() '
+                f'that would collect the losses of its components. Write type={path!r}'
+            )
+        return inherited
+
+    def _in_scopes(self, name: str) -> dict[str, type]:
+        """What is registered under a name: in the current scope, or if there is none, in others."""
+        instance = DefaultScope.get_current_instance()
+        current = None if instance is None or instance.scope_name == self.scope else instance
+        found: dict[str, type] = {}
+        if current is not None:
+            found = self._in_scope(current.scope_name, name)
+        if not found:
+            known = {r.scope for r in _descendants(self.parent)} | {*HOSTS}
+            for scope in sorted(known - {self.scope, current and current.scope_name}):
+                try:
+                    found |= self._in_scope(scope, name)
+                except Exception as error:  # a broken library is of no interest here
+                    print_log(f'looked for {name!r} in {scope}: {error}', 'current', DEBUG)
+        return found
+
+    def _in_scope(self, scope: str, name: str) -> dict[str, type]:
+        """What is registered under a name in one scope."""
+        with suppress(ModuleNotFoundError):  # not installed, or a scope without a package
+            importlib.import_module(f'{scope}.registry')
+        registries = [r for r in _descendants(self.parent) if r.scope == scope]
+        found = registries[0].get(name) if registries else None
+        return {} if found is None else {f'{scope}.{name}': found}
+
+    def _unknown(self, name: str) -> str:
+        """What to say of a name that is not registered."""
+        here = COMPONENTS.get(self.name, {}).keys() | self._module_dict.keys()
+        places = [kind for kind, components in COMPONENTS.items() if name in components]
+        if places:
+            return f'hyper_mm.{name} is a {places[0]}, it is not in the {self.name} registry'
+        theirs = set()
+        if self.name == 'model':
+            from .models.stock import is_model
+
+            scopes = [r.module_dict.items() for r in _descendants(self.parent)]
+            theirs = {key for items in scopes for key, kind in items if is_model(kind)}
+        hint = suggestion(name, here | theirs)
+        return (
+            f'hyper_mm.{name} is not in the {self.name} registry{hint or "."} '
+            f'Ours are {", ".join(sorted(here))}'
+        )
+
+
+def _descendants(registry: Registry) -> list[Registry]:
+    return [registry, *(x for child in registry.children.values() for x in _descendants(child))]
 
 
 def load_component(name: str, module: str, *libraries: str):
@@ -238,5 +344,6 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS)
 METRICS = _child(root.METRICS)
 VISUALIZERS = _child(root.VISUALIZERS)
 
+MODULE2PACKAGE.setdefault('hyper_mm', 'hyper_mm')  # where mmengine finds _base_ = 'hyper_mm::...'
 compat.setup()
 file_backend.install()

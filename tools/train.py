@@ -2,6 +2,7 @@
 
 Example:
     python tools/train.py configs/himapper_deit-s_ade20k.py
+    python tools/train.py configs/himapper_deit-s_ade20k.py --dry-run   # does it work at all?
     python tools/train.py configs/himapper_deit-s_ade20k.py --resume    # from the last checkpoint
     bash tools/dist_train.sh configs/himapper_deit-s_ade20k.py 8 --amp  # on 8 GPUs
 """
@@ -38,6 +39,11 @@ def build_parser() -> argparse.ArgumentParser:
         help='scale the learning rate by the real batch size over auto_scale_lr.base_batch_size',
     )
     add('--seed', type=int, help='random seed (default: what the config says, or a random one)')
+    add(
+        '--dry-run',
+        action='store_true',
+        help='build all, run one batch of training and one of validation, and stop',
+    )
     add('--deterministic', action='store_true', help='use deterministic algorithms only')
     add_run_options(parser)
     return parser
@@ -57,7 +63,7 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.amp:
-        use_amp(cfg.optim_wrapper)
+        use_amp(cfg.get('optim_wrapper'))
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ValueError(
@@ -70,25 +76,28 @@ def apply_options(cfg: Config, args: argparse.Namespace) -> None:
     cfg.randomness = dict(cfg.get('randomness', dict(seed=None)), **given)
 
 
-def use_amp(wrapper: dict) -> None:
+def use_amp(wrapper: dict | None) -> None:
     """Turns an optimizer wrapper into one of mixed precision.
 
     Args:
         wrapper: Its config, changed in place.
 
     Raises:
-        ValueError: If it is of a type that has no such twin.
+        ValueError: If there is none, or of a type that has no such counterpart.
     """
     from mmengine.device import get_device
 
+    wanted = "--amp needs optim_wrapper.type='OptimWrapper'"
+    if wrapper is None:
+        raise ValueError(f'{wanted}, the config has no optim_wrapper')
     kind = str(wrapper.get('type', 'OptimWrapper')).rsplit('.', 1)[-1]
-    if kind in ('AmpOptimWrapper', 'BFloat16OptimWrapper'):
-        return
-    if kind != 'OptimWrapper':
-        raise ValueError(f"--amp needs optim_wrapper.type='OptimWrapper', got {wrapper['type']!r}")
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper'):
+        raise ValueError(f'{wanted}, got {wrapper["type"]!r}')
     if get_device() == 'cpu':
         wrapper['type'] = 'hyper_mm.BFloat16OptimWrapper'
-    else:
+        for name in ('loss_scale', 'dtype', 'use_fsdp'):  # of AmpOptimWrapper alone
+            wrapper.pop(name, None)
+    elif kind == 'OptimWrapper':
         wrapper['type'] = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
 
@@ -97,14 +106,17 @@ def main() -> None:
     """Command line."""
     parser = build_parser()
     args = parser.parse_args()
-    from hyper_mm.engine.launch import build_runner, load_config
+    from hyper_mm.engine.launch import build_runner, dry_run, load_config
 
     try:
         cfg = load_config(args, ('train', 'val'))
         apply_options(cfg, args)
     except (ValueError, ImportError, FileNotFoundError) as error:
         parser.error(str(error))
-    build_runner(cfg).train()
+    if args.dry_run:
+        dry_run(cfg)
+    else:
+        build_runner(cfg).train()
 
 
 if __name__ == '__main__':

@@ -1,6 +1,6 @@
 default_scope = 'mmseg'
 # any `hyper_mm.` type loads the plugin by itself; this serves the baselines, which have none
-custom_imports = dict(imports=['hyper_mm'], allow_failed_imports=False)
+custom_imports = dict(imports=['hyper_mm.loaders'], allow_failed_imports=False)
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),

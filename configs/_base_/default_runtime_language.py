@@ -1,5 +1,5 @@
 default_scope = 'hyper_mm'
-custom_imports = dict(imports=['hyper_mm'], allow_failed_imports=False)
+custom_imports = dict(imports=['hyper_mm.loaders'], allow_failed_imports=False)
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=10, log_metric_by_epoch=False),

@@ -6,7 +6,7 @@ default_hooks = dict(
     checkpoint=dict(type='hyper_mm.SafeCheckpointHook', interval=1),
     sampler_seed=dict(type='DistSamplerSeedHook'),
 )
-custom_imports = dict(imports=['hyper_mm'], allow_failed_imports=False)
+custom_imports = dict(imports=['hyper_mm.loaders'], allow_failed_imports=False)
 custom_hooks = [
     dict(type='hyper_mm.FrozenTargetsHook'),
     dict(type='hyper_mm.ExactResumeHook'),

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import inspect
 import os
-from collections.abc import Iterator, Sequence
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch.distributed
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 
 from hyper_mm import checkpoints as compat
+from hyper_mm.engine.hooks.equal_shards_hook import EqualShardsHook
 from hyper_mm.engine.hooks.safe_checkpoint_hook import mend_last_checkpoint
+from hyper_mm.near_misses import suggestion
 from hyper_mm.registry import PACKAGES
+
+READ_BY_OTHERS = (
+    *('custom_imports', 'runner_type', 'compile', 'model_wrapper_cfg', 'sync_bn'),
+    *('find_unused_parameters', 'activation_checkpointing', 'efficient_conv_bn_eval'),
+    *('tta_model', 'tta_pipeline', 'dataset_meta', 'work_dir'),
+)
+"""Top-level keys of a config that are no arguments of a runner, but read by it or by tools."""
 
 
 def parse_options(given: Sequence[str]) -> dict:
@@ -59,6 +71,7 @@ def load_config(args: argparse.Namespace, splits: tuple[str, ...]) -> Config:
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    warn_of_unread_keys(cfg, args.cfg_options or ())
     scope = cfg.get('default_scope')
     if scope is None:
         raise ValueError(
@@ -80,6 +93,100 @@ def load_config(args: argparse.Namespace, splits: tuple[str, ...]) -> Config:
     return cfg
 
 
+def warn_of_unread_keys(cfg: Config, options: Iterable[str]) -> None:
+    """Warns of top-level keys that nothing reads: misspelled ones, and options without effect.
+
+    A config file may hold variables of its own, which its values have already taken. So of its keys
+    those next to a key that is read are reported, and of the options all.
+
+    Args:
+        cfg: The config, with its options.
+        options: Keys of the options, such as ``'train_cfg.max_iters'``.
+    """
+    signatures = [inspect.signature(kind.__init__) for kind in (Runner, FlexibleRunner)]
+    arguments = {n for signature in signatures for n in signature.parameters} - {'self', 'cfg'}
+    read = arguments | {*READ_BY_OTHERS}
+    given = {option.split('.')[0] for option in options}
+    for name in sorted(given - read):
+        warnings.warn(
+            f'--cfg-options {name}: nothing reads the top-level key {name!r}'
+            f'{suggestion(name, read)} A variable of a config file is taken where the file is read:'
+            ' set the keys that it went to, such as train_dataloader.dataset.data_root',
+            stacklevel=2,
+        )
+    for name in sorted(cfg.keys() - read - given):
+        hint = suggestion(name, arguments - cfg.keys(), cutoff=0.88)
+        if hint:
+            warnings.warn(
+                f'nothing reads the top-level key {name!r} of the config{hint}', stacklevel=2
+            )
+
+
+def check_optim_wrapper(cfg: Config) -> None:
+    """Refuses mixed precision that the device does not have.
+
+    Args:
+        cfg: The config.
+
+    Raises:
+        ValueError: With the type, and what to take instead.
+    """
+    kind = str((cfg.get('optim_wrapper') or {}).get('type', '')).rsplit('.', 1)[-1]
+    if kind == 'AmpOptimWrapper' and get_device() == 'cpu':
+        raise ValueError(
+            "optim_wrapper.type='AmpOptimWrapper' needs an accelerator and there is none: take "
+            "'hyper_mm.BFloat16OptimWrapper' (tools/train.py --amp does so), or 'OptimWrapper' for "
+            'full precision'
+        )
+
+
+def dry_run(cfg: Config) -> None:
+    """Builds all that a config names and runs one batch of training and one of validation.
+
+    Nothing is written but to a temporary folder.
+
+    Args:
+        cfg: The config, changed in place.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        cfg.work_dir = folder
+        cfg.merge_from_dict({'default_hooks.checkpoint': None})
+        by_epoch = 'max_epochs' in cfg.train_cfg
+        cfg.train_cfg['max_epochs' if by_epoch else 'max_iters'] = 1
+        if cfg.get('val_cfg') is not None:
+            cfg.train_cfg.update(val_begin=1, val_interval=1)
+        cfg.resume = False
+        runner = build_runner(cfg)
+        if by_epoch:
+            runner.train_loop.dataloader = FirstBatch(runner.train_loop.dataloader)
+        if cfg.get('val_cfg') is not None:
+            runner.val_loop.dataloader = FirstBatch(runner.val_loop.dataloader)
+        runner.train()
+        runner.logger.info('dry run: one batch of training and one of validation have passed')
+
+
+class FirstBatch:
+    """A data loader that ends after its first batch.
+
+    Args:
+        dataloader: The data loader.
+    """
+
+    def __init__(self, dataloader: object):
+        self._dataloader = dataloader
+
+    def __iter__(self) -> Iterator:
+        for batch in self._dataloader:
+            yield batch
+            return
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._dataloader, name)
+
+
 def build_runner(cfg: Config) -> Runner:
     """Builds the runner of a config.
 
@@ -88,7 +195,11 @@ def build_runner(cfg: Config) -> Runner:
 
     Returns:
         The runner.
+
+    Raises:
+        ValueError: If the config asks for mixed precision that the device does not have.
     """
+    check_optim_wrapper(cfg)
     if cfg.default_scope == 'mmpretrain':
         for split in ('train', 'val', 'test'):
             set_mmpretrain_defaults(cfg.get(f'{split}_dataloader'))
@@ -99,7 +210,9 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.get('resume') is True and not cfg.get('load_from') and rank == '0':
         # the hook does so, too, but FlexibleRunner reads the file before it calls a hook
         mend_last_checkpoint(Path(cfg.work_dir))
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.register_hook(EqualShardsHook())
+    return runner
 
 
 def innermost_datasets(dataset: dict | None, path: str) -> Iterator[tuple[str, dict]]:

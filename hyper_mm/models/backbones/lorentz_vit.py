@@ -184,7 +184,7 @@ class LorentzViT(AuxLossSource, BaseModule):
             One tensor for each of ``out_indices``, in float32 or better; see ``out_type``.
         """
         points, size, c = self.vit(inputs)
-        if self.training and torch.is_grad_enabled():
+        if self.publishes:
             self.publish(self._losses() | self._diagnostics())
         return tuple(self._format(x, size, c) for x in points)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from hyper_mm.layers import AssignmentFusion, NodeFusion, TokenFusion
+from hyper_mm.layers import AssignmentFusion, Hierarchy, NodeFusion, TokenFusion
 from hyper_mm.models.necks.hi_mapper_base import HiMapperBase
 from hyper_mm.registry import MODELS
 
@@ -85,6 +85,13 @@ class HiMapper(HiMapperBase):
         Returns:
             The levels ``(B, C, H, W)``, or what ``neck`` makes of them.
         """
+        levels, _ = self.enrich(inputs)
+        return levels if self.neck is None else self.neck(levels)
+
+    def enrich(
+        self, inputs: Sequence[Tensor | Sequence[Tensor]]
+    ) -> tuple[tuple[Tensor, ...], Hierarchy]:
+        """The enriched levels, before ``neck``, and the hierarchy; see :meth:`forward`."""
         levels = [x if isinstance(x, Tensor) else x[0] for x in inputs]
         self._check_channels(levels)
         features, given = levels[self.level], inputs[self.level]
@@ -98,7 +105,7 @@ class HiMapper(HiMapperBase):
         )
         tokens = self.fusion(tokens, found)
         levels[self.level] = tokens.transpose(-2, -1).reshape(features.shape)
-        return tuple(levels) if self.neck is None else self.neck(tuple(levels))
+        return tuple(levels), found
 
     def _check_channels(self, levels: list[Tensor]) -> None:
         found = tuple(x.shape[1] for x in levels)

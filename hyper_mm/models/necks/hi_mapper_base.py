@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import torch
+from mmengine.logging import MessageHub
 from mmengine.model import BaseModule
 from torch import Tensor
 
 from hyper_mm.compat import is_compiling
 from hyper_mm.layers import Hierarchy, HierarchyMapper
-from hyper_mm.models.utils.aux_losses import AuxLossSource
+from hyper_mm.models.utils.aux_losses import (
+    AuxLossSource,
+    FoundHierarchy,
+    hand_out_hierarchy,
+    hierarchies_are_collected,
+)
 
 
 class HiMapperBase(AuxLossSource, BaseModule):
@@ -21,12 +27,14 @@ class HiMapperBase(AuxLossSource, BaseModule):
         loss_grad: Factor of the gradient from the losses of the hierarchy into the backbone, in
             [0, 1], on top of ``memory_grad``; the gradient of the task is not touched. A value
             other than 1 costs a second pass of the decomposer in training.
-        loss_warmup: Training steps over which the losses of the hierarchy rise from 0 to their
-            weights, linearly.
+        loss_warmup: Training iterations over which the losses of the hierarchy rise from 0 to
+            their weights, linearly. They are the iterations of mmengine's runner, as its parameter
+            schedulers count them, however often the neck runs in one of them; without a runner,
+            the calls of the model's ``loss()``.
         encode: Build the encoder.
-        keep_hierarchy: Keep the hierarchy of the last forward pass, detached, with its assignment:
-            ``last_hierarchy``, ``last_features`` ``(B, M, d)`` and ``last_size`` ``(h, w)`` of the
-            feature map. Our models then give it to the data samples that they predict.
+        keep_hierarchy: Models of ours give the hierarchy that the neck finds, detached, to the data
+            samples that they predict. Elsewhere, read it with
+            :func:`hyper_mm.models.utils.aux_losses.collect_hierarchies`.
         init_cfg: Initialisation config of mmengine.
         **mapper: Arguments of :class:`hyper_mm.layers.HierarchyMapper`.
 
@@ -59,9 +67,6 @@ class HiMapperBase(AuxLossSource, BaseModule):
         self.mapper = HierarchyMapper(dim, encode=encode, **mapper)
         self.with_assignment = False
         self.keep_hierarchy = keep_hierarchy
-        self.last_hierarchy: Hierarchy | None = None
-        self.last_features: Tensor | None = None
-        self.last_size: tuple[int, int] | None = None
 
     def find(
         self,
@@ -93,18 +98,18 @@ class HiMapperBase(AuxLossSource, BaseModule):
         memory = scale_gradient(memory, self.memory_grad)
         if token is None:
             token = self.mapper.pool(memory)
-        with_assignment = self.with_assignment or self.keep_hierarchy
-        found = self.mapper(memory, token, with_assignment=with_assignment)
-        if self.training and torch.is_grad_enabled():
+        keep = self.keep_hierarchy and hierarchies_are_collected()
+        found = self.mapper(memory, token, with_assignment=self.with_assignment or keep)
+        if self.publishes:
             self._publish_losses(memory, found, diagnostics)
-        if self.keep_hierarchy:
-            self.last_hierarchy = Hierarchy(
+        if keep:
+            hierarchy = Hierarchy(
                 levels=tuple(x.detach() for x in found.levels),
                 update=None,
                 token=found.token.detach(),
                 assignment=tuple(x.detach() for x in found.assignment),
             )
-            self.last_features, self.last_size = memory.detach(), size
+            hand_out_hierarchy(FoundHierarchy(hierarchy, memory.detach(), size))
         return found
 
     def _publish_losses(
@@ -114,14 +119,21 @@ class HiMapperBase(AuxLossSource, BaseModule):
             memory = scale_gradient(memory, self.loss_grad)
             found = self.mapper.decompose(memory, found.queries)
         losses, more = self.mapper.losses(found.levels, found.assignment, memory)
-        rate = 1.0
-        if self.loss_warmup:
-            rate = (self.loss_steps / self.loss_warmup).clamp(max=1.0)
-            self.loss_steps += 1
+        rate = self._warmup_rate() if self.loss_warmup else 1.0
         self.publish(
             {f'loss_hier_{name}': rate * loss for name, loss in losses.items()}
             | {f'hi_mapper/{name}': value for name, value in (more | diagnostics).items()}
         )
+
+    def _warmup_rate(self) -> Tensor:
+        """Share of the losses' weights; equal for all passes of an iteration, repeated ones too."""
+        if self.is_first_pass:
+            hub = MessageHub.get_current_instance()
+            if hub.get_info('loop_stage') == 'train':
+                self.loss_steps.fill_(hub.get_info('iter') + 1)
+            else:
+                self.loss_steps += 1
+        return ((self.loss_steps - 1) / self.loss_warmup).clamp(0.0, 1.0)
 
     def _check_finite(self, features: Tensor, what: str) -> None:
         if is_compiling():

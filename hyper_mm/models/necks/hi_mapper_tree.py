@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from hyper_mm.layers import Hierarchy
 from hyper_mm.models.necks.hi_mapper import HiMapper
 from hyper_mm.registry import MODELS
 
@@ -59,7 +58,6 @@ class HiMapperTree(HiMapper):
             for count in tree.nodes:
                 shared = spread * torch.randn(count, tree.mu.shape[1])
                 tree.mu += shared.repeat_interleave(tree.nodes[0] // count, 0)
-        self._words: list[Tensor] = []
 
     def forward(self, inputs: Sequence[Tensor | Sequence[Tensor]]) -> tuple[Tensor, ...]:
         """Enriches one level of a feature pyramid; see :class:`HiMapper`.
@@ -68,20 +66,12 @@ class HiMapperTree(HiMapper):
             The levels ``(B, C, H, W)``, and in training the words ``(B, d, H, W)`` of each level of
             the tree, leaves first.
         """
-        levels = super().forward(inputs)
-        words, self._words = self._words, []
+        levels, found = self.enrich(inputs)
         if not self.training:
             return levels
-        size = levels[self.level].shape[-2:]
+        size, moments = levels[self.level].shape[-2:], self.mapper.tree.moments()
+        words = [
+            norm(share.to(mean.dtype).mT @ mean)
+            for norm, share, (mean, _) in zip(self.norms, found.assignment, moments)
+        ]
         return (*levels, *(word.mT.unflatten(-1, size) for word in words))
-
-    def find(self, *args, **kwargs) -> Hierarchy:
-        """Finds the hierarchy; see :class:`HiMapperBase`."""
-        found = super().find(*args, **kwargs)
-        if self.training:
-            moments = self.mapper.tree.moments()
-            self._words = [
-                norm(share.to(mean.dtype).mT @ mean)
-                for norm, share, (mean, _) in zip(self.norms, found.assignment, moments)
-            ]
-        return found

@@ -12,6 +12,7 @@ from hyper_mm.layers.lorentz.routed_experts import RoutedExperts
 from hyper_mm.models import LorentzViT
 from hyper_mm.ops import lorentz
 from hyper_mm.registry import MODELS
+from tests.helpers.losses import run
 
 ARCH = dict(embed_dims=16, num_layers=3, num_heads=2)
 EXPERTS = dict(num_experts=3, top_k=2, balance_weight=1.0)
@@ -96,8 +97,7 @@ class TestTraining:
 
     def test_balance_loss_and_curvatures_are_published(self):
         module = backbone(experts=EXPERTS, curvature=dict(learnable=True))
-        module(images())
-        found = module.aux_losses()
+        _, found = run(module, images())
         assert set(found) == {
             'loss_balance',
             'lorentz_vit/curvature',
@@ -106,14 +106,10 @@ class TestTraining:
         }
         assert found['loss_balance'] > 1.5  # two blocks, at least 1 each where loads are equal
         assert found['lorentz_vit/lowest_curvature'] == pytest.approx(0.1)
-        assert not module.aux_losses()
-        module.eval()(images())
-        assert not module.aux_losses()
+        assert not run(module.eval(), images())[1]
 
     def test_plain_one_publishes_nothing(self):
-        module = backbone()
-        module(images())
-        assert module.aux_losses() == {}
+        assert run(backbone(), images())[1] == {}
 
     def test_checkpoint_of_another_size(self, tmp_path):
         large = backbone(img_size=64, positions='learnt')

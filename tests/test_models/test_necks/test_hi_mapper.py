@@ -5,6 +5,7 @@ import torch
 
 from hyper_mm.models import HiMapper
 from hyper_mm.registry import MODELS
+from tests.helpers.losses import run
 
 SMALL = dict(num_leaves=8, num_levels=3, width=8, num_heads=2, hyp_dim=6)
 CHANNELS = (8, 12, 16)
@@ -76,8 +77,9 @@ class TestLevels:
 
     def test_batch_of_one(self, fusion):
         module = neck(fusion=fusion)
-        sum(x.sum() for x in module(pyramid(batch=1))).backward()
-        assert module.aux_losses()['loss_hier_cont'].isfinite()
+        out, found = run(module, pyramid(batch=1))
+        sum(x.sum() for x in out).backward()
+        assert found['loss_hier_cont'].isfinite()
 
     @pytest.mark.parametrize('give', [tuple, with_cls], ids=['plain', 'cls'])
     def test_dtype_is_kept(self, fusion, give):
@@ -88,8 +90,7 @@ class TestLevels:
 
     def test_no_dead_parameters(self, fusion):
         module = neck(fusion=fusion, gate_init=0.5)
-        out = module(with_cls(pyramid()))
-        losses = module.aux_losses()
+        out, losses = run(module, with_cls(pyramid()))
         total = losses['loss_hier_cont'] + losses['loss_hier_kl']
         (out[-1].square().sum() + total).backward()
         for name, parameter in module.named_parameters():
@@ -164,8 +165,7 @@ class TestMemoryGradient:
             torch.nn.init.normal_(parameter, 0.5, 0.3)
         features = torch.randn(2, 8, 4, 4).requires_grad_()
         token = torch.randn(2, 8).requires_grad_()
-        (out,) = module(((features, token) if cls else features,))
-        losses = module.aux_losses()
+        (out,), losses = run(module, ((features, token) if cls else features,))
         total = losses['loss_hier_cont'] if of_losses else (out - features).square().sum()
         return torch.autograd.grad(total, (features, token), allow_unused=True)
 
@@ -188,8 +188,7 @@ class TestMemoryGradient:
             # nothing but the features asks for a gradient
             module = neck(8, memory_grad=0).requires_grad_(False)
             features = torch.randn(2, 8, 4, 4, requires_grad=True)
-            module((features,))
-            module.aux_losses()['loss_hier_cont'].backward()
+            run(module, (features,))[1]['loss_hier_cont'].backward()
 
     def test_does_not_touch_the_way_through(self):
         features = torch.randn(2, 8, 4, 4, requires_grad=True)
@@ -207,52 +206,41 @@ class TestMemoryGradient:
 
 
 class TestLosses:
-    def test_are_published_once(self):
-        module = neck()
-        module(pyramid())
-        found = module.aux_losses()
+    def test_are_published(self):
+        _, found = run(neck(), pyramid())
         assert {n for n in found if 'loss' in n} == {'loss_hier_cont', 'loss_hier_kl'}
         assert {n for n in found if 'loss' not in n} == {
             f'hi_mapper/{n}'
             for n in ('curvature', 'capped', 'radius_1', 'radius_2', 'radius_3', 'gate')
         }
-        assert module.aux_losses() == {}
 
     def test_are_those_of_the_mapper(self):
         module = neck(8, probabilistic=False, dropout=0.0)
         features = torch.randn(2, 8, 4, 4)
-        module((features,))
+        _, found = run(module, (features,))
         memory = features.flatten(2).mT
         levels = module.mapper(memory, memory.mean(1, keepdim=True)).levels
         expected, _ = module.mapper.losses(levels)
-        torch.testing.assert_close(module.aux_losses()['loss_hier_cont'], expected['cont'])
+        torch.testing.assert_close(found['loss_hier_cont'], expected['cont'])
 
     def test_carry_a_gradient_and_diagnostics_none(self):
-        module = neck()
-        module(pyramid())
-        for name, value in module.aux_losses().items():
+        for name, value in run(neck(), pyramid())[1].items():
             assert value.ndim == 0 and value.requires_grad == ('loss' in name)
 
     def test_none_in_evaluation(self):
-        module = neck().eval()
-        module(pyramid())
-        assert module.aux_losses() == {}
+        assert run(neck().eval(), pyramid())[1] == {}
 
     def test_none_without_gradient(self):
-        module = neck()
         with torch.no_grad():
-            module(pyramid())
-        assert module.aux_losses() == {}
+            assert run(neck(), pyramid())[1] == {}
 
     def test_gate_is_the_mean_size_of_the_gate(self):
         module = neck(gate_init=-0.5)
-        module(pyramid())
-        assert module.aux_losses()['hi_mapper/gate'] == 0.5
+        assert run(module, pyramid())[1]['hi_mapper/gate'] == 0.5
 
     def test_without_weights_there_are_none(self):
         module = neck(contrastive_weight=0.0, kl_weight=0.0)
-        module(pyramid())
-        assert not [n for n in module.aux_losses() if 'loss' in n]
+        assert not [n for n in run(module, pyramid())[1] if 'loss' in n]
 
 
 @pytest.mark.parametrize('training', [True, False])

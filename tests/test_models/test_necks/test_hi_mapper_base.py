@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 
 from hyper_mm.models import HiMapper
+from hyper_mm.models.utils.aux_losses import collect_losses
+from tests.helpers.losses import run
 
 SMALL = dict(num_leaves=8, num_levels=3, width=8, num_heads=2, dropout=0.0)
 
@@ -15,8 +18,7 @@ def make(**options):
 
 def gradients(neck, with_task=True, with_losses=True):
     x = torch.linspace(-1, 1, 2 * 12 * 9).sin().reshape(2, 12, 3, 3).requires_grad_()
-    out = neck((x,))[0]
-    losses = neck.aux_losses()
+    (out,), losses = run(neck, (x,))
     total = out.square().sum() if with_task else 0 * out.sum()
     if with_losses:
         total = total + sum(v for k, v in losses.items() if 'loss' in k)
@@ -45,29 +47,52 @@ def test_loss_grad_keeps_values_of_sampled_losses():
     found = []
     for neck in (full, cut):
         torch.manual_seed(2)
-        neck((x,))
-        found.append(neck.aux_losses()['loss_hier_cont'])
+        found.append(run(neck, (x,))[1]['loss_hier_cont'])
     torch.testing.assert_close(*found)
 
 
 def test_loss_warmup_rises_to_the_full_weight_and_resumes():
     plain, warm = make(), make(loss_warmup=4)
     x = torch.randn(2, 12, 3, 3)
-    plain((x,))
-    full = plain.aux_losses()['loss_hier_cont']
+    full = run(plain, (x,))[1]['loss_hier_cont']
     rates = []
     for step in range(6):
         if step == 2:
             state, warm = warm.state_dict(), make(loss_warmup=4)
             warm.load_state_dict(state)
-        warm((x,))
-        rates.append((warm.aux_losses()['loss_hier_cont'] / full).item())
+        rates.append((run(warm, (x,))[1]['loss_hier_cont'] / full).item())
     assert rates == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1], abs=1e-5)
+
+
+def test_loss_warmup_counts_the_iterations_of_a_runner():
+    """Not the passes: a neck may run several times in one, with checkpointing or two branches."""
+    plain, warm = make(), make(loss_warmup=4)
+    x = torch.randn(2, 12, 3, 3)
+    full = run(plain, (x,))[1]['loss_hier_cont']
+    hub = MessageHub.get_current_instance()
+    hub.update_info('loop_stage', 'train')
+    try:
+        rates = []
+        for iteration in (0, 1, 3, 7):
+            hub.update_info('iter', iteration)
+            with collect_losses() as scope:
+                for _ in range(3):
+                    warm((x,))
+            rates.append((scope.of(warm)['loss_hier_cont'] / (3 * full)).item())
+            assert warm.loss_steps == iteration + 1
+        assert rates == pytest.approx([0, 0.25, 0.75, 1], abs=1e-5)
+        resumed = make(loss_warmup=4)  # the runner brings the iteration
+        hub.update_info('iter', 2)
+        found = run(resumed, (x,))[1]['loss_hier_cont']
+        assert (found / full).item() == pytest.approx(0.5, abs=1e-5)
+    finally:
+        hub.pop_info('loop_stage')
+        hub.pop_info('iter')
 
 
 def test_evaluation_does_not_warm_up():
     warm = make(loss_warmup=4).eval()
-    warm((torch.randn(2, 12, 3, 3),))
+    run(warm, (torch.randn(2, 12, 3, 3),))
     assert warm.loss_steps == 0
 
 

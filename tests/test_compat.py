@@ -1,0 +1,69 @@
+"""The versions of torch that setup.py promises."""
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+from hyper_mm import compat
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_compiling_is_known_before_torch_2_3(monkeypatch):
+    monkeypatch.delattr(torch.compiler, 'is_compiling')
+    try:
+        importlib.reload(compat)
+        monkeypatch.setitem(sys.modules, 'torch._dynamo', None)
+        assert compat.is_compiling() is False
+        for state in (True, False):
+            dynamo = SimpleNamespace(is_compiling=lambda state=state: state)
+            monkeypatch.setitem(sys.modules, 'torch._dynamo', dynamo)
+            assert compat.is_compiling() is state
+    finally:
+        monkeypatch.undo()
+        importlib.reload(compat)
+    assert compat.is_compiling is torch.compiler.is_compiling
+
+
+def test_layers_compute_without_it():
+    code = """
+import torch
+del torch.compiler.is_compiling
+from hyper_mm.layers import HierarchyMapper
+from hyper_mm.ops import lorentz
+mapper = HierarchyMapper(16, num_leaves=8, num_levels=3, width=8, num_heads=2)
+mapper(torch.randn(2, 9, 16), torch.randn(2, 1, 16)).token.sum().backward()
+x = torch.randn(4, 3)
+lorentz.pairwise_dist(x, x, c=1.0)
+"""
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_it_is_asked_in_one_place():
+    for path in (ROOT / 'hyper_mm').rglob('*.py'):
+        if path.name != 'compat.py':
+            assert not re.search(r'torch\.(compiler|_dynamo)', path.read_text()), path
+
+
+def test_backward_is_recognized():
+    found = []
+
+    class Ask(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            found.append(compat.in_backward())
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            found.append(compat.in_backward())
+            return grad
+
+    Ask.apply(torch.ones(1, requires_grad=True)).backward()
+    assert found == [False, True] and not compat.in_backward()
