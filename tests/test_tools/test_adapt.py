@@ -14,7 +14,7 @@ pytest.importorskip('scipy')
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
-from hyper_mm.registry import MODELS  # noqa: E402
+from hyper_mm.registry import DATASETS, MODELS  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
 from tests.helpers import runs  # noqa: E402
 from tests.helpers.tools import load_tool  # noqa: E402
@@ -186,7 +186,7 @@ def test_images_of_12_bits(tmp_path, capsys):
     cfg = Config.fromfile(tmp_path / 'config.py')
     data = TOOL.folder_dataset(cfg, tmp_path / 'site', info, True, (0, 4092))
     data['pipeline'] = [data['pipeline'][0], data['pipeline'][-1]]
-    item = TOOL.DATASETS.build(data)[0]
+    item = DATASETS.build(data)[0]
     assert len(item['inputs'].unique()) == 1024
     TOOL.main([str(a) for a in (*arguments, '--window', 0, 4092)])
     assert (tmp_path / 'out' / 'pictures' / 'a.png').is_file()
