@@ -40,6 +40,7 @@ class Exportable(nn.Module):
                     setattr(module, name, nn.Upsample(**size, **options))
                 if keyword.iskeyword(name):
                     _rename(module, name, f'{name}_')
+        self.eval()  # the wrapper too: exporters set the mode back to what they found
         self.options = {'mode': 'tensor'} if hasattr(model, 'data_preprocessor') else {}
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
