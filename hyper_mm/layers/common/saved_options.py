@@ -100,12 +100,13 @@ class SavedOptions:
         if where in state_dict:
             saved = decode_options(state_dict[where])
             compare_options(saved, self.saved_options(), prefix.rstrip('.') or type(self).__name__)
-        super()._load_from_state_dict(
+        super()._load_from_state_dict(  # type: ignore[misc]  # of nn.Module, beside it
             state_dict, prefix, local_metadata, strict, missing_keys, *args
         )
         if where in missing_keys:
             missing_keys.remove(where)
-        given = any(f'{prefix}{name}' in state_dict for name, _ in self.named_parameters())
+        names = [name for name, _ in self.named_parameters()]  # type: ignore[attr-defined]
+        given = any(f'{prefix}{name}' in state_dict for name in names)
         if given and where not in state_dict:
             warnings.warn(
                 f'weights of {type(self).__name__} come without the options that they were trained '
