@@ -254,6 +254,12 @@ class HierarchyMapper(nn.Module):
         if self.kl_weight > 0:
             losses['kl'] = self.kl_weight * self.tree.kl(self.kl_reduction)
         losses |= self.structure(levels, assignment, memory, energies)
+        if not len(levels[0]):  # means over no image: nothing to learn, but the same names
+            nothing = sum(nodes.sum() for nodes in levels)
+            losses = {n: loss if n == 'kl' else nothing.to(loss.dtype) for n, loss in losses.items()}
+            diagnostics = {
+                n: x if n == 'curvature' else torch.zeros_like(x) for n, x in diagnostics.items()
+            }
         return losses, diagnostics
 
     def _distances(self, u: Tensor) -> Tensor:
