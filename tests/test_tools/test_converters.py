@@ -42,7 +42,8 @@ def released(mapper: HierarchyMapper) -> dict[str, torch.Tensor]:
         new = theirs + name[len(ours) :]
         new = re.sub(r'(decoder\.\d+)\.value\.', r'\1.self_attn.v_proj.', new)
         new = re.sub(r'(mix_l\.decoder\.\d+)\.proj\.', r'\1.self_attn.proj.', new)
-        state[f'module.{new}'] = {'lift.proj.weight': weight.T, 'lift.curvature.log': weight.squeeze()}.get(ours, weight)
+        weight = weight.T if ours == 'lift.proj.weight' else weight
+        state[f'module.{new}'] = weight.squeeze() if ours == 'lift.curvature.log' else weight
     state['module.mix_l.decoder.0.memnorm.weight'] = torch.ones(16)
     state['module.mix_l.decoder.0.self_attn.q_proj.weight'] = torch.ones(16, 16)
     state['module.backbone.cls_token'] = torch.ones(1)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from mmengine.optim import DefaultOptimWrapperConstructor
+from torch import nn
 
 from hyper_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 

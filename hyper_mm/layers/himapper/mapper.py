@@ -256,7 +256,9 @@ class HierarchyMapper(nn.Module):
         losses |= self.structure(levels, assignment, memory, energies)
         if not len(levels[0]):  # means over no image: nothing to learn, but the same names
             nothing = sum(nodes.sum() for nodes in levels)
-            losses = {n: loss if n == 'kl' else nothing.to(loss.dtype) for n, loss in losses.items()}
+            losses = {
+                n: loss if n == 'kl' else nothing.to(loss.dtype) for n, loss in losses.items()
+            }
             diagnostics = {
                 n: x if n == 'curvature' else torch.zeros_like(x) for n, x in diagnostics.items()
             }

@@ -146,7 +146,10 @@ def test_frozen_parameters_are_left_out():
 @pytest.mark.parametrize(
     'cfg, message',
     [
-        (dict(paramwise_cfg=dict(component_lr_mult=0)), 'component_lr_mult must be positive, got 0'),
+        (
+            dict(paramwise_cfg=dict(component_lr_mult=0)),
+            'component_lr_mult must be positive, got 0',
+        ),
         (dict(optimizer=dict(type='Adadelta')), 'optimizer must have an lr, got'),
     ],
 )
@@ -193,7 +196,9 @@ def test_components_are_optimized_alike_in_all_configs(name):
         if stock or type(built[part]).__name__ == 'SimpleFeaturePyramid':
             assert own_lr == pytest.approx(lr), full
             continue
-        plain = parameter.ndim < 2 or 'mapper.tree' in path or path.endswith(('_token', 'pos_embed'))
+        plain = (
+            parameter.ndim < 2 or 'mapper.tree' in path or path.endswith(('_token', 'pos_embed'))
+        )
         assert own_decay == pytest.approx(0 if plain else decay), full
         if part == 'neck':
             assert own_lr == pytest.approx(lr if new else 10 * lr), full

@@ -168,7 +168,10 @@ def test_checkpoints_of_before_are_upgraded(learnable):
 @pytest.mark.parametrize(
     'state, message',
     [
-        (dict(log=torch.zeros(2)), r'log must be the logarithm of the curvature .* got shape \(2,\)'),
+        (
+            dict(log=torch.zeros(2)),
+            r'log must be the logarithm of the curvature .* got shape \(2,\)',
+        ),
         (dict(log=torch.zeros(1)), r'or have log_initial beside it, got shape \(1,\) alone'),
         (
             dict(log=torch.zeros(3), log_initial=torch.zeros(1)),

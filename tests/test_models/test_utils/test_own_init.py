@@ -175,9 +175,7 @@ def without_checkpoints(value: object) -> object:
         )
     if isinstance(value, (list, tuple)):
         parts = (without_checkpoints(v) for v in value)
-        return type(value)(
-            v for v, old in zip(parts, value) if v is not None or old is None
-        )
+        return type(value)(v for v, old in zip(parts, value) if v is not None or old is None)
     return value
 
 
