@@ -1,4 +1,4 @@
-"""Public weights load completely: every config that starts from some, against the network they are of.
+"""Public weights load completely, in every config that starts from some.
 
 The network of timm or torchvision gets random weights, is saved in the form of the public file, and
 loaded by the config's own way, with the address replaced by the path.
@@ -132,18 +132,24 @@ def load(model: nn.Module, cfg: Config, path: Path) -> tuple[set[str], set[str]]
     return missing, given - model.state_dict().keys()
 
 
+def in_evaluation(cfg: dict) -> nn.Module:
+    model = MODELS.build(cfg)
+    model.eval()  # returns nothing in mmseg's ViT
+    return model
+
+
 def build(name: str, path: Path, **backbone: object) -> tuple[nn.Module, Config]:
     """The model of a config; the backbone alone where that has the weights."""
     cfg = Config.fromfile(CONFIGS / name)
     init_default_scope(cfg.default_scope)
     cfg.model.backbone.update(backbone)
     if cfg.get('load_from'):
-        return MODELS.build(cfg.model).eval(), cfg
+        return in_evaluation(cfg.model), cfg
     init = cfg.model.backbone.init_cfg
     assert init.type == 'Pretrained'
     scheme = 'timm-vit+' if init.checkpoint.startswith('timm-vit+') else ''
     init.checkpoint = scheme + str(path)
-    return MODELS.build(cfg.model.backbone).eval(), cfg
+    return in_evaluation(cfg.model.backbone), cfg
 
 
 def assert_equal(found: Tensor, expected: Tensor) -> None:
@@ -205,7 +211,7 @@ def test_hi_mapper_starts_from_the_weights_of_deit(distilled, tmp_path):
     cfg = Config.fromfile(CONFIGS / f'himapper/himapper_deit-t{distilled}_imagenet.py')
     init_default_scope('mmpretrain')
     cfg.model.neck.zero_init_out = True
-    model = MODELS.build(cfg.model).eval()
+    model = in_evaluation(cfg.model)
     before = {n: p.clone() for n, p in model.named_parameters() if n.startswith('neck.')}
     load_checkpoint(model, str(tmp_path / 'deit.pth'), map_location='cpu')
     with torch.no_grad():
@@ -272,7 +278,7 @@ def test_resnet_with_a_deep_stem(tmp_path):
     assert backbone.init_cfg.checkpoint == 'open-mmlab://resnet50_v1c'
     backbone.init_cfg.checkpoint = str(tmp_path / 'resnet.pth')
     backbone.update(dilations=(1, 1, 1, 1), strides=(1, 2, 2, 2), out_indices=(3,))
-    model = MODELS.build(backbone).eval()
+    model = in_evaluation(backbone)
     missing, unexpected = load(model, cfg, tmp_path / 'resnet.pth')
     assert not missing and unexpected == {'fc.weight', 'fc.bias'}
     with torch.no_grad():

@@ -63,7 +63,7 @@ class HyperbolicOptimWrapperConstructor:
     """Sorts parameters: matrices, those without weight decay, and points of a manifold.
 
     Without weight decay are biases, weights of norms, and single numbers: temperatures, weights of
-    residual connections, logarithms of curvatures, for which 0 is no place to be drawn to. (The
+    residual connections, curvatures, which decay would draw to 0 or to their initial value. (The
     ``flat_decay_mult`` of mmengine leaves decay on numbers and on the biases of experts.) Points,
     parameters with a ``manifold`` (see ``embedding='manifold'`` of :class:`hyper_mm.HelmDecoder`),
     go to an optimiser of their own, without weight decay.

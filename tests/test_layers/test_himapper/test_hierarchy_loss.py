@@ -67,7 +67,7 @@ class TestLift:
         with torch.no_grad():
             lift.alpha.log.fill_(3.0)
         lift(torch.randn(1, 12))
-        assert lift.alpha() == pytest.approx(1.0, rel=1e-6)
+        assert lift.alpha().item() == pytest.approx(1.0, rel=1e-6)
 
     @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
     def test_leaves_half_precision(self, dtype):

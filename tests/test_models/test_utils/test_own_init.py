@@ -34,8 +34,8 @@ CLASSES = {
         experts=dict(num_experts=2, top_k=1, hidden_dims=4),
     ),
     'LatHAdapterHead': dict(num_classes=3, dim=8),
-    'PrototypicalHead': dict(in_channels=8),
-    'BoundaryContrastHead': dict(in_channels=8),
+    'PrototypicalHead': dict(classifier=dict(distance='lorentz', learnable_curvature=True)),
+    'BoundaryContrastHead': dict(num_classes=3),
     'CostAggregationHead': dict(
         in_channels=8,
         guidance_channels=(4, 4),
@@ -51,7 +51,8 @@ CLASSES = {
     'RadialEmbeddingLoss': dict(),
 }
 OVERWRITING = [
-    dict(type='Normal', mean=7.0, std=3.0),  # of everything with a weight
+    # of everything with a weight: mmengine compares the names of bases, too
+    dict(type='Normal', layer=['Module', 'Linear', 'LayerNorm', '_ConvNd'], mean=7.0, std=3.0),
     dict(type='TruncNormal', layer=['Linear', 'Conv2d', 'LayerNorm'], std=0.02),
     dict(type='Constant', layer=['LorentzLinear', 'Embedding'], val=7.0),
 ]
