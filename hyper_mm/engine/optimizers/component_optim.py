@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
 from hyper_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-from .hyperbolic_optim import whole_shape
+from .hyperbolic_optim import accept_old_state, whole_shape
 
 WRAPPERS = ('module', '_fsdp_wrapped_module', '_checkpoint_wrapped_module', '_orig_mod')
 """Names that wrappers put into the paths of parameters."""
@@ -50,6 +50,16 @@ class ComponentOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
         if self.base_lr is None:
             raise ValueError(f'optimizer must have an lr, got {self.optimizer_cfg}')
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Builds the optimizer and its wrapper.
+
+        Args:
+            model: The model, or a wrapper of it.
+        """
+        wrapper = super().__call__(model)
+        accept_old_state(wrapper.optimizer)
+        return wrapper
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs) -> None:
         """Adds a group for each parameter; see mmengine.

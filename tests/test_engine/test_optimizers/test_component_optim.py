@@ -232,3 +232,30 @@ def test_learning_rates_reach_the_optimizer():
     host.neck.mapper.tree.mu.sum().backward()
     wrapper.optimizer.step()
     torch.testing.assert_close(host.neck.mapper.tree.mu, before - 1.25)
+
+
+@pytest.mark.parametrize('constructor', ['Component', 'Hyperbolic'])
+def test_runs_of_before_single_numbers_were_vectors_go_on(constructor):
+    def build():
+        model = Host(neck=himapper())
+        cfg = dict(
+            constructor=f'hyper_mm.{constructor}OptimWrapperConstructor',
+            optimizer=dict(type='AdamW', lr=1e-3),
+        )
+        return model, build_optim_wrapper(model, cfg)
+
+    def step(model, wrapper):
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        wrapper.optimizer.step()
+
+    step(*(first := build()))
+    state = first[1].state_dict()
+    for entry in state['state'].values():
+        for name, value in entry.items():
+            if name != 'step' and value.shape == (1,):
+                entry[name] = value.squeeze(0)
+    model, wrapper = build()
+    wrapper.load_state_dict(state)
+    step(model, wrapper)
+    assert wrapper.optimizer.state[model.neck.mapper.lift.alpha.log]['step'] == 2
