@@ -67,7 +67,8 @@ def test_of_san(network, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'name', ['hyperclip/cat-seg_vit-b16_coco-stuff164k.py', 'lathadapter/maple_vit-b16_caltech101.py']
+    'name',
+    ['hyperclip/cat-seg_vit-b16_coco-stuff164k.py', 'lathadapter/maple_vit-b16_caltech101.py'],
 )
 def test_of_open_clip(network, tmp_path, name):
     torch.save(network.state_dict(), tmp_path / 'clip.pt')
