@@ -81,7 +81,7 @@ def converted_swin(network: nn.Module) -> dict[str, Tensor]:
     """OpenMMLab's names, by the function with which mmdet reads Microsoft's files."""
     from mmdet.models.backbones.swin import swin_converter
 
-    return dict(swin_converter(official_swin(network)['model']))
+    return renamed(swin_converter(official_swin(network)['model']), (r'^backbone\.', ''))
 
 
 def mmpretrain_swin(network: nn.Module) -> dict:
