@@ -74,7 +74,7 @@ def convert_state_dict(released: dict[str, Tensor], prefix: str = '') -> dict[st
         key = f'{prefix}lift.{name}.log'
         if key in converted:
             converted[key] = converted[key].reshape(1)
-            converted[f'{key}_initial'] = torch.zeros_like(converted[key])
+            converted[f'{key}_initial'] = converted[key].new_zeros(1)
     return converted
 
 
