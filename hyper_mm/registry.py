@@ -121,6 +121,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'BFloat16OptimWrapper': ('engine.optimizers.optim_wrappers',),
     },
     'optimizer wrapper constructor': {
+        'ComponentOptimWrapperConstructor': ('engine.optimizers.component_optim',),
         'HyperbolicOptimWrapperConstructor': ('engine.optimizers.hyperbolic_optim',),
     },
     'metric': {

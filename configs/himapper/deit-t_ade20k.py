@@ -11,6 +11,7 @@ _base_ = [
 model = dict(
     backbone=dict(
         embed_dims=192,
+        patch_bias=True,  # DeiT has it, mmseg's ViT only if asked
         num_heads=3,
         init_cfg=dict(
             type='Pretrained',

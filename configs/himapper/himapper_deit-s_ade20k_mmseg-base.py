@@ -6,14 +6,7 @@
 _base_ = 'mmseg::vit/vit_deit-s16_upernet_8xb2-160k_ade20k-512x512.py'
 model = dict(
     type='hyper_mm.EncoderDecoder',
-    backbone=dict(output_cls_token=True),
+    backbone=dict(output_cls_token=True, patch_bias=True),  # DeiT has this bias
     neck=dict(_delete_=True, type='hyper_mm.HiMapper', in_channels=384),
 )
-optim_wrapper = dict(
-    paramwise_cfg=dict(
-        custom_keys={
-            'neck': dict(lr_mult=10.0),
-            'neck.mapper.tree': dict(lr_mult=10.0, decay_mult=0.0),
-        }
-    )
-)
+optim_wrapper = dict(constructor='hyper_mm.ComponentOptimWrapperConstructor')

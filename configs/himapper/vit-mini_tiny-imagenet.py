@@ -31,15 +31,8 @@ test_pipeline = [
 train_dataloader = dict(num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-# a module beside a pretrained backbone is new
-optim_wrapper = dict(
-    paramwise_cfg=dict(
-        custom_keys={
-            'neck': dict(lr_mult=5.0),
-            'neck.mapper.tree': dict(lr_mult=5.0, decay_mult=0.0),
-        }
-    )
-)
+# in fine-tuning a component is new beside a pretrained backbone
+optim_wrapper = dict(paramwise_cfg=dict(component_lr_mult=10.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-2, by_epoch=False, begin=0, end=20),
     dict(

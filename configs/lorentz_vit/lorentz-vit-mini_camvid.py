@@ -16,11 +16,3 @@ model = dict(
         out_indices=[0, 1, 2, 3],
     ),
 )
-optim_wrapper = dict(
-    paramwise_cfg=dict(
-        custom_keys={
-            '.tau': dict(decay_mult=0.0),
-            '.res': dict(decay_mult=0.0),
-        }
-    ),
-)

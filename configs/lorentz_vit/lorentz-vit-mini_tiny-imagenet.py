@@ -14,12 +14,3 @@ model = dict(
         positions='learnt',  # as the baseline's
     ),
 )
-optim_wrapper = dict(
-    paramwise_cfg=dict(
-        custom_keys={
-            'norm': dict(decay_mult=0.0),
-            '.tau': dict(decay_mult=0.0),
-            '.res': dict(decay_mult=0.0),
-        }
-    ),
-)

@@ -23,12 +23,3 @@ model = dict(
         ),
     ),
 )
-optim_wrapper = dict(
-    paramwise_cfg=dict(
-        custom_keys={
-            'curvature': dict(decay_mult=0.0),
-            '.tau': dict(decay_mult=0.0),
-            '.res': dict(decay_mult=0.0),
-        }
-    ),
-)

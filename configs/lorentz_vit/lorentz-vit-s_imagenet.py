@@ -13,14 +13,6 @@ model = dict(
 optim_wrapper = dict(
     optimizer=dict(lr=1e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=1.0),
-    paramwise_cfg=dict(
-        custom_keys={
-            'norm': dict(decay_mult=0.0),
-            'curvature': dict(decay_mult=0.0),
-            '.tau': dict(decay_mult=0.0),
-            '.res': dict(decay_mult=0.0),
-        }
-    ),
 )
 param_scheduler = [
     dict(

@@ -36,13 +36,14 @@ def released(mapper: HierarchyMapper) -> dict[str, torch.Tensor]:
     )
     state = {}
     for name, weight in mapper.state_dict().items():
-        if name == 'lift.alpha.log':
+        if name.startswith('lift.alpha.') or name.endswith('log_initial'):
             continue
         ours, theirs = next(pair for pair in prefixes if name.startswith(pair[0]))
         new = theirs + name[len(ours) :]
         new = re.sub(r'(decoder\.\d+)\.value\.', r'\1.self_attn.v_proj.', new)
         new = re.sub(r'(mix_l\.decoder\.\d+)\.proj\.', r'\1.self_attn.proj.', new)
-        state[f'module.{new}'] = weight.T if ours == 'lift.proj.weight' else weight
+        weight = weight.T if ours == 'lift.proj.weight' else weight
+        state[f'module.{new}'] = weight.squeeze() if ours == 'lift.curvature.log' else weight
     state['module.mix_l.decoder.0.memnorm.weight'] = torch.ones(16)
     state['module.mix_l.decoder.0.self_attn.q_proj.weight'] = torch.ones(16, 16)
     state['module.backbone.cls_token'] = torch.ones(1)
@@ -64,13 +65,15 @@ def test_himapper_round_trip(converter, tmp_path, monkeypatch, capsys, wrap):
     prefix = 'neck.mapper.'
     assert all(name.startswith(prefix) for name in converted)
     converted = {name[len(prefix) :]: weight for name, weight in converted.items()}
-    assert converted.pop('lift.alpha.log') == 0
     expected = mapper.state_dict()
-    expected.pop('lift.alpha.log')
     assert converted.keys() == expected.keys()
     for name, weight in expected.items():
-        assert torch.equal(converted[name], weight), name
-    HierarchyMapper(DIM, **MAPPER).load_state_dict(converted | {'lift.alpha.log': torch.zeros(())})
+        if not name.startswith('lift.alpha.'):
+            assert torch.equal(converted[name], weight), name
+    loaded = HierarchyMapper(DIM, **MAPPER)
+    loaded.load_state_dict(converted)
+    assert loaded.lift.alpha() == 1
+    assert torch.equal(loaded.lift.curvature(), mapper.lift.curvature())
 
 
 def test_himapper_refuses_what_it_does_not_know(converter):

@@ -70,6 +70,11 @@ def convert_state_dict(released: dict[str, Tensor], prefix: str = '') -> dict[st
     if f'{prefix}lift.proj.weight' in converted:
         weight = converted[f'{prefix}lift.proj.weight']
         converted[f'{prefix}lift.alpha.log'] = weight.new_zeros(())
+    for name in ('curvature', 'alpha'):  # the released curvature is 0-dimensional: log(c)
+        key = f'{prefix}lift.{name}.log'
+        if key in converted:
+            converted[key] = converted[key].reshape(1)
+            converted[f'{key}_initial'] = converted[key].new_zeros(1)
     return converted
 
 

@@ -1,6 +1,7 @@
 # mmseg's schedule of transformers on ADE20K: 8 GPUs x 2 images, 160k iterations
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='hyper_mm.ComponentOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
     paramwise_cfg=dict(
         custom_keys={
@@ -8,13 +9,6 @@ optim_wrapper = dict(
             'cls_token': dict(decay_mult=0.0),
             'relative_position_bias_table': dict(decay_mult=0.0),
             'norm': dict(decay_mult=0.0),
-            # Hi-Mapper, where there is one, starts from nothing beside a pretrained backbone: ten
-            # times its learning rate; no decay on distributions, gates and geometry
-            'neck': dict(lr_mult=10.0),
-            'neck.mapper.tree': dict(lr_mult=10.0, decay_mult=0.0),
-            'neck.mapper.lift.curvature': dict(decay_mult=0.0),
-            'neck.mapper.lift.alpha': dict(decay_mult=0.0),
-            'neck.fusion.gate': dict(lr_mult=10.0, decay_mult=0.0),
         }
     ),
 )

@@ -9,6 +9,7 @@ param_scheduler = [
 ]
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='hyper_mm.ComponentOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(
         custom_keys={
@@ -16,11 +17,6 @@ optim_wrapper = dict(
             'cls_token': dict(decay_mult=0.0),
             'relative_position_bias_table': dict(decay_mult=0.0),
             'norm': dict(decay_mult=0.0),
-            # Hi-Mapper, where there is one: no decay on distributions, gates and geometry
-            'neck.mapper.tree': dict(decay_mult=0.0),
-            'neck.mapper.lift.curvature': dict(decay_mult=0.0),
-            'neck.mapper.lift.alpha': dict(decay_mult=0.0),
-            'neck.fusion.gate': dict(lr_mult=10.0, decay_mult=0.0),
         }
     ),
 )

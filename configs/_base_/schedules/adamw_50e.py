@@ -3,6 +3,7 @@
 _base_ = '../default_runtime_mmpretrain.py'
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='hyper_mm.ComponentOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=1e-4),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
@@ -12,12 +13,6 @@ optim_wrapper = dict(
             'cls_token': dict(decay_mult=0.0),
             'dist_token': dict(decay_mult=0.0),
             'relative_position_bias_table': dict(decay_mult=0.0),
-            # Hi-Mapper, where there is one, starts from nothing beside a pretrained backbone: ten
-            # times its learning rate; no decay on distributions and geometry
-            'neck': dict(lr_mult=10.0),
-            'neck.mapper.tree': dict(lr_mult=10.0, decay_mult=0.0),
-            'neck.mapper.lift.curvature': dict(decay_mult=0.0),
-            'neck.mapper.lift.alpha': dict(decay_mult=0.0),
         },
     ),
 )

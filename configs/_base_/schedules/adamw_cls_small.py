@@ -3,18 +3,16 @@
 _base_ = '../default_runtime_mmpretrain.py'
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='hyper_mm.ComponentOptimWrapperConstructor',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
     clip_grad=dict(max_norm=1.0),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
+        component_lr_mult=1.0,  # the backbone is as new as any component: one learning rate
         custom_keys={
             'pos_embed': dict(decay_mult=0.0),
             'cls_token': dict(decay_mult=0.0),
-            # Hi-Mapper, where there is one; the backbone is as new as it: one learning rate
-            'neck.mapper.tree': dict(decay_mult=0.0),
-            'neck.mapper.lift.curvature': dict(decay_mult=0.0),
-            'neck.mapper.lift.alpha': dict(decay_mult=0.0),
         },
     ),
 )

@@ -14,4 +14,9 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-optim_wrapper = dict(optimizer=dict(lr=5e-4), clip_grad=dict(max_norm=5.0))
+optim_wrapper = dict(
+    optimizer=dict(lr=5e-4),
+    clip_grad=dict(max_norm=5.0),
+    # components come from the checkpoint of the backbone, or are as new as it: one learning rate
+    paramwise_cfg=dict(component_lr_mult=1.0),
+)

@@ -63,7 +63,7 @@ class HyperbolicOptimWrapperConstructor:
     """Sorts parameters: matrices, those without weight decay, and points of a manifold.
 
     Without weight decay are biases, weights of norms, and single numbers: temperatures, weights of
-    residual connections, logarithms of curvatures, for which 0 is no place to be drawn to. (The
+    residual connections, curvatures, which decay would draw to 0 or to their initial value. (The
     ``flat_decay_mult`` of mmengine leaves decay on numbers and on the biases of experts.) Points,
     parameters with a ``manifold`` (see ``embedding='manifold'`` of :class:`hyper_mm.HelmDecoder`),
     go to an optimiser of their own, without weight decay.
@@ -102,7 +102,7 @@ class HyperbolicOptimWrapperConstructor:
             )
         groups = [dict(params=decayed), dict(params=plain, weight_decay=0.0)]
         groups = [group for group in groups if group['params']]
-        optimizer = OPTIMIZERS.build(dict(self.optimizer, params=groups))
+        optimizer = accept_old_state(OPTIMIZERS.build(dict(self.optimizer, params=groups)))
         if points:
             options = {key: value for key, value in self.hyp_optimizer.items() if key != 'type'}
             optimizer = JointOptimizer(optimizer, self.hyp_type(points, **options))
@@ -124,6 +124,20 @@ def sort_parameters(
         else:
             decayed.append(parameter)
     return decayed, plain, points
+
+
+def accept_old_state(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Lets an optimizer read states of before single numbers became vectors of shape ``(1,)``."""
+
+    def upgrade(loaded: torch.optim.Optimizer) -> None:
+        for parameter, state in loaded.state.items():
+            for name, value in state.items():
+                number = isinstance(value, torch.Tensor) and not value.ndim and name != 'step'
+                if number and parameter.shape == (1,):
+                    state[name] = value.reshape(1)
+
+    optimizer.register_load_state_dict_post_hook(upgrade)
+    return optimizer
 
 
 def whole_shape(parameter: nn.Parameter) -> torch.Size:

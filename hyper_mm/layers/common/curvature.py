@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 
 class LogParameter(nn.Module):
-    """A positive number, stored as its logarithm and kept within bounds.
+    r"""A positive number, stored as :math:`\log(\text{value} / \text{initial value})`.
+
+    Weight decay then draws it to its initial value and not to 1. The parameter ``log`` is of shape
+    ``(1,)``, since FSDP refuses 0-dimensional ones; the buffer ``log_initial`` ``(1,)`` is saved
+    with it, so that a checkpoint means the same value in a module of another ``init``. Checkpoints
+    of before, with a 0-dimensional logarithm of the value, are upgraded when they are loaded.
 
     The bounds hold by projection: training steps that leave them are moved back onto them at the
     next forward pass, so the gradient is never cut and the parameter can return.
@@ -40,24 +45,58 @@ class LogParameter(nn.Module):
             raise ValueError(f'{name} init must be positive and within {tuple(bounds)}, got {init}')
         self.name = name
         self.log_bounds = math.log(low), math.log(high)
-        log = torch.tensor(math.log(init))
+        log = torch.zeros(1)
         if learnable:
             self.log = nn.Parameter(log)
         else:
             self.register_buffer('log', log)
+        self.register_buffer('log_initial', torch.tensor([math.log(init)]))
 
     @property
     def learnable(self) -> bool:
         """Whether the parameter is trained."""
         return isinstance(self.log, nn.Parameter)
 
+    @property
+    def log_value(self) -> Tensor:
+        """Logarithm of the value, a 0-dimensional tensor of at least float32."""
+        log, initial = (
+            x if x.dtype == torch.float64 else x.float() for x in (self.log, self.log_initial)
+        )
+        return (log + initial).squeeze(0)
+
     def forward(self) -> Tensor:
         """Returns the value, a 0-dimensional tensor of at least float32."""
         if self.training and self.learnable:
             with torch.no_grad():
-                self.log.clamp_(*self.log_bounds)
-        log = self.log if self.log.dtype == torch.float64 else self.log.float()
-        return log.exp()
+                low, high = self.log_bounds
+                self.log.copy_(self.log.clamp(low - self.log_initial, high - self.log_initial))
+        return self.log_value.exp()
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, metadata: dict, strict: bool, missing_keys: list,
+        unexpected_keys: list, error_msgs: list,
+    ) -> None:  # fmt: skip
+        log, initial = state_dict.get(f'{prefix}log'), f'{prefix}log_initial'
+        if log is not None and initial not in state_dict:
+            if log.ndim:
+                error_msgs.append(
+                    f'{prefix}log must be the logarithm of the {self.name} as of old, of shape (), '
+                    f'or have {initial} beside it, got shape {tuple(log.shape)} alone'
+                )
+                return
+            state_dict[initial] = self.log_initial.detach().clone()
+            state_dict[f'{prefix}log'] = (log.to(self.log_initial) - self.log_initial).to(log.dtype)
+        for key in (f'{prefix}log', initial):
+            found = state_dict.get(key)
+            if found is not None and found.shape != (1,):
+                error_msgs.append(
+                    f'{key} ({self.name}) must have the shape (1,), got {tuple(found.shape)}'
+                )
+                return
+        super()._load_from_state_dict(
+            state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
 
     def extra_repr(self) -> str:
         low, high = (math.exp(b) for b in self.log_bounds)
@@ -87,14 +126,14 @@ class Curvature(LogParameter):
     def at_bound(self) -> bool:
         """Whether the curvature sits on one of its bounds (reads the value)."""
         low, high = self.log_bounds
-        return not low + 1e-4 < self.log.item() < high - 1e-4
+        return not low + 1e-4 < self.log_value.item() < high - 1e-4
 
     def train(self, mode: bool = True) -> Curvature:
         """Switches the mode; see :meth:`torch.nn.Module.train`."""
         if self.training and not mode and self.learnable and not self._warned and self.at_bound():
             self._warned = True
             warnings.warn(
-                f'the learnable curvature has reached its bound ({math.exp(self.log.item()):g}): '
+                f'the learnable curvature has reached its bound ({self.log_value.exp().item():g}): '
                 'widen `curvature.bounds`, fix it with `learnable=False`, or lower its learning '
                 'rate',
                 stacklevel=2,

@@ -131,6 +131,8 @@ class LorentzLift(nn.Module):
 def euclidean_pairwise_dist(x: Tensor, y: Tensor) -> Tensor:
     """Flat distances of all pairs, with gradient 0 for coincident points.
 
+    They are made of differences, without cancellation, but never hold those of all pairs at once.
+
     Args:
         x: Points ``(..., n, d)``.
         y: Points ``(..., m, d)``.
@@ -138,4 +140,46 @@ def euclidean_pairwise_dist(x: Tensor, y: Tensor) -> Tensor:
     Returns:
         Distances ``(..., n, m)``.
     """
-    return safe_norm(x.unsqueeze(-2) - y.unsqueeze(-3))
+    batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    return _Distances.apply(*(t.expand(*batch, *t.shape[-2:]).contiguous() for t in (x, y)))
+
+
+class _Distances(torch.autograd.Function):
+    """:func:`torch.cdist` by differences, whose own gradient has none."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, y: Tensor) -> Tensor:
+        return torch.cdist(x, y, compute_mode='donot_use_mm_for_euclid_dist')
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs, output)
+        ctx.save_for_forward(*inputs, output)
+
+    @staticmethod
+    def _directions(x: Tensor, y: Tensor) -> Tensor:
+        """Unit vectors ``(..., n, m, d)`` from y to x, differentiable; 0 for coincident points."""
+        offset = x.unsqueeze(-2) - y.unsqueeze(-3)
+        norm = safe_norm(offset, keepdim=True)
+        return offset / torch.where(norm > 0, norm, 1)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, y, distance = ctx.saved_tensors
+        if torch.is_grad_enabled():  # to be differentiated again
+            part = grad.unsqueeze(-1) * _Distances._directions(x, y)
+            return part.sum(-2), -part.sum(-3)
+        step, flipped = torch.ops.aten._cdist_backward, (grad.mT, distance.mT)
+        grad_t, distance_t = (t.contiguous() for t in flipped)
+        return (
+            step(grad.contiguous(), x, y, 2.0, distance),
+            step(grad_t, y, x, 2.0, distance_t),
+        )
+
+    @staticmethod
+    def jvp(ctx, dx: Tensor | None, dy: Tensor | None) -> Tensor:
+        x, y, _ = ctx.saved_tensors
+        moved = (0 if dx is None else dx.unsqueeze(-2)) - (0 if dy is None else dy.unsqueeze(-3))
+        return (_Distances._directions(x, y) * moved).sum(-1)

@@ -242,11 +242,12 @@ class HierarchyMapper(nn.Module):
             and diagnostics without gradient: ``curvature``, ``capped`` (fraction of nodes at the
             largest radius), ``radius_l`` (mean scaled radius of level l, 1 = leaves).
         """
-        losses, diagnostics, energies = {}, {}, None
+        losses, diagnostics, energies, parts = {}, {}, None, [*levels]
         if self.lift is not None and len(levels) > 1:
             u, capped = self.lift(torch.cat(levels, 1))
             if self.contrast is not None:
                 distances = self._distances(u)
+                parts.append(distances)
                 losses['cont'] = self.contrastive_weight * self.contrast(distances, self.tree.nodes)
             if self.structure.needs_lift:
                 energies = self.lift.cone_energies(u, self.tree.nodes)
@@ -254,6 +255,14 @@ class HierarchyMapper(nn.Module):
         if self.kl_weight > 0:
             losses['kl'] = self.kl_weight * self.tree.kl(self.kl_reduction)
         losses |= self.structure(levels, assignment, memory, energies)
+        if not len(levels[0]):  # means over no image: nothing to learn, but the same names
+            nothing = sum(part.sum() for part in parts)  # a gradient of zero for all parameters
+            losses = {
+                n: loss if n == 'kl' else nothing.to(loss.dtype) for n, loss in losses.items()
+            }
+            diagnostics = {
+                n: x if n == 'curvature' else torch.zeros_like(x) for n, x in diagnostics.items()
+            }
         return losses, diagnostics
 
     def _distances(self, u: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from hyper_mm.layers.common.curvature import Curvature
 from hyper_mm.layers.lorentz.mice import MiCE
 from hyper_mm.layers.lorentz.vit import LorentzVisionTransformer
 from hyper_mm.models.utils.aux_losses import AuxLossSource
+from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.ops import lorentz
 from hyper_mm.ops.fused import lift
 from hyper_mm.registry import MODELS
@@ -27,7 +28,7 @@ OUTPUTS = ('space', 'logmap0', 'lorentz')
 
 
 @MODELS.register_module()
-class LorentzViT(AuxLossSource, BaseModule):
+class LorentzViT(OwnInit, AuxLossSource, BaseModule):
     r"""Vision transformer whose tokens are points of the hyperboloid, for mmpretrain, mmseg, mmdet.
 
     Arguments are called as those of mmpretrain's ``VisionTransformer``, whose counterpart it is:
@@ -76,6 +77,12 @@ class LorentzViT(AuxLossSource, BaseModule):
     Source: layers of He et al., HELM: Hyperbolic Large Language Models via Mixture-of-Curvature
     Experts (NeurIPS 2025). The backbone has no paper.
     """
+
+    optim_rules = {
+        'vit': {},
+        'vit.embedding.cls_token': dict(decay_mult=0.0),
+        'vit.embedding.pos_embed': dict(decay_mult=0.0),
+    }
 
     def __init__(
         self,

@@ -52,6 +52,8 @@ class PromptKD(PromptedCLIP):
     2024).
     """
 
+    loaded = ('clip', 'teacher')
+
     def __init__(
         self,
         clip: dict,

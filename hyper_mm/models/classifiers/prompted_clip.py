@@ -15,6 +15,7 @@ from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.layers.lathadapter.prompts import LEARNERS, CoOp, self_consistency
 from hyper_mm.models.utils.labels import check_labels
 from hyper_mm.models.utils.open_clip import build_open_clip, check_towers, encode_image
+from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.models.utils.trained_weights import LoadsTrainedWeights
 from hyper_mm.models.utils.vocabulary_features import VocabularyEncoder
 from hyper_mm.ops.stable import unit
@@ -25,7 +26,7 @@ CONSISTENCY = dict(text=25.0, image=10.0, logits=1.0, templates='imagenet')
 
 
 @MODELS.register_module()
-class PromptedCLIP(LoadsTrainedWeights, BaseClassifier):
+class PromptedCLIP(LoadsTrainedWeights, OwnInit, BaseClassifier):
     """A frozen CLIP of open_clip whose prompts are learned, or zero-shot CLIP.
 
     The classes are those of ``vocabulary``, or of the data set by
@@ -58,6 +59,8 @@ class PromptedCLIP(LoadsTrainedWeights, BaseClassifier):
             have fewer tokens than there are prompt vectors, a name of too many tokens, or a head
             of another width.
     """
+
+    loaded = ('clip',)
 
     def __init__(
         self,

@@ -9,11 +9,12 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from hyper_mm.layers.meta.structures import Structures, resolve_structures, structure_masks
+from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.registry import MODELS
 
 
 @MODELS.register_module()
-class BoundaryContrastHead(BaseModule):
+class BoundaryContrastHead(OwnInit, BaseModule):
     """Trains one feature map of the backbone with :class:`BoundaryInfoNCELoss`.
 
     It has no parameters and costs nothing at inference. For any mmseg model::

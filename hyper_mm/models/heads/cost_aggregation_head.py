@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hyper_mm.layers.open_vocab.cost_aggregation import CostAggregator
 from hyper_mm.layers.open_vocab.dense_clip import DenseFeatures
+from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.models.utils.windows import resize
 from hyper_mm.registry import MODELS
 
@@ -17,7 +18,7 @@ CLASSES_AT_A_TIME = 64
 
 
 @MODELS.register_module()
-class CostAggregationHead(BaseModule):
+class CostAggregationHead(OwnInit, BaseModule):
     """Upsampled guidance and CAT-Seg's cost aggregation (Cho et al., CVPR 2024).
 
     Two maps of the vision tower are brought to two and four times the patch grid by transposed

@@ -14,6 +14,7 @@ from hyper_mm.layers.lathadapter.latent_hierarchy import (
     joint_logits,
 )
 from hyper_mm.models.utils.labels import check_labels
+from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.ops.stable import unit
 from hyper_mm.registry import MODELS
 
@@ -21,7 +22,7 @@ TERMS = ('ecls', 'hcls', 'va', 'at')
 
 
 @MODELS.register_module()
-class LatHAdapterHead(BaseModule):
+class LatHAdapterHead(OwnInit, BaseModule):
     r"""Refined text features, their classification losses, and a latent hierarchy.
 
     .. math:: L = w_e L_{ecls} + w_h L_{hcls} + w_{va} L_{va} + w_{at} L_{at}

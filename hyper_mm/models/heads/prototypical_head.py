@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hyper_mm.layers.meta.prototypes import PrototypeClassifier
+from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.registry import MODELS
 
 
 @MODELS.register_module()
-class PrototypicalHead(BaseModule):
+class PrototypicalHead(OwnInit, BaseModule):
     """Decode head without weights, trained and used within ``hyper_mm.PrototypicalSegmentor``.
 
     Labels of an episode are 0 for the background and 1 ... W for its ways. See

@@ -23,13 +23,14 @@ from hyper_mm.layers.lorentz.linear import LorentzLinear
 from hyper_mm.layers.lorentz.mice import MiCE
 from hyper_mm.layers.lorentz.norm import LorentzRMSNorm
 from hyper_mm.layers.lorentz.routed_experts import RoutedExperts
+from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.ops.fused import lift
 from hyper_mm.registry import MODELS
 
 from .manifold_embedding import ManifoldEmbedding
 
 
-class Decoder(nn.Module):
+class Decoder(OwnInit, nn.Module):
     """Base of both decoders: sizes, documents, caches and losses of the experts."""
 
     attentions: dict[str, type] = {}

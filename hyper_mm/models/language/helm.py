@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from hyper_mm.layers.lorentz.embedding import check_ids
+from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.registry import MODELS
 
 from .decoders import check_mask
@@ -104,7 +105,7 @@ class Head(nn.Linear):
 
 
 @MODELS.register_module()
-class HelmForCausalLM(BaseModel):
+class HelmForCausalLM(OwnInit, BaseModel):
     """Language model: a decoder, and logits that are linear in its features.
 
     The logits are Euclidean, as in the official code. A batch is a dict of ``input_ids`` ``(B, N)``

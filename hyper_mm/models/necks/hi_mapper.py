@@ -32,7 +32,8 @@ class HiMapper(HiMapperBase):
             position attend to the nodes; ``'assignment'`` gives it the nodes that it is assigned
             to.
         gate_init: Initial value of the gate.
-        neck: Config of a neck to apply to the result.
+        neck: Config of a neck to apply to the result. Checkpoints in which this neck has the place
+            of ours, those of the stock model, are loaded into it.
         **kwargs: Arguments of :class:`HiMapperBase` (``memory_grad``, ``loss_grad``,
             ``loss_warmup``) and of :class:`hyper_mm.layers.HierarchyMapper` (``num_leaves``,
             ``num_levels``, ``manifold``, ``probabilistic``, ``test_mode``, ``curvature``, ...).
@@ -79,11 +80,15 @@ class HiMapper(HiMapperBase):
 
         Args:
             inputs: Levels ``(B, C, H, W)``, or pairs of a level and its class token ``(B, C)`` as
-                ViT backbones give with ``output_cls_token=True``. Without a class token the mean of
-                the feature map stands for it.
+                ViT backbones return with ``output_cls_token=True``; a single tensor is a single
+                level. Without a class token the mean of the feature map stands for it.
 
         Returns:
-            The levels ``(B, C, H, W)``, or what ``neck`` makes of them.
+            The levels ``(B, C, H, W)``, of the data type in which they came, or what ``neck``
+            makes of them.
+
+        Raises:
+            TypeError: If the inputs are no levels.
         """
         levels, _ = self.enrich(inputs)
         return levels if self.neck is None else self.neck(levels)
@@ -92,20 +97,30 @@ class HiMapper(HiMapperBase):
         self, inputs: Sequence[Tensor | Sequence[Tensor]]
     ) -> tuple[tuple[Tensor, ...], Hierarchy]:
         """The enriched levels, before ``neck``, and the hierarchy; see :meth:`forward`."""
-        levels = [x if isinstance(x, Tensor) else x[0] for x in inputs]
+        pairs = _levels_and_tokens(inputs)
+        levels = [level for level, _ in pairs]
         self._check_channels(levels)
-        features, given = levels[self.level], inputs[self.level]
+        features, given = pairs[self.level]
         tokens = features.flatten(2).transpose(-2, -1)
         found = self.find(
             tokens.contiguous(),  # layer norms are slow across strides
-            None if isinstance(given, Tensor) else given[1].unsqueeze(1),
+            None if given is None else given.unsqueeze(1),
             f'features at level {self.level}',
             tuple(features.shape[-2:]),
             gate=self.fusion.gate.detach().abs().mean(),
         )
         tokens = self.fusion(tokens, found)
-        levels[self.level] = tokens.transpose(-2, -1).reshape(features.shape)
+        levels[self.level] = tokens.transpose(-2, -1).reshape(features.shape).to(features.dtype)
         return tuple(levels), found
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        if self.neck is not None:  # weights of a stock neck lie one step further down here
+            own = self.state_dict().keys()
+            for name in self.neck.state_dict():
+                given, wanted = f'{prefix}{name}', f'{prefix}neck.{name}'
+                if given in state_dict and name not in own and wanted not in state_dict:
+                    state_dict[wanted] = state_dict.pop(given)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _check_channels(self, levels: list[Tensor]) -> None:
         found = tuple(x.shape[1] for x in levels)
@@ -120,3 +135,31 @@ class HiMapper(HiMapperBase):
                 f'HiMapper: in_channels is {self.in_channels}, but the backbone gives levels of '
                 f'{found} channels: set in_channels={found} in the neck'
             )
+
+
+def _levels_and_tokens(inputs: object) -> list[tuple[Tensor, Tensor | None]]:
+    """Levels ``(B, C, H, W)`` of a backbone with their class tokens ``(B, C)``, if any."""
+    inputs = (inputs,) if isinstance(inputs, Tensor) else inputs
+    if not isinstance(inputs, (tuple, list)):
+        raise TypeError(
+            'HiMapper takes the levels of a backbone as a tuple of tensors (B, C, H, W), got '
+            f'{type(inputs).__name__}'
+        )
+    found = []
+    for i, given in enumerate(inputs):
+        pair = (given, None) if isinstance(given, Tensor) else given
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(
+                f'HiMapper: level {i} must be a tensor (B, C, H, W), or a pair of it and a class '
+                f'token (B, C), got {type(given).__name__}'
+            )
+        level, token = pair
+        for what, x, ndim in (('level', level, 4), ('class token of level', token, 2)):
+            if not (what != 'level' and x is None) and getattr(x, 'ndim', None) != ndim:
+                shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+                raise TypeError(
+                    f'HiMapper: {what} {i} must have {ndim} dimensions, got {shape}: set '
+                    "out_type='featmap' in a ViT backbone of mmpretrain"
+                )
+        found.append((level, token))
+    return found

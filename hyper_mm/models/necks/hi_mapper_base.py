@@ -15,9 +15,10 @@ from hyper_mm.models.utils.aux_losses import (
     hand_out_hierarchy,
     hierarchies_are_collected,
 )
+from hyper_mm.models.utils.own_init import OwnInit
 
 
-class HiMapperBase(AuxLossSource, BaseModule):
+class HiMapperBase(OwnInit, AuxLossSource, BaseModule):
     """Base of the Hi-Mapper necks: the module, its losses, and the checks of its input.
 
     Args:
@@ -41,6 +42,14 @@ class HiMapperBase(AuxLossSource, BaseModule):
     Raises:
         ValueError: If ``memory_grad``, ``loss_grad`` or ``loss_warmup`` are outside their range.
     """
+
+    # new beside a pretrained backbone: ten times its learning rate; no decay on distributions
+    optim_rules = {
+        'mapper': dict(lr_mult=10.0),
+        'mapper.tree': dict(decay_mult=0.0),
+        'fusion': dict(lr_mult=10.0),
+        'norms': dict(lr_mult=10.0),
+    }
 
     def __init__(
         self,
@@ -81,7 +90,8 @@ class HiMapperBase(AuxLossSource, BaseModule):
         Args:
             memory: Feature map as tokens ``(B, M, d)``.
             token: Global tokens ``(B, T, d)``; if None, the mean of the memory, or its centroid.
-            what: What messages call the memory.
+            what: What messages call the memory. Values that are not finite are looked for in
+                training, and on CPUs.
             size: Height and width of the feature map, if known, for ``keep_hierarchy``.
             **diagnostics: More values to log.
 
@@ -136,7 +146,9 @@ class HiMapperBase(AuxLossSource, BaseModule):
         return ((self.loss_steps - 1) / self.loss_warmup).clamp(0.0, 1.0)
 
     def _check_finite(self, features: Tensor, what: str) -> None:
-        if is_compiling():
+        # reading a value stalls an accelerator: in inference the features are taken as they are
+        stalls = features.device.type != 'cpu' and not self.training
+        if stalls or is_compiling() or not features.numel():
             return
         extremes = torch.stack(features.detach().aminmax())  # NaN if there is one
         if extremes.isfinite().all():

@@ -60,9 +60,17 @@ class HiMapperPooling(HiMapperBase):
                 feature map ``(B, d, H, W)``.
 
         Returns:
-            The enriched token ``(B, d)``; the pair of them for two prefix tokens; in a tuple of
-            length 1 as heads expect.
+            The enriched token ``(B, d)`` of the data type of the features; the pair of them for two
+            prefix tokens; in a tuple of length 1 as heads expect.
+
+        Raises:
+            TypeError: If the inputs are neither a tensor nor a tuple of them.
         """
+        if not isinstance(inputs, (Tensor, tuple, list)) or inputs == ():
+            raise TypeError(
+                'HiMapperPooling takes the outputs of a backbone, a tensor or a tuple of them, got '
+                f'{type(inputs).__name__}'
+            )
         features = inputs if isinstance(inputs, Tensor) else inputs[-1]
         tokens = self._tokens(features)
         count = self.num_prefix_tokens
@@ -71,7 +79,8 @@ class HiMapperPooling(HiMapperBase):
         else:
             prefix, patches = tokens.split((count, tokens.shape[1] - count), 1)
             found = self.find(patches.contiguous(), prefix)  # layer norms are slow across strides
-        return (found.token.squeeze(1) if count < 2 else found.token.unbind(1),)
+        token = found.token.to(features.dtype)
+        return (token.squeeze(1) if count < 2 else token.unbind(1),)
 
     def _tokens(self, features: Tensor) -> Tensor:
         expected = '(B, d, H, W)' if self.num_prefix_tokens == 0 else '(B, P + M, d)'

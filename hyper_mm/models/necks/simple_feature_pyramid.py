@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.registry import MODELS
 
 SCALES = (4.0, 2.0, 1.0, 0.5)
@@ -22,7 +23,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 @MODELS.register_module()
-class SimpleFeaturePyramid(BaseModule):
+class SimpleFeaturePyramid(OwnInit, BaseModule):
     """Pyramid from the last map of a plain ViT: scaled copies, each through two convolutions.
 
     A map of stride 16 becomes maps of strides 4, 8, 16 and 32: by two transposed convolutions, by

@@ -17,6 +17,7 @@ from hyper_mm.layers.hyperclip.weight_updates import TrainedParts, train_parts
 from hyper_mm.layers.open_vocab.dense_clip import DenseFeatures, check_tower, dense_features
 from hyper_mm.models.utils.observed import observe
 from hyper_mm.models.utils.open_clip import build_open_clip
+from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.models.utils.trained_weights import LoadsTrainedWeights
 from hyper_mm.models.utils.vocabulary_features import VocabularyEncoder
 from hyper_mm.models.utils.windows import GlobalWindows, resize
@@ -28,7 +29,7 @@ CLASSES_AT_A_TIME = 64
 
 
 @MODELS.register_module()
-class OpenVocabSegmentor(LoadsTrainedWeights, BaseSegmentor):
+class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
     """Segments images into classes given by name.
 
     The vision tower of CLIP gives dense features and two maps of earlier blocks, the text tower the
@@ -67,6 +68,8 @@ class OpenVocabSegmentor(LoadsTrainedWeights, BaseSegmentor):
         ValueError: If an argument has a value that is not allowed, a prompt is too long, or the
             head wants another number of templates.
     """
+
+    loaded = ('clip',)
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.evaluation.functional.caption_hierarchy import radius_order
 from hyper_mm.layers.radial.radial import text_radii
 from hyper_mm.models.utils.open_clip import MEAN, STD, build_open_clip, encode_image, encode_text
+from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.models.utils.trained_weights import LoadsTrainedWeights
 from hyper_mm.models.utils.vocabulary_features import VocabularyEncoder
 from hyper_mm.ops.stable import unit, upcast
@@ -50,7 +51,7 @@ class FrozenTargets:
 
 
 @MODELS.register_module()
-class RadialCLIP(LoadsTrainedWeights, BaseModel):
+class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
     """CLIP of open_clip whose text tower learns a hierarchy around the embedding of the empty text.
 
     The image tower is frozen and is not run in training. A batch takes one pass of the text tower:
@@ -83,6 +84,8 @@ class RadialCLIP(LoadsTrainedWeights, BaseModel):
     Source: Alper and Averbuch-Elor, Emergent Visual-Semantic Hierarchies (ECCV 2024); the adapter
     is from HyperCLIP (CVPR 2025).
     """
+
+    loaded = ('clip',)
 
     def __init__(
         self,

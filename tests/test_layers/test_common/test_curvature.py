@@ -40,7 +40,7 @@ def test_training_is_projected_onto_the_bounds(step, bound):
     with torch.no_grad():
         c.log.add_(step)
     assert c().item() == pytest.approx(bound, rel=1e-5)
-    assert c.log.item() == pytest.approx(math.log(bound), rel=1e-5)
+    assert c.log_value.item() == pytest.approx(math.log(bound), rel=1e-5)
 
 
 def test_gradient_lives_at_the_bound_and_leads_back():
@@ -122,3 +122,63 @@ def test_warning_comes_through_a_parent_module():
 
 def test_representation_tells_the_bounds():
     assert 'curvature, bounds=(0.1, 10), learnable=True' in repr(Curvature())
+
+
+@pytest.mark.parametrize('learnable', [True, False])
+@pytest.mark.parametrize('init', [0.2, 1.0, 4.0])
+def test_zero_is_the_initial_value(init, learnable):
+    """Weight decay draws to zero: that must be the initial value, and not 1."""
+    c = Curvature(init, learnable=learnable)
+    assert c.log.shape == (1,) and c.log.item() == 0  # FSDP refuses 0-dimensional parameters
+    assert c().shape == () and c().item() == pytest.approx(init, rel=1e-6)
+
+
+def test_weight_decay_leads_back_to_the_initial_value():
+    c = Curvature(4.0)
+    optimizer = torch.optim.SGD(c.parameters(), lr=0.1, weight_decay=1.0)
+    with torch.no_grad():
+        c.log.fill_(0.5)
+    for _ in range(200):
+        optimizer.zero_grad()
+        (0 * c()).backward()
+        optimizer.step()
+    assert c().item() == pytest.approx(4.0, rel=1e-5)
+
+
+@pytest.mark.parametrize('learnable', [True, False])
+def test_a_checkpoint_means_the_same_value_in_a_module_of_another_init(learnable):
+    c, other = Curvature(4.0, learnable=learnable), Curvature(0.5, learnable=learnable)
+    with torch.no_grad():
+        c.log.add_(0.3)
+    other.load_state_dict(c.state_dict())
+    assert other().item() == c().item() == pytest.approx(4 * math.exp(0.3), rel=1e-6)
+
+
+@pytest.mark.parametrize('learnable', [True, False])
+def test_checkpoints_of_before_are_upgraded(learnable):
+    """They hold the logarithm of the value itself, without dimensions."""
+    old = {'0.log': torch.tensor(math.log(3.0))}
+    model = torch.nn.Sequential(Curvature(0.5, learnable=learnable))
+    model.load_state_dict(old)
+    assert model[0]().item() == pytest.approx(3.0, rel=1e-6)
+    assert model[0].log.shape == (1,)
+    assert old.keys() == {'0.log'} and old['0.log'].ndim == 0  # the caller's is not touched
+
+
+@pytest.mark.parametrize(
+    'state, message',
+    [
+        (
+            dict(log=torch.zeros(2)),
+            r'log must be the logarithm of the curvature .* got shape \(2,\)',
+        ),
+        (dict(log=torch.zeros(1)), r'or have log_initial beside it, got shape \(1,\) alone'),
+        (
+            dict(log=torch.zeros(3), log_initial=torch.zeros(1)),
+            r'log \(curvature\) must have the shape \(1,\), got \(3,\)',
+        ),
+    ],
+)
+def test_other_shapes_are_refused(state, message):
+    with pytest.raises(RuntimeError, match=message):
+        Curvature().load_state_dict(state)

@@ -67,7 +67,7 @@ class TestLift:
         with torch.no_grad():
             lift.alpha.log.fill_(3.0)
         lift(torch.randn(1, 12))
-        assert lift.alpha.log == 0
+        assert lift.alpha().item() == pytest.approx(1.0, rel=1e-6)
 
     @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
     def test_leaves_half_precision(self, dtype):
@@ -115,6 +115,32 @@ def test_euclidean_distance_of_coincident_points_has_no_gradient():
     torch.testing.assert_close(distance.diagonal(dim1=1, dim2=2), torch.zeros(2, 3).double())
     distance.sum().backward()
     assert x.grad.isfinite().all()
+
+
+def test_euclidean_distances_and_gradients_of_two_orders():
+    x, y = random(2, 5, 3).requires_grad_(), random(4, 3).requires_grad_()
+    expected = (x.unsqueeze(-2) - y.unsqueeze(-3)).norm(dim=-1)
+    torch.testing.assert_close(euclidean_pairwise_dist(x, y), expected)
+    assert torch.autograd.gradcheck(euclidean_pairwise_dist, (x, y), check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(euclidean_pairwise_dist, (x, y))
+
+
+def test_euclidean_distances_hold_no_differences_of_all_pairs():
+    kept = []
+
+    def pack(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    x = torch.randn(2, 60, 128, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        euclidean_pairwise_dist(x, x).sum().backward()
+    assert max(kept) <= 2 * 60 * 128
+
+
+def test_euclidean_distances_of_near_points_far_out():
+    near = torch.tensor([[3e3, 0.0], [3e3 + 0.25, 0.0]])
+    assert euclidean_pairwise_dist(near, near)[0, 1] == 0.25
 
 
 def test_official_expmap0_by_its_definition():

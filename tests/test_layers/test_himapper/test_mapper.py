@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hyper_mm.layers import HierarchyMapper
 from hyper_mm.ops import lorentz
+from tests.helpers.gradients import dead_parameters
 
 DIM = 12
 SMALL = dict(dim=DIM, num_leaves=8, num_levels=3, width=8, num_heads=2, hyp_dim=6)
@@ -28,6 +29,20 @@ def total_loss(module, memory, token, eps=None):
     found = module(memory, token, eps)
     losses, _ = module.losses(found.levels)
     return found.token.square().sum() + sum(losses.values())
+
+
+def without_effect(module: HierarchyMapper) -> set[str]:
+    """Parameters that no output depends on.
+
+    Attention to a level of one node is 1 whatever the query. Where queries compete, what is added
+    to all of them plays no part.
+    """
+    parts = ('norm1.weight', 'norm1.bias', 'cross_attn.q_proj.weight', 'cross_attn.k_proj.weight')
+    levels = [i for i, count in enumerate(module.tree.nodes) if count == 1]
+    found = {f'encoder.blocks.{i}.{part}' for i in levels for part in parts}
+    if module.decomposer.block.cross_attn.competition:
+        found.add('decomposer.block.norm1.bias')
+    return found
 
 
 SWITCHES = {
@@ -71,17 +86,12 @@ SWITCHES = {
 @pytest.mark.parametrize('options', SWITCHES.values(), ids=SWITCHES)
 class TestSwitches:
     def test_trains_without_dead_parameters(self, options):
-        module = mapper(**options)
+        module = mapper(**options).double()
         if options.get('zero_init_out'):
             torch.nn.init.normal_(module.encoder.out_proj[1].weight)
-        memory, token = inputs()
+        memory, token = inputs(dtype=torch.float64)
         total_loss(module, memory, token).backward()
-        dead = [
-            name
-            for name, p in module.named_parameters()
-            if p.grad is None or not p.grad.isfinite().all() or not (p.grad != 0).any()
-        ]
-        assert not dead
+        assert dead_parameters(module) == without_effect(module)
 
     def test_evaluates(self, options):
         module = mapper(**options).eval()
@@ -119,14 +129,14 @@ def test_zero_init_out_starts_with_the_token():
 
 
 def test_without_encoder():
-    module = mapper(encode=False)
-    memory, token = inputs()
+    module = mapper(encode=False).double()
+    memory, token = inputs(dtype=torch.float64)
     found = module(memory, token)
     assert found.update is None and found.token is token
     assert not [name for name, _ in module.named_parameters() if name.startswith('encoder')]
     losses, _ = module.losses(found.levels)
     sum(losses.values()).backward()
-    assert all((p.grad != 0).any() for p in module.parameters())
+    assert not dead_parameters(module)
 
 
 def test_training_samples_and_evaluation_does_not():
@@ -398,3 +408,26 @@ class TestPoints:
     def test_curvature_is_fixed_unless_asked_for(self):
         assert not mapper(points=True).lift.curvature.learnable
         assert mapper(points=True, curvature=dict(learnable=True)).lift.curvature.learnable
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        dict(manifold='euclidean'),
+        dict(structure=dict(reconstruction=1.0, balance=1.0, containment=1.0, entailment=1.0)),
+    ],
+    ids=['defaults', 'euclidean', 'structure'],
+)
+def test_a_batch_without_images_has_losses_of_zero(options):
+    """Ranks of a distributed run may have none; the names of the losses stay."""
+    module = mapper(**options)
+    found, some = (module(*inputs(batch), with_assignment=True) for batch in (0, 2))
+    losses, diagnostics = module.losses(found.levels, found.assignment, inputs(0)[0])
+    expected, more = module.losses(some.levels, some.assignment, inputs(2)[0])
+    assert losses.keys() == expected.keys() and diagnostics.keys() == more.keys()
+    assert all(x == 0 for name, x in losses.items() if name != 'kl')
+    assert torch.equal(losses['kl'], expected['kl'])
+    assert all(x.isfinite() for x in diagnostics.values())
+    sum(losses.values()).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())

@@ -182,7 +182,8 @@ def test_final_norm_fixes_the_radius():
 
 def test_curvature():
     flat, curved = vit(), vit(curvature=dict(init=4.0))
-    curved.load_state_dict(flat.state_dict() | {'curvature.log': curved.curvature.log})
+    own = {f'curvature.{name}': value for name, value in curved.curvature.state_dict().items()}
+    curved.load_state_dict(flat.state_dict() | own)
     x = images()
     first, second = flat(x), curved(x)
     assert first.c.item() == 1.0 and second.c.item() == pytest.approx(4.0)

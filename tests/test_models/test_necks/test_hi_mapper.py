@@ -5,6 +5,7 @@ import torch
 
 from hyper_mm.models import HiMapper
 from hyper_mm.registry import MODELS
+from tests.helpers.gradients import dead_parameters
 from tests.helpers.losses import run
 
 SMALL = dict(num_leaves=8, num_levels=3, width=8, num_heads=2, hyp_dim=6)
@@ -89,12 +90,11 @@ class TestLevels:
             assert {x.dtype for x in out} == {dtype}
 
     def test_no_dead_parameters(self, fusion):
-        module = neck(fusion=fusion, gate_init=0.5)
-        out, losses = run(module, with_cls(pyramid()))
+        module = neck(fusion=fusion, gate_init=0.5).double()
+        out, losses = run(module, with_cls(pyramid(dtype=torch.float64)))
         total = losses['loss_hier_cont'] + losses['loss_hier_kl']
         (out[-1].square().sum() + total).backward()
-        for name, parameter in module.named_parameters():
-            assert parameter.grad is not None and (parameter.grad != 0).any(), name
+        assert not dead_parameters(module)
 
     def test_images_do_not_see_each_other(self, fusion):
         module = neck(fusion=fusion, gate_init=0.5).eval().double()
@@ -318,3 +318,83 @@ def test_init_weights_keeps_the_initialisation_of_the_layers():
     before = copy.deepcopy(module.state_dict())
     module.init_weights()
     torch.testing.assert_close(dict(module.state_dict()), dict(before))
+
+
+@pytest.mark.parametrize('fusion', [*FUSIONS, 'assignment'])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_levels_of_half_precision_leave_as_they_came(dtype, fusion):
+    """Of backbones in mixed precision, whose neck and gate are float32."""
+    levels = pyramid(dtype=dtype)
+    module = neck(fusion=fusion, gate_init=0.5).eval()
+    with torch.autocast('cpu', dtype):
+        out = module(levels)
+    assert {x.dtype for x in out} == {dtype}
+    assert (out[-1] != levels[-1]).any()
+
+
+@pytest.mark.parametrize('fusion', [*FUSIONS, 'assignment'])
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('give', [tuple, with_cls], ids=['plain', 'cls'])
+def test_batch_without_images(give, training, fusion):
+    module = neck(fusion=fusion, gate_init=0.5).train(training)
+    out = module(give(pyramid(batch=0)))
+    assert [x.shape for x in out] == [(0, c, 8 >> i, 8 >> i) for i, c in enumerate(CHANNELS)]
+    if training:
+        losses = {n: x for n, x in module.aux_losses().items() if 'loss' in n}
+        assert losses['loss_hier_cont'] == 0
+        (sum(losses.values()) + out[-1].sum()).backward()
+        assert all(p.grad.isfinite().all() for p in module.parameters())
+
+
+def test_a_single_tensor_is_a_single_level():
+    module = neck(8, gate_init=0.5).eval()
+    features = torch.randn(3, 8, 4, 4)
+    for a, b in zip(module(features), module((features,)), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    'inputs, message',
+    [
+        (dict(p3=torch.ones(1, 8, 4, 4)), 'takes the levels of a backbone as a tuple.*got dict'),
+        ((dict(x=torch.ones(1, 8, 4, 4)),), r'level 0 must be a tensor \(B, C, H, W\).*got dict'),
+        ((torch.ones(1, 5, 8),), r'level 0 must have 4 dimensions, got \(1, 5, 8\)'),
+        (torch.ones(1, 5, 8), r'level 0 must have 4 dimensions, got \(1, 5, 8\)'),
+        (((torch.ones(1, 8, 4, 4), torch.ones(1, 1, 8)),), 'class token of level 0 must have 2'),
+    ],
+)
+def test_inputs_that_are_no_levels(inputs, message):
+    with pytest.raises(TypeError, match=message):
+        neck(8)(inputs)
+
+
+class TestStockCheckpoint:
+    """A stock neck has its weights one step further up."""
+
+    INNER = dict(type='mmdet.FPN', in_channels=list(CHANNELS), out_channels=4, num_outs=4)
+
+    def models(self):
+        pytest.importorskip('mmdet')
+        stock = torch.nn.ModuleDict(dict(neck=MODELS.build(self.INNER)))
+        ours = torch.nn.ModuleDict(dict(neck=neck(neck=self.INNER)))
+        return stock, ours
+
+    @pytest.mark.mmdet
+    def test_is_loaded_into_the_inner_neck(self):
+        stock, ours = self.models()
+        state = stock.state_dict()
+        missing, unexpected = ours.load_state_dict(state, strict=False)
+        assert not unexpected and all(k.startswith(('neck.mapper', 'neck.fusion')) for k in missing)
+        levels = pyramid()
+        for a, b in zip(stock.neck(levels), ours.neck(levels), strict=True):
+            assert torch.equal(a, b)
+        assert state.keys() == stock.state_dict().keys()  # the caller's is not touched
+
+    @pytest.mark.mmdet
+    def test_own_checkpoints_are_read_as_before(self):
+        _, ours = self.models()
+        other = copy.deepcopy(ours)
+        torch.nn.init.normal_(other.neck.neck.lateral_convs[0].conv.weight)
+        ours.load_state_dict(other.state_dict())
+        for a, b in zip(ours.parameters(), other.parameters(), strict=True):
+            assert torch.equal(a, b)

@@ -93,3 +93,25 @@ def test_features_that_are_not_finite(token):
 def test_bad_num_prefix_tokens():
     with pytest.raises(ValueError, match='num_prefix_tokens must be 0, 1 or 2, got 3'):
         make(num_prefix_tokens=3)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_tokens_of_half_precision_leave_as_they_came(dtype):
+    with torch.autocast('cpu', dtype):
+        (out,) = make().eval()((torch.randn(2, 12, 4, 5, dtype=dtype),))
+    assert out.dtype == dtype
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_batch_without_images(training):
+    neck = make().train(training)
+    (out,) = neck((torch.randn(0, 12, 4, 5),))
+    assert out.shape == (0, 12)
+    if training:
+        assert neck.aux_losses()['loss_hier_cont'] == 0
+
+
+@pytest.mark.parametrize('inputs', [dict(x=torch.ones(2, 12, 4, 5)), None, ()])
+def test_inputs_that_are_no_features(inputs):
+    with pytest.raises(TypeError, match='takes the outputs of a backbone, a tensor or a tuple'):
+        make()(inputs)
