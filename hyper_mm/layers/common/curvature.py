@@ -30,6 +30,9 @@ class LogParameter(nn.Module):
         ValueError: If ``bounds`` are not positive and ordered, or ``init`` is outside them.
     """
 
+    log: Tensor
+    log_initial: Tensor
+
     def __init__(
         self,
         init: float = 1.0,
