@@ -368,7 +368,7 @@ class _Heads(Function):
 def heads(
     x: Tensor,
     c: Curvature,
-    table: Tensor | None = None,
+    table: unfused.RotationTable | None = None,
     factor: Tensor | None = None,
     centre: str | None = None,
     width: int = 0,

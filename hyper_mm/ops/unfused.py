@@ -8,6 +8,7 @@ functions of the same names.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -50,7 +51,22 @@ def normalised_sum(
     return total * (scale * norm.abs().clamp_min(1e-6).rsqrt())
 
 
-def rotate(x: Tensor, table: Tensor) -> Tensor:
+class RotationTable(Protocol):
+    """Unit complex numbers: a complex tensor, or its parts where complex ones cannot be exported.
+
+    Attributes:
+        real: Cosines.
+        imag: Sines.
+    """
+
+    @property
+    def real(self) -> Tensor: ...
+
+    @property
+    def imag(self) -> Tensor: ...
+
+
+def rotate(x: Tensor, table: RotationTable) -> Tensor:
     """Rotates the last pairs of dimensions by unit complex numbers."""
     start = x.shape[-1] - 2 * table.real.shape[-1]
     even, odd = x[..., start:].unflatten(-1, (-1, 2)).unbind(-1)
@@ -61,7 +77,7 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
 def heads(
     x: Tensor,
     c: Curvature,
-    table: Tensor | None,
+    table: RotationTable | None,
     factor: Tensor | None,
     centre: str | None,
     width: int,

@@ -76,10 +76,11 @@ class HierarchyEncoder(nn.Module):
         self.blocks = nn.ModuleList(
             EncoderBlock(width, num_heads, dropout) for _ in range(num_levels)
         )
-        self.out_proj = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
+        out = nn.Linear(width, dim)
+        self.out_proj = nn.Sequential(nn.LayerNorm(width), out)
         self.apply(init_weights)
         if zero_init_out:
-            nn.init.zeros_(self.out_proj[1].weight)
+            nn.init.zeros_(out.weight)
 
     def forward(
         self, token: Tensor, levels: tuple[Tensor, ...], every_level: bool = False

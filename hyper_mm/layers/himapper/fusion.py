@@ -36,6 +36,8 @@ class TokenFusion(nn.Module):
         Returns:
             Feature map ``(B, M, d)``.
         """
+        if found.update is None:
+            raise ValueError('the hierarchy must have an update: build the mapper with encode=True')
         return tokens + self.gate * found.update
 
 
@@ -104,6 +106,10 @@ class AssignmentFusion(nn.Module):
         Returns:
             Feature map ``(B, M, d)``.
         """
+        if found.assignment is None:
+            raise ValueError(
+                'the hierarchy must have an assignment: find it with with_assignment=True'
+            )
         drawn = sum(
             norm(share.to(nodes.dtype).transpose(-2, -1) @ nodes)
             for norm, share, nodes in zip(self.norms, found.assignment, found.levels)

@@ -63,13 +63,19 @@ class LorentzLift(nn.Module):
         self.max_radius = max_radius
         self.points = points
         if not points:
-            self.proj = nn.Identity()
+            self.proj: nn.Module = nn.Identity()
             if hyp_dim is not None:
-                self.proj = nn.Linear(dim, hyp_dim, bias=False)
-                nn.init.kaiming_uniform_(self.proj.weight, mode='fan_out')
+                linear = nn.Linear(dim, hyp_dim, bias=False)
+                nn.init.kaiming_uniform_(linear.weight, mode='fan_out')
+                self.proj = linear
             alpha_init = (hyp_dim or dim) ** -0.5 if alpha_init is None else alpha_init
             self.alpha = LogParameter(alpha_init, (1e-6, 1.0), learn_alpha, name='alpha')
         self.curvature = Curvature(**(curvature or {})) if manifold == 'lorentz' else None
+
+    def c(self) -> Tensor:
+        """Returns the curvature ``c``, a 0-dimensional tensor; for ``manifold='lorentz'``."""
+        assert self.curvature is not None
+        return self.curvature()
 
     def forward(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """Computes the tangent vectors at the origin.
@@ -82,7 +88,7 @@ class LorentzLift(nn.Module):
             that ``max_radius`` shortened, without gradient.
         """
         if self.points:
-            u = lorentz.logmap0(nodes, self.curvature())
+            u = lorentz.logmap0(nodes, self.c())
         else:
             u = self.proj(nodes)
             u = (u if u.dtype == torch.float64 else u.float()) * self.alpha()
@@ -98,7 +104,7 @@ class LorentzLift(nn.Module):
         """Distances of all pairs ``(..., n, m)`` of lifted nodes."""
         if self.manifold == 'euclidean':
             return euclidean_pairwise_dist(u, v)
-        return lorentz.pairwise_dist_tangent0(u, v, self.curvature())
+        return lorentz.pairwise_dist_tangent0(u, v, self.c())
 
     def cone_energies(self, u: Tensor, nodes: tuple[int, ...]) -> Tensor:
         """How far the nodes are outside the entailment cones of their parents.
@@ -122,7 +128,7 @@ class LorentzLift(nn.Module):
         if self.manifold == 'euclidean':
             angle = entailment.euclidean_exterior_angle(parents, children)
             return entailment.cone_energy(angle, entailment.euclidean_half_aperture(parents))
-        c = self.curvature()
+        c = self.c()
         parents, children = lorentz.expmap0(parents, c), lorentz.expmap0(children, c)
         angle = entailment.lorentz_exterior_angle(parents, children, c)
         return entailment.cone_energy(angle, entailment.lorentz_half_aperture(parents, c))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -128,9 +128,9 @@ class HierarchyMapper(nn.Module):
         ):
             if value not in allowed:
                 raise ValueError(f'{name} must be one of {allowed}, got {value!r}')
-        for name, value in (('contrastive_weight', contrastive_weight), ('kl_weight', kl_weight)):
-            if not value >= 0:
-                raise ValueError(f'{name} must not be negative, got {value}')
+        for name, weight in (('contrastive_weight', contrastive_weight), ('kl_weight', kl_weight)):
+            if not weight >= 0:
+                raise ValueError(f'{name} must not be negative, got {weight}')
         if compat == 'official':
             if manifold != 'lorentz':
                 raise ValueError(f"compat='official' needs manifold='lorentz', got {manifold!r}")
@@ -154,14 +154,15 @@ class HierarchyMapper(nn.Module):
                 dim, num_levels, width, num_heads, dropout, zero_init_out
             )
         self.structure = StructureLoss(**(structure or {}))
-        self.lift = self.contrast = None
+        self.lift: LorentzLift | None = None
+        self.contrast: HierarchicalContrastiveLoss | None = None
         self.points = points
         if points:
             curvature = {'learnable': False, **(curvature or {})}
         needs_lift = contrastive_weight > 0 or self.structure.needs_lift
         if points or (num_levels > 1 and needs_lift):
             if compat == 'official':
-                lift = dict(alpha_init=1.0, learn_alpha=False, max_radius=None)
+                lift: dict[str, Any] = dict(alpha_init=1.0, learn_alpha=False, max_radius=None)
             else:
                 lift = dict(alpha_init=alpha_init, max_radius=max_radius, points=points)
             self.lift = LorentzLift(dim, hyp_dim, manifold, curvature, **lift)
@@ -178,7 +179,8 @@ class HierarchyMapper(nn.Module):
         """Global token ``(B, 1, d)`` of features ``(B, M, d)``: their mean, or their centroid."""
         if not self.points:
             return memory.mean(1, keepdim=True)
-        return lorentz.centroid(memory, c=self.lift.curvature()).unsqueeze(1).to(memory.dtype)
+        assert self.lift is not None  # points always have one
+        return lorentz.centroid(memory, c=self.lift.c()).unsqueeze(1).to(memory.dtype)
 
     def decompose(
         self, memory: Tensor, queries: Queries | None = None, with_assignment: bool = False
@@ -246,17 +248,18 @@ class HierarchyMapper(nn.Module):
         if self.lift is not None and len(levels) > 1:
             u, capped = self.lift(torch.cat(levels, 1))
             if self.contrast is not None:
-                distances = self._distances(u)
+                distances = self._distances(self.lift, u)
                 parts.append(distances)
                 losses['cont'] = self.contrastive_weight * self.contrast(distances, self.tree.nodes)
             if self.structure.needs_lift:
                 energies = self.lift.cone_energies(u, self.tree.nodes)
-            diagnostics = self._diagnostics(u.detach(), capped)
+            diagnostics = self._diagnostics(self.lift, u.detach(), capped)
         if self.kl_weight > 0:
             losses['kl'] = self.kl_weight * self.tree.kl(self.kl_reduction)
         losses |= self.structure(levels, assignment, memory, energies)
         if not len(levels[0]):  # means over no image: nothing to learn, but the same names
-            nothing = sum(part.sum() for part in parts)  # a gradient of zero for all parameters
+            # a gradient of zero for all parameters
+            nothing = sum((part.sum() for part in parts[1:]), parts[0].sum())
             losses = {
                 n: loss if n == 'kl' else nothing.to(loss.dtype) for n, loss in losses.items()
             }
@@ -265,18 +268,18 @@ class HierarchyMapper(nn.Module):
             }
         return losses, diagnostics
 
-    def _distances(self, u: Tensor) -> Tensor:
+    def _distances(self, lift: LorentzLift, u: Tensor) -> Tensor:
         if self.compat == 'official':
             h = official_expmap0(u)
-            return lorentz.pairwise_dist(h, h, self.lift.curvature())
-        return self.lift.pairwise_dist(u, u)
+            return lorentz.pairwise_dist(h, h, lift.c())
+        return lift.pairwise_dist(u, u)
 
     @torch.no_grad()
-    def _diagnostics(self, u: Tensor, capped: Tensor) -> dict[str, Tensor]:
+    def _diagnostics(self, lift: LorentzLift, u: Tensor, capped: Tensor) -> dict[str, Tensor]:
         out = {'capped': capped}
         radius = torch.linalg.vector_norm(u, dim=-1)
-        if self.lift.curvature is not None:
-            c = self.lift.curvature()
+        if lift.curvature is not None:
+            c = lift.curvature()
             out['curvature'] = c.detach()
             radius = radius * c.sqrt()
         for level, part in enumerate(radius.split(self.tree.nodes, 1), 1):

@@ -86,14 +86,22 @@ class StructureLoss(nn.Module):
 
         Returns:
             The weighted terms by name, each 0-dimensional.
+
+        Raises:
+            ValueError: If a term with a weight lacks ``assignment`` or ``memory``.
         """
         values = {}
-        if self.weights['reconstruction'] > 0:
-            values['reconstruction'] = reconstruction_loss(levels, assignment, memory)
-        if self.weights['balance'] > 0:
-            values['balance'] = balance_loss(assignment)
-        if self.weights['containment'] > 0 and len(assignment) > 1:
-            values['containment'] = containment_loss(assignment)
+        if self.needs_assignment:
+            if assignment is None:
+                raise ValueError(f'assignment must be given for the terms {TERMS[:3]}, got None')
+            if self.weights['reconstruction'] > 0:
+                if memory is None:
+                    raise ValueError("memory must be given for the term 'reconstruction', got None")
+                values['reconstruction'] = reconstruction_loss(levels, assignment, memory)
+            if self.weights['balance'] > 0:
+                values['balance'] = balance_loss(assignment)
+            if self.weights['containment'] > 0 and len(assignment) > 1:
+                values['containment'] = containment_loss(assignment)
         if self.weights['entailment'] > 0 and cone_energies is not None:
             values['entailment'] = cone_energies.mean()
         return {name: self.weights[name] * value for name, value in values.items()}

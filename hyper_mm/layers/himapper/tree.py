@@ -95,8 +95,9 @@ class HierarchyTree(nn.Module):
 
     def moments(self) -> list[tuple[Tensor, Tensor | None]]:
         """Mean and variance ``(N_l, d)`` of each level's nodes; no variance if deterministic."""
-        mean, var = self.mu, None if self.logvar is None else self.logvar.exp()
-        levels = [(mean, var)]
+        mean: Tensor = self.mu
+        var = None if self.logvar is None else self.logvar.exp()
+        levels: list[tuple[Tensor, Tensor | None]] = [(mean, var)]
         for _ in self.nodes[1:]:
             left, right = mean[0::2], mean[1::2]
             mean = (left + right) / 2
@@ -127,6 +128,7 @@ class HierarchyTree(nn.Module):
                 leaf = leaf + torch.randint(1 << level, (len(mean), copies), device=mean.device)
                 mean, std = self.mu[leaf.flatten()], (self.logvar[leaf.flatten()] / 2).exp()
             else:
+                assert var is not None  # the tree is probabilistic
                 mean, std = (x.repeat_interleave(copies, 0) for x in (mean, var.sqrt()))
             noise = torch.randn_like(mean) if eps is None else eps[level]
             drawn.append(mean + std * noise)
@@ -143,8 +145,8 @@ class HierarchyTree(nn.Module):
         Returns:
             A 0-dimensional tensor; 0 for a deterministic tree.
         """
-        if self.logvar is None:
-            return self.mu.new_zeros(())
         mean, var = self.moments()[-1]
+        if var is None:
+            return self.mu.new_zeros(())
         terms = (mean.square() + var - 1 - var.log()) / 2
         return terms.sum() if reduction == 'sum' else terms.mean()

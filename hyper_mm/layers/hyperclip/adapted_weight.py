@@ -8,14 +8,18 @@ parametrization from one of the two breaks the other.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
 import torch
 from torch import Tensor, nn
 
 from ...compat import is_compiling
+
+if TYPE_CHECKING:
+    from .block_diagonal import BlockDiagonalMobius
 
 _RUNNING: ContextVar[dict[int, Tensor] | None] = ContextVar('adapted weights', default=None)
 """Weights computed in the forward pass that is running in this thread, by id of their module."""
@@ -129,7 +133,7 @@ class AdaptedWeight(Cached):
 
     def __getitem__(self, index: int) -> nn.Module:
         """The module, at index 0."""
-        return self._modules[str(index)]
+        return cast(nn.Module, self._modules[str(index)])
 
     def forward(self) -> Tensor:
         """The weight; within a forward pass of its layer it is computed once."""
@@ -162,7 +166,7 @@ class InputMaps(Cached):
         maps: :class:`BlockDiagonalMobius`, transposed, of some of ``'q'``, ``'k'``, ``'v'``.
     """
 
-    def __init__(self, maps: dict[str, nn.Module]):
+    def __init__(self, maps: Mapping[str, BlockDiagonalMobius]):
         super().__init__()
         self.maps = nn.ModuleDict(maps)
 
@@ -183,10 +187,9 @@ class InputMaps(Cached):
 
     def fold(self, weight: Tensor) -> Tensor:
         """The weight ``(3 d, d)`` that does to an input what maps and ``weight`` do: W S."""
+        maps = cast('Mapping[str, BlockDiagonalMobius]', self.maps)
         parts = [
-            self.maps[name].linear(rows, transposed=False).to(rows.dtype)
-            if name in self.maps
-            else rows
+            maps[name].linear(rows, transposed=False).to(rows.dtype) if name in maps else rows
             for name, rows in zip('qkv', weight.chunk(3))
         ]
         return torch.cat(parts)
@@ -216,7 +219,7 @@ def attention_input(attention: nn.Module, x: Tensor, name: str) -> Tensor:
     return maps(x, name)
 
 
-class Adapted:
+class Adapted(nn.Module):
     """Mixin of a module with adapted weights.
 
     Copies and pickles name the class of the module before it was adapted.
@@ -224,19 +227,20 @@ class Adapted:
 
     _base: type[nn.Module]
 
-    def __reduce_ex__(self, protocol: int) -> tuple:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple:
         return _new, (self._base,), self.__dict__.copy()
 
     def _adapted(self, name: str) -> Tensor:
-        adapted = self._modules.get('parametrizations')
+        adapted = cast('nn.ModuleDict | None', self._modules.get('parametrizations'))
         if adapted is not None and name in adapted:
             return adapted[name]()
-        weight, maps = self._parameters[name], self._modules.get('input_maps')
+        weight = cast(Tensor, self._parameters[name])
+        maps = cast('InputMaps | None', self._modules.get('input_maps'))
         return weight if maps is None or weight is None else maps.weight(weight)
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         # Weights of the plain model load into the adapted one.
-        for name in self._modules.get('parametrizations', ()):
+        for name in cast('Mapping[str, nn.Module]', self._modules.get('parametrizations', {})):
             if prefix + name in state_dict:
                 key = f'{prefix}parametrizations.{name}.original'
                 state_dict[key] = state_dict.pop(prefix + name)
@@ -274,20 +278,20 @@ def _adapted_class(base: type[nn.Module]) -> type[nn.Module]:
 
 
 def _new(base: type[nn.Module]) -> nn.Module:
-    adapted = _adapted_class(base)
+    adapted = _adapted_class(base)  # type: ignore[arg-type]  # classes are hashable
     return adapted.__new__(adapted)
 
 
 def convert(module: nn.Module) -> None:
     """Lets a module, in place, have adapted weights; it does the same until it has some."""
     if not isinstance(module, Adapted):
-        module.__class__ = _adapted_class(type(module))
+        module.__class__ = _adapted_class(type(module))  # type: ignore[arg-type]  # as above
 
 
 def restore(module: nn.Module) -> None:
     """Undoes :func:`convert`."""
     if isinstance(module, Adapted):
-        module.__class__ = module._base
+        module.__class__ = cast(Any, module._base)
 
 
 def adapt(module: nn.Module, name: str, function: nn.Module) -> None:
@@ -298,7 +302,7 @@ def adapt(module: nn.Module, name: str, function: nn.Module) -> None:
         name: ``'in_proj_weight'`` or ``'weight'``.
         function: Module that maps the weight to a tensor of its shape.
     """
-    weight = module._parameters.pop(name)
+    weight = cast(nn.Parameter, module._parameters.pop(name))
     convert(module)
     module.parametrizations = nn.ModuleDict({name: AdaptedWeight(weight, function)})
 
@@ -317,18 +321,20 @@ def fold(module: nn.Module) -> Tensor | None:
     """
     if not isinstance(module, Adapted):
         return None
-    maps, adapted = (module._modules.get(name) for name in ('input_maps', 'parametrizations'))
+    maps = cast('InputMaps | None', module._modules.get('input_maps'))
+    adapted = cast('nn.ModuleDict | None', module._modules.get('parametrizations'))
     frozen = None
     with torch.no_grad():
         if maps is not None:
             if not maps.linear:
                 raise ValueError(NOT_LINEAR)
-            weight = module._parameters['in_proj_weight']
+            weight = cast(nn.Parameter, module._parameters['in_proj_weight'])
             frozen = weight.detach().clone()
             weight.copy_(maps.fold(weight))
             del module.input_maps
         if adapted is not None:
-            ((name, place),) = adapted.items()
+            ((name, module_),) = adapted.items()
+            place = cast(AdaptedWeight, module_)
             weight = place.original
             frozen = weight.detach().clone()
             weight.copy_(place[0](weight))

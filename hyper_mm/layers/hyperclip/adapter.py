@@ -9,13 +9,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..common.saved_options import compare_options, decode_options, encode_options
-from .adapted_weight import NOT_LINEAR, InputMaps, adapt, cached_weights, convert, fold
+from .adapted_weight import (
+    NOT_LINEAR,
+    AdaptedWeight,
+    InputMaps,
+    adapt,
+    cached_weights,
+    convert,
+    fold,
+)
 from .block_diagonal import BlockDiagonalMobius
 from .weight_updates import TOWERS, tower_attentions
 
@@ -143,7 +151,7 @@ class HyperCLIPAdapter:
         self.freeze = freeze
         text_curvature = curvature if text_curvature is None else text_curvature
         self.curvature = {'vision': curvature, 'text': text_curvature}
-        self.options = dict(
+        self.options: dict[str, Any] = dict(
             block_size=block_size, shared=shared, space=space, transposed=target == 'input'
         )
         for c in self.curvature.values():  # reports bad options now, not on attachment
@@ -222,8 +230,7 @@ class HyperCLIPAdapter:
         Raises:
             ValueError: If the adapter is not attached.
         """
-        self._check_attached()
-        return cached_weights(self.model)
+        return cached_weights(self._check_attached())
 
     @property
     def folds(self) -> bool:
@@ -354,7 +361,8 @@ class HyperCLIPAdapter:
                 if key in layer.frozen:
                     weight = layer.frozen[key]
                 elif name in getattr(owner, 'parametrizations', ()):
-                    weight = owner.parametrizations[name].original
+                    places = cast(nn.ModuleDict, owner.parametrizations)
+                    weight = cast(AdaptedWeight, places[name]).original
                 else:
                     continue
                 rows = rows_of(weight, 'out' if owner is not layer.attention else 'qkv')
@@ -363,9 +371,10 @@ class HyperCLIPAdapter:
                 )
         return {tower: torch.stack(values).mean() for tower, values in found.items()}
 
-    def _check_attached(self) -> None:
+    def _check_attached(self) -> nn.Module:
         if self.model is None:
             raise ValueError('the adapter is not attached to a model; call attach(model)')
+        return self.model
 
     def __repr__(self) -> str:
         """Its size beside the model's."""

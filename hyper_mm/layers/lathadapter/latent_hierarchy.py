@@ -347,6 +347,6 @@ def joint_logits(
     """
     with torch.autocast(image.device.type, enabled=False):
         image, text = upcast(image, text)
-        points = [poincare.project(poincare.expmap0(x, c), c) for x in (image, text)]
+        x, y = (poincare.project(poincare.expmap0(v, c), c) for v in (image, text))
         cosine = unit(image) @ unit(text).mT
-        return cosine / tau, -poincare.pairwise_dist(*points, c) / hyp_tau
+        return cosine / tau, -poincare.pairwise_dist(x, y, c) / hyp_tau

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ...ops import fused, lorentz
 from ...ops.fused import lift, normalise
+from ...ops.unfused import RotationTable
 from .cache import TokenCache
 from .hope import HoPE
 from .linear import LorentzLinear
@@ -63,7 +64,7 @@ def attend_heads(
     tau: Tensor,
     causal: bool,
     mask: Tensor | None = None,
-    table: Tensor | None = None,
+    table: RotationTable | None = None,
 ) -> Tensor:
     """Attention as in :func:`attend`, of heads laid out as linear maps return them.
 
@@ -98,6 +99,7 @@ def attend_heads(
     causal = causal and mask is None
     q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # (B, H, N, width)
     u = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=1.0)
+    assert middle is not None
     # weights of a row sum to 1: the vector that was subtracted from each value is missing once
     return normalise(u.transpose(1, 2)[..., :dims], middle[..., :dims], c)
 
@@ -149,7 +151,9 @@ class HeadMerge(nn.Linear):
         nn.init.xavier_uniform_(self.weight, gain=math.sqrt(2))
         nn.init.zeros_(self.bias)
 
-    def forward(self, points: Tensor, c: Tensor | float) -> Tensor:
+    def forward(  # type: ignore[override]  # points have a curvature
+        self, points: Tensor, c: Tensor | float
+    ) -> Tensor:
         """Merges heads given by their space components.
 
         Args:

@@ -49,5 +49,7 @@ class LorentzBlock(nn.Module):
             Points ``(B, N, dims)``.
         """
         x = self.res1(x, self.attention(self.norm1(x), c, cache, mask), c)
-        counted = (counted,) if isinstance(self.ffn, RoutedExperts) else ()
-        return self.res2(x, self.ffn(self.norm2(x), c, *counted), c)
+        extra: tuple[Tensor | None, ...] = ()
+        if isinstance(self.ffn, RoutedExperts):
+            extra = (counted,)
+        return self.res2(x, self.ffn(self.norm2(x), c, *extra), c)

@@ -12,7 +12,7 @@ class TokenCache:
     For decoding without gradients. One cache serves one attention layer.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.length = 0
         self._buffer: Tensor | None = None
 

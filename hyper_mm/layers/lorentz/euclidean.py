@@ -145,6 +145,13 @@ class SwiGLU(nn.Module):
 class MoE(RoutedExperts):
     """Mixture of SwiGLU experts, the baseline of :class:`MiCE`; arguments as there."""
 
+    w1: Tensor
+    w2: Tensor
+    w3: Tensor
+    b1: Tensor
+    b2: Tensor
+    b3: Tensor
+
     def __init__(
         self,
         dims: int,
@@ -197,5 +204,7 @@ class EuclideanBlock(nn.Module):
         """Maps ``(B, N, dims)`` to the same shape, in float32 or better."""
         (x,) = upcast(x)  # in half precision branches would vanish beside a large sum
         x = x + self.attention(self.norm1(x), cache, mask)
-        counted = (counted,) if isinstance(self.ffn, RoutedExperts) else ()
-        return x + self.ffn(self.norm2(x), *counted)
+        extra: tuple[Tensor | None, ...] = ()
+        if isinstance(self.ffn, RoutedExperts):
+            extra = (counted,)
+        return x + self.ffn(self.norm2(x), *extra)

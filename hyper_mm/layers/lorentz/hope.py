@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,8 @@ _BLOCK = 256
 def _kept(dims, base, block, dtype, device) -> Tensor:
     """Tables of a few positions, for the layers and steps of decoding."""
     with torch.inference_mode(False):
-        return _table(dims, base, block * _BLOCK, _BLOCK, dtype, device)
+        table = _table(dims, base, block * _BLOCK, _BLOCK, dtype, device)
+        return cast(Tensor, table)  # no parts: only eager code keeps tables
 
 
 class Rotations(NamedTuple):

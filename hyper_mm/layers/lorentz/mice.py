@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,13 @@ class MiCE(RoutedExperts):
         ValueError: If ``top_k`` exceeds ``num_experts``, or another argument is out of range.
     """
 
+    w1: Tensor
+    w2: Tensor
+    w3: Tensor
+    b1: Tensor
+    b2: Tensor
+    b3: Tensor
+
     def __init__(
         self,
         dims: int,
@@ -90,9 +98,9 @@ class MiCE(RoutedExperts):
         self.curvatures = nn.ModuleList(
             Curvature(first + (last - first) * s, _BOUNDS, learn_curvature) for s in steps
         )
+        own = [] if shared_curvature is None else [shared_curvature] * num_shared
         self.shared_curvatures = nn.ModuleList(
-            Curvature(shared_curvature, _BOUNDS, learn_curvature)
-            for _ in range(num_shared if shared_curvature is not None else 0)
+            Curvature(init, _BOUNDS, learn_curvature) for init in own
         )
         if combine == 'sequential':
             self.out_weight = nn.Parameter(torch.ones(()))
@@ -112,7 +120,8 @@ class MiCE(RoutedExperts):
         shape, x = x.shape, lift(x, c).flatten(0, -2)
         routing = self.route(x[:, 1:], counted)
         owns = [curvature() for curvature in self.shared_curvatures] or [None] * len(self.shared)
-        shared = [ffn.map(x, c, own) for ffn, own in zip(self.shared, owns)]
+        networks = cast('list[LorentzSwiGLU]', [*self.shared])
+        shared = [ffn.map(x, c, own) for ffn, own in zip(networks, owns)]
         indices, gates = routing.indices, routing.gates
         if self.combine == 'sequential':
             indices, rank = indices.sort(-1)

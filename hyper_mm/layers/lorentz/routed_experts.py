@@ -45,6 +45,8 @@ class RoutedExperts(nn.Module):
         ValueError: If ``top_k`` exceeds ``num_experts``, or another argument is out of range.
     """
 
+    bias: Tensor
+
     def __init__(
         self,
         dims: int,
@@ -153,8 +155,9 @@ class RoutedExperts(nn.Module):
         if routing is None or not self.balance_weight:
             return {}
         share = routing.scores / routing.scores.sum(-1, keepdim=True)
+        tokens: int | Tensor = len(share)
         if self._counted is None:
-            tokens, share = len(share), share.mean(0)
+            share = share.mean(0)
         else:
             kept = self._counted.to(share.dtype)
             tokens = kept.sum().clamp_min(1)
@@ -186,6 +189,8 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """
     if weight.ndim == 2:
         return F.linear(x, weight, None if bias is None else bias.flatten())
+    if bias is None:
+        return x @ weight.transpose(-2, -1)
     shape = (*x.shape[:-1], weight.shape[-2])
     return torch.baddbmm(bias.expand(shape), x, weight.transpose(-2, -1))
 

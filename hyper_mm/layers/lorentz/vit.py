@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from ...compat import is_exporting
 from ...ops.fused import lift
 from ...ops.stable import upcast
+from ...ops.unfused import RotationTable
 from ..common.curvature import Curvature
 from .attention import HeadMerge, attend_heads
 from .block import LorentzBlock
@@ -57,7 +58,7 @@ class GridHoPE(nn.Module):
         Returns:
             Unit complex numbers ``(prefix + h w, 1, dims / 2)``.
         """
-        wide = {'dtype': torch.float64, 'device': x.device}
+        wide: dict[str, Any] = {'dtype': torch.float64, 'device': x.device}
         half = self.dims // 2
         rates = self.base ** (-torch.arange(0, half, 2, **wide) / half)
         rows, columns = (torch.arange(1, n + 1, **wide)[:, None] * rates for n in size)
@@ -140,7 +141,8 @@ class LorentzPatchEmbedding(nn.Module):
         """Takes positions of another image size, interpolated."""
         name = f'{prefix}pos_embed'
         if self.pos_embed is not None and name in state_dict and state_dict[name].ndim == 4:
-            state_dict[name] = resize_grid(state_dict[name], tuple(self.pos_embed.shape[-2:]))
+            rows, columns = self.pos_embed.shape[-2:]
+            state_dict[name] = resize_grid(state_dict[name], (rows, columns))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
@@ -175,7 +177,7 @@ class GridAttention(nn.Module):
         self.wo = HeadMerge(num_heads, dims // num_heads, dims)
         self.tau = nn.Parameter(torch.tensor(math.sqrt(num_heads + dims)))
 
-    def forward(self, x: Tensor, c: Tensor | float, table: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, c: Tensor | float, table: RotationTable | None = None) -> Tensor:
         """Maps points ``(B, N, dims)`` to points of the same shape; see :class:`GridHoPE`."""
         q, k, v = self.qkv.map(lift(x, c)).unflatten(-1, self.shape).unbind(2)
         return self.wo.map(attend_heads(q, k, v, c, self.tau, causal=False, table=table))
@@ -211,7 +213,9 @@ class LorentzVisionBlock(LorentzBlock):
             raise ValueError(f'drop_path must be in [0, 1), got {drop_path}')
         self.drop_path = drop_path
 
-    def forward(self, x: Tensor, c: Tensor | float, table: Tensor | None = None) -> Tensor:
+    def forward(  # type: ignore[override]  # positions are a table, and no token is cached
+        self, x: Tensor, c: Tensor | float, table: RotationTable | None = None
+    ) -> Tensor:
         """Maps points ``(B, N, dims)`` to points of the same shape."""
         x = self._join(self.res1, x, self.attention(self.norm1(x), c, table), c)
         return self._join(self.res2, x, self.ffn(self.norm2(x), c), c)
@@ -320,7 +324,8 @@ class LorentzVisionTransformer(nn.Module):
         hidden_dims = round(dims * 8 / 3) if hidden_dims is None else hidden_dims
         scale = dims**0.5 if residual_scale is None else residual_scale
         self.curvature = Curvature(**{'learnable': False, **(curvature or {})})
-        grid = None if positions == 'hope' else tuple(-(-n // patch_size) for n in image_size)
+        height, width = (-(-n // patch_size) for n in image_size)
+        grid = None if positions == 'hope' else (height, width)
         self.embedding = LorentzPatchEmbedding(
             dims, patch_size, in_channels, grid, with_cls_token, scale
         )
@@ -328,7 +333,7 @@ class LorentzVisionTransformer(nn.Module):
             LorentzVisionBlock(
                 dims,
                 GridAttention(dims, num_heads),
-                MiCE(dims, **{'hidden_dims': max(hidden_dims // 2, 1), **experts})
+                MiCE(dims, **{'hidden_dims': max(hidden_dims // 2, 1), **(experts or {})})
                 if i in chosen
                 else LorentzSwiGLU(dims, hidden_dims),
                 scale,
@@ -354,7 +359,7 @@ class LorentzVisionTransformer(nn.Module):
         c = self.curvature()
         x, size = self.embedding(images, c)
         table = None if self.rope is None else self.rope.table(x, size, self.num_prefix_tokens)
-        points = []
+        points: list[Tensor] = []
         for i, block in enumerate(self.blocks):
             x = block(x, c, table)
             if i in self.out_indices:

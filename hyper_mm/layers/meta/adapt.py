@@ -8,6 +8,7 @@ Nichol et al., Reptile, 2018.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -90,4 +91,5 @@ def reptile_loss(parameters: Parameters, adapted: Parameters) -> Tensor:
     Returns:
         The loss, whose gradient is :math:`\theta - \phi`; average it over the tasks.
     """
-    return sum((p - adapted[n].detach()).square().sum() for n, p in parameters.items()) / 2
+    terms = ((p - adapted[n].detach()).square().sum() for n, p in parameters.items())
+    return cast(Tensor, sum(terms)) / 2

@@ -7,7 +7,7 @@ Episodic Learning in Continuous Frequency Space, CVPR 2021, section 3.3.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -145,7 +145,7 @@ def region_embeddings(
             if resolution == 'full':
                 features = F.interpolate(features, weight.shape[-2:], mode='bilinear')
             else:
-                weight = F.adaptive_avg_pool2d(weight, features.shape[-2:])
+                weight = F.adaptive_avg_pool2d(weight, (features.shape[-2], features.shape[-1]))
         total = weight.sum((-2, -1))
         found = total > 0
         sums = torch.einsum('bchw,bshw->bsc', features, weight)
@@ -244,7 +244,9 @@ class BoundaryInfoNCE(nn.Module):
         super().__init__()
         _check_options(temperature, denominator, pairs)
         _check_choice('resolution', resolution, RESOLUTIONS)
-        self.options = dict(temperature=temperature, denominator=denominator, pairs=pairs)
+        self.options: dict[str, Any] = dict(
+            temperature=temperature, denominator=denominator, pairs=pairs
+        )
         self.resolution = resolution
 
     def forward(

@@ -6,7 +6,8 @@ in the form of its official code for that conference, which HyperCLIP uses uncha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -205,15 +206,15 @@ class CostAggregator(nn.Module):
                 raise ValueError(f'{name} must be at least {least}, got {value}')
         if dim % num_heads:
             raise ValueError(f'num_heads must divide dim {dim}, got {num_heads}')
-        for name, value in (
+        for name, pair in (
             ('guidance_dims', guidance_dims),
             ('decoder_dims', decoder_dims),
             ('decoder_guidance_dims', decoder_guidance_dims),
             ('train_pooling', train_pooling),
             ('test_pooling', test_pooling),
         ):
-            if not isinstance(value, Sequence) or len(value) != 2 or min(value) < 1:
-                raise ValueError(f'{name} must be two positive numbers, got {value}')
+            if not isinstance(pair, Sequence) or len(pair) != 2 or min(pair) < 1:
+                raise ValueError(f'{name} must be two positive numbers, got {pair}')
         if any(d % 16 for d in decoder_dims):
             raise ValueError(f'decoder_dims must be multiples of 16, got {decoder_dims}')
         if any(g >= d for g, d in zip(decoder_guidance_dims, (dim, *decoder_dims))):
@@ -273,7 +274,7 @@ class CostAggregator(nn.Module):
         maps = [project(m) for project, m in zip(self.guidance_projs, maps)]
         x = self._each_class(self._embed, cost)  # (B, T, P, H, W) -> (B, T, H, W, C)
         pooling = self.train_pooling if self.training else self.test_pooling
-        for layer in self.layers:
+        for layer in cast('Iterable[AggregationLayer]', self.layers):
             x = self._each_class(layer.spatial, x, appearance)
             x = layer.classes(x, text, pooling)
         logits = self._each_class(self.decoder, x, *maps)
@@ -323,12 +324,12 @@ class CostAggregator(nn.Module):
                 f'text must be (T, {self.num_prompts}, {dim}) or ({batch}, T, {self.num_prompts}, '
                 f'{dim}) with at least one class, got {shape}'
             )
-        channels = [self.appearance_proj[0].in_channels]
-        channels += [project[0].in_channels for project in self.guidance_projs]
-        wanted = [(batch, c, height * k, width * k) for c, k in zip(channels, (1, 2, 4))]
+        projections = cast('list[nn.Sequential]', [self.appearance_proj, *self.guidance_projs])
+        channels = [cast(nn.Conv2d, project[0]).in_channels for project in projections]
+        shapes = [(batch, c, height * k, width * k) for c, k in zip(channels, (1, 2, 4))]
         found = [tuple(m.shape) for m in guidance]
-        if found != wanted:
-            raise ValueError(f'guidance must be three maps of shapes {wanted}, got {found}')
+        if found != shapes:
+            raise ValueError(f'guidance must be three maps of shapes {shapes}, got {found}')
         return text
 
 

@@ -163,7 +163,7 @@ class ClassAttention(nn.Module):
             Cost of the same shape.
         """
         size = x.shape[2:4]
-        pooling = tuple(min(cell, side) for cell, side in zip(pooling, size))
+        pooling = min(pooling[0], size[0]), min(pooling[1], size[1])
         # The residual x is added at full resolution, so pooling blurs the update alone.
         pooled = x if pooling == (1, 1) else over_maps(F.avg_pool2d, x, pooling)
         pooled = pooled + self._attend(pooled, guidance)

@@ -12,8 +12,8 @@ so that every position keeps its place in the space of the text features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch.nn.functional as F
 from torch import Tensor, cat, nn
@@ -21,6 +21,42 @@ from torch.utils.checkpoint import checkpoint
 
 from ...compat import is_exporting
 from ..hyperclip.adapted_weight import attention_input
+
+
+class Block(Protocol):
+    """A transformer block of open_clip."""
+
+    attn: nn.MultiheadAttention
+    ln_1: Callable[[Tensor], Tensor]
+    ls_1: Callable[[Tensor], Tensor]
+    ln_2: Callable[[Tensor], Tensor]
+    mlp: Callable[[Tensor], Tensor]
+    ls_2: Callable[[Tensor], Tensor]
+
+    def __call__(self, x: Tensor, /) -> Tensor: ...
+
+
+class Transformer(Protocol):
+    """The blocks of a vision tower of open_clip."""
+
+    resblocks: Sequence[Block]
+    grad_checkpointing: bool
+
+
+class VisionTower(Protocol):
+    """What :func:`dense_features` uses of ``open_clip.transformer.VisionTransformer``."""
+
+    training: bool
+    conv1: nn.Conv2d
+    class_embedding: Tensor
+    positional_embedding: Tensor
+    grid_size: tuple[int, int]
+    ln_pre: Callable[[Tensor], Tensor]
+    transformer: Transformer
+    ln_post: Callable[[Tensor], Tensor]
+    proj: Tensor | None
+    attn_pool: Any
+    patch_dropout: Any
 
 
 class DenseFeatures(NamedTuple):
@@ -32,7 +68,7 @@ class DenseFeatures(NamedTuple):
     """Maps ``(B, width, h, w)``, one for each of the chosen blocks."""
 
 
-def dense_block(block: nn.Module, x: Tensor) -> Tensor:
+def dense_block(block: Block, x: Tensor) -> Tensor:
     """A transformer block whose attention is replaced by its value path.
 
     As in CAT-Seg's release, the residual is the CLS token at every position, not the position.
@@ -71,7 +107,7 @@ def resize_positions(positions: Tensor, old: Sequence[int], new: Sequence[int]) 
     return cat([positions[:1], grid[0].flatten(1).T.to(positions.dtype)])
 
 
-def dense_features(visual: nn.Module, images: Tensor, taps: Sequence[int] = ()) -> DenseFeatures:
+def dense_features(visual: VisionTower, images: Tensor, taps: Sequence[int] = ()) -> DenseFeatures:
     """Dense features of a vision tower and the maps of some of its blocks.
 
     Args:
@@ -107,7 +143,7 @@ def dense_features(visual: nn.Module, images: Tensor, taps: Sequence[int] = ()) 
     )
 
 
-def patch_grid(visual: nn.Module, images: Tensor) -> tuple[int, int]:
+def patch_grid(visual: VisionTower, images: Tensor) -> tuple[int, int]:
     """Rows and columns of patches.
 
     Raises:
@@ -141,14 +177,15 @@ def check_tower(visual: nn.Module, taps: Sequence[int] = ()) -> None:
             f"visual must be a vision transformer of open_clip's form, {type(visual).__name__} "
             f'lacks {missing}'
         )
-    blocks = visual.transformer.resblocks
+    tower = cast(VisionTower, visual)
+    blocks = tower.transformer.resblocks
     for block in blocks:
         attention = block.attn
         if not isinstance(attention, nn.MultiheadAttention) or not attention.batch_first:
             raise TypeError('visual must have blocks of torch.nn.MultiheadAttention, batch first')
-    if visual.attn_pool is not None:
+    if tower.attn_pool is not None:
         raise ValueError('visual must not pool by attention: it has no dense features')
-    if not isinstance(visual.patch_dropout, nn.Identity):
+    if not isinstance(tower.patch_dropout, nn.Identity):
         raise ValueError('visual must not drop patches: set patch_dropout=0 in its config')
     wrong = [tap for tap in taps if not 0 <= tap < len(blocks) - 1]
     if wrong:
@@ -178,4 +215,4 @@ class DenseCLIP(nn.Module):
 
     def forward(self, images: Tensor) -> DenseFeatures:
         """Dense features; see :func:`dense_features`."""
-        return dense_features(self.visual, images, self.taps)
+        return dense_features(cast(VisionTower, self.visual), images, self.taps)

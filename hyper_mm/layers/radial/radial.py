@@ -68,6 +68,10 @@ class RadialGeometry(nn.Module):
                     f'geometry={geometry!r} with curvatures up to {c:g}, got {scale}'
                 )
 
+    def _c(self) -> Tensor:
+        assert self.curvature is not None  # the geometry is not flat
+        return self.curvature()
+
     def place(self, embeddings: Tensor, root: Tensor) -> Tensor:
         """Places unit embeddings around the root, which becomes the origin.
 
@@ -82,23 +86,23 @@ class RadialGeometry(nn.Module):
         if self.geometry == 'euclidean':
             return vectors
         model = lorentz if self.geometry == 'lorentz' else poincare
-        return model.expmap0(vectors, self.curvature())
+        return model.expmap0(vectors, self._c())
 
     def exterior_angle(self, general: Tensor, specific: Tensor) -> Tensor:
         """Exterior angles ``(...)`` at ``general``, in radians, of placed points ``(..., D)``."""
         if self.geometry == 'euclidean':
             return entailment.euclidean_exterior_angle(general, specific)
         if self.geometry == 'poincare':
-            return entailment.poincare_exterior_angle(general, specific, self.curvature())
-        return entailment.lorentz_exterior_angle(general, specific, self.curvature())
+            return entailment.poincare_exterior_angle(general, specific, self._c())
+        return entailment.lorentz_exterior_angle(general, specific, self._c())
 
     def half_aperture(self, points: Tensor, min_radius: float) -> Tensor:
         """Half-apertures ``(...)`` of the cones of placed points ``(..., D)``, in radians."""
         if self.geometry == 'euclidean':
             return entailment.euclidean_half_aperture(points, min_radius=min_radius)
         if self.geometry == 'poincare':
-            return entailment.poincare_half_aperture(points, self.curvature(), min_radius)
-        return entailment.lorentz_half_aperture(points, self.curvature(), min_radius)
+            return entailment.poincare_half_aperture(points, self._c(), min_radius)
+        return entailment.lorentz_half_aperture(points, self._c(), min_radius)
 
     def extra_repr(self) -> str:
         return f'{self.geometry}, scale={self.scale:g}'
