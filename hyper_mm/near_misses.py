@@ -85,13 +85,17 @@ def _explanation(kind: type, given: Mapping, error: TypeError) -> str | None:
 
 
 def _caught_class(error: TypeError, callee: str | None) -> type:
-    """The class whose constructor has refused an argument, by its name in the calling frame."""
+    """The class whose constructor has refused an argument, by its name in a calling frame.
+
+    The last frame calls it, or the wrapper of a constructor with renamed arguments.
+    """
     name = (callee or '').rpartition('.')[0]
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
+    frames, trace = [], error.__traceback__
+    while trace is not None:
+        frames.append(trace.tb_frame)
         trace = trace.tb_next
-    if name and trace is not None:
-        for value in (*trace.tb_frame.f_locals.values(), *trace.tb_frame.f_globals.values()):
+    for frame in reversed(frames if name else []):
+        for value in (*frame.f_locals.values(), *frame.f_globals.values()):
             if isinstance(value, type) and value.__qualname__ == name:
                 return value
     return object

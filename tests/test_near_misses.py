@@ -42,6 +42,12 @@ def test_argument_of_a_nested_config():
     assert found in message_of(error)
 
 
+def test_argument_of_a_nested_config_with_renamed_arguments():
+    cfg = dict(type='hyper_mm.LatHAdapterHead', dim=8, num_classes=4, hierarchy=dict(neigbors=3))
+    with pytest.raises(TypeError, match=r"hierarchy of .*'neigbors'.*'neighbors'"):
+        MODELS.build(cfg)
+
+
 def test_argument_of_a_hook():
     with pytest.raises(TypeError, match="no argument 'intervall', did you mean 'interval'"):
         HOOKS.build(dict(type='hyper_mm.HierarchyVisualizationHook', intervall=3))

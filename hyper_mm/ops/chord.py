@@ -30,9 +30,9 @@ _CHUNK = 1 << 22
 def squared_chord(x: Tensor, y: Tensor, root: Curvature) -> Tensor:
     """Squared Lorentzian chord of points, scaled to curvature -1, elementwise.
 
-    ``-2 - 2 <x, y>`` as a sum of positive terms, for nothing to cancel. At an obtuse angle of ``x``
-    and ``y`` it is one already, with ``x0 - 1 = |x|^2 / (x0 + 1)``. At an acute one, where
-    ``x = (a, p)`` and ``y = (b, -p)`` along and across ``x + y``, it equals
+    ``-2 - 2 <x, y>`` as a sum of positive terms, so that nothing cancels. At an obtuse angle of
+    ``x`` and ``y`` it is such a sum already, with ``x0 - 1 = |x|^2 / (x0 + 1)``. At an acute one,
+    where ``x = (a, p)`` and ``y = (b, -p)`` along and across ``x + y``, it equals
     ``|p|^2 (x0 + y0)^2 / w^2 + (a - b)^2 / w^2`` with
     ``2 w = sqrt(s) + (1 + |p|^2) / sqrt(s)`` and ``s = (x0 + a) (y0 + b)``.
 
@@ -72,8 +72,8 @@ def squared_chord_tangent0(u: Tensor, v: Tensor, root: Curvature) -> Tensor:
     """The same as :func:`squared_chord`, from tangent vectors at the origin.
 
     ``4 sinh^2((ru - rv)/2) + sinh(ru) sinh(rv) |u^ - v^|^2``. ``u - v`` is exact for close vectors
-    and gives both terms: ``ru - rv`` from the difference of squares, and ``|u^ - v^|`` from
-    its part across the bisector, times ``2 / (ru + rv)``.
+    and both terms follow from it: ``ru - rv`` from the difference of squares, and ``|u^ - v^|``
+    from its part across the bisector, times ``2 / (ru + rv)``.
 
     Args:
         u: Tangent vectors ``(..., d)``.
@@ -101,8 +101,8 @@ def pairwise_chord(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Squared chords of all pairs of points of curvature -1, by one matrix product.
 
     With ``p = a0 - 1 = |a|^2 / (a0 + 1)``, and q the same of ``b``, ``2 (a0 b0 - 1 - a.b)`` is
-    ``2 [p, 1, -a] [q + 1, q, b]'``. No term exceeds the squares of the space parts, so that points
-    near the origin keep their digits too, where 1 would swallow them.
+    ``2 [p, 1, -a] [q + 1, q, b]'``. No term exceeds the squares of the space components, so that
+    points near the origin keep their digits too, which would be lost beside a term of 1.
 
     Args:
         a: Points ``(..., n, d)``.
@@ -121,15 +121,15 @@ def pairwise_chord(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def finish_pairwise(
     t: Tensor, x: Tensor, y: Tensor, rows: Tensor, columns: Tensor, chord: Callable, root: Curvature
 ) -> Tensor:
-    """Distances from squared chords that a matrix product gave, with its cancellation mended.
+    """Distances from squared chords of a matrix product, with its cancellation corrected.
 
     Where the product was accumulated in the dtype of the points, close pairs are recomputed one by
     one; where it was accumulated in a wider one, pairs below its error are coincident.
 
     Args:
         t: Squared chords, scaled to curvature -1, ``(..., n, m)`` in the accumulation dtype.
-        x: What the rows were made of ``(..., n, d)``.
-        y: What the columns were made of ``(..., m, d)``.
+        x: Points or tangent vectors of the rows ``(..., n, d)``, from which ``chord`` computes.
+        y: Those of the columns ``(..., m, d)``.
         rows: Magnitude ``(..., n, 1)`` of the terms of a row that cancel in ``t``.
         columns: The same of the columns ``(..., m, 1)``; terms cancel only where both are alike.
         chord: Function ``(x, y, root) -> t``, elementwise and free of cancellation.

@@ -1,6 +1,6 @@
 r"""Low frequencies of images: reading their amplitudes and mixing in those of another image.
 
-Only the centred square of :math:`(2b + 1)^2` coefficients is ever computed, by two small matrix
+Only the centered square of :math:`(2b + 1)^2` coefficients is ever computed, by two small matrix
 products (:math:`O(b H W)`) in float64: no transform of the whole image.
 
 Source: Liu et al., FedDG, CVPR 2021, section 3.2. In its Eq. 2 the factor (1 - M) belongs to the
@@ -26,7 +26,7 @@ def half_size(band: float, height: int, width: int) -> int:
         width: Width of the image in pixels.
 
     Returns:
-        b; 0 means that only the mean of each channel changes (released code; any band below
+        b; 0 means that only the mean of each channel changes (official code; any band below
         ``1 / min(height, width)``).
 
     Raises:
@@ -48,7 +48,7 @@ def _waves(size: int, half: int, device: torch.device) -> Tensor:
 
 
 def _low_spectrum(x: Tensor, half: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Centred coefficients over the number of pixels, and the waves of rows and of columns."""
+    """Centered coefficients over the number of pixels, and the waves of rows and of columns."""
     height, width = x.shape[-2:]
     rows, columns = (_waves(n, half, x.device) for n in (height, width))
     return rows @ x.to(rows.dtype) @ columns.mT / (height * width), rows, columns

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from ..deprecation import renamed_attributes
 from . import unfused
 from .stable import Curvature, check_curvature, takes_formulas, upcast
 
@@ -78,7 +79,7 @@ def _pieces(rows: int, width: int, device: torch.device) -> Iterator[slice]:
     return (slice(i, i + step) for i in range(0, rows, step))
 
 
-class _Lift(Function):
+class _Ambient(Function):
     """``[x0; x]`` with ``x0 = sqrt(k + |x|^2)``; ``dx0 = (x . dx + dk / 2) / x0``."""
 
     @staticmethod
@@ -97,7 +98,7 @@ class _Lift(Function):
         return torch.addcmul(grad[..., 1:], out[..., 1:], ratio), _to(ratio / 2, ctx.k)
 
 
-def lift(x: Tensor, c: Curvature) -> Tensor:
+def to_ambient(x: Tensor, c: Curvature) -> Tensor:
     r"""Ambient points, time first: :math:`[\sqrt{1/c + \lVert x \rVert^2};\, x]`.
 
     Args:
@@ -109,11 +110,11 @@ def lift(x: Tensor, c: Curvature) -> Tensor:
     """
     (x,) = upcast(x)
     if takes_formulas(x, c):
-        return unfused.lift(x, c)
-    return _run(_Lift, x, 1 / check_curvature(c, x))
+        return unfused.to_ambient(x, c)
+    return _run(_Ambient, x, 1 / check_curvature(c, x))
 
 
-class _GatedLift(Function):
+class _GatedAmbient(Function):
     """``[h0; h]`` with ``h = silu(a) b``; the gate is computed again in the backward pass."""
 
     @staticmethod
@@ -142,7 +143,7 @@ class _GatedLift(Function):
         views = (grad, out, ratio, a, b, ga, gb)
         g2, o2, r2, a2, b2, ga2, gb2 = (x.reshape(-1, x.shape[-1]) for x in views)
         for rows in _pieces(len(a2), a.shape[-1], a.device):
-            gh = torch.addcmul(g2[rows, 1:], o2[rows, 1:], r2[rows])  # (r, d), as in _Lift
+            gh = torch.addcmul(g2[rows, 1:], o2[rows, 1:], r2[rows])  # (r, d), as in _Ambient
             gate = a2[rows].to(gh.dtype)
             torch.mul(F.silu(gate), gh, out=gb2[rows])
             gh.mul_(b2[rows])
@@ -153,20 +154,20 @@ class _GatedLift(Function):
         return ga, gb, _to(ratio / 2, ctx.k)
 
 
-def gated_lift(a: Tensor, b: Tensor, c: Curvature) -> Tensor:
-    r"""Ambient points of the space components :math:`\mathrm{silu}(a) \odot b`; see :func:`lift`.
+def gated_ambient(a: Tensor, b: Tensor, c: Curvature) -> Tensor:
+    r"""Ambient points of :math:`\mathrm{silu}(a) \odot b`; see :func:`to_ambient`.
 
     Args:
         a: Gates ``(..., d)``, of any floating point type.
-        b: What they open, of the same shape and type.
+        b: Factors of the gates, of the same shape and type.
         c: Curvature.
 
     Returns:
         ``(..., 1 + d)``, in float32 or better.
     """
     if takes_formulas(a, b, c):
-        return unfused.gated_lift(a, b, c)
-    return _run(_GatedLift, a.contiguous(), b.contiguous(), 1 / check_curvature(c, a))
+        return unfused.gated_ambient(a, b, c)
+    return _run(_GatedAmbient, a.contiguous(), b.contiguous(), 1 / check_curvature(c, a))
 
 
 class _RMSNorm(Function):
@@ -272,7 +273,7 @@ class _Sum(Function):
         return _to(g_c, c), _to(g_rate * rate / scale, scale), *g_weights, *g_points
 
 
-def normalised_sum(
+def normalized_sum(
     points: Sequence[Tensor],
     weights: Sequence[Tensor],
     c: Curvature,
@@ -292,7 +293,7 @@ def normalised_sum(
         points: Two or more tensors of points ``(..., d)``.
         weights: Those of all but the first, 0-dimensional or ``(..., 1)``.
         c: Curvature.
-        scale: ``s``, of the space part.
+        scale: ``s``, of the space components.
 
     Returns:
         Points ``(..., d)``, in float32 or better.
@@ -304,7 +305,7 @@ def normalised_sum(
             f'points must be 2 or more and weights one fewer, got {len(points)} and {len(weights)}'
         )
     if takes_formulas(*points, *weights, c, scale):
-        return unfused.normalised_sum(points, weights, c, scale)
+        return unfused.normalized_sum(points, weights, c, scale)
     return _run(_Sum, check_curvature(c, *points), scale, *weights, *points)
 
 
@@ -315,10 +316,10 @@ def _rotate(x: Tensor, table: Tensor) -> Tensor:
 
 
 class _Heads(Function):
-    """Rotation, time, factor and centring of heads, written once into rows of one width."""
+    """Rotation, time, factor and centering of heads, written once into rows of one width."""
 
     @staticmethod
-    def forward(ctx, x, k, table, factor, centre, width):
+    def forward(ctx, x, k, table, factor, center, width):
         # x (B, N, H, d) -> out (B, N, H, width): time, d space components, zeros
         dims = x.shape[-1]
         out = x.new_empty(*x.shape[:-1], width)
@@ -334,9 +335,9 @@ class _Heads(Function):
             space.mul_(factor)
             time.mul_(-factor)
         middle = None
-        if centre is not None:
+        if center is not None:
             # (B, 1, H, width); a row of the softmax does not see it, so it has no gradient
-            middle = out.mean(1, keepdim=True) if centre == 'mean' else out[:, :1].clone()
+            middle = out.mean(1, keepdim=True) if center == 'mean' else out[:, :1].clone()
             out.sub_(middle)
             ctx.mark_non_differentiable(middle)
         ctx.k, ctx.start, ctx.dims, ctx.factor = k, start, dims, factor
@@ -370,7 +371,7 @@ def heads(
     c: Curvature,
     table: unfused.RotationTable | None = None,
     factor: Tensor | None = None,
-    centre: str | None = None,
+    center: str | None = None,
     width: int = 0,
 ) -> tuple[Tensor, Tensor | None]:
     r"""Lays out the queries, keys or values of Lorentzian attention.
@@ -384,7 +385,7 @@ def heads(
         c: Curvature.
         table: Unit complex numbers ``(N, 1, p)`` that rotate the last ``p`` pairs of dimensions.
         factor: 0-dimensional factor of queries.
-        centre: ``'mean'``, ``'first'`` (along N), or None: nothing is subtracted. What is, counts
+        center: ``'mean'``, ``'first'`` (along N), or None: nothing is subtracted. What is, counts
             as a constant: the attention does not depend on it.
         width: Last dimension of the result, filled up with zeros, if more than ``1 + d``.
 
@@ -394,11 +395,11 @@ def heads(
     width = max(width, x.shape[-1] + 1)
     (x,) = upcast(x)
     if takes_formulas(x, c, factor):
-        return unfused.heads(x, c, table, factor, centre, width)
-    return _run(_Heads, x, 1 / check_curvature(c, x), table, factor, centre, width)
+        return unfused.heads(x, c, table, factor, center, width)
+    return _run(_Heads, x, 1 / check_curvature(c, x), table, factor, center, width)
 
 
-class _Normalise(Function):
+class _Normalize(Function):
     """``U r`` with ``U = u + middle`` and ``r = (-c <U, U>_L)^(-1/2)``."""
 
     @staticmethod
@@ -428,7 +429,7 @@ class _Normalise(Function):
         return gu, None, _to(dot / (-2 * ctx.c), ctx.c)
 
 
-def normalise(u: Tensor, middle: Tensor | None, c: Curvature) -> Tensor:
+def normalize(u: Tensor, middle: Tensor | None, c: Curvature) -> Tensor:
     r"""Brings means of points back to the hyperboloid, :math:`U / \sqrt{-c \langle U, U \rangle}`.
 
     Args:
@@ -444,5 +445,14 @@ def normalise(u: Tensor, middle: Tensor | None, c: Curvature) -> Tensor:
     else:
         u, middle = upcast(u, middle)
     if takes_formulas(u, middle, c):
-        return unfused.normalise(u, middle, c)
-    return _run(_Normalise, u, middle, check_curvature(c, u))
+        return unfused.normalize(u, middle, c)
+    return _run(_Normalize, u, middle, check_curvature(c, u))
+
+
+__getattr__ = renamed_attributes(
+    __name__,
+    lift='hyper_mm.ops.fused.to_ambient',
+    gated_lift='hyper_mm.ops.fused.gated_ambient',
+    normalise='hyper_mm.ops.fused.normalize',
+    normalised_sum='hyper_mm.ops.fused.normalized_sum',
+)

@@ -1,7 +1,7 @@
-r"""The hyperboloid (Lorentz model) of hyperbolic space, on space parts.
+r"""The hyperboloid (Lorentz model) of hyperbolic space, on space components.
 
 Convention of the whole package: the curvature is ``-c`` with ``c > 0``, and a point is stored by
-its space part ``x`` of shape ``(..., d)``; its time part is a function of it,
+its space components ``x`` of shape ``(..., d)``; its time part is a function of it,
 :math:`x_0 = \sqrt{1/c + \lVert x \rVert^2}`, so that a point can never leave the manifold:
 :math:`\langle x, x \rangle_{\mathcal L} = \lVert x \rVert^2 - x_0^2 = -1/c`. A tangent vector at
 the origin has no time part and is a plain vector of ``R^d``.
@@ -264,7 +264,7 @@ def expmap(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
 
     Args:
         x: Points ``(..., d)``.
-        v: Space parts ``(..., d)`` of tangent vectors at ``x`` (the time part follows:
+        v: Space components ``(..., d)`` of tangent vectors at ``x`` (the time part follows:
             ``v0 = x.v / x0``).
         c: Curvature.
 
@@ -302,8 +302,8 @@ def logmap(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         c: Curvature.
 
     Returns:
-        Space parts ``(..., d)`` of tangent vectors at ``x``, accumulated in float64 and returned in
-        the inputs' dtype.
+        Space components ``(..., d)`` of tangent vectors at ``x``, accumulated in float64 and
+        returned in the inputs' dtype.
     """
     x, y = upcast(x, y)
     dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, y))
@@ -383,7 +383,7 @@ def centroid(x: Tensor, weight: Tensor | None = None, c: Curvature = 1.0) -> Ten
     .. math:: \mu = \frac{\sum_i w_i x_i}{\sqrt c\, \sqrt{-\langle s, s \rangle_{\mathcal L}}},
         \qquad s = \sum_i w_i x_i \ \text{(space and time parts)}
 
-    It minimises the weighted sum of squared Lorentzian chords to the points.
+    It minimizes the weighted sum of squared Lorentzian chords to the points.
 
     Args:
         x: Points ``(..., n, d)``.
@@ -404,7 +404,7 @@ def centroid(x: Tensor, weight: Tensor | None = None, c: Curvature = 1.0) -> Ten
     total = (weight.unsqueeze(-2) @ a).squeeze(-2)
     space, t0 = total[..., :-1], total[..., -1:]
     length = safe_norm(space, keepdim=True)
-    # far out the difference drowns in rounding; equal points have its infimum
+    # far out the difference is lost to rounding; its infimum is that of equal points
     norm = ((t0 - length) * (t0 + length)).clamp_min(weight.sum(-1, keepdim=True).square())
     scale = torch.where(norm > 0, torch.where(norm > 0, norm, 1).rsqrt(), 0)
     root = root.squeeze(-2) if isinstance(root, Tensor) and root.ndim > 1 else root
@@ -415,7 +415,7 @@ def transport0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
     r"""Parallel transport of a tangent vector from the origin to ``x``.
 
     .. math:: P_{0 \to x}(v) = v + \frac{c\, (x \cdot v)}{1 + \sqrt c\, x_0}\, x
-        \quad\text{(space part)}
+        \quad\text{(space components)}
 
     Args:
         x: Points ``(..., d)``.
@@ -423,7 +423,7 @@ def transport0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
         c: Curvature.
 
     Returns:
-        Space parts ``(..., d)`` of tangent vectors at ``x``, of unchanged length.
+        Space components ``(..., d)`` of tangent vectors at ``x``, of unchanged length.
     """
     x, v = upcast(x, v)
     root = sqrt(check_curvature(c, x, v))

@@ -7,8 +7,8 @@ distance
 The exponential map at the origin is the usual one of the ball (:math:`\tanh(r)/r\, v`), so that
 ``d(0, expmap0(v)) = 2 |v|``.
 
-Nothing is projected or clamped behind your back: points on or outside the boundary
-(``c |x|^2 >= 1``, which float32 reaches at ``sqrt(c) |v| = 9``) have no distance and give NaN.
+Nothing is projected or clamped implicitly: points on or outside the boundary
+(``c |x|^2 >= 1``, which float32 reaches at ``sqrt(c) |v| = 9``) have no distance: it is NaN.
 :func:`project` moves them inside where that is wanted.
 """
 
@@ -200,7 +200,7 @@ def pairwise_dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
     a, b = widen(x) * root, widen(y) * root
     wa, wb = 4 / _conformal(a, 1.0), 1 / _conformal(b, 1.0)
     a2, b2 = squared_norm(a, keepdim=True), squared_norm(b, keepdim=True)
-    # one product gives t = 4 |a - b|^2 / ((1 - |a|^2) (1 - |b|^2))
+    # one product computes t = 4 |a - b|^2 / ((1 - |a|^2) (1 - |b|^2))
     t = torch.cat([wa * a2, wa, -2 * wa * a], -1) @ torch.cat([wb, wb * b2, wb * b], -1).mT
     return finish_pairwise(
         t, x, y, a2 * wa.square() / 4, 4 * b2 * wb.square(), _squared_chord, root
@@ -232,7 +232,7 @@ def to_lorentz(x: Tensor, c: Curvature) -> Tensor:
         c: Curvature.
 
     Returns:
-        Space parts of points of the hyperboloid ``(..., d)``.
+        Space components of points of the hyperboloid ``(..., d)``.
     """
     (x,) = upcast(x)
     return 2 * x / _conformal(x, wide_sqrt(check_curvature(c, x)))

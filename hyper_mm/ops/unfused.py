@@ -14,19 +14,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..deprecation import renamed_attributes
 from . import lorentz
 from .stable import Curvature
 
 
-def lift(x: Tensor, c: Curvature) -> Tensor:
-    """Whole points, time first."""
+def to_ambient(x: Tensor, c: Curvature) -> Tensor:
+    """Ambient points, time first."""
     return torch.cat([lorentz.time(x, c, keepdim=True), x], -1)
 
 
-def gated_lift(a: Tensor, b: Tensor, c: Curvature) -> Tensor:
-    """Whole points of gated space parts."""
+def gated_ambient(a: Tensor, b: Tensor, c: Curvature) -> Tensor:
+    """Ambient points of gated space components."""
     dtype = torch.promote_types(a.dtype, torch.float32)
-    return lift(F.silu(a.to(dtype)) * b.to(dtype), c)
+    return to_ambient(F.silu(a.to(dtype)) * b.to(dtype), c)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -34,7 +35,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return x * (x.square().mean(-1, keepdim=True) + eps).rsqrt() * weight
 
 
-def normalised_sum(
+def normalized_sum(
     points: Sequence[Tensor], weights: Sequence[Tensor], c: Curvature, scale: Curvature
 ) -> Tensor:
     """Weighted sum of points, brought back to the hyperboloid."""
@@ -79,7 +80,7 @@ def heads(
     c: Curvature,
     table: RotationTable | None,
     factor: Tensor | None,
-    centre: str | None,
+    center: str | None,
     width: int,
 ) -> tuple[Tensor, Tensor | None]:
     """Queries, keys or values of Lorentzian attention."""
@@ -88,15 +89,24 @@ def heads(
     if factor is not None:
         x, time = x * factor, time * -factor
     out = F.pad(torch.cat([time, x], -1), (0, width - x.shape[-1] - 1))
-    if centre is None:
+    if center is None:
         return out, None
-    middle = (out.mean(1, keepdim=True) if centre == 'mean' else out[:, :1]).detach()
+    middle = (out.mean(1, keepdim=True) if center == 'mean' else out[:, :1]).detach()
     return out - middle, middle
 
 
-def normalise(u: Tensor, middle: Tensor | None, c: Curvature) -> Tensor:
+def normalize(u: Tensor, middle: Tensor | None, c: Curvature) -> Tensor:
     """Means of points, brought back to the hyperboloid."""
     u = u if middle is None else u + middle
     radius = torch.linalg.vector_norm(u[..., 1:], dim=-1, keepdim=True)
     norm = c * (u[..., :1] - radius) * (u[..., :1] + radius)
     return u * norm.clamp_min(0.5).rsqrt()
+
+
+__getattr__ = renamed_attributes(
+    __name__,
+    lift='hyper_mm.ops.unfused.to_ambient',
+    gated_lift='hyper_mm.ops.unfused.gated_ambient',
+    normalise='hyper_mm.ops.unfused.normalize',
+    normalised_sum='hyper_mm.ops.unfused.normalized_sum',
+)

@@ -32,7 +32,7 @@ def plain_sum(points, weights, c, scale=1.0):
     return scale * u[..., 1:] / norm.abs().sqrt()
 
 
-def plain_heads(x, c, table=None, factor=None, centre=None, width=0):
+def plain_heads(x, c, table=None, factor=None, center=None, width=0):
     if table is not None:
         start = x.shape[-1] - 2 * table.shape[-1]
         even, odd = x[..., start::2], x[..., start + 1 :: 2]
@@ -44,13 +44,13 @@ def plain_heads(x, c, table=None, factor=None, centre=None, width=0):
     out, middle = lifted(x, c), None
     if factor is not None:
         out = factor * torch.cat([-out[..., :1], out[..., 1:]], -1)
-    if centre is not None:
-        middle = out.mean(1, keepdim=True) if centre == 'mean' else out[:, :1]
+    if center is not None:
+        middle = out.mean(1, keepdim=True) if center == 'mean' else out[:, :1]
         out, middle = out - middle.detach(), middle.detach()
     return F.pad(out, (0, max(width - out.shape[-1], 0))), middle
 
 
-def plain_normalise(u, middle, c):
+def plain_normalize(u, middle, c):
     u = u + middle
     norm = c * (u[..., :1].square() - u[..., 1:].square().sum(-1, keepdim=True))
     return u / norm.sqrt()
@@ -82,20 +82,20 @@ def cases(c):
         return (x, y, z), (w, column), c, scale
 
     return {
-        'lift': (fused.lift, lifted, (x, c)),
-        'gated_lift': (
-            fused.gated_lift,
+        'lift': (fused.to_ambient, lifted, (x, c)),
+        'gated_ambient': (
+            fused.gated_ambient,
             lambda a, b, c: lifted(F.silu(a) * b, c),
             (x, y, c),
         ),
         'rms_norm': (fused.rms_norm, plain_norm, (x, points(4, 6), 1e-8)),
         'sum2': (
-            lambda x, y, w, c: fused.normalised_sum((x, y), (w,), c),
+            lambda x, y, w, c: fused.normalized_sum((x, y), (w,), c),
             lambda x, y, w, c: plain_sum((x, y), (1, w), c),
             (x, y, w, c),
         ),
         'sum3': (
-            lambda *args: fused.normalised_sum(*sum3(*args)),
+            lambda *args: fused.normalized_sum(*sum3(*args)),
             lambda x, y, z, w, g, c, s: plain_sum((x, y, z), (1, w, g), c, s),
             (x, y, z, w, column, c, scale),
         ),
@@ -105,16 +105,16 @@ def cases(c):
             (row, c, factor),
         ),
         'keys': (
-            lambda x, c: fused.heads(x, c, table, centre='first', width=9)[0],
-            lambda x, c: plain_heads(x, c, table, centre='first', width=9)[0],
+            lambda x, c: fused.heads(x, c, table, center='first', width=9)[0],
+            lambda x, c: plain_heads(x, c, table, center='first', width=9)[0],
             (row, c),
         ),
         'values': (
-            lambda x, c: fused.heads(x, c, centre='mean')[0],
-            lambda x, c: plain_heads(x, c, centre='mean')[0],
+            lambda x, c: fused.heads(x, c, center='mean')[0],
+            lambda x, c: plain_heads(x, c, center='mean')[0],
             (row, c),
         ),
-        'normalise': (fused.normalise, plain_normalise, (*mean_of_points(c.item()), c)),
+        'normalize': (fused.normalize, plain_normalize, (*mean_of_points(c.item()), c)),
     }
 
 
@@ -157,7 +157,7 @@ def test_extremes_have_finite_gradients(name, size):
         else a
         for a in args
     ]
-    if name == 'normalise':
+    if name == 'normalize':
         args[1] = args[1].detach()
     out = function(*args)
     out.square().sum().backward()
@@ -172,7 +172,7 @@ def test_pieces_of_rows_are_the_whole(dtype, monkeypatch):
     for chunk in (1, 12, 2**16):
         monkeypatch.setattr(fused, '_CHUNK', chunk)
         leaves = a.clone().requires_grad_(), b.clone().requires_grad_()
-        out = fused.gated_lift(*leaves, 0.7)
+        out = fused.gated_ambient(*leaves, 0.7)
         found.append([out, *torch.autograd.grad((out * cot).sum(), leaves)])
     assert_close(found[0], found[2])
     assert_close(found[1], found[2])
@@ -185,14 +185,14 @@ def test_close_points_far_out_keep_their_digits(radius, limit):
     x, y, z = (base + 0.3 * randn(4, 9, seed=i) for i in (2, 3, 4))
     x, y, z = (t.float() for t in (x, y, z))
     weights = [torch.tensor(w) for w in (0.3, 0.7)]
-    found = fused.normalised_sum((x, y, z), weights, 0.7)
+    found = fused.normalized_sum((x, y, z), weights, 0.7)
     wanted = plain_sum([t.double() for t in (x, y, z)], (1, *weights), 0.7)
     assert of_max(found, wanted) < limit
 
 
 def test_a_sum_of_zero_is_finite():
     x = randn(3, 5).requires_grad_()
-    out = fused.normalised_sum((x, x), (-torch.ones(()),), 1.0)
+    out = fused.normalized_sum((x, x), (-torch.ones(()),), 1.0)
     out.sum().backward()
     assert out.isfinite().all() and x.grad.isfinite().all()
 
@@ -212,12 +212,12 @@ def test_autocast_changes_nothing(name):
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_half_precision_is_read_as_it_is(dtype):
     a, b = (randn(3, 5, seed=i).to(dtype).requires_grad_() for i in range(2))
-    out = fused.gated_lift(a, b, 0.7)
+    out = fused.gated_ambient(a, b, 0.7)
     wanted = lifted(F.silu(a.double()) * b.double(), 0.7)
     assert out.dtype == torch.float32 and absolute(out, wanted) < 3e-6
     out.sum().backward()
     assert a.grad.dtype == dtype and a.grad.isfinite().all()
-    assert fused.lift(a, 0.7).dtype == torch.float32
+    assert fused.to_ambient(a, 0.7).dtype == torch.float32
 
 
 def test_layouts_do_not_matter():
@@ -226,7 +226,7 @@ def test_layouts_do_not_matter():
     results = []
     for x, y, g in ((a, b, cot), (a.contiguous(), b.contiguous(), cot.contiguous())):
         x, y = x.detach().requires_grad_(), y.detach().requires_grad_()
-        results.append(torch.autograd.grad(fused.gated_lift(x, y, 0.7), (x, y), g))
+        results.append(torch.autograd.grad(fused.gated_ambient(x, y, 0.7), (x, y), g))
     assert_close(*results)
 
 
@@ -234,11 +234,11 @@ def test_layouts_do_not_matter():
 def test_bad_curvature(c):
     x = randn(2, 1, 1, 5)
     for function in (
-        lambda: fused.lift(x, c),
-        lambda: fused.gated_lift(x, x, c),
+        lambda: fused.to_ambient(x, c),
+        lambda: fused.gated_ambient(x, x, c),
         lambda: fused.heads(x, c),
-        lambda: fused.normalise(x, x, c),
-        lambda: fused.normalised_sum((x, x), (x.new_ones(()),), c),
+        lambda: fused.normalize(x, x, c),
+        lambda: fused.normalized_sum((x, x), (x.new_ones(()),), c),
     ):
         with pytest.raises(ValueError, match='c must be positive'):
             function()
@@ -248,17 +248,17 @@ def test_bad_curvature(c):
 def test_bad_number_of_weights(count):
     x = randn(2, 5)
     with pytest.raises(ValueError, match='weights one fewer'):
-        fused.normalised_sum((x, x), (x.new_ones(()),) * count, 1.0)
+        fused.normalized_sum((x, x), (x.new_ones(()),) * count, 1.0)
 
 
 COMPILED = {
-    'lift': lambda x, w: fused.lift(x, w[0]),
-    'gated_lift': lambda x, w: fused.gated_lift(x, x + w, 0.7),
+    'lift': lambda x, w: fused.to_ambient(x, w[0]),
+    'gated_ambient': lambda x, w: fused.gated_ambient(x, x + w, 0.7),
     'rms_norm': lambda x, w: fused.rms_norm(x, w, 1e-6),
-    'normalised_sum': lambda x, w: fused.normalised_sum((x, 2 * x, x - 1), (w[1], w[2]), w[0]),
+    'normalized_sum': lambda x, w: fused.normalized_sum((x, 2 * x, x - 1), (w[1], w[2]), w[0]),
     'queries': lambda x, w: fused.heads(x, w[0], factor=w[1], width=9)[0],
-    'keys': lambda x, w: fused.heads(x, w[0], centre='mean')[0],
-    'normalise': lambda x, w: fused.normalise(
+    'keys': lambda x, w: fused.heads(x, w[0], center='mean')[0],
+    'normalize': lambda x, w: fused.normalize(
         lifted(x, 0.7), lifted(x, 0.7).mean(1, keepdim=True).detach(), w[0]
     ),
 }

@@ -57,7 +57,7 @@ def compare(plain: Callable[[], object], ours: Callable[[], object], repeats: in
     low, median, high = quartiles([y / x for x, y in zip(a, b)])
     return (
         f'{min(a):.4f} s and {min(b):.4f} s, ratio of the least {min(b) / min(a):.4f}, '
-        f'of neighbours {median:.4f} ({low:.4f}-{high:.4f})'
+        f'of neighbors {median:.4f} ({low:.4f}-{high:.4f})'
     )
 
 
@@ -73,7 +73,7 @@ def loop_triplets(loss: LatentHierarchyLoss, distances: Tensor, labels: Tensor) 
     nearest = []
     for i in range(count):
         others = sorted((j for j in range(count) if j != i), key=lambda j, i=i: -rows[i][j])
-        nearest.append([i, *others[: loss.neighbours - 1]])
+        nearest.append([i, *others[: loss.neighbors - 1]])
     triplets = []
     for i in range(count):
         mutual = [j for j in nearest[i] if i in nearest[j]]
@@ -107,7 +107,7 @@ def loop_loss(
     """The loss of the specification, triplet by triplet; see :class:`LatentHierarchyLoss`."""
     import torch
 
-    x, y = loss.lift(points), loss.lift(ancestors)
+    x, y = loss.to_ball(points), loss.to_ball(ancestors)
     rows = loss.pairwise_dist(x, y).unbind(0)
     with torch.no_grad():
         triplets = loop_triplets(loss, loss.pairwise_dist(x, x), labels)

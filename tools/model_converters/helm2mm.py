@@ -13,7 +13,7 @@ Left out, by name: the score bias, which the softmax ignores; the curvatures (`c
 in the config here; frequencies of the rotation. Every other key is converted or refused,
 and so is a file that lacks one. Of an
 embedding of whole points the time is left out, as it follows from the rest. The released form of
-MiCE is `ffn=dict(renormalise=False, combine='sequential', shared_curvature=None,
+MiCE is `ffn=dict(renormalize=False, combine='sequential', shared_curvature=None,
 learn_curvature=False, curvatures=(1.0, 1.0))`.
 """
 

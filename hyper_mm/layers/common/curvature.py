@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -142,3 +144,29 @@ class Curvature(LogParameter):
                 stacklevel=2,
             )
         return super().train(mode)
+
+
+def curvature_options(
+    curvature: float | Mapping[str, Any] | None, **defaults: Any
+) -> dict[str, Any]:
+    """Arguments of :class:`Curvature` for the argument ``curvature`` of a module.
+
+    Args:
+        curvature: The initial ``c``, arguments of :class:`Curvature`, or None.
+        **defaults: Arguments where ``curvature`` does not set them.
+
+    Returns:
+        The arguments.
+
+    Raises:
+        TypeError: If ``curvature`` is neither a number, nor a dict, nor None.
+    """
+    if curvature is None:
+        return defaults
+    if isinstance(curvature, Mapping):
+        return {**defaults, **curvature}
+    if isinstance(curvature, (int, float)) and not isinstance(curvature, bool):
+        return {**defaults, 'init': curvature}
+    raise TypeError(
+        f'curvature must be a number or arguments of Curvature, got {type(curvature).__name__}'
+    )

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ...checks import check_positive
+
 
 class HierarchicalContrastiveLoss(nn.Module):
     r"""Pulls nodes to their parent and pushes the nodes of a level apart.
@@ -17,7 +19,7 @@ class HierarchicalContrastiveLoss(nn.Module):
         {e^{s\, d(i, p(i))/\tau} + \sum_{j \ne i} e^{s\, d(i, j)/\tau}},\qquad s = -1
 
     The formula and the code of the paper have ``s = +1``, which pushes parents away and collapses
-    the level (to NaN in the released code), the opposite of what its text and figures say.
+    the level (to NaN in the official code), the opposite of what its text and figures say.
 
     Args:
         sign: ``s``.
@@ -39,14 +41,13 @@ class HierarchicalContrastiveLoss(nn.Module):
         super().__init__()
         if sign not in (-1, 1):
             raise ValueError(f'sign must be -1 or 1, got {sign}')
-        if not tau > 0:
-            raise ValueError(f'tau must be positive, got {tau}')
+        check_positive(tau=tau)
         self.scale = sign / tau
         self.include_positive = include_positive
         self.level_weights = level_weights
 
     def weights_of(self, num_levels: int) -> tuple[float, ...]:
-        """Weights of the pairs of so many levels.
+        """Returns the weights of the pairs of neighboring levels.
 
         Raises:
             ValueError: If ``level_weights`` do not fit.
@@ -70,12 +71,15 @@ class HierarchicalContrastiveLoss(nn.Module):
         Returns:
             A 0-dimensional tensor for each pair of levels.
         """
+        # level l has the rows start:start + N_l; node i of it has the parent i // (N_l / N_{l+1})
         terms, start = [], 0
         for count, parents in zip(nodes, nodes[1:]):
             level = slice(start, start + count)
-            rows = distances[:, level]
+            rows = distances[:, level]  # (B, N_l, sum(N_l))
             above = start + count + torch.arange(count, device=rows.device) // (count // parents)
             positive = self.scale * rows.gather(2, above.expand(len(rows), -1).unsqueeze(-1))
+            # (B, N_l, N_l) within the level; the diagonal, the distance of a node from itself, is
+            # replaced by the positive: one logsumexp over the last dimension is the denominator
             own = torch.eye(count, dtype=torch.bool, device=rows.device)
             logits = self.scale * rows[..., level]
             logits = torch.where(own, positive if self.include_positive else -math.inf, logits)

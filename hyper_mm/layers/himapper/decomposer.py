@@ -79,6 +79,7 @@ class DecomposerBlock(nn.Module):
         x = x + self.cross_attn(self.norm1(x), memory, groups=sizes)
         y = self.norm2(x)
         if len(set(sizes)) == 1:
+            # levels of one size become a dimension of the batch: no mask, (B * L, Q / L, width)
             y = y.unflatten(1, (len(sizes), -1)).flatten(0, 1)
             y = self.self_attn(y, y).view_as(x)
         else:
@@ -150,11 +151,12 @@ class HierarchyDecomposer(nn.Module):
         """
         samples, nodes, copies = queries
         sizes = tuple(n * k for n, k in zip(nodes, copies))
+        # (Q, width), which the batch shares, and (B, M, width)
         query, memory = self.query_proj(samples), self.memory_proj(memory)
         x = self.block(query, memory, sizes)
         if max(copies) == 1:
             mean = x
-        else:
+        else:  # (B, N_l * copies, width) -> (B, N_l, copies, width), averaged
             parts = zip(x.split(sizes, 1), nodes)
             mean = torch.cat([p.unflatten(1, (n, -1)).mean(2) for p, n in parts], 1)
         levels = self.out_proj(mean).split(nodes, 1)
@@ -168,6 +170,7 @@ class HierarchyDecomposer(nn.Module):
         sizes = tuple(n * k for n, k in zip(queries.nodes, queries.copies))
         shares = self.block.cross_attn.assignment(self.block.norm1(query), memory, sizes)
         parts = zip(shares.split(sizes, 1), queries.nodes)
+        # a node's share of a position is the sum of its samples' shares
         return tuple(p.unflatten(1, (n, -1)).sum(2) for p, n in parts)
 
     def attention(self, memory: Tensor, queries: Queries) -> tuple[Tensor, ...]:

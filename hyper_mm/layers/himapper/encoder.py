@@ -17,7 +17,7 @@ from .decomposer import init_weights
 class EncoderBlock(nn.Module):
     """Pre-norm cross-attention of single tokens to the nodes of a level, a linear map, and MLP.
 
-    The released block has self-attention over its one token, which is the linear map
+    The block of the official code has self-attention over its one token, which is the linear map
     ``proj(value(x))`` whatever the queries and keys are: those have no weights here.
 
     Args:
@@ -56,7 +56,7 @@ class HierarchyEncoder(nn.Module):
         width: Hidden width.
         num_heads: Heads.
         dropout: Dropout.
-        zero_init_out: Start with an output of zero.
+        zero_init_out: Initialize the output projection to zero.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class HierarchyEncoder(nn.Module):
         Returns:
             Update :math:`v^L` of the tokens, ``(B, T, d)``.
         """
+        # the projection of all levels in one call: (B, sum(N_l), d) -> (B, sum(N_l), width)
         sizes = [level.shape[1] for level in levels]
         memory = self.memory_proj(torch.cat(levels, 1)).split(sizes, 1)
         x, states = self.query_proj(token), []

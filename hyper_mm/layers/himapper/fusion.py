@@ -19,7 +19,8 @@ class TokenFusion(nn.Module):
 
     Args:
         dim: Feature width d.
-        gate_init: Initial value of the gate ``gamma``; with 0 the feature map starts unchanged.
+        gate_init: Initial value of the gate ``gamma``; with 0 the module is the identity at
+            initialization.
     """
 
     def __init__(self, dim: int, gate_init: float = 0.0):
@@ -27,7 +28,7 @@ class TokenFusion(nn.Module):
         self.gate = nn.Parameter(torch.full((dim,), float(gate_init)))
 
     def forward(self, tokens: Tensor, found: Hierarchy) -> Tensor:
-        """Fuses.
+        """Adds the gated update to every position.
 
         Args:
             tokens: Feature map ``(B, M, d)``.
@@ -49,7 +50,8 @@ class NodeFusion(nn.Module):
         dim: Feature width d.
         width: Hidden width.
         num_heads: Heads.
-        gate_init: Initial value of the gate ``gamma``; with 0 the feature map starts unchanged.
+        gate_init: Initial value of the gate ``gamma``; with 0 the module is the identity at
+            initialization.
     """
 
     def __init__(self, dim: int, width: int = 128, num_heads: int = 4, gate_init: float = 0.0):
@@ -62,7 +64,7 @@ class NodeFusion(nn.Module):
         self.gate = nn.Parameter(torch.full((dim,), float(gate_init)))
 
     def forward(self, tokens: Tensor, found: Hierarchy) -> Tensor:
-        """Fuses.
+        """Adds what every position reads from the nodes by attention.
 
         Args:
             tokens: Feature map ``(B, M, d)``.
@@ -71,7 +73,7 @@ class NodeFusion(nn.Module):
         Returns:
             Feature map ``(B, M, d)``.
         """
-        memory = self.memory_proj(torch.cat(found.levels, 1))
+        memory = self.memory_proj(torch.cat(found.levels, 1))  # (B, sum(N_l), width)
         query = self.query_proj(tokens.contiguous())
         return tokens + self.gate * self.out_proj(self.attn(query, memory))
 
@@ -86,7 +88,8 @@ class AssignmentFusion(nn.Module):
     Args:
         dim: Feature width d.
         num_levels: Levels of the tree.
-        gate_init: Initial value of the gate ``gamma``; with 0 the feature map starts unchanged.
+        gate_init: Initial value of the gate ``gamma``; with 0 the module is the identity at
+            initialization.
     """
 
     def __init__(self, dim: int, num_levels: int = 4, gate_init: float = 0.0):
@@ -97,7 +100,7 @@ class AssignmentFusion(nn.Module):
         self.gate = nn.Parameter(torch.full((dim,), float(gate_init)))
 
     def forward(self, tokens: Tensor, found: Hierarchy) -> Tensor:
-        """Fuses.
+        """Adds the nodes that every position is assigned to.
 
         Args:
             tokens: Feature map ``(B, M, d)``.
@@ -110,6 +113,7 @@ class AssignmentFusion(nn.Module):
             raise ValueError(
                 'the hierarchy must have an assignment: find it with with_assignment=True'
             )
+        # (B, M, N_l) @ (B, N_l, d), summed over the levels
         drawn = sum(
             norm(share.to(nodes.dtype).transpose(-2, -1) @ nodes)
             for norm, share, nodes in zip(self.norms, found.assignment, found.levels)

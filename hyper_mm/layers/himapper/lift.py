@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ...checks import check_choice, check_positive
 from ...ops import entailment, lorentz
 from ...ops.stable import safe_norm
-from ..common.curvature import Curvature, LogParameter
+from ..common.curvature import Curvature, LogParameter, curvature_options
 
 MANIFOLDS = ('lorentz', 'euclidean')
 
@@ -20,22 +21,22 @@ class LorentzLift(nn.Module):
 
     It returns the tangent vectors ``u``: distances are exact from them
     (:func:`hyper_mm.ops.lorentz.pairwise_dist_tangent0`) where points have already lost their
-    digits. The scale ``alpha``, which the paper does not have, starts the radii near 0.5; without
-    it ``W s`` starts at radius 6, where all distances saturate.
+    digits. The scale ``alpha``, which the paper does not have, brings the radii at initialization
+    near 0.5; without it those of ``W s`` are near 6, where all distances saturate.
 
-    Nodes that are points already, by their space parts, are not lifted: ``u = log_0(s)``.
+    Nodes that are points already, by their space components, are not lifted: ``u = log_0(s)``.
 
     Args:
         dim: Feature width d.
         hyp_dim: Width of ``W s``; no ``W`` if None, as the paper writes it.
         manifold: ``'lorentz'``, or ``'euclidean'`` to take ``u`` as flat points, without curvature.
-        curvature: Arguments of :class:`hyper_mm.layers.Curvature`.
+        curvature: Initial ``c``, or arguments of :class:`hyper_mm.layers.Curvature`.
         alpha_init: Initial scale in (0, 1]; ``hyp_dim ** -0.5`` if None.
         learn_alpha: Train the scale.
         max_radius: Largest scaled radius ``sqrt(c) |u|``; longer vectors are shortened to it, and
-            :meth:`forward` says how many. No limit if None.
-        points: Nodes are space parts of points of curvature ``-c``: ``W`` and the scale are left
-            out, and ``hyp_dim``, ``alpha_init`` and ``learn_alpha`` play no part.
+            :meth:`forward` returns which fraction. No limit if None.
+        points: Nodes are space components of points of curvature ``-c``: ``W`` and the scale are
+            left out, and ``hyp_dim``, ``alpha_init`` and ``learn_alpha`` are ignored.
 
     Raises:
         ValueError: For an unknown manifold, or numbers outside their range.
@@ -46,19 +47,18 @@ class LorentzLift(nn.Module):
         dim: int,
         hyp_dim: int | None = 128,
         manifold: str = 'lorentz',
-        curvature: dict | None = None,
+        curvature: float | dict | None = None,
         alpha_init: float | None = None,
         learn_alpha: bool = True,
         max_radius: float | None = 6.0,
         points: bool = False,
     ):
         super().__init__()
-        if manifold not in MANIFOLDS:
-            raise ValueError(f'manifold must be one of {MANIFOLDS}, got {manifold!r}')
+        check_choice(MANIFOLDS, manifold=manifold)
         if points and manifold != 'lorentz':
             raise ValueError(f"points=True needs manifold='lorentz', got {manifold!r}")
-        if max_radius is not None and not max_radius > 0:
-            raise ValueError(f'max_radius must be positive or None, got {max_radius}')
+        if max_radius is not None:
+            check_positive(max_radius=max_radius)
         self.manifold = manifold
         self.max_radius = max_radius
         self.points = points
@@ -70,7 +70,9 @@ class LorentzLift(nn.Module):
                 self.proj = linear
             alpha_init = (hyp_dim or dim) ** -0.5 if alpha_init is None else alpha_init
             self.alpha = LogParameter(alpha_init, (1e-6, 1.0), learn_alpha, name='alpha')
-        self.curvature = Curvature(**(curvature or {})) if manifold == 'lorentz' else None
+        self.curvature: Curvature | None = None
+        if manifold == 'lorentz':
+            self.curvature = Curvature(**curvature_options(curvature))
 
     def c(self) -> Tensor:
         """Returns the curvature ``c``, a 0-dimensional tensor; for ``manifold='lorentz'``."""
@@ -95,7 +97,7 @@ class LorentzLift(nn.Module):
         if self.max_radius is None:
             return u, u.new_zeros(())
         c = self.curvature() if self.curvature is not None else 1.0
-        radius = c**0.5 * safe_norm(u, keepdim=True)
+        radius = c**0.5 * safe_norm(u, keepdim=True)  # (..., 1)
         far = radius > self.max_radius
         u = u * torch.where(far, self.max_radius / torch.where(far, radius, 1), 1)
         return u, far.detach().to(u.dtype).mean()
@@ -116,6 +118,7 @@ class LorentzLift(nn.Module):
         Returns:
             Violations ``(B, sum(N_l) - N_L)`` in radians, 0 inside the cone.
         """
+        # parents (B, sum(N_l) - N_L, hyp_dim): each node's parent, in the order of the nodes
         levels = u.split(nodes, 1)
         children = torch.cat(levels[:-1], 1)
         parents = torch.cat(
@@ -137,7 +140,8 @@ class LorentzLift(nn.Module):
 def euclidean_pairwise_dist(x: Tensor, y: Tensor) -> Tensor:
     """Flat distances of all pairs, with gradient 0 for coincident points.
 
-    They are made of differences, without cancellation, but never hold those of all pairs at once.
+    They are computed from differences, without cancellation, and without a tensor of the
+    differences of all pairs.
 
     Args:
         x: Points ``(..., n, d)``.
@@ -151,7 +155,7 @@ def euclidean_pairwise_dist(x: Tensor, y: Tensor) -> Tensor:
 
 
 class _Distances(torch.autograd.Function):
-    """:func:`torch.cdist` by differences, whose own gradient has none."""
+    """:func:`torch.cdist` by differences; its own gradient has no second derivative."""
 
     generate_vmap_rule = True
 

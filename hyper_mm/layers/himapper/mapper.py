@@ -1,4 +1,4 @@
-"""The whole Hi-Mapper module: tree, decomposer, lift, losses and encoder."""
+"""The Hi-Mapper module: tree, decomposer, lift, losses and encoder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from hyper_mm.ops import lorentz
 
+from ...checks import check_choice, check_not_negative
+from ..common.curvature import curvature_options
 from .contrastive_loss import HierarchicalContrastiveLoss
 from .decomposer import HierarchyDecomposer, Nodes
 from .encoder import HierarchyEncoder
@@ -43,8 +45,8 @@ class HierarchyMapper(nn.Module):
     .. math:: S_{1..L} = D(v_{map}, T),\qquad \hat v = v_{cls} + G(v_{cls}, S_{1..L}),\qquad
         L = \alpha L_{cont} + \beta L_{KL}
 
-    Defaults are the recommended readings where paper and released code differ (the docstrings of
-    the parts say where); ``compat='official'`` computes the losses as released.
+    Defaults are the recommended readings where paper and official code differ (the docstrings of
+    the parts say where); ``compat='official'`` computes the losses as in the official code.
 
     Args:
         dim: Feature width d.
@@ -56,30 +58,31 @@ class HierarchyMapper(nn.Module):
         cross_scale: Scale of the decomposer's cross-attention logits; None for the usual one.
         hyp_dim: Width of the lift; None for the feature width without a projection.
         manifold: ``'lorentz'`` or ``'euclidean'``.
-        curvature: Arguments of :class:`Curvature` (``init``, ``bounds``, ``learnable``).
+        curvature: Initial ``c``, or arguments of :class:`Curvature` (``init``, ``bounds``,
+            ``learnable``).
         alpha_init: Initial scale of the lift; ``hyp_dim ** -0.5`` if None.
         max_radius: Largest scaled radius of the lift.
         probabilistic: Gaussian nodes that are sampled in training.
         mixture: Sample nodes from the mixture of their leaves.
         max_samples: Most samples of one node.
-        test_mode: ``'mean'`` (deterministic) or ``'sample'`` (as released) in evaluation.
+        test_mode: ``'mean'`` (deterministic) or ``'sample'`` (official code) in evaluation.
         encode: Build the encoder; without it the tokens stay as they are.
         encode_samples: Feed the samples of the nodes to the encoder instead of the nodes.
         residual: Add the token to its update.
-        zero_init_out: Start with an update of zero.
+        zero_init_out: Initialize the output projection to zero, so that the update is zero.
         contrastive: Arguments of :class:`HierarchicalContrastiveLoss`.
         contrastive_weight: Weight alpha of the contrastive loss; 0 leaves it out, as a single level
             does.
         kl_weight: Weight beta of the KL loss; 0 leaves it out.
-        kl_reduction: ``'mean'`` (as released) or ``'sum'`` (as written).
+        kl_reduction: ``'mean'`` (official code) or ``'sum'`` (the paper).
         competition: Let the nodes of a level compete for positions (not in the paper).
         structure: Weights of :class:`StructureLoss` (``reconstruction``, ``balance``,
             ``containment``, ``entailment``), all 0 by default (not in the paper).
-        points: Features are space parts of points of the hyperboloid, as ``LorentzViT`` gives them.
-            So are the nodes then, which are not lifted again, and the centroid stands for the mean.
-            ``hyp_dim`` and ``alpha_init`` play no part; ``curvature`` must be that of the features,
+        points: Features are space components of points of the hyperboloid, as of ``LorentzViT``.
+            The nodes are points too and are not lifted again, and the centroid replaces the mean.
+            ``hyp_dim`` and ``alpha_init`` are ignored; ``curvature`` must be that of the features,
             and is fixed by default.
-        compat: ``'official'`` for the losses of the released code: sign +1, its exponential map,
+        compat: ``'official'`` for the losses of the official code: sign +1, its exponential map,
             and neither a scale nor a largest radius in the lift.
 
     Raises:
@@ -100,7 +103,7 @@ class HierarchyMapper(nn.Module):
         cross_scale: float | None = 1 / 0.07,
         hyp_dim: int | None = 128,
         manifold: str = 'lorentz',
-        curvature: dict | None = None,
+        curvature: float | dict | None = None,
         alpha_init: float | None = None,
         max_radius: float | None = 6.0,
         probabilistic: bool = True,
@@ -121,16 +124,10 @@ class HierarchyMapper(nn.Module):
         compat: str | None = None,
     ):
         super().__init__()
-        for name, value, allowed in (
-            ('test_mode', test_mode, ('mean', 'sample')),
-            ('kl_reduction', kl_reduction, ('mean', 'sum')),
-            ('compat', compat, (None, 'official')),
-        ):
-            if value not in allowed:
-                raise ValueError(f'{name} must be one of {allowed}, got {value!r}')
-        for name, weight in (('contrastive_weight', contrastive_weight), ('kl_weight', kl_weight)):
-            if not weight >= 0:
-                raise ValueError(f'{name} must not be negative, got {weight}')
+        check_choice(('mean', 'sample'), test_mode=test_mode)
+        check_choice(('mean', 'sum'), kl_reduction=kl_reduction)
+        check_choice((None, 'official'), compat=compat)
+        check_not_negative(contrastive_weight=contrastive_weight, kl_weight=kl_weight)
         if compat == 'official':
             if manifold != 'lorentz':
                 raise ValueError(f"compat='official' needs manifold='lorentz', got {manifold!r}")
@@ -158,7 +155,7 @@ class HierarchyMapper(nn.Module):
         self.contrast: HierarchicalContrastiveLoss | None = None
         self.points = points
         if points:
-            curvature = {'learnable': False, **(curvature or {})}
+            curvature = curvature_options(curvature, learnable=False)
         needs_lift = contrastive_weight > 0 or self.structure.needs_lift
         if points or (num_levels > 1 and needs_lift):
             if compat == 'official':

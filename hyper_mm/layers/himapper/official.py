@@ -10,7 +10,7 @@ def official_expmap0(u: Tensor) -> Tensor:
     r"""The exponential map of the official Hi-Mapper code, for parity only.
 
     It takes element 0 as a time part (:math:`r^2 = -u_0^2 + \sum_i u_i^2`), clamps the radius at
-    1.5 and ignores the curvature; the loss then reads all its numbers as space parts.
+    1.5 and ignores the curvature; the loss then reads all its numbers as space components.
 
     Args:
         u: Lifted nodes ``(..., d)``.

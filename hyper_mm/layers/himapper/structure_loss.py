@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...checks import check_not_negative
+
 TERMS = ('reconstruction', 'balance', 'containment', 'entailment')
 
 
@@ -30,8 +32,8 @@ class StructureLoss(nn.Module):
         L_{ent} &= \operatorname*{mean}_{l < L, n} \big[\Xi(h_{p(n)}, h_n) -
             \psi(h_{p(n)})\big]_+
 
-    ``v`` bar are the features, standardised over the batch and without gradient: nodes must carry
-    what is where, in coarser words at each level. Balance keeps all nodes in use. Containment makes
+    ``v`` bar are the features, standardized over the batch and without gradient: nodes must carry
+    what is where, more coarsely at each level. Balance keeps all nodes in use. Containment makes
     the region of a parent that of its children. Entailment puts children into the cones of their
     parents (:mod:`hyper_mm.ops.entailment`), so that the radius grows from the top to the leaves.
 
@@ -54,9 +56,7 @@ class StructureLoss(nn.Module):
     ):
         super().__init__()
         weights = (reconstruction, balance, containment, entailment)
-        for name, value in zip(TERMS, weights):
-            if not value >= 0:
-                raise ValueError(f'structure.{name} must not be negative, got {value}')
+        check_not_negative(**{f'structure.{name}': w for name, w in zip(TERMS, weights)})
         self.weights = dict(zip(TERMS, weights))
 
     @property
@@ -113,7 +113,7 @@ class StructureLoss(nn.Module):
 def reconstruction_loss(
     levels: tuple[Tensor, ...], assignment: tuple[Tensor, ...], memory: Tensor
 ) -> Tensor:
-    """How badly the nodes, each in its region, give the features back; see :class:`StructureLoss`.
+    """Error of the features rebuilt from the nodes of each region; see :class:`StructureLoss`.
 
     Args:
         levels: Node features ``(B, N_l, d)`` of each level.
@@ -123,33 +123,34 @@ def reconstruction_loss(
     Returns:
         A 0-dimensional tensor in [0, 2].
     """
-    target = memory.detach().float()
+    target = memory.detach().float()  # (B, M, d); standardized, or its mean would match already
     mean = target.mean((0, 1), keepdim=True)
     spread = (target - mean).square().mean((0, 1), keepdim=True)
     target = (target - mean) * (spread + 1e-6).rsqrt()
     terms = []
     for nodes, share in zip(levels, assignment):
-        drawn = share.float().mT @ nodes.float()
+        drawn = share.float().mT @ nodes.float()  # (B, M, N_l) @ (B, N_l, d)
         terms.append(1 - F.cosine_similarity(drawn, target, dim=-1, eps=1e-6).mean())
     return torch.stack(terms).mean()
 
 
 def balance_loss(assignment: tuple[Tensor, ...]) -> Tensor:
-    """How unevenly a batch uses the nodes, in [0, 1]; see :class:`StructureLoss`."""
+    """Computes how unevenly a batch uses the nodes, in [0, 1]; see :class:`StructureLoss`."""
     terms = []
     for share in assignment:
         if share.shape[1] == 1:
             continue
-        use = share.float().mean((0, 2))
+        use = share.float().mean((0, 2))  # (N_l,), sums to 1
         entropy = torch.special.entr(use.clamp_min(1e-12)).sum()
         terms.append(1 - entropy / torch.tensor(float(len(use))).log())
     return torch.stack(terms).mean() if terms else assignment[0].new_zeros(())
 
 
 def containment_loss(assignment: tuple[Tensor, ...]) -> Tensor:
-    """How far the regions of parents differ from their children's; see :class:`StructureLoss`."""
+    """Computes how far parents' regions are from their children's; see :class:`StructureLoss`."""
     terms = []
     for below, above in zip(assignment, assignment[1:]):
+        # children of a node are consecutive: (B, N_l, M) -> (B, N_{l+1}, children, M), summed
         children = below.float().unflatten(1, (above.shape[1], -1)).sum(2)
         agreement = (children * above.float()).sum(1)
         terms.append(-agreement.clamp_min(1e-6).log().mean())

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ...checks import check_count
+
 
 class Queries(NamedTuple):
     """Tree samples of all levels.
@@ -60,15 +62,14 @@ class HierarchyTree(nn.Module):
         max_samples: int | None = None,
     ):
         super().__init__()
-        if num_levels < 1:
-            raise ValueError(f'num_levels must be at least 1, got {num_levels}')
+        check_count(1, num_levels=num_levels)
         if num_leaves < 1 or num_leaves % 2 ** (num_levels - 1):
             raise ValueError(
                 f'num_leaves must be divisible by 2 ** (num_levels - 1) = {2 ** (num_levels - 1)}, '
                 f'got num_leaves={num_leaves} with num_levels={num_levels}'
             )
-        if max_samples is not None and max_samples < 1:
-            raise ValueError(f'max_samples must be at least 1, got {max_samples}')
+        if max_samples is not None:
+            check_count(1, max_samples=max_samples)
         self.nodes = tuple(num_leaves >> level for level in range(num_levels))
         self.mixture = mixture
         self.max_samples = max_samples
@@ -77,11 +78,11 @@ class HierarchyTree(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Siblings start almost together: a shared centre of scale 1.5, apart by 0.01."""
+        """Initializes siblings close to each other: a shared center of scale 1.5, apart by 0.01."""
         count, dim = self.mu.shape
         with torch.no_grad():
-            centres = 1.5 * torch.randn((count + 1) // 2, dim).repeat_interleave(2, 0)[:count]
-            self.mu.copy_(centres + 0.01 * torch.randn(count, dim))
+            centers = 1.5 * torch.randn((count + 1) // 2, dim).repeat_interleave(2, 0)[:count]
+            self.mu.copy_(centers + 0.01 * torch.randn(count, dim))
         if self.logvar is not None:
             nn.init.xavier_uniform_(self.logvar)
 
@@ -99,7 +100,7 @@ class HierarchyTree(nn.Module):
         var = None if self.logvar is None else self.logvar.exp()
         levels: list[tuple[Tensor, Tensor | None]] = [(mean, var)]
         for _ in self.nodes[1:]:
-            left, right = mean[0::2], mean[1::2]
+            left, right = mean[0::2], mean[1::2]  # children 2 n and 2 n + 1 of node n
             mean = (left + right) / 2
             if var is not None:
                 var = (var[0::2] + var[1::2]) / 2 + (left - right).square() / 4
@@ -123,7 +124,9 @@ class HierarchyTree(nn.Module):
             return Queries(torch.cat([m for m, _ in levels]), self.nodes, (1,) * len(levels))
         drawn = []
         for level, (copies, (mean, var)) in enumerate(zip(self.copies, levels)):
+            # mean, var (N_l, d) -> (N_l * copies, d), the samples of a node side by side
             if self.mixture and level:
+                # leaves of node n of level l: n * 2 ** l + 0 ... 2 ** l - 1; one is drawn a sample
                 leaf = torch.arange(len(mean), device=mean.device)[:, None] << level
                 leaf = leaf + torch.randint(1 << level, (len(mean), copies), device=mean.device)
                 mean, std = self.mu[leaf.flatten()], (self.logvar[leaf.flatten()] / 2).exp()
@@ -140,7 +143,8 @@ class HierarchyTree(nn.Module):
         .. math:: \tfrac12 \sum (\mu^2 + \sigma^2 - 1 - \log \sigma^2)
 
         Args:
-            reduction: ``'mean'`` over nodes and dimensions, as released, or ``'sum'``, as written.
+            reduction: ``'mean'`` over nodes and dimensions (the official code) or ``'sum'`` (the
+                paper).
 
         Returns:
             A 0-dimensional tensor; 0 for a deterministic tree.

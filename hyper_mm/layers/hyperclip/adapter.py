@@ -1,7 +1,7 @@
 """HyperCLIP's adapter of the attention layers of a CLIP model, which folds away after training.
 
-Source: HyperCLIP (CVPR 2025), from the release: the paper writes the map of features, the code maps
-the rows of the projections; both are the same but for the largest length (``target``).
+Source: HyperCLIP (CVPR 2025), from the official code: the paper writes the map of features, the
+code maps the rows of the projections; both are the same but for the largest length (``target``).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from ...checks import check_choice, check_subset
+from ...deprecation import renamed_arguments
 from ..common.saved_options import compare_options, decode_options, encode_options
 from .adapted_weight import (
     NOT_LINEAR,
@@ -91,22 +93,23 @@ class HyperCLIPAdapter:
 
     Args:
         block_size: Side n of a block; it divides the widths of the towers.
-        targets: Which of ``'q'``, ``'k'``, ``'v'``, ``'out'`` are adapted.
+        projections: Which of ``'q'``, ``'k'``, ``'v'``, ``'out'`` are adapted.
         towers: Which of ``'vision'`` (everything below ``visual``) and ``'text'`` (CoCa's decoder
             of captions is no part of it). A model without ``visual`` is a vision tower.
         layers: Numbers of the layers in each tower, from 0 (negative ones from the last), or names
             of attention layers in the model; all if None.
         space: ``'poincare'`` or ``'euclidean'``.
         curvature: ``c`` of the ball.
-        text_curvature: ``c`` in the text tower (1.0 in the release); ``curvature`` if None.
+        text_curvature: ``c`` in the text tower (1.0 in the official code); ``curvature`` if None.
         shared: One block for all places of a map.
-        target: ``'weight'`` (the release), or ``'input'``: the transposed map of the input of q, k
-            and v instead (the paper), the same but for the largest length. Dense features then
+        target: ``'weight'`` (the official code), or ``'input'``: the transposed map of the input of
+            q, k and v instead (the paper), the same but for the largest length. Dense features then
             leave the last block's maps of q and k unused: DDP needs ``find_unused_parameters``.
         freeze: Freeze the model's own parameters.
 
     Raises:
-        ValueError: For values that are not allowed; in :meth:`attach`, for what the model lacks.
+        ValueError: If a choice is unknown, an option of :class:`BlockDiagonalMobius` is out of
+            range, or no layer is chosen; :meth:`attach` has errors of its own.
 
     Example:
         >>> clip = open_clip.create_model('ViT-B-16-quickgelu', pretrained='openai')
@@ -121,10 +124,11 @@ class HyperCLIPAdapter:
     Source: HyperCLIP (CVPR 2025).
     """
 
+    @renamed_arguments(targets='projections')
     def __init__(
         self,
         block_size: int = 128,
-        targets: Sequence[str] = ('q', 'k', 'v'),
+        projections: Sequence[str] = ('q', 'k', 'v'),
         towers: Sequence[str] = TOWERS,
         layers: Sequence[int | str] | None = None,
         space: str = 'poincare',
@@ -134,17 +138,16 @@ class HyperCLIPAdapter:
         target: str = 'weight',
         freeze: bool = True,
     ):
-        chosen = (('targets', targets, PROJECTIONS), ('towers', towers, TOWERS))
-        for name, values, allowed in chosen:
-            if not values or len(set(values)) < len(values) or set(values) - set(allowed):
-                raise ValueError(f'{name} must be some of {allowed}, got {values!r}')
-        if target not in TARGETS:
-            raise ValueError(f'target must be one of {TARGETS}, got {target!r}')
-        if target == 'input' and 'out' in targets:
-            raise ValueError(f"targets must not have 'out' with target='input', got {targets!r}")
+        check_subset(PROJECTIONS, projections=projections)
+        check_subset(TOWERS, towers=towers)
+        check_choice(TARGETS, target=target)
+        if target == 'input' and 'out' in projections:
+            raise ValueError(
+                f"projections must not have 'out' with target='input', got {projections!r}"
+            )
         if layers is not None and not layers:
             raise ValueError('layers must name at least one layer, or be None for all')
-        self.targets = tuple(name for name in PROJECTIONS if name in targets)
+        self.projections = tuple(name for name in PROJECTIONS if name in projections)
         self.towers = tuple(towers)
         self.wanted = layers
         self.target = target
@@ -185,7 +188,7 @@ class HyperCLIPAdapter:
         for name, tower, attention in chosen:
             options = dict(self.options, curvature=self.curvature[tower])
             width, device = attention.embed_dim, attention.out_proj.weight.device
-            maps = {t: BlockDiagonalMobius(width, **options).to(device) for t in self.targets}
+            maps = {t: BlockDiagonalMobius(width, **options).to(device) for t in self.projections}
             layer = AdaptedLayer(name, tower, attention, maps, {})
             self.layers.append(layer)
             self._insert(layer)
@@ -225,7 +228,7 @@ class HyperCLIPAdapter:
 
         Within ``with adapter.cached():``, what runs without gradients costs what the plain model
         costs. Structure and state dict stay as they are, and changed weights are seen. Maps of
-        inputs in the ball run as ever: no weight expresses their largest length.
+        inputs in the ball are still computed: no weight expresses their largest length.
 
         Raises:
             ValueError: If the adapter is not attached.
@@ -291,7 +294,7 @@ class HyperCLIPAdapter:
         return (part.weight for _, part in self.named_maps())
 
     def saved_options(self) -> dict[str, object]:
-        """Options that the blocks do not mean the same without."""
+        """Returns the options that the saved blocks depend on."""
         towers = {layer.tower for layer in self.layers}
         names = dict(vision='curvature', text='text_curvature')
         options = dict(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hyper_mm.ops.stable import safe_norm, upcast
 
+from ...checks import check_choice, check_range
 from ..common.saved_options import SavedOptions
 
 SPACES = ('poincare', 'euclidean')
@@ -26,8 +27,8 @@ class BlockDiagonalMobius(SavedOptions, nn.Module):
 
     The product is the linear map by definition of :math:`\otimes_c`
     (:func:`hyper_mm.ops.poincare.mobius_matvec`). All that the ball adds is the largest length
-    ``r``, so neither exponentials nor logarithms are computed. The blocks start as identities and
-    are never put into one dense matrix.
+    ``r``, so neither exponentials nor logarithms are computed. The blocks are initialized as
+    identities and are never put into one dense matrix.
 
     Args:
         dim: Length d of a vector.
@@ -41,9 +42,9 @@ class BlockDiagonalMobius(SavedOptions, nn.Module):
         ValueError: For a block size that does not divide ``dim``, an unknown space, or a curvature
             that is not positive; on loading blocks that were trained with other options.
 
-    Source: HyperCLIP (CVPR 2025), whose release evaluates the chain of maps. It also shortens ``w``
-    to ``artanh(1 - 1e-5) / sqrt(c)`` first, which matters only where ``S`` then shrinks such long
-    vectors by more than a third; this does not.
+    Source: HyperCLIP (CVPR 2025), whose official code evaluates the chain of maps. It also shortens
+    ``w`` to ``artanh(1 - 1e-5) / sqrt(c)`` first, which matters only where ``S`` then shrinks such
+    long vectors by more than a third; this does not.
     """
 
     def __init__(
@@ -61,10 +62,8 @@ class BlockDiagonalMobius(SavedOptions, nn.Module):
             raise ValueError(
                 f'block_size must divide the width {dim} (one of {divisors}), got {block_size}'
             )
-        if space not in SPACES:
-            raise ValueError(f'space must be one of {SPACES}, got {space!r}')
-        if not 0 < curvature < math.inf:
-            raise ValueError(f'curvature must be positive, got {curvature}')
+        check_choice(SPACES, space=space)
+        check_range('(0, inf)', curvature=curvature)
         self.dim = dim
         self.space = space
         self.curvature = float(curvature)
@@ -73,7 +72,7 @@ class BlockDiagonalMobius(SavedOptions, nn.Module):
         self.weight = nn.Parameter(torch.eye(block_size).repeat(blocks, 1, 1))
 
     def saved_options(self) -> dict[str, object]:
-        """What the blocks do not mean the same without."""
+        """Returns the options that the saved blocks depend on."""
         options = dict(space=self.space, transposed=self.transposed)
         if self.space == 'poincare':
             options['curvature'] = self.curvature
@@ -116,6 +115,6 @@ class BlockDiagonalMobius(SavedOptions, nn.Module):
         return (safe_norm(self.linear(x)) > self.max_length).float().mean()
 
     def extra_repr(self) -> str:
-        """What ``print`` shows."""
+        """Returns the options for ``print``."""
         blocks, n, _ = self.weight.shape
         return f'{self.dim}, {blocks} blocks of {n}, space={self.space!r}, c={self.curvature}'

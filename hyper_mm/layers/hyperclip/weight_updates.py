@@ -20,7 +20,7 @@ TOWERS = ('vision', 'text')
 class LowRankUpdate(SavedOptions, nn.Module):
     """LoRA of a fused projection: ``W + alpha / rank B A`` for each of its parts (Hu et al., 2022).
 
-    B starts at zero, so the layer starts as it was.
+    B is initialized to zero, so that the layer is unchanged at initialization.
 
     Args:
         width: Width d of the attention layer, whose weight is ``(3 d, d)``.
@@ -45,7 +45,7 @@ class LowRankUpdate(SavedOptions, nn.Module):
         nn.init.uniform_(self.down, -1 / math.sqrt(width), 1 / math.sqrt(width))
 
     def saved_options(self) -> dict[str, object]:
-        """What the factors do not mean the same without."""
+        """Returns the options that the saved factors depend on."""
         return dict(scale=self.scale, projections=_names(self.places))
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class TrainedParts(SavedOptions, nn.Module):
     """Trains some parts of a fused projection and keeps the others as they are.
 
     Args:
-        weight: The projection ``(3 d, d)``, which gives the initial values.
+        weight: The projection ``(3 d, d)``, from which the initial values are computed.
         projections: Which of ``'q'``, ``'k'``, ``'v'`` are trained.
 
     Raises:
@@ -74,7 +74,7 @@ class TrainedParts(SavedOptions, nn.Module):
         self.parts = nn.Parameter(torch.stack([parts[place] for place in self.places]))
 
     def saved_options(self) -> dict[str, object]:
-        """What the parts do not mean the same without."""
+        """Returns the options that the saved parts depend on."""
         return dict(projections=_names(self.places))
 
     def forward(self, weight: Tensor) -> Tensor:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...checks import check_choice, check_count, check_not_negative, check_positive
+from ...deprecation import renamed_arguments
 from ...ops import poincare
 from ...ops.stable import check_curvature, safe_norm, unit, upcast
 from .official import RiemannianGradient, official_pairwise_dist
@@ -20,7 +23,7 @@ _MIN_DEGREE = 1e-6
 def automatic_attributes(num_classes: int) -> int:
     """Number of attributes for a vocabulary: one for 25 classes, at least 4 and at most 24.
 
-    The paper gives 20 for ImageNet and 24 for SUN397, and no number for the other sets.
+    The paper states 20 for ImageNet and 24 for SUN397, and no number for the other sets.
 
     Args:
         num_classes: Number of classes C, at least 1.
@@ -31,8 +34,7 @@ def automatic_attributes(num_classes: int) -> int:
     Raises:
         ValueError: If ``num_classes`` is less than 1.
     """
-    if num_classes < 1:
-        raise ValueError(f'num_classes must be at least 1, got {num_classes}')
+    check_count(1, num_classes=num_classes)
     return min(24, max(4, math.ceil(num_classes / 25)))
 
 
@@ -52,7 +54,7 @@ class AttributeRefiner(nn.Module):
         beta: Strength of the refinement.
         affinity: ``'relu'``; ``'raw'`` for the paper's cosine, with degrees up to 1e-6 taken as
             1e-6; ``'softmax'`` for rows that sum to 1.
-        init_std: Standard deviation of the attributes around their common start.
+        init_std: Standard deviation of the attributes around their common initial value.
 
     Raises:
         ValueError: For numbers outside their range or an unknown affinity.
@@ -73,16 +75,14 @@ class AttributeRefiner(nn.Module):
             )
         if not (beta >= 0 and math.isfinite(beta)):
             raise ValueError(f'beta must be finite and not negative, got {beta}')
-        if affinity not in AFFINITIES:
-            raise ValueError(f'affinity must be one of {AFFINITIES}, got {affinity!r}')
-        if not init_std > 0:
-            raise ValueError(f'init_std must be positive, got {init_std}')
+        check_choice(AFFINITIES, affinity=affinity)
+        check_positive(init_std=init_std)
         self.beta, self.affinity, self.init_std = beta, affinity, init_std
         self.attributes = nn.Parameter(init_std * torch.randn(num_attributes, dim))
 
     @torch.no_grad()
     def init_from_text(self, text: Tensor) -> None:
-        """Moves the attributes by the mean text feature: their start is then the noise around it.
+        """Initializes the attributes to the mean text feature plus their noise.
 
         Draws nothing, so all processes of a distributed run stay equal. Call it once.
 
@@ -92,7 +92,7 @@ class AttributeRefiner(nn.Module):
         self.attributes.add_(text.mean(0))
 
     def affinities(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """The matrix S ``(C+N, C+N)`` and its row sums ``(C+N)``, not clamped."""
+        """Computes the matrix S ``(C+N, C+N)`` and its row sums ``(C+N)``, not clamped."""
         directions = unit(features)
         affinity = directions @ directions.mT
         if self.affinity == 'relu':
@@ -124,7 +124,7 @@ class AttributeRefiner(nn.Module):
             return features + self.beta * scale * (affinity @ (scale * features))
 
     def forward(self, text: Tensor) -> Tensor:
-        """Refined class features ``(C, d)``, not normalised; see :meth:`diffuse`."""
+        """Refined class features ``(C, d)``, not normalized; see :meth:`diffuse`."""
         return self.diffuse(text)[: len(text)]
 
     def extra_repr(self) -> str:
@@ -135,7 +135,7 @@ class AttributeRefiner(nn.Module):
 class LatentHierarchyLoss(nn.Module):
     r"""Orders points below ancestors of the Poincare ball, from similarities alone.
 
-    For a triplet of an anchor ``i``, one of its reciprocal nearest neighbours ``j`` and a point
+    For a triplet of an anchor ``i``, one of its reciprocal nearest neighbors ``j`` and a point
     ``k`` that is none, the lowest common ancestor ``a`` of ``ij``, and ``b`` of ``ijk``, is drawn
     by hard Gumbel-softmax from logits :math:`-\max_{x} d(x, \cdot)/\tau`:
 
@@ -148,27 +148,29 @@ class LatentHierarchyLoss(nn.Module):
     a cap, without a Python loop, and a batch without one has the loss 0.
 
     Args:
-        c: Curvature.
+        curvature: ``c``.
         margin: ``sigma``.
         tau: Temperature of the distances.
-        neighbours: Nearest neighbours k, the point itself included.
+        neighbors: Nearest neighbors k, the point itself included.
         max_triplets: Most triplets an anchor; a random choice where there are more.
-        min_positives: Fewest reciprocal neighbours of an anchor (HIER asks for 2).
+        min_positives: Fewest reciprocal neighbors of an anchor (HIER asks for 2).
         clip_radius: Longest tangent vector; no limit if None (HIER: 2.3).
         hard: Straight-through choice of one ancestor, or a soft mixture of all.
-        compat: ``'official'`` for the numerics of the HIER release: its distance, norm clip, and
-            Riemannian factor of the gradient, with ``c`` rounded to float32 but in that factor.
+        compat: ``'official'`` for the numerics of the official code of HIER: its distance, norm
+            clip, and Riemannian factor of the gradient, with ``c`` rounded to float32 but in that
+            factor.
 
     Raises:
         ValueError: For numbers outside their range.
     """
 
+    @renamed_arguments(c='curvature', neighbours='neighbors')
     def __init__(
         self,
-        c: float = 0.1,
+        curvature: float = 0.1,
         margin: float = 0.1,
         tau: float = 0.1,
-        neighbours: int = 3,
+        neighbors: int = 3,
         max_triplets: int = 64,
         min_positives: int = 1,
         clip_radius: float | None = None,
@@ -176,30 +178,27 @@ class LatentHierarchyLoss(nn.Module):
         compat: str | None = None,
     ):
         super().__init__()
-        if not margin >= 0:
-            raise ValueError(f'margin must not be negative, got {margin}')
-        if not tau > 0:
-            raise ValueError(f'tau must be positive, got {tau}')
-        if neighbours < 2:
-            raise ValueError(f'neighbours must be at least 2, the point included, got {neighbours}')
+        check_not_negative(margin=margin)
+        check_positive(tau=tau)
+        if neighbors < 2:
+            raise ValueError(f'neighbors must be at least 2, the point included, got {neighbors}')
         if max_triplets < 1 or min_positives < 1:
             raise ValueError(
                 'max_triplets and min_positives must be at least 1, '
                 f'got {max_triplets} and {min_positives}'
             )
-        if clip_radius is not None and not clip_radius > 0:
-            raise ValueError(f'clip_radius must be positive or None, got {clip_radius}')
-        if compat not in COMPATS:
-            raise ValueError(f'compat must be one of {COMPATS}, got {compat!r}')
-        self.c = self.gradient_c = float(check_curvature(c))
+        if clip_radius is not None:
+            check_positive(clip_radius=clip_radius)
+        check_choice(COMPATS, compat=compat)
+        self.c = self.gradient_c = float(check_curvature(curvature, name='curvature'))
         if compat == 'official':
             self.c = torch.tensor(self.c, dtype=torch.float32).item()
         self.margin, self.tau, self.hard, self.compat = margin, tau, hard, compat
-        self.neighbours, self.max_triplets = neighbours, max_triplets
+        self.neighbors, self.max_triplets = neighbors, max_triplets
         self.min_positives, self.clip_radius = min_positives, clip_radius
 
-    def lift(self, x: Tensor) -> Tensor:
-        """Points of the ball for tangent vectors at the origin ``(..., d)``."""
+    def to_ball(self, x: Tensor) -> Tensor:
+        """Maps tangent vectors at the origin to points of the ball, both ``(..., d)``."""
         (x,) = upcast(x)
         if self.clip_radius is not None:
             norm = safe_norm(x, keepdim=True)
@@ -210,6 +209,15 @@ class LatentHierarchyLoss(nn.Module):
         if self.compat == 'official':
             return RiemannianGradient.apply(points, self.gradient_c)
         return points
+
+    def lift(self, x: Tensor) -> Tensor:
+        """Old name of :meth:`to_ball`."""
+        warnings.warn(
+            'LatentHierarchyLoss.lift is deprecated and will go with the next release; use to_ball',
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.to_ball(x)
 
     def pairwise_dist(self, x: Tensor, y: Tensor) -> Tensor:
         """Distances ``(n, m)`` of points of the ball."""
@@ -233,7 +241,7 @@ class LatentHierarchyLoss(nn.Module):
         if labels is not None:
             similarity = similarity + (labels.unsqueeze(1) == labels)
         itself = torch.eye(count, dtype=torch.bool, device=distances.device)
-        nearest = similarity.masked_fill(itself, math.inf).topk(min(self.neighbours, count)).indices
+        nearest = similarity.masked_fill(itself, math.inf).topk(min(self.neighbors, count)).indices
         near = torch.zeros_like(itself).scatter_(1, nearest, True)
         mutual = near & near.mT
         positive = mutual.gather(1, nearest) & (nearest != nearest[:, :1])
@@ -316,13 +324,13 @@ class LatentHierarchyLoss(nn.Module):
                 f'labels must have the shape ({len(points)},), got {tuple(labels.shape)}'
             )
         with torch.autocast(points.device.type, enabled=False):
-            x, y = self.lift(points), self.lift(ancestors)
+            x, y = self.to_ball(points), self.to_ball(ancestors)
             triplets, valid = self.triplets(self.pairwise_dist(x.detach(), x.detach()), labels)
             losses, _, _ = self.triplet_losses(self.pairwise_dist(x, y), triplets)
             return (losses * valid).sum() / valid.sum().clamp_min(1)
 
     def extra_repr(self) -> str:
-        return f'c={self.c:g}, margin={self.margin}, tau={self.tau}, k={self.neighbours}'
+        return f'c={self.c:g}, margin={self.margin}, tau={self.tau}, k={self.neighbors}'
 
 
 def joint_logits(

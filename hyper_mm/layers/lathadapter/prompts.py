@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...checks import check_count
+
 
 class Prompts(NamedTuple):
     """Prompt vectors of both towers, one tensor for each block from the first on.
@@ -24,12 +26,6 @@ class Prompts(NamedTuple):
     image: list[Tensor]
 
 
-def _check(**numbers: int) -> None:
-    for name, value in numbers.items():
-        if value < 1:
-            raise ValueError(f'{name} must be at least 1, got {value}')
-
-
 def _normal(count: int, dim: int) -> nn.Parameter:
     return nn.Parameter(0.02 * torch.randn(count, dim))
 
@@ -41,8 +37,8 @@ class CoOp(nn.Module):
         text_dim: Width of the text tower.
         image_dim: Width of the image tower, which is not used.
         num_context: Number n of vectors.
-        words: Words that the vectors start from, the first n of their tokens; the tokens behind
-            these stay in the prompt. None: the vectors start at random.
+        words: Words whose embeddings initialize the vectors, the first n of their tokens; the
+            tokens behind these stay in the prompt. None: random initialization.
 
     Raises:
         ValueError: For numbers less than 1.
@@ -54,7 +50,7 @@ class CoOp(nn.Module):
         self, text_dim: int, image_dim: int, num_context: int = 16, words: str | None = None
     ):
         super().__init__()
-        _check(text_dim=text_dim, image_dim=image_dim, num_context=num_context)
+        check_count(1, text_dim=text_dim, image_dim=image_dim, num_context=num_context)
         self.num_context, self.words = num_context, words
         self.context = _normal(num_context, text_dim)
 
@@ -69,7 +65,7 @@ class CoOp(nn.Module):
 
     @torch.no_grad()
     def init_context(self, embeddings: Tensor) -> None:
-        """Starts the vectors at those of the words, if there are words.
+        """Initializes the vectors with the embeddings of the words, if there are words.
 
         Args:
             embeddings: Token embeddings of :attr:`prefix` ``(m, d)``, without start and end.
@@ -101,8 +97,8 @@ class MaPLe(CoOp):
         image_dim: Width of the image tower.
         num_context: Number of vectors.
         depth: Blocks that have prompts of their own (the paper: 9 of 12; 3 between data sets).
-        words: Words that the first vectors start from; see :class:`CoOp`. With two vectors and
-            these four words, ``of a`` stays in the prompt, as in the release.
+        words: Words that initialize the first vectors; see :class:`CoOp`. With two vectors and
+            these four words, ``of a`` stays in the prompt, as in the official code.
 
     Raises:
         ValueError: For numbers less than 1.
@@ -119,7 +115,7 @@ class MaPLe(CoOp):
         words: str | None = 'a photo of a',
     ):
         super().__init__(text_dim, image_dim, num_context, words)
-        _check(depth=depth)
+        check_count(1, depth=depth)
         self.deep = nn.ParameterList(_normal(num_context, text_dim) for _ in range(depth - 1))
         self.projections = nn.ModuleList(nn.Linear(text_dim, image_dim) for _ in range(depth))
 
@@ -139,7 +135,7 @@ class IVLP(CoOp):
         num_image: Number of image vectors.
         depth: Blocks of the text tower that have prompts of their own (the paper: 9).
         image_depth: The same of the image tower.
-        words: Words that the first text vectors start from; see :class:`CoOp`.
+        words: Words that initialize the first text vectors; see :class:`CoOp`.
 
     Raises:
         ValueError: For numbers less than 1.
@@ -158,7 +154,7 @@ class IVLP(CoOp):
         words: str | None = 'a photo of a',
     ):
         super().__init__(text_dim, image_dim, num_context, words)
-        _check(num_image=num_image, depth=depth, image_depth=image_depth)
+        check_count(1, num_image=num_image, depth=depth, image_depth=image_depth)
         self.deep = nn.ParameterList(_normal(num_context, text_dim) for _ in range(depth - 1))
         self.image = nn.ParameterList(_normal(num_image, image_dim) for _ in range(image_depth))
 
@@ -184,7 +180,9 @@ class VPT(nn.Module):
 
     def __init__(self, text_dim: int, image_dim: int, num_image: int = 4, image_depth: int = 9):
         super().__init__()
-        _check(text_dim=text_dim, image_dim=image_dim, num_image=num_image, image_depth=image_depth)
+        check_count(
+            1, text_dim=text_dim, image_dim=image_dim, num_image=num_image, image_depth=image_depth
+        )
         self.image = nn.ParameterList(_normal(num_image, image_dim) for _ in range(image_depth))
 
     def forward(self) -> Prompts:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...deprecation import renamed_arguments
 from ...ops import fused, lorentz
-from ...ops.fused import lift, normalise
+from ...ops.fused import normalize, to_ambient
 from ...ops.unfused import RotationTable
 from .cache import TokenCache
 from .hope import HoPE
@@ -35,7 +36,7 @@ def attend(
     The softmax ignores shifts of a row: ``2/c`` is left out, and one vector is subtracted from all
     keys, time included: the mean key, or the first one where later tokens must not be seen. The
     same is done with the values, whose vector is added to the sum. That changes nothing but the
-    rounding, which in bfloat16 would swallow the scores of close keys and the Lorentzian norm of
+    rounding, which in bfloat16 would erase the scores of close keys and the Lorentzian norm of
     the sum.
 
     Args:
@@ -82,15 +83,15 @@ def attend_heads(
     Returns:
         Ambient points ``(B, N, H, 1 + e)``, time first, in float32 or better.
     """
-    dims, width = v.shape[-1] + 1, max(q.shape[-1], v.shape[-1]) + 1
+    size, width = v.shape[-1] + 1, max(q.shape[-1], v.shape[-1]) + 1
     if q.device.type != 'cpu':
         width = -(-width // 8) * 8  # fused kernels need rows of whole 16 bytes
     # q, k and v are laid out (B, N, H, width), zeros behind: fused kernels take one width alone,
     # and without them all scores (B, H, N, M) are kept
-    centre = 'first' if causal else 'mean'
+    center = 'first' if causal else 'mean'
     q, _ = fused.heads(q, c, table, factor=2 / tau, width=width)
-    k, _ = fused.heads(k, c, table, centre=centre, width=width)
-    v, middle = fused.heads(v, c, centre=centre, width=width)
+    k, _ = fused.heads(k, c, table, center=center, width=width)
+    v, middle = fused.heads(v, c, center=center, width=width)
     new, seen = q.shape[1], k.shape[1]
     if causal and (mask is not None or new < seen):
         # the kernel's own causal mask has token 0 as the first query; here it is seen - new
@@ -101,7 +102,7 @@ def attend_heads(
     u = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=1.0)
     assert middle is not None
     # weights of a row sum to 1: the vector that was subtracted from each value is missing once
-    return normalise(u.transpose(1, 2)[..., :dims], middle[..., :dims], c)
+    return normalize(u.transpose(1, 2)[..., :size], middle[..., :size], c)
 
 
 def attend_last(
@@ -127,27 +128,28 @@ def attend_last(
     Returns:
         Ambient points ``(B, 1, H, 1 + e)``.
     """
-    q = lift(q, c) * (2 / tau)
+    q = to_ambient(q, c) * (2 / tau)
     q[..., :1].neg_()  # [-q0; q] . [k0; k] = <q, k>_L
     q, k, v = (t.transpose(1, 2) for t in (q.to(k.dtype), k, v))
     with torch.autocast(q.device.type, enabled=False):
         u = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
-    return normalise(u.transpose(1, 2), None, c)
+    return normalize(u.transpose(1, 2), None, c)
 
 
 class HeadMerge(nn.Linear):
     """Linear map of all heads of a token, time components included, to one point.
 
-    The weight ``(dims, num_heads * (head_dims + 1))`` has a column for the time of each head.
+    The weight ``(embed_dims, num_heads * (head_dims + 1))`` has a column for the time of each head.
 
     Args:
         num_heads: Number of heads ``H``.
         head_dims: Space dimensions of a head.
-        dims: Space dimensions of the result.
+        embed_dims: Space dimensions of the result.
     """
 
-    def __init__(self, num_heads: int, head_dims: int, dims: int):
-        super().__init__(num_heads * (head_dims + 1), dims)
+    @renamed_arguments(dims='embed_dims')
+    def __init__(self, num_heads: int, head_dims: int, embed_dims: int):
+        super().__init__(num_heads * (head_dims + 1), embed_dims)
         nn.init.xavier_uniform_(self.weight, gain=math.sqrt(2))
         nn.init.zeros_(self.bias)
 
@@ -161,9 +163,9 @@ class HeadMerge(nn.Linear):
             c: Curvature.
 
         Returns:
-            Space components ``(..., dims)``, in the dtype of the weight.
+            Space components ``(..., embed_dims)``, in the dtype of the weight.
         """
-        return self.map(lift(points, c))
+        return self.map(to_ambient(points, c))
 
     def map(self, points: Tensor) -> Tensor:
         """Merges heads given as ambient points ``(..., H, 1 + head_dims)``; see :meth:`forward`."""
@@ -176,8 +178,8 @@ class LorentzAttention(nn.Module):
     The score bias of the official code is left out: the softmax does not see it.
 
     Args:
-        dims: Space dimensions; ``dims + 1`` must be a multiple of ``num_heads``.
-        num_heads: Number of heads, each of ``(dims + 1) / num_heads - 1`` space dimensions.
+        embed_dims: Space dimensions; ``embed_dims + 1`` must be a multiple of ``num_heads``.
+        num_heads: Number of heads, each of ``(embed_dims + 1) / num_heads - 1`` space dimensions.
         causal: Token ``i`` sees tokens ``j <= i`` alone.
         rotary: Encode positions by :class:`HoPE`.
 
@@ -185,17 +187,20 @@ class LorentzAttention(nn.Module):
         ValueError: If the heads do not divide the points, or a rotary head has odd dimensions.
     """
 
-    def __init__(self, dims: int, num_heads: int, causal: bool = True, rotary: bool = True):
+    @renamed_arguments(dims='embed_dims')
+    def __init__(self, embed_dims: int, num_heads: int, causal: bool = True, rotary: bool = True):
         super().__init__()
-        if num_heads < 1 or (dims + 1) % num_heads or dims + 1 < 2 * num_heads:
-            raise ValueError(f'num_heads must be a divisor of dims + 1 = {dims + 1}: {num_heads}')
+        if num_heads < 1 or (embed_dims + 1) % num_heads or embed_dims + 1 < 2 * num_heads:
+            raise ValueError(
+                f'num_heads must be a divisor of embed_dims + 1 = {embed_dims + 1}: {num_heads}'
+            )
         self.num_heads, self.causal = num_heads, causal
-        self.head_dims = (dims + 1) // num_heads - 1
+        self.head_dims = (embed_dims + 1) // num_heads - 1
         self.wq, self.wk, self.wv = (
-            LorentzLinear(dims, num_heads * self.head_dims) for _ in range(3)
+            LorentzLinear(embed_dims, num_heads * self.head_dims) for _ in range(3)
         )
-        self.wo = HeadMerge(num_heads, self.head_dims, dims)
-        self.tau = nn.Parameter(torch.tensor(math.sqrt(dims + 1)))
+        self.wo = HeadMerge(num_heads, self.head_dims, embed_dims)
+        self.tau = nn.Parameter(torch.tensor(math.sqrt(embed_dims + 1)))
         self.rope = HoPE(self.head_dims) if rotary else None
 
     def heads(
@@ -222,7 +227,7 @@ class LorentzAttention(nn.Module):
         """Heads as ambient points ``(B, N, H, 1 + head_dims)``."""
         shape, table = (self.num_heads, self.head_dims), None
         start = cache.length if cache is not None else 0
-        x = lift(x, c)
+        x = to_ambient(x, c)
         q, k, v = (w.map(x).unflatten(-1, shape) for w in (self.wq, self.wk, self.wv))
         if self.rope is not None and cache is None:
             table = self.rope.table(x)
@@ -230,7 +235,7 @@ class LorentzAttention(nn.Module):
             q, k = self.rope(torch.cat([q, k], 2), start).chunk(2, 2)
         if cache is not None:
             # rows (B, N, H, 2, 1 + head_dims): rotated keys and values as ambient points
-            k, v = cache.append(lift(torch.stack([k, v], 3), c)).unbind(3)
+            k, v = cache.append(to_ambient(torch.stack([k, v], 3), c)).unbind(3)
             if q.shape[1] == 1:  # a few times as fast: the cache is not laid out again
                 return attend_last(q, k, v, c, self.tau, mask)
             k, v = k[..., 1:], v[..., 1:]
@@ -246,7 +251,7 @@ class LorentzAttention(nn.Module):
         """Maps points to points.
 
         Args:
-            x: Points ``(B, N, dims)``: of the whole sequence, or with a cache of its next tokens.
+            x: Points ``(B, N, embed_dims)``: all of a sequence, or with a cache its next tokens.
             c: Curvature.
             cache: Keys and values of the tokens before, ambient points ``(H, 2, 1 + head_dims)`` a
                 token; those of ``x`` are added.
@@ -254,7 +259,7 @@ class LorentzAttention(nn.Module):
                 ``(B, 1, N, M)``; None: all. Each query must see a key.
 
         Returns:
-            Points ``(B, N, dims)``.
+            Points ``(B, N, embed_dims)``.
         """
         return self.wo.map(self._ambient(x, c, cache, mask))
 
@@ -262,7 +267,7 @@ class LorentzAttention(nn.Module):
 class HMLA(nn.Module):
     r"""Hyperbolic multi-head latent attention: keys and values are expanded from short latents.
 
-    .. math:: (l, k^p) = W^{kv}_a X,\quad (k^n, v) = W^{kv}_b\, \mathrm{lift}(\mathrm{RMS}(l)),
+    .. math:: (l, k^p) = W^{kv}_a X,\quad (k^n, v) = W^{kv}_b\, \mathrm{ambient}(\mathrm{RMS}(l)),
         \quad k = [k^n;\, R k^p],\quad q = [q^n;\, R q^p] = W_q X
 
     with :math:`k^p` shared by the heads. Joining space components and taking the time of the result
@@ -271,7 +276,7 @@ class HMLA(nn.Module):
     code counts the time of ``rope`` and ``v``).
 
     Args:
-        dims: Space dimensions of the points.
+        embed_dims: Space dimensions of the points.
         num_heads: Number of heads.
         latent_dims: Dimensions of the latent of keys and values.
         nope_dims: Dimensions of a query or key that are not rotated.
@@ -285,9 +290,10 @@ class HMLA(nn.Module):
         ValueError: If a dimension is not positive, or ``rope_dims`` is odd.
     """
 
+    @renamed_arguments(dims='embed_dims')
     def __init__(
         self,
-        dims: int,
+        embed_dims: int,
         num_heads: int,
         latent_dims: int,
         nope_dims: int,
@@ -310,13 +316,13 @@ class HMLA(nn.Module):
         self.latent_dims, self.nope_dims, self.rope_dims = latent_dims, nope_dims, rope_dims
         query = num_heads * (nope_dims + rope_dims)
         if q_latent_dims:
-            self.wq_a = LorentzLinear(dims, q_latent_dims)
+            self.wq_a = LorentzLinear(embed_dims, q_latent_dims)
             self.q_norm = LorentzRMSNorm(q_latent_dims)
-        self.wq = LorentzLinear(q_latent_dims or dims, query)
-        self.wkv_a = LorentzLinear(dims, latent_dims + rope_dims)
+        self.wq = LorentzLinear(q_latent_dims or embed_dims, query)
+        self.wkv_a = LorentzLinear(embed_dims, latent_dims + rope_dims)
         self.kv_norm = LorentzRMSNorm(latent_dims)
         self.wkv_b = LorentzLinear(latent_dims, num_heads * (nope_dims + v_dims))
-        self.wo = HeadMerge(num_heads, v_dims, dims)
+        self.wo = HeadMerge(num_heads, v_dims, embed_dims)
         self.tau = nn.Parameter(torch.tensor(math.sqrt(num_heads * (nope_dims + rope_dims + 1))))
         self.rope = HoPE(rope_dims)
 
@@ -362,7 +368,7 @@ class HMLA(nn.Module):
             weights = scores.mul_(2 / self.tau).softmax(-1)  # (B, H, 1, M)
             time = (weights * v_time).sum(-1, keepdim=True)
             u = torch.cat([time, weights @ v], -1)
-        return normalise(u.transpose(1, 2), None, c)
+        return normalize(u.transpose(1, 2), None, c)
 
     def forward(
         self,
@@ -373,7 +379,7 @@ class HMLA(nn.Module):
     ) -> Tensor:
         """Maps points to points; see :meth:`LorentzAttention.forward`."""
         start = cache.length if cache is not None else 0
-        x = lift(x, c)
+        x = to_ambient(x, c)
         q = self.wq(self.q_norm(self.wq_a.map(x)), c) if hasattr(self, 'wq_a') else self.wq.map(x)
         q = q.unflatten(-1, (self.num_heads, -1))
         q, q_rope = q.split([self.nope_dims, self.rope_dims], -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ...deprecation import renamed_arguments
 from .cache import TokenCache
 from .norm import LorentzResidual, LorentzRMSNorm
 from .routed_experts import RoutedExperts
@@ -13,18 +14,24 @@ class LorentzBlock(nn.Module):
     r"""Pre-norm block :math:`x' = x \oplus A(\mathrm{RMS}(x)),\ y = x' \oplus F(\mathrm{RMS}(x'))`.
 
     Args:
-        dims: Space dimensions.
+        embed_dims: Space dimensions.
         attention: :class:`LorentzAttention` or :class:`HMLA`.
         ffn: :class:`LorentzSwiGLU` or :class:`MiCE`.
         scale: Scale of both residual connections.
         weight: Weight of both branches at initialization.
     """
 
+    @renamed_arguments(dims='embed_dims')
     def __init__(
-        self, dims: int, attention: nn.Module, ffn: nn.Module, scale: float, weight: float = 1.0
+        self,
+        embed_dims: int,
+        attention: nn.Module,
+        ffn: nn.Module,
+        scale: float,
+        weight: float = 1.0,
     ):
         super().__init__()
-        self.norm1, self.norm2 = LorentzRMSNorm(dims), LorentzRMSNorm(dims)
+        self.norm1, self.norm2 = LorentzRMSNorm(embed_dims), LorentzRMSNorm(embed_dims)
         self.res1, self.res2 = LorentzResidual(scale, weight), LorentzResidual(scale, weight)
         self.attention, self.ffn = attention, ffn
 
@@ -46,7 +53,7 @@ class LorentzBlock(nn.Module):
             counted: Which points count for the balance of experts, bool ``(B, N)``; None: all.
 
         Returns:
-            Points ``(B, N, dims)``.
+            Points ``(B, N, embed_dims)``.
         """
         x = self.res1(x, self.attention(self.norm1(x), c, cache, mask), c)
         extra: tuple[Tensor | None, ...] = ()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...checks import check_range
+from ...deprecation import renamed_arguments
 from ...ops import lorentz
 from ...ops.stable import unit
 
@@ -20,7 +20,7 @@ class LorentzEmbedding(nn.Module):
 
     Args:
         num_embeddings: Size of the vocabulary.
-        dims: Space dimensions.
+        embed_dims: Space dimensions.
         curvature: Curvature ``c`` at initialization, for the initial points.
         distance: Distance of the initial points to the origin.
 
@@ -28,17 +28,18 @@ class LorentzEmbedding(nn.Module):
         ValueError: If a size or the distance is not positive.
     """
 
+    @renamed_arguments(dims='embed_dims')
     def __init__(
-        self, num_embeddings: int, dims: int, curvature: float = 1.0, distance: float = 1.0
+        self, num_embeddings: int, embed_dims: int, curvature: float = 1.0, distance: float = 1.0
     ):
         super().__init__()
-        if not 0 < distance < math.inf:
-            raise ValueError(f'distance must be positive and finite, got {distance}')
-        if num_embeddings < 1 or dims < 1:
+        check_range('(0, inf)', distance=distance)
+        if num_embeddings < 1 or embed_dims < 1:
             raise ValueError(
-                f'num_embeddings and dims must be positive, got {num_embeddings}, {dims}'
+                'num_embeddings and embed_dims must be positive, got '
+                f'{num_embeddings}, {embed_dims}'
             )
-        self.weight = nn.Parameter(torch.empty(num_embeddings, dims))
+        self.weight = nn.Parameter(torch.empty(num_embeddings, embed_dims))
         nn.init.normal_(self.weight)
         with torch.no_grad():
             self.weight.copy_(lorentz.expmap0(distance * unit(self.weight), curvature))
@@ -50,7 +51,7 @@ class LorentzEmbedding(nn.Module):
             ids: Integers ``(...)``; see :func:`check_ids`.
 
         Returns:
-            Points ``(..., dims)``.
+            Points ``(..., embed_dims)``.
 
         Raises:
             ValueError: If an id is outside the vocabulary.

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...deprecation import renamed_arguments
 from ...ops.stable import upcast
 from .cache import TokenCache
 from .hope import HoPE
@@ -32,17 +33,18 @@ class RMSNorm(nn.Module):
     """Root-mean-square norm, computed in float32 or better.
 
     Args:
-        dims: Width.
+        embed_dims: Width.
         eps: Added to the mean square.
     """
 
-    def __init__(self, dims: int, eps: float = 1e-8):
+    @renamed_arguments(dims='embed_dims')
+    def __init__(self, embed_dims: int, eps: float = 1e-8):
         super().__init__()
         self.eps = eps
-        self.weight = nn.Parameter(torch.ones(dims))
+        self.weight = nn.Parameter(torch.ones(embed_dims))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalizes vectors ``(..., dims)``; the result is in the dtype of the weight."""
+        """Normalizes vectors ``(..., embed_dims)``; the result is in the dtype of the weight."""
         (x,) = upcast(x)
         x = x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt()
         return (x * self.weight).to(self.weight.dtype)
@@ -52,25 +54,28 @@ class RotaryAttention(nn.Module):
     """Causal multi-head attention with rotary positions, the baseline of :class:`LorentzAttention`.
 
     Args:
-        dims: Width.
-        num_heads: Number of heads; ``dims / num_heads`` must be even.
+        embed_dims: Width.
+        num_heads: Number of heads; ``embed_dims / num_heads`` must be even.
 
     Raises:
         ValueError: If the heads do not divide the width, or are odd.
     """
 
-    def __init__(self, dims: int, num_heads: int):
+    @renamed_arguments(dims='embed_dims')
+    def __init__(self, embed_dims: int, num_heads: int):
         super().__init__()
-        if num_heads < 1 or dims % num_heads:
-            raise ValueError(f'num_heads must be a divisor of dims = {dims}, got {num_heads}')
+        if num_heads < 1 or embed_dims % num_heads:
+            raise ValueError(
+                f'num_heads must be a divisor of embed_dims = {embed_dims}, got {num_heads}'
+            )
         self.num_heads = num_heads
-        self.rope = HoPE(dims // num_heads)
-        self.wq, self.wk, self.wv, self.wo = (nn.Linear(dims, dims) for _ in range(4))
+        self.rope = HoPE(embed_dims // num_heads)
+        self.wq, self.wk, self.wv, self.wo = (nn.Linear(embed_dims, embed_dims) for _ in range(4))
 
     def forward(
         self, x: Tensor, cache: TokenCache | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Maps ``(B, N, dims)`` to the same shape; see :meth:`LorentzAttention.forward`."""
+        """Maps ``(B, N, embed_dims)`` to the same shape; see :meth:`LorentzAttention.forward`."""
         start = cache.length if cache is not None else 0
         q, k, v = (w(x).unflatten(-1, (self.num_heads, -1)) for w in (self.wq, self.wk, self.wv))
         q, k = self.rope(q, start).to(v.dtype), self.rope(k, start).to(v.dtype)
@@ -82,9 +87,10 @@ class RotaryAttention(nn.Module):
 class MLA(nn.Module):
     """Multi-head latent attention (DeepSeek), the baseline of :class:`HMLA`; arguments as there."""
 
+    @renamed_arguments(dims='embed_dims')
     def __init__(
         self,
-        dims: int,
+        embed_dims: int,
         num_heads: int,
         latent_dims: int,
         nope_dims: int,
@@ -99,17 +105,17 @@ class MLA(nn.Module):
             )
         self.num_heads, self.latent_dims = num_heads, latent_dims
         self.nope_dims, self.rope_dims, self.v_dims = nope_dims, rope_dims, v_dims
-        self.wq = nn.Linear(dims, num_heads * (nope_dims + rope_dims))
-        self.wkv_a = nn.Linear(dims, latent_dims + rope_dims)
+        self.wq = nn.Linear(embed_dims, num_heads * (nope_dims + rope_dims))
+        self.wkv_a = nn.Linear(embed_dims, latent_dims + rope_dims)
         self.kv_norm = RMSNorm(latent_dims)
         self.wkv_b = nn.Linear(latent_dims, num_heads * (nope_dims + v_dims))
-        self.wo = nn.Linear(num_heads * v_dims, dims)
+        self.wo = nn.Linear(num_heads * v_dims, embed_dims)
         self.rope = HoPE(rope_dims)
 
     def forward(
         self, x: Tensor, cache: TokenCache | None = None, mask: Tensor | None = None
     ) -> Tensor:
-        """Maps ``(B, N, dims)`` to the same shape; see :meth:`LorentzAttention.forward`."""
+        """Maps ``(B, N, embed_dims)`` to the same shape; see :meth:`LorentzAttention.forward`."""
         start = cache.length if cache is not None else 0
         q = self.wq(x).unflatten(-1, (self.num_heads, -1))
         q, q_rope = q.split([self.nope_dims, self.rope_dims], -1)
@@ -132,13 +138,14 @@ class MLA(nn.Module):
 class SwiGLU(nn.Module):
     """Feed-forward network ``w2(silu(w1 x) * w3 x)``, the baseline of :class:`LorentzSwiGLU`."""
 
-    def __init__(self, dims: int, hidden_dims: int):
+    @renamed_arguments(dims='embed_dims')
+    def __init__(self, embed_dims: int, hidden_dims: int):
         super().__init__()
-        self.w1, self.w3 = nn.Linear(dims, hidden_dims), nn.Linear(dims, hidden_dims)
-        self.w2 = nn.Linear(hidden_dims, dims)
+        self.w1, self.w3 = nn.Linear(embed_dims, hidden_dims), nn.Linear(embed_dims, hidden_dims)
+        self.w2 = nn.Linear(hidden_dims, embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps ``(..., dims)`` to the same shape."""
+        """Maps ``(..., embed_dims)`` to the same shape."""
         return self.w2(F.silu(self.w1(x)) * self.w3(x))
 
 
@@ -152,27 +159,32 @@ class MoE(RoutedExperts):
     b2: Tensor
     b3: Tensor
 
+    @renamed_arguments(dims='embed_dims', renormalise='renormalize')
     def __init__(
         self,
-        dims: int,
+        embed_dims: int,
         hidden_dims: int,
         num_experts: int = 4,
         top_k: int = 2,
         num_shared: int = 1,
         score: str = 'softmax',
-        renormalise: bool = True,
+        renormalize: bool = True,
         balance_weight: float = 1e-4,
     ):
-        super().__init__(dims, num_experts, top_k, score, renormalise, balance_weight)
-        shapes = {'1': (hidden_dims, dims), '3': (hidden_dims, dims), '2': (dims, hidden_dims)}
+        super().__init__(embed_dims, num_experts, top_k, score, renormalize, balance_weight)
+        shapes = {
+            '1': (hidden_dims, embed_dims),
+            '3': (hidden_dims, embed_dims),
+            '2': (embed_dims, hidden_dims),
+        }
         for name, shape in shapes.items():
             weight = nn.Parameter(0.02 * torch.randn(num_experts, *shape))
             self.register_parameter(f'w{name}', weight)
             self.register_parameter(f'b{name}', nn.Parameter(torch.zeros(num_experts, 1, shape[0])))
-        self.shared = nn.ModuleList(SwiGLU(dims, hidden_dims) for _ in range(num_shared))
+        self.shared = nn.ModuleList(SwiGLU(embed_dims, hidden_dims) for _ in range(num_shared))
 
     def forward(self, x: Tensor, counted: Tensor | None = None) -> Tensor:
-        """Maps ``(..., dims)`` to the same shape; see :meth:`MiCE.forward`."""
+        """Maps ``(..., embed_dims)`` to the same shape; see :meth:`MiCE.forward`."""
         shape, x = x.shape, x.flatten(0, -2)
         routing = self.route(x, counted)
         parameters = (self.w1, self.w3, self.w2, self.b1, self.b3, self.b2)
@@ -189,9 +201,10 @@ def _expert(x: Tensor, w1, w3, w2, b1, b3, b2) -> Tensor:
 class EuclideanBlock(nn.Module):
     """Pre-norm block, the baseline of :class:`LorentzBlock`."""
 
-    def __init__(self, dims: int, attention: nn.Module, ffn: nn.Module):
+    @renamed_arguments(dims='embed_dims')
+    def __init__(self, embed_dims: int, attention: nn.Module, ffn: nn.Module):
         super().__init__()
-        self.norm1, self.norm2 = RMSNorm(dims), RMSNorm(dims)
+        self.norm1, self.norm2 = RMSNorm(embed_dims), RMSNorm(embed_dims)
         self.attention, self.ffn = attention, ffn
 
     def forward(
@@ -201,7 +214,7 @@ class EuclideanBlock(nn.Module):
         mask: Tensor | None = None,
         counted: Tensor | None = None,
     ) -> Tensor:
-        """Maps ``(B, N, dims)`` to the same shape, in float32 or better."""
+        """Maps ``(B, N, embed_dims)`` to the same shape, in float32 or better."""
         (x,) = upcast(x)  # in half precision branches would vanish beside a large sum
         x = x + self.attention(self.norm1(x), cache, mask)
         extra: tuple[Tensor | None, ...] = ()

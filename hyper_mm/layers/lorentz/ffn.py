@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ...ops.fused import gated_lift, lift
+from ...deprecation import renamed_arguments
+from ...ops.fused import gated_ambient, to_ambient
 from ...ops.stable import upcast
 from .linear import LorentzLinear
 from .routed_experts import affine
@@ -19,14 +20,14 @@ def swiglu(
 ) -> Tensor:
     r"""Feed-forward network of curvature :math:`c'`, seen from a space of curvature ``c``.
 
-    .. math:: z = \tfrac1s W_2\,\mathrm{lift}_{c'}(\mathrm{silu}(W_1 sX + b_1) \odot (W_3 sX + b_3))
-        + \tfrac1s b_2 = W_2\,\mathrm{lift}_c(\mathrm{silu}(W_1 sX + b_1) \odot (W_3 X +
-        \tfrac1s b_3)) + \tfrac1s b_2,\qquad s = \sqrt{c / c'}
+    .. math:: z = \tfrac1s W_2\,\mathrm{ambient}_{c'}(\mathrm{silu}(W_1 sX + b_1) \odot
+        (W_3 sX + b_3)) + \tfrac1s b_2 = W_2\,\mathrm{ambient}_c(\mathrm{silu}(W_1 sX + b_1) \odot
+        (W_3 X + \tfrac1s b_3)) + \tfrac1s b_2,\qquad s = \sqrt{c / c'}
 
     Points change their curvature by a homothety, time included: nothing but the gate depends on it.
 
     Args:
-        x: Whole points ``(..., n, 1 + d)`` of curvature ``-c``, time first.
+        x: Ambient points ``(..., n, 1 + d)`` of curvature ``-c``, time first.
         c: Curvature of input and output.
         own: Curvature ``c'``; None: ``c``.
         weights: ``W_1``, ``W_2``, ``W_3``, of all points, or ``(..., o, 1 + d)``.
@@ -45,30 +46,31 @@ def swiglu(
             (b2 / scale).to(b2.dtype),
             (b3 / scale).to(b3.dtype),
         )
-    hidden = gated_lift(affine(gate, w1, b1), affine(x, w3, b3), c)
+    hidden = gated_ambient(affine(gate, w1, b1), affine(x, w3, b3), c)
     return upcast(affine(hidden.to(w2.dtype), w2, b2))[0]
 
 
 class LorentzSwiGLU(nn.Module):
-    r"""Feed-forward network :math:`y = W_2\,\mathrm{lift}(\mathrm{silu}(W_1 X) \odot W_3 X)`.
+    r"""Feed-forward network :math:`y = W_2\,\mathrm{ambient}(\mathrm{silu}(W_1 X) \odot W_3 X)`.
 
     Args:
-        dims: Space dimensions of input and output.
+        embed_dims: Space dimensions of input and output.
         hidden_dims: Space dimensions of the hidden points.
     """
 
-    def __init__(self, dims: int, hidden_dims: int):
+    @renamed_arguments(dims='embed_dims')
+    def __init__(self, embed_dims: int, hidden_dims: int):
         super().__init__()
-        self.w1 = LorentzLinear(dims, hidden_dims)
-        self.w2 = LorentzLinear(hidden_dims, dims)
-        self.w3 = LorentzLinear(dims, hidden_dims)
+        self.w1 = LorentzLinear(embed_dims, hidden_dims)
+        self.w2 = LorentzLinear(hidden_dims, embed_dims)
+        self.w3 = LorentzLinear(embed_dims, hidden_dims)
 
     def forward(self, x: Tensor, c: Tensor | float) -> Tensor:
-        """Maps points ``(..., dims)`` of curvature ``-c`` to points of the same shape."""
-        return self.map(lift(x, c), c)
+        """Maps points ``(..., embed_dims)`` of curvature ``-c`` to points of the same shape."""
+        return self.map(to_ambient(x, c), c)
 
     def map(self, ambient: Tensor, c: Tensor | float, own: Tensor | float | None = None) -> Tensor:
-        """Maps ambient points ``(..., 1 + dims)`` to space components; see :func:`swiglu`."""
+        """Maps ambient points ``(..., 1 + embed_dims)`` to space components; see :func:`swiglu`."""
         parts = self.w1, self.w2, self.w3
         weights, biases = zip(*((part.weight, part.bias) for part in parts))
         return swiglu(ambient, c, own, weights, biases)

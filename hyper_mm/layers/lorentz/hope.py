@@ -8,54 +8,56 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from ...checks import check_positive
 from ...compat import is_compiling
+from ...deprecation import renamed_arguments
 from ...ops.stable import upcast
 
 
 class HoPE(nn.Module):
-    r"""Rotates pairs ``(2l, 2l + 1)`` of the space components by ``position * base^(-2l/dims)``.
+    r"""Rotates pairs ``(2l, 2l + 1)`` of the space components by ``position * base^(-2l/d)``.
 
     Rotations keep the norm, hence the time part: they are isometries that fix the origin, and
     Lorentzian scores depend on the difference of two positions alone.
 
     Args:
-        dims: Space dimensions of a head, even.
+        head_dims: Space dimensions ``d`` of a head, even.
         base: Base of the frequencies.
 
     Raises:
-        ValueError: If ``dims`` is not even and positive, or ``base`` is not positive.
+        ValueError: If ``head_dims`` is not even and positive, or ``base`` is not positive.
     """
 
-    def __init__(self, dims: int, base: float = 10000.0):
+    @renamed_arguments(dims='head_dims')
+    def __init__(self, head_dims: int, base: float = 10000.0):
         super().__init__()
-        if dims < 2 or dims % 2:
-            raise ValueError(f'dims must be even and positive, got {dims}')
-        if not base > 0:
-            raise ValueError(f'base must be positive, got {base}')
-        self.dims, self.base = dims, base
+        if head_dims < 2 or head_dims % 2:
+            raise ValueError(f'head_dims must be even and positive, got {head_dims}')
+        check_positive(base=base)
+        self.head_dims, self.base = head_dims, base
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """Rotates points ``(B, N, H, dims)`` whose first position is ``start``."""
+        """Rotates points ``(B, N, H, head_dims)`` whose first position is ``start``."""
         (x,) = upcast(x)
         table = self.table(x, start)
         return rotate(x, table.real, table.imag)
 
     def table(self, x: Tensor, start: int = 0) -> Tensor | Rotations:
-        """Unit complex numbers ``(N, 1, dims / 2)`` that rotate points ``(B, N, ...)``."""
+        """Unit complex numbers ``(N, 1, head_dims / 2)`` that rotate points ``(B, N, ...)``."""
         dtype = torch.promote_types(x.dtype, torch.float32)
         if start and x.shape[1] == 1 and not is_compiling():
             block, row = divmod(start, _BLOCK)
-            return _kept(self.dims, self.base, block, dtype, x.device)[row : row + 1]
-        return _table(self.dims, self.base, start, x.shape[1], dtype, x.device)
+            return _kept(self.head_dims, self.base, block, dtype, x.device)[row : row + 1]
+        return _table(self.head_dims, self.base, start, x.shape[1], dtype, x.device)
 
     def extra_repr(self) -> str:
-        return f'{self.dims}, base={self.base:g}'
+        return f'{self.head_dims}, base={self.base:g}'
 
 
-def _table(dims, base, start, count, dtype, device) -> Tensor | Rotations:
+def _table(head_dims, base, start, count, dtype, device) -> Tensor | Rotations:
     wide = {'dtype': torch.float64, 'device': device}
     positions = torch.arange(start, start + count, **wide)
-    rates = base ** (-torch.arange(0, dims, 2, **wide) / dims)
+    rates = base ** (-torch.arange(0, head_dims, 2, **wide) / head_dims)
     angles = (positions[:, None] * rates)[:, None]
     return rotations(angles, dtype)
 
@@ -64,10 +66,10 @@ _BLOCK = 256
 
 
 @lru_cache(maxsize=16)
-def _kept(dims, base, block, dtype, device) -> Tensor:
+def _kept(head_dims, base, block, dtype, device) -> Tensor:
     """Tables of a few positions, for the layers and steps of decoding."""
     with torch.inference_mode(False):
-        table = _table(dims, base, block * _BLOCK, _BLOCK, dtype, device)
+        table = _table(head_dims, base, block * _BLOCK, _BLOCK, dtype, device)
         return cast(Tensor, table)  # no parts: only eager code keeps tables
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...ops.fused import lift
+from ...ops.fused import to_ambient
 from ...ops.stable import upcast
 
 
@@ -17,7 +17,7 @@ class LorentzLinear(nn.Module):
 
     .. math:: y = W\,[x_0;\, x] + b
 
-    Several maps of the same points share one :func:`hyper_mm.ops.fused.lift` by :meth:`map`.
+    Several maps of the same points share one :func:`hyper_mm.ops.fused.to_ambient` by :meth:`map`.
 
     Args:
         in_dims: Space dimensions of the input (the weight has one column more, column 0 = time).
@@ -46,7 +46,7 @@ class LorentzLinear(nn.Module):
         Returns:
             Points ``(..., out_dims)`` of the same curvature, in float32 or better.
         """
-        return self.map(lift(x, c))
+        return self.map(to_ambient(x, c))
 
     def map(self, ambient: Tensor) -> Tensor:
         """Maps ambient points ``(..., 1 + in_dims)`` to space components ``(..., out_dims)``."""

@@ -9,7 +9,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ...ops.fused import lift, normalised_sum
+from ...checks import check_choice, check_count
+from ...deprecation import renamed_arguments
+from ...ops.fused import normalized_sum, to_ambient
 from ..common.curvature import Curvature
 from .ffn import LorentzSwiGLU, swiglu
 from .norm import lorentz_sum
@@ -31,7 +33,7 @@ class MiCE(RoutedExperts):
     curvatures it computes for its experts.
 
     Args:
-        dims: Space dimensions of the points.
+        embed_dims: Space dimensions of the points.
         hidden_dims: Hidden space dimensions of an expert.
         num_experts: Number of routed experts.
         top_k: Experts of a token.
@@ -41,7 +43,7 @@ class MiCE(RoutedExperts):
             it, as in the official code.
         learn_curvature: Train these curvatures.
         score: ``'softmax'`` or ``'sigmoid'``.
-        renormalise: Gates of a token add up to 1. (The official code does not for softmax.)
+        renormalize: Gates of a token add up to 1. (The official code does not for softmax.)
         combine: ``'centroid'`` as above, or ``'sequential'``, the official code: experts in the
             order of their indices are added to the origin, ``y <- 2 (y + g e_i)``, and the result
             to the shared expert by a learned residual connection.
@@ -58,9 +60,10 @@ class MiCE(RoutedExperts):
     b2: Tensor
     b3: Tensor
 
+    @renamed_arguments(dims='embed_dims', renormalise='renormalize')
     def __init__(
         self,
-        dims: int,
+        embed_dims: int,
         hidden_dims: int,
         num_experts: int = 4,
         top_k: int = 2,
@@ -69,30 +72,34 @@ class MiCE(RoutedExperts):
         shared_curvature: float | None = 1.0,
         learn_curvature: bool = True,
         score: str = 'softmax',
-        renormalise: bool = True,
+        renormalize: bool = True,
         combine: str = 'centroid',
         balance_weight: float = 1e-4,
     ):
-        super().__init__(dims, num_experts, top_k, score, renormalise, balance_weight)
-        if combine not in ('centroid', 'sequential'):
-            raise ValueError(f"combine must be 'centroid' or 'sequential', got {combine!r}")
+        super().__init__(embed_dims, num_experts, top_k, score, renormalize, balance_weight)
+        check_choice(('centroid', 'sequential'), combine=combine)
         if num_shared < 0 or (combine == 'sequential' and num_shared != 1):
             raise ValueError(f"num_shared must be at least 0, 1 if 'sequential', got {num_shared}")
-        if hidden_dims < 1:
-            raise ValueError(f'hidden_dims must be positive, got {hidden_dims}')
+        check_count(1, hidden_dims=hidden_dims)
         if len(curvatures) != 2:
             raise ValueError(
                 f'curvatures must be those of the first and the last expert, got {curvatures}'
             )
         self.combine = combine
-        shapes = {'1': (hidden_dims, dims), '3': (hidden_dims, dims), '2': (dims, hidden_dims)}
+        shapes = {
+            '1': (hidden_dims, embed_dims),
+            '3': (hidden_dims, embed_dims),
+            '2': (embed_dims, hidden_dims),
+        }
         for name, (rows, columns) in shapes.items():
             weight = torch.empty(num_experts, rows, columns + 1)
             for part in weight:
                 nn.init.xavier_uniform_(part, gain=math.sqrt(2))
             self.register_parameter(f'w{name}', nn.Parameter(weight))
             self.register_parameter(f'b{name}', nn.Parameter(torch.zeros(num_experts, rows)))
-        self.shared = nn.ModuleList(LorentzSwiGLU(dims, hidden_dims) for _ in range(num_shared))
+        self.shared = nn.ModuleList(
+            LorentzSwiGLU(embed_dims, hidden_dims) for _ in range(num_shared)
+        )
         first, last = curvatures
         steps = [i / max(num_experts - 1, 1) for i in range(num_experts)]
         self.curvatures = nn.ModuleList(
@@ -110,14 +117,14 @@ class MiCE(RoutedExperts):
         """Maps points to points.
 
         Args:
-            x: Points ``(..., dims)``.
+            x: Points ``(..., embed_dims)``.
             c: Their curvature.
             counted: Which points count for the balance, bool ``(...)``; see :meth:`route`.
 
         Returns:
-            Points ``(..., dims)`` of the same curvature.
+            Points ``(..., embed_dims)`` of the same curvature.
         """
-        shape, x = x.shape, lift(x, c).flatten(0, -2)
+        shape, x = x.shape, to_ambient(x, c).flatten(0, -2)
         routing = self.route(x[:, 1:], counted)
         owns = [curvature() for curvature in self.shared_curvatures] or [None] * len(self.shared)
         networks = cast('list[LorentzSwiGLU]', [*self.shared])
@@ -134,7 +141,7 @@ class MiCE(RoutedExperts):
                 weights = [*[gates[0].new_ones(())] * (len(shared) - 1), *gates]
             else:  # a centroid knows the ratios of its weights alone
                 weights = [gate / gates[0] for gate in gates[1:]]
-            out = normalised_sum(points, weights, c) if weights else points[0]
+            out = normalized_sum(points, weights, c) if weights else points[0]
         else:
             out = torch.zeros_like(routed[0])
             for y, gate in zip(routed, gates):
@@ -143,7 +150,7 @@ class MiCE(RoutedExperts):
         return out.reshape(shape)
 
     def experts(self, x: Tensor, c: Tensor | float, indices: Tensor, counts: Tensor) -> Tensor:
-        """Points ``(T, k, dims)`` that the experts ``indices`` compute from T ambient points."""
+        """Results ``(T, k, embed_dims)`` of the experts ``indices`` for T ambient points."""
         own = torch.stack([curvature() for curvature in self.curvatures]).view(-1, 1, 1)
         biases = (b.unsqueeze(1) for b in (self.b1, self.b2, self.b3))
         weights = (self.w1, self.w2, self.w3)

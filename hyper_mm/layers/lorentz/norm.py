@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from ...ops.fused import normalised_sum, rms_norm
+from ...checks import check_positive, check_range
+from ...deprecation import renamed_arguments
+from ...ops.fused import normalized_sum, rms_norm
 
 
 class LorentzRMSNorm(nn.Module):
@@ -17,27 +17,28 @@ class LorentzRMSNorm(nn.Module):
     leaves the hyperboloid; this is the form of the official code.
 
     Args:
-        dims: Space dimensions.
+        embed_dims: Space dimensions.
         eps: Added to the mean square.
     """
 
-    def __init__(self, dims: int, eps: float = 1e-8):
+    @renamed_arguments(dims='embed_dims')
+    def __init__(self, embed_dims: int, eps: float = 1e-8):
         super().__init__()
-        if dims < 1 or not eps > 0:
-            raise ValueError(f'dims and eps must be positive, got {dims}, {eps}')
+        if embed_dims < 1 or not eps > 0:
+            raise ValueError(f'embed_dims and eps must be positive, got {embed_dims}, {eps}')
         self.eps = eps
-        self.weight = nn.Parameter(torch.ones(dims))
+        self.weight = nn.Parameter(torch.ones(embed_dims))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalizes points ``(..., dims)``, in float32 or better."""
+        """Normalizes points ``(..., embed_dims)``, in float32 or better."""
         return rms_norm(x, self.weight, self.eps)
 
 
 def lorentz_sum(
     x: Tensor, y: Tensor, weight: Tensor, c: Tensor | float, scale: Tensor | float = 1.0
 ) -> Tensor:
-    """Sum ``x + weight y`` of two points; see :func:`hyper_mm.ops.fused.normalised_sum`."""
-    return normalised_sum((x, y), (weight,), c, scale)
+    """Sum ``x + weight y`` of two points; see :func:`hyper_mm.ops.fused.normalized_sum`."""
+    return normalized_sum((x, y), (weight,), c, scale)
 
 
 class LorentzResidual(nn.Module):
@@ -50,10 +51,8 @@ class LorentzResidual(nn.Module):
 
     def __init__(self, scale: float = 1.0, weight: float = 1.0):
         super().__init__()
-        if not 0 < weight < math.inf:
-            raise ValueError(f'weight must be positive and finite, got {weight}')
-        if not scale > 0:
-            raise ValueError(f'scale must be positive, got {scale}')
+        check_range('(0, inf)', weight=weight)
+        check_positive(scale=scale)
         self.scale = scale
         self.weight = nn.Parameter(torch.tensor(float(weight)))
 

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...checks import check_choice
 from ...compat import is_exporting
+from ...deprecation import renamed_arguments
 from ...ops.stable import upcast
 
 
@@ -34,11 +36,11 @@ class RoutedExperts(nn.Module):
     """Base of layers whose tokens go to the best few experts.
 
     Args:
-        dims: Dimensions of a token.
+        embed_dims: Dimensions of a token.
         num_experts: Number of routed experts.
         top_k: Experts of a token.
         score: ``'softmax'`` or ``'sigmoid'``.
-        renormalise: Gates of a token add up to 1.
+        renormalize: Gates of a token add up to 1.
         balance_weight: Weight of the balance loss; see :meth:`aux_losses`.
 
     Raises:
@@ -47,29 +49,29 @@ class RoutedExperts(nn.Module):
 
     bias: Tensor
 
+    @renamed_arguments(dims='embed_dims', renormalise='renormalize')
     def __init__(
         self,
-        dims: int,
+        embed_dims: int,
         num_experts: int,
         top_k: int,
         score: str = 'softmax',
-        renormalise: bool = True,
+        renormalize: bool = True,
         balance_weight: float = 1e-4,
     ):
         super().__init__()
         if not 1 <= top_k <= num_experts:
             raise ValueError(f'top_k must be 1 to num_experts = {num_experts}, got {top_k}')
-        if score not in ('softmax', 'sigmoid'):
-            raise ValueError(f"score must be 'softmax' or 'sigmoid', got {score!r}")
-        if dims < 1 or not balance_weight >= 0:
+        check_choice(('softmax', 'sigmoid'), score=score)
+        if embed_dims < 1 or not balance_weight >= 0:
             raise ValueError(
-                'dims must be positive and balance_weight must be at least 0, got '
-                f'{dims}, {balance_weight}'
+                'embed_dims must be positive and balance_weight must be at least 0, got '
+                f'{embed_dims}, {balance_weight}'
             )
         self.num_experts, self.top_k = num_experts, top_k
-        self.score, self.renormalise = score, renormalise
+        self.score, self.renormalize = score, renormalize
         self.balance_weight = balance_weight
-        self.gate = nn.Parameter(torch.empty(num_experts, dims))
+        self.gate = nn.Parameter(torch.empty(num_experts, embed_dims))
         nn.init.xavier_uniform_(self.gate)
         self.register_buffer('bias', torch.zeros(num_experts))
         self._routing: Routing | None = None
@@ -80,7 +82,7 @@ class RoutedExperts(nn.Module):
         """Chooses the experts of tokens; the bias takes part in the choice alone.
 
         Args:
-            x: Tokens ``(T, dims)``.
+            x: Tokens ``(T, embed_dims)``.
             counted: Which of them count for the balance, bool ``(T,)``: not those of padding. None:
                 all.
         """
@@ -90,7 +92,7 @@ class RoutedExperts(nn.Module):
         scores = logits.softmax(-1) if self.score == 'softmax' else logits.sigmoid()
         indices = (scores.detach() + self.bias).topk(self.top_k).indices
         gates = scores.gather(-1, indices)
-        if self.renormalise:
+        if self.renormalize:
             gates = gates / gates.sum(-1, keepdim=True)
         flat = indices.flatten()
         counts = self._counts(flat, torch.ones_like(flat))
@@ -119,11 +121,11 @@ class RoutedExperts(nn.Module):
         """Sends tokens through their experts, sorted by expert.
 
         Args:
-            x: Tokens ``(T, dims)``.
+            x: Tokens ``(T, embed_dims)``.
             indices: Their experts ``(T, k)``.
             counts: Tokens of each expert ``(E,)``.
-            expert: Function of tokens ``(..., n, dims)`` and the parameters ``(..., p, q)`` of one
-                expert, or of one expert a batch item.
+            expert: Function of tokens ``(..., n, embed_dims)`` and the parameters ``(..., p, q)``
+                of one expert, or of one expert a batch item.
             parameters: Parameters of all experts, each ``(E, p, q)``.
 
         Returns:
@@ -198,7 +200,7 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def by_all(
     x: Tensor, indices: Tensor, expert: Callable[..., Tensor], parameters: Sequence[Tensor]
 ) -> Tensor:
-    """Sends all tokens ``(T, dims)`` through all experts and keeps the results ``(T, k, out)``.
+    """Sends all tokens ``(T, embed_dims)`` through all experts; results ``(T, k, out)``.
 
     For exported code, whose shapes must not depend on how many tokens an expert has.
     """
@@ -209,7 +211,7 @@ def by_all(
 def by_experts(
     token: Tensor, owners: Tensor, expert: Callable[..., Tensor], parameters: Sequence[Tensor]
 ) -> Tensor:
-    """Sends one token ``(1, dims)`` through the experts ``owners`` ``(k,)``: ``(k, out)``.
+    """Sends one token ``(1, embed_dims)`` through the experts ``owners`` ``(k,)``: ``(k, out)``.
 
     A CPU reads their weights where they lie; accelerators gather them, not to wait for indices.
     """
@@ -222,7 +224,7 @@ def by_experts(
 def by_parts(
     rows: Tensor, counts: list[int], expert: Callable[..., Tensor], parameters: Sequence[Tensor]
 ) -> Tensor:
-    """Sends sorted rows ``(R, dims)`` through their experts, one expert after the other."""
+    """Sends sorted rows ``(R, embed_dims)`` through their experts, one expert after the other."""
     parts = zip(rows.split(counts), *(p.unbind() for p in parameters))
     return torch.cat([expert(part, *own) for part, *own in parts])
 
@@ -239,7 +241,7 @@ def by_blocks(
     Expert e takes ``ceil(counts[e] / size)`` blocks; all together at most ``R / size + E``.
 
     Args:
-        rows: Rows ``(R, dims)``, sorted by expert.
+        rows: Rows ``(R, embed_dims)``, sorted by expert.
         owners: Expert of each row ``(R,)``.
         counts: Rows of each expert ``(E,)``.
         expert: See :meth:`RoutedExperts.dispatch`.

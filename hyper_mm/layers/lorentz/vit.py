@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...checks import check_choice, check_count, check_range
 from ...compat import is_exporting
-from ...ops.fused import lift
+from ...deprecation import renamed_arguments, renamed_value
+from ...ops.fused import to_ambient
 from ...ops.stable import upcast
 from ...ops.unfused import RotationTable
-from ..common.curvature import Curvature
+from ..common.curvature import Curvature, curvature_options
 from .attention import HeadMerge, attend_heads
 from .block import LorentzBlock
 from .ffn import LorentzSwiGLU
@@ -23,32 +25,33 @@ from .linear import LorentzLinear
 from .mice import MiCE
 from .norm import LorentzResidual, LorentzRMSNorm, lorentz_sum
 
-POSITIONS = ('hope', 'learnt')
+POSITIONS = ('hope', 'learned')
 
 
 class GridHoPE(nn.Module):
     r"""Angles of a rotary encoding in two dimensions (see :class:`HoPE`).
 
     One half of the pairs of a head turns by ``row * base^(-2l/d)``, the other by the column, with
-    ``d = dims / 2``. Scores then depend on the offset of two patches, and grids of any size have
-    positions. Rows and columns count from 1: a class token is at (0, 0) and does not turn.
+    ``d = head_dims / 2``. Scores then depend on the offset of two patches, and grids of any size
+    have positions. Rows and columns count from 1: a class token is at (0, 0) and does not turn.
 
     Args:
-        dims: Space dimensions of a head, a multiple of 4.
+        head_dims: Space dimensions of a head, a multiple of 4.
         base: Base of the frequencies; far smaller than for text, as grids are short.
 
     Raises:
-        ValueError: If ``dims`` is no multiple of 4.
+        ValueError: If ``head_dims`` is no multiple of 4.
     """
 
-    def __init__(self, dims: int, base: float = 100.0):
+    @renamed_arguments(dims='head_dims')
+    def __init__(self, head_dims: int, base: float = 100.0):
         super().__init__()
-        if dims < 4 or dims % 4:
-            raise ValueError(f'dims must be a positive multiple of 4, got {dims}')
-        self.dims, self.base = dims, base
+        if head_dims < 4 or head_dims % 4:
+            raise ValueError(f'head_dims must be a positive multiple of 4, got {head_dims}')
+        self.head_dims, self.base = head_dims, base
 
     def table(self, x: Tensor, size: tuple[int, int], prefix: int = 0) -> Tensor | Rotations:
-        """The rotations of tokens in front of a grid, as :meth:`HoPE.table` gives them.
+        """The rotations of tokens in front of a grid, as :meth:`HoPE.table` returns them.
 
         Args:
             x: Any tensor of the tokens' device and dtype.
@@ -56,10 +59,10 @@ class GridHoPE(nn.Module):
             prefix: Tokens in front of it.
 
         Returns:
-            Unit complex numbers ``(prefix + h w, 1, dims / 2)``.
+            Unit complex numbers ``(prefix + h w, 1, head_dims / 2)``.
         """
         wide: dict[str, Any] = {'dtype': torch.float64, 'device': x.device}
-        half = self.dims // 2
+        half = self.head_dims // 2
         rates = self.base ** (-torch.arange(0, half, 2, **wide) / half)
         rows, columns = (torch.arange(1, n + 1, **wide)[:, None] * rates for n in size)
         rows = rows[:, None].expand(-1, size[1], -1)
@@ -70,7 +73,7 @@ class GridHoPE(nn.Module):
         return rotations(angles, dtype)
 
     def extra_repr(self) -> str:
-        return f'{self.dims}, base={self.base:g}'
+        return f'{self.head_dims}, base={self.base:g}'
 
 
 class LorentzPatchEmbedding(nn.Module):
@@ -80,7 +83,7 @@ class LorentzPatchEmbedding(nn.Module):
     pixels first.) Images are padded by zeros at the right and the bottom to whole patches.
 
     Args:
-        dims: Space dimensions.
+        embed_dims: Space dimensions.
         patch_size: Side of a patch in pixels.
         in_channels: Channels of an image.
         grid: Rows and columns of learned positions, which are added to the patches by a residual
@@ -89,9 +92,10 @@ class LorentzPatchEmbedding(nn.Module):
         scale: Scale of the residual connection.
     """
 
+    @renamed_arguments(dims='embed_dims')
     def __init__(
         self,
-        dims: int,
+        embed_dims: int,
         patch_size: int,
         in_channels: int,
         grid: tuple[int, int] | None,
@@ -100,13 +104,13 @@ class LorentzPatchEmbedding(nn.Module):
     ):
         super().__init__()
         self.patch_size, self.in_channels = patch_size, in_channels
-        self.projection = nn.Conv2d(in_channels, dims, patch_size, stride=patch_size)
+        self.projection = nn.Conv2d(in_channels, embed_dims, patch_size, stride=patch_size)
         self.cls_token = self.pos_embed = None
         if with_cls_token:
-            self.cls_token = nn.Parameter(torch.zeros(1, 1, dims))
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dims))
             nn.init.trunc_normal_(self.cls_token, std=0.02)
         if grid is not None:
-            self.pos_embed = nn.Parameter(torch.zeros(1, dims, *grid))
+            self.pos_embed = nn.Parameter(torch.zeros(1, embed_dims, *grid))
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
             self.res = LorentzResidual(scale)
 
@@ -114,7 +118,7 @@ class LorentzPatchEmbedding(nn.Module):
         """Embeds images ``(B, in_channels, H, W)``.
 
         Returns:
-            Points ``(B, P + h w, dims)`` with P = 1 if there is a class token, and ``(h, w)``.
+            Points ``(B, P + h w, embed_dims)``, P = 1 if there is a class token, and ``(h, w)``.
 
         Raises:
             ValueError: If the images are of another shape.
@@ -161,25 +165,28 @@ class GridAttention(nn.Module):
     besides.
 
     Args:
-        dims: Space dimensions, a multiple of ``num_heads``.
+        embed_dims: Space dimensions, a multiple of ``num_heads``.
         num_heads: Number of heads.
 
     Raises:
         ValueError: If the heads do not divide the dimensions.
     """
 
-    def __init__(self, dims: int, num_heads: int):
+    @renamed_arguments(dims='embed_dims')
+    def __init__(self, embed_dims: int, num_heads: int):
         super().__init__()
-        if num_heads < 1 or dims % num_heads:
-            raise ValueError(f'num_heads must be a divisor of dims = {dims}, got {num_heads}')
-        self.shape = (3, num_heads, dims // num_heads)
-        self.qkv = LorentzLinear(dims, 3 * dims)
-        self.wo = HeadMerge(num_heads, dims // num_heads, dims)
-        self.tau = nn.Parameter(torch.tensor(math.sqrt(num_heads + dims)))
+        if num_heads < 1 or embed_dims % num_heads:
+            raise ValueError(
+                f'num_heads must be a divisor of embed_dims = {embed_dims}, got {num_heads}'
+            )
+        self.shape = (3, num_heads, embed_dims // num_heads)
+        self.qkv = LorentzLinear(embed_dims, 3 * embed_dims)
+        self.wo = HeadMerge(num_heads, embed_dims // num_heads, embed_dims)
+        self.tau = nn.Parameter(torch.tensor(math.sqrt(num_heads + embed_dims)))
 
     def forward(self, x: Tensor, c: Tensor | float, table: RotationTable | None = None) -> Tensor:
-        """Maps points ``(B, N, dims)`` to points of the same shape; see :class:`GridHoPE`."""
-        q, k, v = self.qkv.map(lift(x, c)).unflatten(-1, self.shape).unbind(2)
+        """Maps points ``(B, N, embed_dims)`` to points of the same shape; see :class:`GridHoPE`."""
+        q, k, v = self.qkv.map(to_ambient(x, c)).unflatten(-1, self.shape).unbind(2)
         return self.wo.map(attend_heads(q, k, v, c, self.tau, causal=False, table=table))
 
 
@@ -190,7 +197,7 @@ class LorentzVisionBlock(LorentzBlock):
     divided by the probability to be kept.
 
     Args:
-        dims: Space dimensions.
+        embed_dims: Space dimensions.
         attention: :class:`GridAttention`.
         ffn: :class:`LorentzSwiGLU` or :class:`MiCE`.
         scale: Scale of both residual connections.
@@ -200,23 +207,23 @@ class LorentzVisionBlock(LorentzBlock):
         ValueError: If ``drop_path`` is out of range.
     """
 
+    @renamed_arguments(dims='embed_dims')
     def __init__(
         self,
-        dims: int,
+        embed_dims: int,
         attention: nn.Module,
         ffn: nn.Module,
         scale: float,
         drop_path: float = 0.0,
     ):
-        super().__init__(dims, attention, ffn, scale)
-        if not 0 <= drop_path < 1:
-            raise ValueError(f'drop_path must be in [0, 1), got {drop_path}')
+        super().__init__(embed_dims, attention, ffn, scale)
+        check_range('[0, 1)', drop_path=drop_path)
         self.drop_path = drop_path
 
     def forward(  # type: ignore[override]  # positions are a table, and no token is cached
         self, x: Tensor, c: Tensor | float, table: RotationTable | None = None
     ) -> Tensor:
-        """Maps points ``(B, N, dims)`` to points of the same shape."""
+        """Maps points ``(B, N, embed_dims)`` to points of the same shape."""
         x = self._join(self.res1, x, self.attention(self.norm1(x), c, table), c)
         return self._join(self.res2, x, self.ffn(self.norm2(x), c), c)
 
@@ -235,8 +242,8 @@ class PointMaps(NamedTuple):
     """What :class:`LorentzVisionTransformer` makes of a batch of images.
 
     Attributes:
-        points: Space components ``(B, P + h w, dims)`` after each block of ``out_indices``; a class
-            token first.
+        points: Space components ``(B, P + h w, embed_dims)`` after each block of ``out_indices``;
+            a class token first.
         size: Rows and columns ``(h, w)`` of the patches.
         c: Their curvature ``()``.
     """
@@ -254,23 +261,23 @@ class LorentzVisionTransformer(nn.Module):
     added to).
 
     Args:
-        dims: Space dimensions; time is not counted.
+        embed_dims: Space dimensions; time is not counted.
         depth: Number of blocks.
-        num_heads: Number of heads, a divisor of ``dims``.
-        hidden_dims: Hidden dimensions of :class:`LorentzSwiGLU`; None: ``8/3 dims``, which has the
-            parameters of a ViT's network of ``4 dims``.
+        num_heads: Number of heads, a divisor of ``embed_dims``.
+        hidden_dims: Hidden dimensions of :class:`LorentzSwiGLU`; None: ``8/3 embed_dims``, which
+            has the parameters of a ViT's network of ``4 embed_dims``.
         image_size: Height and width in pixels of the grid of learned positions.
         patch_size: Side of a patch in pixels.
         in_channels: Channels of an image.
-        positions: ``'hope'``: rotary in two dimensions (:class:`GridHoPE`); ``'learnt'``: a point
+        positions: ``'hope'``: rotary in two dimensions (:class:`GridHoPE`); ``'learned'``: a point
             for each patch of ``image_size``, interpolated for other sizes.
         out_indices: Blocks whose points are returned, ascending.
         with_cls_token: Put a class token before the patches.
         final_norm: Norm of the points of each output. It fixes their radius up to its weight; False
-            keeps the radii that the blocks give.
+            keeps the radii that the blocks compute.
         drop_path: Probability of dropping a branch of the last block; it rises linearly from 0.
-        residual_scale: Scale of the residual connections; None: ``sqrt(dims)``.
-        curvature: Arguments of :class:`Curvature`; fixed to 1 by default.
+        residual_scale: Scale of the residual connections; None: ``sqrt(embed_dims)``.
+        curvature: ``c``, or arguments of :class:`Curvature`; fixed to 1 by default.
         experts: Arguments of :class:`MiCE` for blocks with experts; ``hidden_dims`` is half of that
             of the others by default. None: no experts.
         expert_layers: Which blocks have experts; None: all but the first.
@@ -281,9 +288,10 @@ class LorentzVisionTransformer(nn.Module):
     Source: layers of He et al., HELM (NeurIPS 2025); the backbone has no paper.
     """
 
+    @renamed_arguments(dims='embed_dims')
     def __init__(
         self,
-        dims: int = 384,
+        embed_dims: int = 384,
         depth: int = 12,
         num_heads: int = 6,
         hidden_dims: int | None = None,
@@ -296,54 +304,52 @@ class LorentzVisionTransformer(nn.Module):
         final_norm: bool = True,
         drop_path: float = 0.0,
         residual_scale: float | None = None,
-        curvature: dict | None = None,
+        curvature: float | dict | None = None,
         experts: dict | None = None,
         expert_layers: Sequence[int] | None = None,
     ):
         super().__init__()
-        if positions not in POSITIONS:
-            raise ValueError(f'positions must be one of {POSITIONS}, got {positions!r}')
-        for name, value in dict(
-            dims=dims,
+        positions = renamed_value('positions', positions, learnt='learned')
+        check_choice(POSITIONS, positions=positions)
+        check_count(
+            1,
+            embed_dims=embed_dims,
             depth=depth,
             num_heads=num_heads,
             hidden_dims=1 if hidden_dims is None else hidden_dims,
             patch_size=patch_size,
             in_channels=in_channels,
             image_size=min(image_size),
-        ).items():
-            if value < 1:
-                raise ValueError(f'{name} must be positive, got {value}')
-        if not 0 <= drop_path < 1:
-            raise ValueError(f'drop_path must be in [0, 1), got {drop_path}')
+        )
+        check_range('[0, 1)', drop_path=drop_path)
         self.out_indices = _indices('out_indices', out_indices, depth)
         if expert_layers is not None and experts is None:
             raise ValueError(f'expert_layers needs experts, got expert_layers={expert_layers}')
         chosen = range(1, depth) if expert_layers is None else expert_layers
         chosen = _indices('expert_layers', chosen, depth) if experts is not None else ()
-        hidden_dims = round(dims * 8 / 3) if hidden_dims is None else hidden_dims
-        scale = dims**0.5 if residual_scale is None else residual_scale
-        self.curvature = Curvature(**{'learnable': False, **(curvature or {})})
+        hidden_dims = round(embed_dims * 8 / 3) if hidden_dims is None else hidden_dims
+        scale = embed_dims**0.5 if residual_scale is None else residual_scale
+        self.curvature = Curvature(**curvature_options(curvature, learnable=False))
         height, width = (-(-n // patch_size) for n in image_size)
         grid = None if positions == 'hope' else (height, width)
         self.embedding = LorentzPatchEmbedding(
-            dims, patch_size, in_channels, grid, with_cls_token, scale
+            embed_dims, patch_size, in_channels, grid, with_cls_token, scale
         )
         self.blocks = nn.ModuleList(
             LorentzVisionBlock(
-                dims,
-                GridAttention(dims, num_heads),
-                MiCE(dims, **{'hidden_dims': max(hidden_dims // 2, 1), **(experts or {})})
+                embed_dims,
+                GridAttention(embed_dims, num_heads),
+                MiCE(embed_dims, **{'hidden_dims': max(hidden_dims // 2, 1), **(experts or {})})
                 if i in chosen
-                else LorentzSwiGLU(dims, hidden_dims),
+                else LorentzSwiGLU(embed_dims, hidden_dims),
                 scale,
                 drop_path * i / max(depth - 1, 1),
             )
             for i in range(depth)
         )
-        self.rope = GridHoPE(dims // num_heads) if positions == 'hope' else None
+        self.rope = GridHoPE(embed_dims // num_heads) if positions == 'hope' else None
         self.norms = nn.ModuleList(
-            LorentzRMSNorm(dims) if final_norm else nn.Identity() for _ in self.out_indices
+            LorentzRMSNorm(embed_dims) if final_norm else nn.Identity() for _ in self.out_indices
         )
         for name, weight in self.blocks.named_parameters():
             if weight.ndim > 1 and not name.endswith(('ffn.gate', 'b1', 'b2', 'b3')):

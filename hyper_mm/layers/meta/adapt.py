@@ -13,6 +13,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from ...checks import check_count, check_positive
+
 Parameters = Mapping[str, Tensor]
 
 
@@ -45,14 +47,13 @@ def adapt(
         All parameters, adapted ones updated. One that the loss does not use stays as it is.
 
     Raises:
-        ValueError: If an argument is not allowed, or no adapted parameter has a gradient.
+        ValueError: If an argument is out of range, or no adapted parameter has a gradient.
     """
     if not isinstance(lr, Mapping) and not lr > 0:
         raise ValueError(f'lr must be positive, got {lr}')
-    if steps < 1:
-        raise ValueError(f'steps must be at least 1, got {steps}')
-    if clip is not None and not clip > 0:
-        raise ValueError(f'clip must be positive, got {clip}')
+    check_count(1, steps=steps)
+    if clip is not None:
+        check_positive(clip=clip)
     adapted, chosen = dict(parameters), list(parameters if names is None else names)
     unknown = sorted(set(chosen) - set(adapted))
     if unknown or not chosen:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ...checks import check_positive
+
 
 class BatchDice(nn.Module):
     r"""Dice loss whose sums run over the whole batch, averaged over the channels.
@@ -13,7 +15,7 @@ class BatchDice(nn.Module):
         {\sum_i p_{ci} + \sum_i y_{ci} + \epsilon}
 
     mmseg's ``DiceLoss`` squares the terms of the denominator and averages over images instead.
-    Source: the released code of FedDG (CVPR 2021).
+    Source: the official code of FedDG (CVPR 2021).
 
     Args:
         eps: Added to numerator and denominator; decides what an empty channel costs.
@@ -24,8 +26,7 @@ class BatchDice(nn.Module):
 
     def __init__(self, eps: float = 1e-5):
         super().__init__()
-        if not eps > 0:
-            raise ValueError(f'eps must be positive, got {eps}')
+        check_positive(eps=eps)
         self.eps = eps
 
     def forward(self, p: Tensor, y: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...checks import check_choice, check_positive
 from ...ops.stable import unit
 
 DENOMINATORS = ('pos_neg', 'neg')
@@ -123,7 +124,7 @@ def region_embeddings(
         regions: Masks ``(B, S, H, W)``.
         resolution: ``'feature'``: masks are averaged down to the feature size, so that each feature
             counts by the share of its cell; ``'full'``: features are interpolated up to the masks
-            (bilinear, half-pixel centres). The same where the sizes are equal.
+            (bilinear, half-pixel centers). The same where the sizes are equal.
 
     Returns:
         Embeddings ``(B, S, C)`` in float32 or better, 0 for empty regions, and which regions are
@@ -132,7 +133,7 @@ def region_embeddings(
     Raises:
         ValueError: If the shapes do not fit or ``resolution`` is unknown.
     """
-    _check_choice('resolution', resolution, RESOLUTIONS)
+    check_choice(RESOLUTIONS, resolution=resolution)
     if features.ndim != 4 or regions.ndim != 4 or len(features) != len(regions):
         raise ValueError(
             'features (B, C, h, w) and regions (B, S, H, W) must have the same batch size, got '
@@ -150,11 +151,6 @@ def region_embeddings(
         found = total > 0
         sums = torch.einsum('bchw,bshw->bsc', features, weight)
         return sums / torch.where(found, total, 1).unsqueeze(-1), found
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f'{name} must be one of {allowed}, got {value!r}')
 
 
 def boundary_info_nce(
@@ -179,15 +175,15 @@ def boundary_info_nce(
         labels: 1 boundary, 0 background ``(N,)``.
         valid: Rows that count ``(..., N)``; all if None.
         temperature: tau.
-        denominator: ``'pos_neg'`` (released code; never negative) or ``'neg'`` (paper).
-        pairs: ``'ordered'``: both orders (released code); ``'unordered'``: m < p only (paper), of
+        denominator: ``'pos_neg'`` (official code; never negative) or ``'neg'`` (paper).
+        pairs: ``'ordered'``: both orders (official code); ``'unordered'``: m < p only (paper), of
             which the value depends on the order of the rows, since l is not symmetric.
 
     Returns:
         Losses ``(...)``; 0, with gradient 0, where there is no positive pair or no negative.
 
     Raises:
-        ValueError: If an option is not allowed.
+        ValueError: If a choice is unknown, or ``temperature`` is not positive.
     """
     _check_options(temperature, denominator, pairs)
     with torch.autocast(embeddings.device.type, enabled=False):
@@ -212,17 +208,16 @@ def boundary_info_nce(
 
 
 def _check_options(temperature: float, denominator: str, pairs: str) -> None:
-    if not temperature > 0:
-        raise ValueError(f'temperature must be positive, got {temperature}')
-    _check_choice('denominator', denominator, DENOMINATORS)
-    _check_choice('pairs', pairs, PAIRS)
+    check_positive(temperature=temperature)
+    check_choice(DENOMINATORS, denominator=denominator)
+    check_choice(PAIRS, pairs=pairs)
 
 
 class BoundaryInfoNCE(nn.Module):
     """Boundary contrast of one or more feature maps of a batch, structure by structure.
 
-    Each region of each map gives one embedding. Empty regions are left out and counted; the
-    released code gives NaN there.
+    Each region of each map has one embedding. Empty regions are left out and counted; the
+    official code returns NaN there.
 
     Args:
         temperature: See :func:`boundary_info_nce`.
@@ -231,7 +226,7 @@ class BoundaryInfoNCE(nn.Module):
         resolution: See :func:`region_embeddings`.
 
     Raises:
-        ValueError: If an option is not allowed.
+        ValueError: If a choice is unknown, or ``temperature`` is not positive.
     """
 
     def __init__(
@@ -243,7 +238,7 @@ class BoundaryInfoNCE(nn.Module):
     ):
         super().__init__()
         _check_options(temperature, denominator, pairs)
-        _check_choice('resolution', resolution, RESOLUTIONS)
+        check_choice(RESOLUTIONS, resolution=resolution)
         self.options: dict[str, Any] = dict(
             temperature=temperature, denominator=denominator, pairs=pairs
         )

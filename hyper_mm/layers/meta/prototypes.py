@@ -6,13 +6,16 @@ Source: Wang et al., PANet: Few-Shot Image Semantic Segmentation with Prototype 
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...checks import check_choice, check_positive, check_range
 from ...ops import lorentz, poincare
 from ...ops.stable import safe_norm, unit
-from ..common.curvature import Curvature
+from ..common.curvature import Curvature, curvature_options
 
 DISTANCES = ('cosine', 'euclidean', 'poincare', 'lorentz')
 MAX_RADIUS = 12.0
@@ -32,14 +35,15 @@ class PrototypeClassifier(nn.Module):
         distance: One of :data:`DISTANCES`.
         scale: s.
         feature_scale: Factor of the features before the exponential map (hyperbolic distances).
-        curvature: c.
-        learnable_curvature: Train c.
+        curvature: ``c``, or arguments of :class:`hyper_mm.layers.Curvature`; not learnable by
+            default.
+        learnable_curvature: Deprecated: use ``curvature=dict(learnable=True)``.
         eps: Added to the area of a region (flat distances), as PANet does.
         max_radius: Largest scaled distance :math:`\sqrt c\, d(0, x)` of a point from the origin, in
             (0, 12] (hyperbolic distances).
 
     Raises:
-        ValueError: If an argument is not allowed.
+        ValueError: If ``distance`` is unknown, or a number is out of range.
     """
 
     def __init__(
@@ -47,24 +51,28 @@ class PrototypeClassifier(nn.Module):
         distance: str = 'cosine',
         scale: float = 20.0,
         feature_scale: float = 1.0,
-        curvature: float = 1.0,
-        learnable_curvature: bool = False,
+        curvature: float | dict = 1.0,
+        learnable_curvature: bool | None = None,
         eps: float = 1e-5,
         max_radius: float = 6.0,
     ):
         super().__init__()
-        if distance not in DISTANCES:
-            raise ValueError(f'distance must be one of {DISTANCES}, got {distance!r}')
-        for name, value in (('scale', scale), ('feature_scale', feature_scale), ('eps', eps)):
-            if not value > 0:
-                raise ValueError(f'{name} must be positive, got {value}')
-        if not 0 < max_radius <= MAX_RADIUS:
-            raise ValueError(f'max_radius must be in (0, {MAX_RADIUS:g}], got {max_radius}')
+        if learnable_curvature is not None:
+            warnings.warn(
+                'learnable_curvature is deprecated and will go with the next release; use '
+                f'curvature=dict(init=..., learnable={learnable_curvature})',
+                DeprecationWarning,
+                stacklevel=2,
+            )
+        check_choice(DISTANCES, distance=distance)
+        check_positive(scale=scale, feature_scale=feature_scale, eps=eps)
+        check_range(f'(0, {MAX_RADIUS:g}]', max_radius=max_radius)
         self.distance, self.scale, self.eps = distance, scale, eps
         self.feature_scale, self.max_radius = feature_scale, max_radius
         self.hyperbolic = distance in ('poincare', 'lorentz')
         if self.hyperbolic:
-            self.curvature = Curvature(curvature, learnable=learnable_curvature)
+            learnable = bool(learnable_curvature)
+            self.curvature = Curvature(**curvature_options(curvature, learnable=learnable))
 
     def tangents(self, features: Tensor) -> Tensor:
         """Tangent vectors of the hyperboloid at the origin, no longer than ``max_radius`` allows.
@@ -116,13 +124,13 @@ class PrototypeClassifier(nn.Module):
         c = self.curvature()
         if self.distance == 'lorentz':
             return lorentz.centroid(points, weight, c)
-        centre = lorentz.centroid(poincare.to_lorentz(points, c), weight, c)
-        return lorentz.to_poincare(centre, c)
+        center = lorentz.centroid(poincare.to_lorentz(points, c), weight, c)
+        return lorentz.to_poincare(center, c)
 
     def prototypes(self, features: Tensor, fore: Tensor, back: Tensor) -> Tensor:
         """Prototypes of the background and of each way, by masked average pooling.
 
-        Features are interpolated to the masks (bilinear, half-pixel centres) and averaged over each
+        Features are interpolated to the masks (bilinear, half-pixel centers) and averaged over each
         region, then over the images where the region is not empty (PANet averages zeros in).
 
         Args:

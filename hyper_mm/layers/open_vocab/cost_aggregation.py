@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as checkpoint_activations
 
+from ...checks import check_count
 from .cost_attention import ClassAttention, WindowBlock
 
 MASKED = -100.0
@@ -50,7 +51,7 @@ class AggregationLayer(nn.Module):
         self.classes = ClassAttention(dim, text_dim, num_heads, pad_len)
 
     def spatial(self, x: Tensor, appearance: Tensor) -> Tensor:
-        """The part in which classes are apart.
+        """Applies the window blocks, which treat every class by itself.
 
         Args:
             x: Cost ``(B, T, H, W, C)``.
@@ -165,8 +166,8 @@ class CostAggregator(nn.Module):
             or more, the padding has no gradient: DDP needs ``find_unused_parameters``.)
         train_pooling: Pooling before attention over classes in training.
         test_pooling: The same in evaluation.
-        class_chunk: Classes at a time where they are apart (windows and decoder); all if None. A
-            few stay in the caches of a processor, which is faster than all at once.
+        class_chunk: Classes at a time in the parts that treat every class by itself (windows and
+            decoder); all if None. A few fit into the caches of a processor, which is faster.
         checkpoint: Keep no activations of those parts and compute them again in the backward pass.
 
     Raises:
@@ -194,16 +195,12 @@ class CostAggregator(nn.Module):
         checkpoint: bool = False,
     ):
         super().__init__()
-        for name, value, least in (
-            ('num_prompts', num_prompts, 1),
-            ('num_layers', num_layers, 1),
-            ('num_heads', num_heads, 1),
-            ('window', window, 1),
-            ('pad_len', pad_len, 0),
-            ('class_chunk', 1 if class_chunk is None else class_chunk, 1),
-        ):
-            if value < least:
-                raise ValueError(f'{name} must be at least {least}, got {value}')
+        check_count(
+            1, num_prompts=num_prompts, num_layers=num_layers, num_heads=num_heads, window=window
+        )
+        check_count(0, pad_len=pad_len)
+        if class_chunk is not None:
+            check_count(1, class_chunk=class_chunk)
         if dim % num_heads:
             raise ValueError(f'num_heads must divide dim {dim}, got {num_heads}')
         for name, pair in (
@@ -290,7 +287,7 @@ class CostAggregator(nn.Module):
         return x.permute(0, 2, 3, 1).contiguous().unflatten(0, cost.shape[:2])
 
     def _each_class(self, function: Callable, x: Tensor, *shared: Tensor) -> Tensor:
-        """Applies a function in which classes are apart, a few classes at a time.
+        """Applies a function that treats every class by itself, a few classes at a time.
 
         Args:
             function: Maps ``(B, t, ...)`` and the shared tensors to ``(B, t, ...)``, for any t.

@@ -17,7 +17,7 @@ from hyper_mm.ops.stable import upcast
 
 
 class GuidedProjection(nn.Module):
-    """Queries, keys and values, of which values do without the guidance.
+    """Queries and keys of cost and guidance, and values of the cost alone.
 
     ``q = W_q [x; g] + b_q``, ``k = W_k [x; g] + b_k``, ``v = W_v x + b_v``.
 
@@ -32,7 +32,7 @@ class GuidedProjection(nn.Module):
         self.guidance = nn.Linear(guidance_dim, 2 * dim, bias=False)
 
     def forward(self, x: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Projects.
+        """Computes queries, keys and values.
 
         Args:
             x: ``(..., C)``.
@@ -54,8 +54,8 @@ def mlp(dim: int, activation: type[nn.Module]) -> nn.Sequential:
 class WindowBlock(nn.Module):
     """Attention within windows of a map, guided by the image, and MLP; pre-norm.
 
-    Shifted windows (Swin) are rolled and masked there. Here the map is cut where the masks would
-    cut it: the same attention by smaller matrices, on maps of any size.
+    Swin rolls and masks a map for shifted windows. Here the map is cut where the masks would
+    separate it, which is the same attention by smaller matrices, on maps of any size.
 
     Args:
         dim: Channels C.
@@ -130,7 +130,7 @@ class ClassAttention(nn.Module):
 
     The maps are pooled first and the result is scaled up again. Where there are fewer than
     ``pad_len`` classes, learned padding makes up for them; its copies are all alike and only enter
-    the sums, so one of them is computed and counted as often as it stands there.
+    the sums, so one copy is computed and multiplied by their number.
 
     Args:
         dim: Channels C.

@@ -1,6 +1,6 @@
 """Dense features of CLIP's vision transformer, at any image size.
 
-The last block looks at nothing but its own position (CAT-Seg, CVPR 2024; spoken of as "MaskCLIP
+The last block looks at nothing but its own position (CAT-Seg, CVPR 2024; known as "MaskCLIP
 features"): its attention is left out and only the value path is kept,
 
     v   = W_o (W_v LN1(x) + b_v) + b_o
@@ -63,7 +63,7 @@ class DenseFeatures(NamedTuple):
     """What :class:`DenseCLIP` returns; ``h x w`` patches of an image."""
 
     features: Tensor
-    """``(B, D, h, w)``, in the space of the text features; not normalised."""
+    """``(B, D, h, w)``, in the space of the text features; not normalized."""
     intermediate: tuple[Tensor, ...]
     """Maps ``(B, width, h, w)``, one for each of the chosen blocks."""
 
@@ -71,11 +71,12 @@ class DenseFeatures(NamedTuple):
 def dense_block(block: Block, x: Tensor) -> Tensor:
     """A transformer block whose attention is replaced by its value path.
 
-    As in CAT-Seg's release, the residual is the CLS token at every position, not the position.
+    As in the official code of CAT-Seg, the residual is the CLS token at every position, not the
+    token of the position.
 
     Args:
         block: Block of open_clip: ``ln_1``, ``attn`` (:class:`torch.nn.MultiheadAttention`, whose
-            projection may be parametrised), ``ls_1``, ``ln_2``, ``mlp``, ``ls_2``.
+            projection may be parametrized), ``ls_1``, ``ln_2``, ``mlp``, ``ls_2``.
         x: Tokens ``(B, L, d)``; the first is CLS.
 
     Returns:
@@ -112,7 +113,7 @@ def dense_features(visual: VisionTower, images: Tensor, taps: Sequence[int] = ()
 
     Args:
         visual: ``open_clip.transformer.VisionTransformer``, or anything with its parts.
-        images: Normalised images ``(B, 3, H, W)``; H and W are multiples of the patch size.
+        images: Normalized images ``(B, 3, H, W)``; H and W are multiples of the patch size.
         taps: Blocks whose output is wanted, counted from 0; not the last.
 
     Returns:
@@ -160,7 +161,7 @@ def patch_grid(visual: VisionTower, images: Tensor) -> tuple[int, int]:
 
 
 def check_tower(visual: nn.Module, taps: Sequence[int] = ()) -> None:
-    """Checks that a vision tower can give dense features.
+    """Checks that dense features can be computed from a vision tower.
 
     Args:
         visual: The tower.
@@ -193,7 +194,7 @@ def check_tower(visual: nn.Module, taps: Sequence[int] = ()) -> None:
 
 
 class DenseCLIP(nn.Module):
-    """A vision tower that gives dense features instead of one a picture.
+    """A vision tower that returns dense features instead of one feature an image.
 
     Example:
         >>> dense = DenseCLIP(clip.visual, taps=(3, 7))

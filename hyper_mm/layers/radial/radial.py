@@ -1,4 +1,4 @@
-r"""Losses that give the texts of a CLIP model a hierarchy: general near a root, specific far away.
+r"""Losses that order the texts of a CLIP model: general ones near a root, specific ones far away.
 
 The root ``r`` is the embedding of the empty text. Geometry happens around it: a text is placed by
 ``s (e - r)``, as a flat vector or as a tangent vector at the root in hyperbolic space. For
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from hyper_mm.ops import entailment, lorentz, poincare
 from hyper_mm.ops.stable import safe_norm, unit, upcast
 
-from ..common.curvature import Curvature
+from ...checks import check_choice, check_not_negative, check_positive
+from ..common.curvature import Curvature, curvature_options
 
 GEOMETRIES = ('euclidean', 'poincare', 'lorentz')
 MAX_RADIUS = {'poincare': 7.0, 'lorentz': 38.0}
@@ -35,7 +36,8 @@ class RadialGeometry(nn.Module):
             space in two models; with the same ``scale`` a text lies twice as far from the root in
             the ball, by the convention of its exponential map.
         scale: Length of the placed vectors, relative to those of unit embeddings.
-        curvature: Arguments of :class:`hyper_mm.layers.Curvature`; not learnable by default.
+        curvature: ``c``, or arguments of :class:`hyper_mm.layers.Curvature`; not learnable by
+            default.
 
     Raises:
         ValueError: For an unknown geometry, a scale that is not positive or takes float32 out of
@@ -43,13 +45,11 @@ class RadialGeometry(nn.Module):
     """
 
     def __init__(
-        self, geometry: str = 'euclidean', scale: float = 1.0, curvature: dict | None = None
+        self, geometry: str = 'euclidean', scale: float = 1.0, curvature: float | dict | None = None
     ):
         super().__init__()
-        if geometry not in GEOMETRIES:
-            raise ValueError(f'geometry must be one of {GEOMETRIES}, got {geometry!r}')
-        if not scale > 0:
-            raise ValueError(f'scale must be positive, got {scale}')
+        check_choice(GEOMETRIES, geometry=geometry)
+        check_positive(scale=scale)
         if geometry == 'euclidean' and curvature is not None:
             raise ValueError(
                 f"curvature must be None with geometry='euclidean', which is flat, got {curvature}"
@@ -58,7 +58,7 @@ class RadialGeometry(nn.Module):
         self.scale = scale
         self.curvature = None
         if geometry != 'euclidean':
-            self.curvature = Curvature(**{'learnable': False, **(curvature or {})})
+            self.curvature = Curvature(**curvature_options(curvature, learnable=False))
             log_c = self.curvature.log_bounds[1] if self.curvature.learnable else None
             c = self.curvature().item() if log_c is None else math.exp(log_c)
             farthest = 2 * scale * c**0.5  # embeddings are at most 2 apart
@@ -123,15 +123,18 @@ class RadialAngles(NamedTuple):
 
 
 class _ChainLoss(nn.Module):
-    """What both losses share: embeddings of chains, their angles, the regulariser."""
+    """Base of both losses: embeddings of chains, their angles, the regularizer."""
 
     def __init__(
-        self, lambda_reg: float, geometry: str, scale: float, curvature: dict | None, **weights
+        self,
+        lambda_reg: float,
+        geometry: str,
+        scale: float,
+        curvature: float | dict | None,
+        **weights,
     ):
         super().__init__()
-        for name, value in {'lambda_reg': lambda_reg, **weights}.items():
-            if not value >= 0:
-                raise ValueError(f'{name} must not be negative, got {value}')
+        check_not_negative(lambda_reg=lambda_reg, **weights)
         self.lambda_reg = lambda_reg
         self.space = RadialGeometry(geometry, scale, curvature)
 
@@ -140,7 +143,7 @@ class _ChainLoss(nn.Module):
 
         Args:
             embeddings: Embeddings of positive and negative chains ``(2, T, B, D)``, general to
-                specific, of any length: they are normalised.
+                specific, of any length: they are normalized.
             root: Embedding of the root ``(D,)``.
 
         Returns:
@@ -168,7 +171,7 @@ class _ChainLoss(nn.Module):
                 anchors,
             )
 
-    def regulariser(self, embeddings: Tensor, frozen: Tensor | None) -> Tensor:
+    def regularizer(self, embeddings: Tensor, frozen: Tensor | None) -> Tensor:
         r"""How far all texts are from their pre-trained embeddings.
 
         .. math:: L_{reg} = \tfrac12 (1 - \operatorname{mean} \cos(e, e^*))
@@ -192,11 +195,11 @@ class _ChainLoss(nn.Module):
         embeddings, frozen = upcast(embeddings, frozen)
         return (1 - (unit(embeddings) * unit(frozen)).sum(-1).mean()) / 2
 
-    def _with_regulariser(
+    def _with_regularizer(
         self, losses: dict[str, Tensor], embeddings: Tensor, frozen: Tensor | None
     ) -> dict[str, Tensor]:
         if self.lambda_reg:
-            losses['loss_reg'] = self.lambda_reg * self.regulariser(embeddings, frozen)
+            losses['loss_reg'] = self.lambda_reg * self.regularizer(embeddings, frozen)
         return losses
 
 
@@ -213,7 +216,7 @@ class RadialEmbeddingLoss(_ChainLoss):
         + \lambda_{hard} \big( (P + N)_{\arg\max P} + (P + N)_{\arg\max N} \big).
 
     Args:
-        lambda_reg: Weight of the regulariser (the paper's 5 without the factor 1/2).
+        lambda_reg: Weight of the regularizer (the paper's 5 without the factor 1/2).
         lambda_mean: Weight of the mean over all triples.
         lambda_hard: Weight of the two hardest triples.
         geometry: ``'euclidean'`` (the paper), ``'poincare'`` or ``'lorentz'``.
@@ -221,7 +224,7 @@ class RadialEmbeddingLoss(_ChainLoss):
         curvature: See :class:`RadialGeometry`.
 
     Raises:
-        ValueError: For values that are not allowed.
+        ValueError: If a weight is negative, or for arguments of :class:`RadialGeometry`.
 
     Source: Alper and Averbuch-Elor, Emergent Visual-Semantic Hierarchies (ECCV 2024).
     """
@@ -233,7 +236,7 @@ class RadialEmbeddingLoss(_ChainLoss):
         lambda_hard: float = 1.0,
         geometry: str = 'euclidean',
         scale: float = 1.0,
-        curvature: dict | None = None,
+        curvature: float | dict | None = None,
     ):
         super().__init__(
             lambda_reg, geometry, scale, curvature, lambda_mean=lambda_mean, lambda_hard=lambda_hard
@@ -263,7 +266,7 @@ class RadialEmbeddingLoss(_ChainLoss):
         losses = dict(
             loss_mean=self.lambda_mean * triples.mean(), loss_hard=self.lambda_hard * hard
         )
-        return self._with_regulariser(losses, embeddings, frozen)
+        return self._with_regularizer(losses, embeddings, frozen)
 
 
 class EntailmentConeLoss(_ChainLoss):
@@ -278,7 +281,7 @@ class EntailmentConeLoss(_ChainLoss):
     triples are the same, the term of negatives is that of Ganea et al.
 
     Args:
-        lambda_reg: Weight of the regulariser.
+        lambda_reg: Weight of the regularizer.
         lambda_negative: Weight of the negatives.
         margin: ``gamma``, radians.
         min_radius: ``K``.
@@ -287,7 +290,7 @@ class EntailmentConeLoss(_ChainLoss):
         curvature: See :class:`RadialGeometry`.
 
     Raises:
-        ValueError: For values that are not allowed.
+        ValueError: If a weight is negative, or for arguments of :class:`RadialGeometry`.
 
     Source: Ganea et al., Hyperbolic Entailment Cones (ICML 2018).
     """
@@ -300,13 +303,12 @@ class EntailmentConeLoss(_ChainLoss):
         min_radius: float = 0.1,
         geometry: str = 'euclidean',
         scale: float = 1.0,
-        curvature: dict | None = None,
+        curvature: float | dict | None = None,
     ):
         super().__init__(
             lambda_reg, geometry, scale, curvature, lambda_negative=lambda_negative, margin=margin
         )
-        if not min_radius > 0:
-            raise ValueError(f'min_radius must be positive, got {min_radius}')
+        check_positive(min_radius=min_radius)
         self.lambda_negative = lambda_negative
         self.margin = margin
         self.min_radius = min_radius
@@ -324,11 +326,11 @@ class EntailmentConeLoss(_ChainLoss):
         inside = entailment.cone_energy(angles.positive, aperture)
         outside = F.relu(self.margin - entailment.cone_energy(angles.negative, aperture))
         losses = dict(loss_cone=inside.mean(), loss_negative=self.lambda_negative * outside.mean())
-        return self._with_regulariser(losses, embeddings, frozen)
+        return self._with_regularizer(losses, embeddings, frozen)
 
 
 def text_radii(embeddings: Tensor, root: Tensor) -> Tensor:
-    r"""Radii :math:`R(e) = \lVert e - r \rVert` of normalised texts: how specific they are.
+    r"""Radii :math:`R(e) = \lVert e - r \rVert` of normalized texts: how specific they are.
 
     Radii in hyperbolic space are multiples of these (a geodesic from the root is as long as its
     tangent vector), so every metric by their order is the same in all three geometries.

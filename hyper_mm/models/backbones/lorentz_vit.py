@@ -14,7 +14,7 @@ from hyper_mm.layers.lorentz.vit import LorentzVisionTransformer
 from hyper_mm.models.utils.aux_losses import AuxLossSource
 from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.ops import lorentz
-from hyper_mm.ops.fused import lift
+from hyper_mm.ops.fused import to_ambient
 from hyper_mm.registry import MODELS
 
 ARCHITECTURES = {
@@ -54,7 +54,7 @@ class LorentzViT(OwnInit, AuxLossSource, BaseModule):
             tangent vector at the origin; ``'lorentz'``, all of it, time first, so ``C = embed_dims
             + 1``.
         with_cls_token: Put a class token before the patches.
-        positions: ``'hope'`` or ``'learnt'``.
+        positions: ``'hope'`` or ``'learned'``.
         drop_path_rate: Stochastic depth of the last block.
         final_norm: Norm of each output.
         residual_scale: Scale of the residual connections; None: ``sqrt(embed_dims)``.
@@ -121,7 +121,7 @@ class LorentzViT(OwnInit, AuxLossSource, BaseModule):
         self.embed_dims = arch['embed_dims']
         self.out_type, self.output, self.frozen_stages = out_type, output, frozen_stages
         self.vit = LorentzVisionTransformer(
-            dims=arch['embed_dims'],
+            arch['embed_dims'],
             depth=arch['num_layers'],
             num_heads=arch['num_heads'],
             hidden_dims=arch.get('feedforward_channels'),
@@ -206,7 +206,7 @@ class LorentzViT(OwnInit, AuxLossSource, BaseModule):
         if self.output == 'logmap0':
             x = lorentz.logmap0(x, c)
         elif self.output == 'lorentz':
-            x = lift(x, c)
+            x = to_ambient(x, c)
         return (
             x.transpose(-2, -1).unflatten(-1, size).contiguous()
             if self.out_type == 'featmap'

@@ -27,7 +27,7 @@ class PrototypicalHead(OwnInit, BaseModule):
         align_weight: Weight of the alignment loss, 0 leaves it out.
         ignore_index: Label of pixels without a class.
         classifier: Arguments of the classifier: ``distance``, ``scale``, ``feature_scale``,
-            ``curvature``, ``learnable_curvature``, ``max_radius``.
+            ``curvature``, ``max_radius``.
         init_cfg: As in mmengine.
 
     Raises:

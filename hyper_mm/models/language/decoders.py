@@ -24,7 +24,7 @@ from hyper_mm.layers.lorentz.mice import MiCE
 from hyper_mm.layers.lorentz.norm import LorentzRMSNorm
 from hyper_mm.layers.lorentz.routed_experts import RoutedExperts
 from hyper_mm.models.utils.own_init import OwnInit
-from hyper_mm.ops.fused import lift
+from hyper_mm.ops.fused import to_ambient
 from hyper_mm.registry import MODELS
 
 from .manifold_embedding import ManifoldEmbedding
@@ -262,7 +262,7 @@ class HelmDecoder(Decoder):
         Returns:
             Ambient points ``(B, N, dims + 1)``, time first.
         """
-        return lift(self.points(ids, doc_ids, caches, attention_mask), self.curvature())
+        return to_ambient(self.points(ids, doc_ids, caches, attention_mask), self.curvature())
 
     def diagnostics(self) -> dict[str, Tensor]:
         """The learned curvatures: ``curvature`` and those of the experts."""

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hyper_mm.layers.lorentz.embedding import LorentzEmbedding, check_ids
-from hyper_mm.layers.lorentz.linear import lift
+from hyper_mm.ops.fused import to_ambient
 
 
 class ManifoldEmbedding(nn.Module):
@@ -39,7 +39,7 @@ class ManifoldEmbedding(nn.Module):
             ) from error
         start = LorentzEmbedding(num_embeddings, dims, curvature, distance).weight.detach()
         self.weight = geoopt.ManifoldParameter(
-            lift(start, curvature), manifold=geoopt.Lorentz(k=1 / curvature)
+            to_ambient(start, curvature), manifold=geoopt.Lorentz(k=1 / curvature)
         )
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -5,7 +5,15 @@ import warnings
 import pytest
 import torch
 
-from hyper_mm.layers import Curvature, LogParameter
+from hyper_mm.layers import (
+    Curvature,
+    LogParameter,
+    LorentzLift,
+    LorentzVisionTransformer,
+    PrototypeClassifier,
+)
+from hyper_mm.layers.common.curvature import curvature_options
+from hyper_mm.layers.radial.radial import RadialGeometry
 
 
 @pytest.mark.parametrize('init', [0.1, 1.0, 2.5, 10.0])
@@ -182,3 +190,28 @@ def test_checkpoints_of_before_are_upgraded(learnable):
 def test_other_shapes_are_refused(state, message):
     with pytest.raises(RuntimeError, match=message):
         Curvature().load_state_dict(state)
+
+
+VIT = dict(embed_dims=8, depth=1, num_heads=2)
+
+
+@pytest.mark.parametrize(
+    ('build', 'learnable'),
+    [
+        (lambda c: LorentzLift(4, 4, curvature=c), True),
+        (lambda c: LorentzVisionTransformer(curvature=c, **VIT), False),
+        (lambda c: PrototypeClassifier('lorentz', curvature=c), False),
+        (lambda c: RadialGeometry('lorentz', curvature=c), False),
+    ],
+)
+def test_modules_take_a_number_or_arguments(build, learnable):
+    number, full = build(0.7).curvature, build(dict(init=0.7, learnable=not learnable)).curvature
+    assert number().item() == full().item() == pytest.approx(0.7, rel=1e-6)
+    assert number.learnable == learnable
+    assert full.learnable == (not learnable)
+
+
+@pytest.mark.parametrize('curvature', [True, '1', [1.0]])
+def test_curvature_of_another_type(curvature):
+    with pytest.raises(TypeError, match='curvature must be a number or arguments of Curvature'):
+        curvature_options(curvature)

@@ -38,7 +38,7 @@ def hyperclip(**options):
 
 KINDS = {
     'weight': hyperclip(),
-    'out too': hyperclip(targets=('q', 'out')),
+    'out too': hyperclip(projections=('q', 'out')),
     'euclidean input': hyperclip(target='input', space='euclidean'),
     'input in the ball': hyperclip(target='input'),
     'LoRA': lambda model: apply_lora(model, rank=2),

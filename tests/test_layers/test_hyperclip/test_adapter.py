@@ -22,9 +22,9 @@ CASES = {
     'euclidean': dict(space='euclidean'),
     'clips': dict(curvature=30.0, text_curvature=60.0),
     'shared': dict(shared=True),
-    'with out': dict(targets=('q', 'k', 'v', 'out')),
-    'q and v': dict(targets=('v', 'q')),
-    'out alone': dict(targets=('out',)),
+    'with out': dict(projections=('q', 'k', 'v', 'out')),
+    'q and v': dict(projections=('v', 'q')),
+    'out alone': dict(projections=('out',)),
     'vision': dict(towers=('vision',)),
     'text': dict(towers=('text',)),
     'last layers': dict(layers=(-1,)),
@@ -217,7 +217,7 @@ OTHER = {
     'space': (dict(), dict(space='euclidean'), "space='poincare', .* space='euclidean'"),
     'curvature': (dict(curvature=1.0), dict(), 'curvature=1.0, .*curvature=0.01'),
     'text_curvature': (dict(text_curvature=1.0), dict(), 'curvature=1.0, .*curvature=0.01'),
-    'target': (dict(targets=('q',)), dict(targets=('q',), target='input'), 'target'),
+    'target': (dict(projections=('q',)), dict(projections=('q',), target='input'), 'target'),
 }
 
 
@@ -323,8 +323,8 @@ def test_parameters_of_vit_b16(block_size, count):
     ('options', 'message'),
     [
         (dict(block_size=5), 'block_size must divide the width 24 .*, got 5'),
-        (dict(targets=()), 'targets must be some of'),
-        (dict(targets=('q', 'x')), "targets must be some of .*'x'"),
+        (dict(projections=()), 'projections must be some of'),
+        (dict(projections=('q', 'x')), "projections must be some of .*'x'"),
         (dict(towers=('audio',)), 'towers must be some of'),
         (dict(layers=()), 'layers must name at least one'),
         (dict(layers=(3,)), 'layers must be numbers below 3 .* got 3'),
@@ -333,7 +333,10 @@ def test_parameters_of_vit_b16(block_size, count):
         (dict(curvature=0), 'curvature must be positive, got 0'),
         (dict(text_curvature=-1.0), 'curvature must be positive, got -1.0'),
         (dict(target='output'), "target must be one of .* got 'output'"),
-        (dict(target='input', targets=('out',)), r"targets must not have 'out' .*got \('out',\)"),
+        (
+            dict(target='input', projections=('out',)),
+            r"projections must not have 'out' .*got \('out',\)",
+        ),
     ],
 )
 def test_bad_options_leave_the_model_as_it_was(options, message):

@@ -84,7 +84,7 @@ class Case:
         self.g = g = Golden(file, dtype)
         c = g.exact('c').item()
         self.loss = LatentHierarchyLoss(
-            c=float(str(np.float32(c))) if compat == 'official' else c,
+            curvature=float(str(np.float32(c))) if compat == 'official' else c,
             margin=float(g['margin']),
             tau=float(g['tau']),
             clip_radius=float(g['clip_r']),
@@ -133,7 +133,7 @@ class TestHierarchyLossGolden:
         case = Case(file, dtype, 'official' if mode == 'official' else None)
         g = case.g
         feat, proxies = g['feat'].requires_grad_(), g['proxies'].requires_grad_()
-        points, ancestors = case.loss.lift(feat), case.loss.lift(proxies)
+        points, ancestors = case.loss.to_ball(feat), case.loss.to_ball(proxies)
         prefix = '' if mode == 'official' else 'exact_'
         assert absolute(points, g.exact(f'{prefix}z')) < limit(dtype, 1e-6)
         assert absolute(ancestors, g.exact(f'{prefix}proxies_ball')) < limit(dtype, 1e-6)

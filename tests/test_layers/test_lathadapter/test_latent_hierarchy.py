@@ -13,7 +13,7 @@ def unit_rows(*shape, dtype=torch.float32):
     return torch.nn.functional.normalize(torch.randn(*shape, dtype=dtype), dim=-1)
 
 
-def reference_triplets(distances, labels, neighbours, min_positives):
+def reference_triplets(distances, labels, neighbors, min_positives):
     """All valid triplets, by loops."""
     n = len(distances)
     nearest = []
@@ -23,7 +23,7 @@ def reference_triplets(distances, labels, neighbours, min_positives):
             (j for j in range(n) if j != i),
             key=lambda j: int(j not in same) - torch.exp(-distances[i, j]).item(),
         )
-        nearest.append({i, *order[: neighbours - 1]})
+        nearest.append({i, *order[: neighbors - 1]})
     found = set()
     for i in range(n):
         mutual = {j for j in nearest[i] if i in nearest[j]}
@@ -112,7 +112,7 @@ class TestTriplets:
     @pytest.mark.parametrize('min_positives', [1, 2])
     @pytest.mark.parametrize('labelled', [True, False])
     def test_all_valid(self, min_positives, labelled):
-        loss = LatentHierarchyLoss(neighbours=4, max_triplets=1000, min_positives=min_positives)
+        loss = LatentHierarchyLoss(neighbors=4, max_triplets=1000, min_positives=min_positives)
         for _ in range(5):
             distances = torch.rand(12, 12)
             distances = distances + distances.T
@@ -123,7 +123,7 @@ class TestTriplets:
             assert set(found) == reference_triplets(distances, labels, 4, min_positives)
 
     def test_cap(self):
-        loss = LatentHierarchyLoss(neighbours=4, max_triplets=5)
+        loss = LatentHierarchyLoss(neighbors=4, max_triplets=5)
         distances = torch.cdist(torch.randn(20, 3), torch.randn(20, 3))
         distances = distances + distances.T
         triplets, valid = loss.triplets(distances)
@@ -155,7 +155,7 @@ class TestLatentHierarchyLoss:
     def test_equals_a_loop(self, min_positives):
         benchmark = load_tool('benchmarks/lathadapter.py')
         loss = benchmark.noiseless(
-            neighbours=4, margin=0.5, max_triplets=1000, min_positives=min_positives
+            neighbors=4, margin=0.5, max_triplets=1000, min_positives=min_positives
         )
         points = unit_rows(14, 6, dtype=torch.float64).requires_grad_()
         ancestors = unit_rows(5, 6, dtype=torch.float64).requires_grad_()
@@ -167,9 +167,9 @@ class TestLatentHierarchyLoss:
         torch.testing.assert_close(*grads)
 
     def test_official_curvature(self):
-        loss = LatentHierarchyLoss(c=0.1, compat='official')
+        loss = LatentHierarchyLoss(curvature=0.1, compat='official')
         assert loss.c == torch.tensor(0.1).item() != loss.gradient_c == 0.1
-        assert LatentHierarchyLoss(c=0.1).c == 0.1
+        assert LatentHierarchyLoss(curvature=0.1).c == 0.1
 
     @pytest.mark.parametrize('scale', [0.0, 1e-6, 100.0])
     def test_extreme_points(self, scale):
@@ -216,10 +216,10 @@ class TestLatentHierarchyLoss:
     @pytest.mark.parametrize(
         'options, message',
         [
-            (dict(c=0.0), 'c must'),
+            (dict(curvature=0.0), 'curvature must'),
             (dict(margin=-1.0), 'margin'),
             (dict(tau=0.0), 'tau'),
-            (dict(neighbours=1), 'neighbours'),
+            (dict(neighbors=1), 'neighbors'),
             (dict(max_triplets=0), 'max_triplets'),
             (dict(clip_radius=0.0), 'clip_radius'),
             (dict(compat='hier'), 'compat'),

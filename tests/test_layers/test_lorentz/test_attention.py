@@ -90,8 +90,8 @@ def test_bfloat16_attention_has_finite_gradients():
 @pytest.mark.parametrize('causal', [True, False])
 def test_centring_changes_nothing_but_rounding(causal):
     tau = torch.tensor(3.0, dtype=torch.float64)
-    centre = 5 * torch.randn(16, dtype=torch.float64)
-    q, k, v = (centre + torch.randn(2, 2, 9, 16, dtype=torch.float64) for _ in range(3))
+    center = 5 * torch.randn(16, dtype=torch.float64)
+    q, k, v = (center + torch.randn(2, 2, 9, 16, dtype=torch.float64) for _ in range(3))
     leaves = [t.requires_grad_() for t in (q, k, v)]
     found, wanted = attend(*leaves, 0.7, tau, causal), explicit(*leaves, 0.7, tau, causal)[1]
     assert absolute(found, wanted) < 1e-11
@@ -154,7 +154,7 @@ def test_the_last_token_alone_equals_the_whole_sequence(kind, size):
         layer(x[:, :-1], c, cache)
         found = layer(x[:, -1:], c, cache)
         whole = layer(x, c)[:, -1:]
-        # not centred, it loses a few digits more where points are far out
+        # not centered, it loses a few digits more where points are far out
         assert of_max(found, wanted) < 1e-5 + 4 * of_max(whole, wanted)
         with torch.autocast('cpu', torch.bfloat16):
             cache = TokenCache()
@@ -165,7 +165,7 @@ def test_the_last_token_alone_equals_the_whole_sequence(kind, size):
 
 def hmla_of(g, dtype, case):
     layer = HMLA(
-        dims=g['x'].shape[-1],
+        embed_dims=g['x'].shape[-1],
         num_heads=int(g['num_heads']),
         latent_dims=int(g['kv_rank']),
         nope_dims=int(g['nope_dim']),
@@ -251,6 +251,6 @@ def test_bfloat16_hmla_has_finite_gradients():
     'wrong', [{'rope_dims': 3}, {'num_heads': 0}, {'v_dims': 0}, {'latent_dims': -4}]
 )
 def test_bad_hmla(wrong):
-    good = dict(dims=20, num_heads=2, latent_dims=9, nope_dims=5, rope_dims=4, v_dims=6)
+    good = dict(embed_dims=20, num_heads=2, latent_dims=9, nope_dims=5, rope_dims=4, v_dims=6)
     with pytest.raises(ValueError, match=f'{next(iter(wrong))}.* must be'):
         HMLA(**{**good, **wrong})

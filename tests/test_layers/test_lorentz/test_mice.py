@@ -6,7 +6,7 @@ import torch
 from hyper_mm.layers.lorentz.mice import MiCE
 from hyper_mm.layers.lorentz.norm import LorentzResidual
 from hyper_mm.ops import lorentz
-from hyper_mm.ops.fused import lift
+from hyper_mm.ops.fused import to_ambient
 
 from ...conftest import golden_files
 from ...helpers.golden import Golden, absolute, of_max
@@ -27,7 +27,7 @@ def mice_of(g, dtype, case):
         int(g['topk']),
         shared_curvature=None if official or case == 'paper_sharedc' else 1.0,
         score='sigmoid' if case.endswith('sig') else 'softmax',
-        renormalise=case != 'official',
+        renormalize=case != 'official',
         combine='sequential' if official else 'centroid',
         balance_weight=1.0,
     ).to(dtype)
@@ -118,7 +118,7 @@ def test_golden_balance(file, dtype):
 def test_any_number_of_shared_experts(shared, top_k):
     layer = MiCE(11, 9, 4, top_k, shared).double()
     x, c = torch.randn(7, 11, dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64)
-    routing, points = layer.route(x), lift(x, c)
+    routing, points = layer.route(x), to_ambient(x, c)
     routed = layer.experts(points, c, routing.indices, routing.counts)
     owns = [own() for own in layer.shared_curvatures]
     parts = [ffn.map(points, c, own) for ffn, own in zip(layer.shared, owns)]

@@ -15,9 +15,9 @@ from hyper_mm.layers.lorentz.vit import (
     resize_grid,
 )
 
-SMALL = dict(dims=16, depth=3, num_heads=2, image_size=(24, 24), patch_size=8)
+SMALL = dict(embed_dims=16, depth=3, num_heads=2, image_size=(24, 24), patch_size=8)
 EXPERTS = dict(num_experts=3, top_k=2)
-both = pytest.mark.parametrize('positions', ['hope', 'learnt'])
+both = pytest.mark.parametrize('positions', ['hope', 'learned'])
 
 
 def vit(**options) -> LorentzVisionTransformer:
@@ -129,8 +129,8 @@ class TestPositions:
         cls, other = (module(y).points[0][:, 0] for y in (x, swapped))
         assert (cls - other).abs().max() > 1e-5
 
-    def test_learnt_ones_of_another_size_are_interpolated(self):
-        large, small = vit(positions='learnt', image_size=(40, 56)), vit(positions='learnt')
+    def test_learned_ones_of_another_size_are_interpolated(self):
+        large, small = vit(positions='learned', image_size=(40, 56)), vit(positions='learned')
         x = images(40, 56)
         small.load_state_dict(large.state_dict())
         grid = resize_grid(large.embedding.pos_embed, (3, 3))
@@ -203,11 +203,11 @@ def test_experts():
     'options, message',
     [
         (dict(positions='sine'), "positions must be one of .*, got 'sine'"),
-        (dict(num_heads=3), 'num_heads must be a divisor of dims = 16, got 3'),
-        (dict(dims=12), 'dims must be a positive multiple of 4, got 6'),
-        (dict(dims=0), 'dims must be positive, got 0'),
+        (dict(num_heads=3), 'num_heads must be a divisor of embed_dims = 16, got 3'),
+        (dict(embed_dims=12), 'head_dims must be a positive multiple of 4, got 6'),
+        (dict(embed_dims=0), 'embed_dims must be an integer of at least 1, got 0'),
         (dict(depth=0), 'depth must be positive, got 0'),
-        (dict(hidden_dims=-1), 'hidden_dims must be positive, got -1'),
+        (dict(hidden_dims=-1), 'hidden_dims must be an integer of at least 1, got -1'),
         (dict(patch_size=0), 'patch_size must be positive, got 0'),
         (dict(image_size=(24, 0)), 'image_size must be positive, got 0'),
         (

@@ -114,7 +114,7 @@ def test_poincare_is_lorentz_with_features_of_twice_the_length():
 
 @pytest.mark.parametrize('distance', DISTANCES)
 def test_empty_regions_and_zero_features_stay_finite(distance):
-    module = PrototypeClassifier(distance, learnable_curvature=True)
+    module = PrototypeClassifier(distance, curvature=dict(learnable=True))
     support, query, fore, back = toy()
     fore[1], fore[0, 0] = False, False
     kept = module.prototypes(support[1:], fore[:, 1:], back[1:])
@@ -164,7 +164,7 @@ def test_features_of_any_length(distance, norm, radius):
     support, query = (norm * F.normalize(x, dim=1) for x in (support, query))
     support.requires_grad_()
     query.requires_grad_()
-    module = PrototypeClassifier(distance, learnable_curvature=True, max_radius=radius)
+    module = PrototypeClassifier(distance, curvature=dict(learnable=True), max_radius=radius)
     low = module.logits(query, module.prototypes(support, fore, back))
     label = torch.randint(0, 3, (2, 8, 8))
     loss = cross_entropy(low, label)[1] + module.alignment_loss(query, low, support, fore, back)

@@ -84,7 +84,7 @@ class TestTraining:
 
     @pytest.mark.parametrize('stages', [-1, 0, 2, 3])
     def test_frozen_stages(self, stages):
-        module = backbone(frozen_stages=stages, drop_path_rate=0.5, positions='learnt').train()
+        module = backbone(frozen_stages=stages, drop_path_rate=0.5, positions='learned').train()
         frozen = {n for n, p in module.named_parameters() if not p.requires_grad}
         parts = {name.split('.')[1] for name in frozen}
         assert parts == (
@@ -112,11 +112,11 @@ class TestTraining:
         assert run(backbone(), images())[1] == {}
 
     def test_checkpoint_of_another_size(self, tmp_path):
-        large = backbone(img_size=64, positions='learnt')
+        large = backbone(img_size=64, positions='learned')
         state = {f'backbone.{k}': v for k, v in large.state_dict().items()}
         torch.save(dict(state_dict=state), tmp_path / 'a.pth')
         init = dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pth'), prefix='backbone.')
-        small = backbone(positions='learnt', init_cfg=init)
+        small = backbone(positions='learned', init_cfg=init)
         small.init_weights()
         weight = large.vit.blocks[1].attention.qkv.weight
         torch.testing.assert_close(small.vit.blocks[1].attention.qkv.weight, weight)
@@ -335,7 +335,7 @@ class TestToolsOfMmpretrain:
         # as many products of matrices, with a column of time each, and a gated network
         assert theirs < ours < 3 * theirs
 
-    @pytest.mark.parametrize('positions', ['hope', 'learnt'])
+    @pytest.mark.parametrize('positions', ['hope', 'learned'])
     def test_traced_for_any_batch_and_size(self, positions):
         model = self.classifier(backbone=dict(positions=positions)).eval()
         with torch.no_grad():

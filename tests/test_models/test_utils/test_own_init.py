@@ -30,11 +30,11 @@ CLASSES = {
     'LorentzViT': dict(
         arch=dict(embed_dims=8, num_layers=2, num_heads=2),
         img_size=32,
-        positions='learnt',
+        positions='learned',
         experts=dict(num_experts=2, top_k=1, hidden_dims=4),
     ),
     'LatHAdapterHead': dict(num_classes=3, dim=8),
-    'PrototypicalHead': dict(classifier=dict(distance='lorentz', learnable_curvature=True)),
+    'PrototypicalHead': dict(classifier=dict(distance='lorentz', curvature=dict(learnable=True))),
     'BoundaryContrastHead': dict(num_classes=3),
     'CostAggregationHead': dict(
         in_channels=8,

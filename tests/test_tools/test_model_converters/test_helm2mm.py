@@ -28,7 +28,7 @@ def model_of(kind):
         cfg.update(dense_ffn=ffn, num_dense_layers=1)
         ffn = dict(
             **dict(type='MiCE', hidden_dims=4, num_experts=3, combine='sequential'),
-            **dict(renormalise=False, shared_curvature=None, learn_curvature=False),
+            **dict(renormalize=False, shared_curvature=None, learn_curvature=False),
             curvatures=(1.0, 1.0),
         )
     cfg.update(attention=attention, ffn=ffn)
