@@ -51,13 +51,13 @@ def test_model_sees_what_it_should(tmp_path):
         ffn=dict(type='SwiGLU', hidden_dims=5),
     )
     model = MODELS.build(dict(type='hyper_mm.HelmForCausalLM', decoder=decoder)).double()
-    nll, labels = model._nll(**default_collate(list(data)))
+    nll, labels = model._nll(**default_collate(list(data)), attention_mask=None, labels=None)
     # by hand: documents apart, cut where the sequences are
     pieces = [[1, 2, 3, EOS], [4, 5, 6, 7], [7, EOS], [8, 1]]
     wanted = []
     for piece in pieces:
         piece = torch.tensor([piece])
-        wanted.append(model._nll(piece, None)[0][0])
+        wanted.append(model._nll(piece, None, None, None)[0][0])
     torch.testing.assert_close(nll[labels != -100], torch.cat(wanted))
 
 
