@@ -1,4 +1,4 @@
-"""All configs parse and build; twins differ in what they should and in nothing else."""
+"""All configs parse and build; baselines differ in what they should and in nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = sorted(
     for path in CONFIGS.rglob('*.py')
     if '_base_' not in path.parts
 )
-TWINS = [
+BASELINES = [
     (name, name.replace('/himapper_', '/'))
     for name in NAMES
     if '/himapper_' in name and (CONFIGS / name.replace('/himapper_', '/')).exists()
@@ -91,15 +91,15 @@ def test_config_builds(name):
     assert 'without a data set' in header
 
 
-@pytest.mark.parametrize('name, twin', TWINS)
-def test_twins_differ_in_nothing_else(name, twin):
-    ours, plain = (Config.fromfile(CONFIGS / n) for n in (name, twin))
+@pytest.mark.parametrize('name, baseline', BASELINES)
+def test_baselines_differ_in_nothing_else(name, baseline):
+    ours, plain = (Config.fromfile(CONFIGS / n) for n in (name, baseline))
     found = differences(ours.to_dict(), plain.to_dict())
     found = {'model.neck' if key.startswith('model.neck.') else key for key in found}
     assert {'model.type', 'model.neck'} <= found <= OWN_KEYS
 
 
-PARAMETERS = {  # of the modules as released, by backbone
+PARAMETERS = {  # of the modules as in the official code, by backbone
     'deit-t': 1.51e6,
     'deit-s': 1.69e6,
     'deit-b': 2.07e6,
@@ -145,7 +145,7 @@ def shapes(model: dict) -> dict[str, torch.Size]:
 @pytest.mark.mmpretrain
 @pytest.mark.usefixtures('uninitialised')
 @pytest.mark.parametrize('name', IMAGENET)
-def test_imagenet_twins_have_the_weights_of_the_public_checkpoints(name):
+def test_imagenet_baselines_have_the_weights_of_the_public_checkpoints(name):
     mmpretrain = pytest.importorskip('mmpretrain')
     folder = Path(mmpretrain.__file__).parent / '.mim' / 'configs'
     init_default_scope('mmpretrain')
@@ -170,8 +170,8 @@ def test_small_sets_are_found_where_the_environment_says(name, monkeypatch):
     assert cfg.val_dataloader.dataset.data_root == cfg.data_root
 
 
-def test_there_are_twins():
-    assert len(TWINS) >= 5
+def test_there_are_baselines():
+    assert len(BASELINES) >= 5
 
 
 def test_differences_are_found():

@@ -88,7 +88,6 @@ def test_one_version(monkeypatch):
     from hyper_mm.version import __version__
 
     assert definition(monkeypatch)['version'] == __version__
-    assert f'\nversion: {__version__}\n' in (ROOT / 'CITATION.cff').read_text()
 
 
 def test_installing_moves_no_other_package(source):

@@ -1,4 +1,4 @@
-"""Configs of prompted CLIP: twins, sets by name, the test of both halves."""
+"""Configs of prompted CLIP: matched baselines, sets by name, the test of both halves."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hyper_mm.datasets.few_shot import SETS  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'lathadapter'
-TWINS = sorted(CONFIGS.glob('lathadapter_*_vit-b16_*.py'))
+ADAPTED = sorted(CONFIGS.glob('lathadapter_*_vit-b16_*.py'))
 
 
 def load(name: str) -> Config:
     return Config.fromfile(CONFIGS / f'{name}_vit-b16_caltech101.py')
 
 
-@pytest.mark.parametrize('path', TWINS, ids=[path.stem for path in TWINS])
+@pytest.mark.parametrize('path', ADAPTED, ids=[path.stem for path in ADAPTED])
 def test_adapter_is_the_only_difference_to_the_host(path):
     ours = Config.fromfile(path).to_dict()
     host = Config.fromfile(CONFIGS / path.name.removeprefix('lathadapter_')).to_dict()
@@ -30,7 +30,7 @@ def test_adapter_is_the_only_difference_to_the_host(path):
 
 
 def test_hosts_are_complete():
-    hosts = {path.name.removeprefix('lathadapter_') for path in TWINS}
+    hosts = {path.name.removeprefix('lathadapter_') for path in ADAPTED}
     assert {name.split('_')[0] for name in hosts} == {'maple', 'promptsrc', 'promptkd'}
 
 

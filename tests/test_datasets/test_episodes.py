@@ -8,10 +8,12 @@ import torch
 from mmengine.structures import InstanceData
 from PIL import Image
 
-from hyper_mm.registry import DATASETS, TRANSFORMS
+from hyper_mm.registry import DATASETS
 
 pytest.importorskip('mmseg')
 pytestmark = pytest.mark.mmseg
+
+
 SITES = ('a', 'b')
 
 
@@ -264,17 +266,6 @@ def test_detection_episodes():
     for i in range(5):
         boxes = data[i]['query'][0]['data_samples'].gt_instances
         assert boxes.labels.tolist() == [0] and boxes.bboxes.shape == (1, 4)
-
-
-def test_packed_episode_holds_both_images():
-    image, other = (np.full((4, 5, 3), v, np.uint8) for v in (1, 2))
-    pack = TRANSFORMS.build(dict(type='hyper_mm.PackEpisodicSegInputs', meta_keys=()))
-    item = pack(dict(img=image, img_mix=other, gt_seg_map=np.ones((4, 5), np.uint8)))
-    assert (item['support']['inputs'] == 1).all() and (item['query']['inputs'] == 2).all()
-    masks = [item[k]['data_samples'].gt_sem_seg.data for k in ('support', 'query')]
-    assert torch.equal(*masks)
-    with pytest.raises(KeyError, match='FrequencyAmplitudeMix'):
-        pack(dict(img=image))
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def found(dataset) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize('seed', [1, 2])
 def test_shots_are_those_of_the_release(root, seed):
-    random.seed(seed)  # the release: one global generator, training first, label by label
+    random.seed(seed)  # the official code: one global generator, training first, label by label
     expected = {}
     for split, size, shots in (('train', 8, 5), ('val', 6, 4)):
         drawn = []

@@ -20,8 +20,8 @@ def converter():
     return load_tool('model_converters/himapper2mm.py')
 
 
-def released(mapper: HierarchyMapper) -> dict[str, torch.Tensor]:
-    """The weights of a mapper under the names of the released code, with its dead keys."""
+def official_state(mapper: HierarchyMapper) -> dict[str, torch.Tensor]:
+    """The weights of a mapper under the names of the official code, with its dead keys."""
     prefixes = (
         ('tree.mu', 'last_l.node_mean'),
         ('tree.logvar', 'last_l.node_log_sigma'),
@@ -55,7 +55,7 @@ def test_himapper_round_trip(converter, tmp_path, monkeypatch, capsys, wrap):
     mapper = HierarchyMapper(DIM, **MAPPER)
     for parameter in mapper.parameters():
         torch.nn.init.normal_(parameter)
-    state = released(mapper)
+    state = official_state(mapper)
     torch.save({wrap: state} if wrap else state, tmp_path / 'released.pth')
     argv = ['himapper2mm.py', str(tmp_path / 'released.pth'), str(tmp_path / 'mm.pth')]
     monkeypatch.setattr(sys, 'argv', argv)

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from hyper_mm.visualization import draw_hierarchy, find_mapper
-from hyper_mm.visualization.from_model import feature_size
 from tests.conftest import REPO
 from tests.helpers.tools import load_tool
 
@@ -163,19 +162,6 @@ def test_models_of_the_other_libraries(tool, tmp_path, text, size):
     assert found['feature_size'] == (size or (3, 4))  # 96 x 128 in steps of 32
     assert 'segmentation' not in found and found['tangents'].shape == (12, 8)
     assert draw_hierarchy(**found).shape[1] == 1300
-
-
-@pytest.mark.parametrize(
-    ('positions', 'image', 'expected'),
-    [(144, (96, 96), (12, 12)), (24, (64, 96), (4, 6)), (7, (10, 70), (1, 7)), (1, (5, 5), (1, 1))],
-)
-def test_feature_size(positions, image, expected):
-    assert feature_size(positions, *image) == expected
-
-
-def test_model_without_mapper_is_refused(tool):
-    with pytest.raises(ValueError, match='one HierarchyMapper to draw, it has 0'):
-        find_mapper(torch.nn.Linear(2, 2))
 
 
 @pytest.mark.mmseg

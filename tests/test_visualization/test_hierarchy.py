@@ -8,17 +8,11 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from hyper_mm.ops import lorentz
 from hyper_mm.visualization import (
-    attention_summary,
     draw_hierarchy,
-    draw_poincare_disk,
-    tree_colours,
 )
-from hyper_mm.visualization.poincare_disk import flatten_tangents, geodesic
+from tests.helpers.tangents import make_tangents
 
 
 def make_attention(leaves: int, levels: int, positions: int) -> list[np.ndarray]:
@@ -31,11 +25,6 @@ def draw(leaves=8, levels=3, size=(4, 5), image=(40, 50), **options) -> np.ndarr
     attention = make_attention(leaves, levels, size[0] * size[1])
     picture = np.random.default_rng(1).integers(0, 256, (*image, 3), dtype=np.uint8)
     return draw_hierarchy(picture, attention, size, **options)
-
-
-def make_tangents(leaves: int, levels: int, dim: int = 6) -> np.ndarray:
-    total = sum(leaves >> level for level in range(levels))
-    return np.random.default_rng(2).normal(size=(total, dim))
 
 
 @pytest.mark.parametrize(
@@ -132,81 +121,6 @@ def test_bad_input(change, message):
 def test_image_must_be_bytes():
     with pytest.raises(TypeError, match='uint8'):
         draw_hierarchy(np.zeros((8, 8, 3)), [np.ones((2, 4))], (2, 2))
-
-
-def test_summary_of_separate_parts():
-    leaves = np.repeat(np.eye(4), 3, axis=1)  # four nodes, three positions each
-    top = np.repeat(np.eye(2), 6, axis=1)
-    bottom, above = attention_summary([leaves, top])
-    assert bottom.distinctness == pytest.approx(1) and above.distinctness == pytest.approx(1)
-    assert bottom.visible == 4 and bottom.covered == pytest.approx(1)
-    assert bottom.nested == 1 and above.nested is None
-    assert bottom.spread == pytest.approx(3 / 12)
-    np.testing.assert_allclose(bottom.shares, 0.25)
-    crossed = attention_summary([leaves, top[:, ::-1]])[0]
-    assert crossed.nested == 0
-
-
-def test_summary_of_collapse():
-    (summary,) = attention_summary([np.tile(np.random.default_rng(0).random(12), (4, 1))])
-    assert summary.distinctness == pytest.approx(0, abs=1e-12)
-    assert summary.visible == 1
-
-
-def lightness(colours: np.ndarray) -> np.ndarray:
-    pixels = (colours[:, None] * 255).round().astype(np.uint8)
-    return cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)[:, 0, 0].astype(float)
-
-
-@pytest.mark.parametrize(('leaves', 'levels'), [(32, 4), (16, 3), (64, 5), (64, 3), (96, 2)])
-def test_children_are_shades_of_their_parent(leaves, levels):
-    nodes = [leaves >> level for level in range(levels)]
-    colours = tree_colours(nodes)
-    assert [len(c) for c in colours] == nodes
-    assert all((c >= 0).all() and (c <= 1).all() for c in colours)
-    for children, parents in zip(colours, colours[1:]):
-        pairs = lightness(children).reshape(-1, 2)
-        assert (pairs[:, 0] < lightness(parents)).all() and (lightness(parents) < pairs[:, 1]).all()
-    if len(colours[-1]) <= 8:  # no shade is nearer to another family than to its own
-        distance = np.linalg.norm(colours[-2][:, None] - colours[-1], axis=-1)
-        assert (distance.argmin(1) == np.arange(nodes[-2]) // 2).all()
-
-
-@pytest.mark.parametrize('nodes', [(), (0,), (8, 3), (4, 8)])
-def test_colours_of_no_tree(nodes):
-    with pytest.raises(ValueError, match='nodes must'):
-        tree_colours(nodes)
-
-
-@pytest.mark.parametrize('c', [0.3, 1.0, 4.0])
-def test_disk_keeps_the_distance_from_the_centre(c):
-    import torch
-
-    tangents = make_tangents(8, 3)
-    points = flatten_tangents(tangents, c)
-    ball = lorentz.to_poincare(lorentz.expmap0(torch.from_numpy(tangents), c), c)
-    expected = ball.norm(dim=-1).numpy() * c**0.5
-    np.testing.assert_allclose(np.linalg.norm(points, axis=-1), expected, rtol=1e-6)
-
-
-def test_geodesics_are_straight_through_the_centre_and_bend_elsewhere():
-    straight = geodesic(np.array([-0.5, 0.0]), np.array([0.9, 0.0]))
-    np.testing.assert_allclose(straight[:, 1], 0, atol=1e-12)
-    np.testing.assert_allclose(straight[[0, -1], 0], [-0.5, 0.9], atol=1e-9)
-    bent = geodesic(np.array([0.8, 0.0]), np.array([0.0, 0.8]), 25)
-    assert np.linalg.norm(bent[12]) < 0.8 / np.sqrt(2) - 0.1
-
-
-def test_disk_draws_points_where_it_says():
-    figure = Figure()
-    FigureCanvasAgg(figure)
-    ax = figure.add_subplot()
-    tangents = make_tangents(4, 2)
-    points = draw_poincare_disk(ax, tangents, 1.0, np.zeros((6, 3)), [4, 4, 5, 5, None, None])
-    edges, markers = ax.collections
-    drawn = markers.get_offsets()
-    assert points.shape == (6, 2) and sorted(map(tuple, drawn)) == sorted(map(tuple, points))
-    assert len(edges.get_segments()) == 4
 
 
 def test_package_is_light_to_import():

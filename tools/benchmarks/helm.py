@@ -1,4 +1,4 @@
-"""What hyperbolic language models cost beside their Euclidean twins.
+"""What hyperbolic language models cost beside their Euclidean baselines.
 
     python tools/benchmarks/helm.py
     python tools/benchmarks/helm.py --models mice --depth 6 --vocab-size 128256
@@ -85,13 +85,13 @@ def compare(runs: list[Callable[[], object]], repeats: int) -> list[list[tuple[f
 def show_steps(names: list[str], taken: list[list[tuple[float, float]]]) -> None:
     """Prints times of a step and their ratios."""
     for kind, name in enumerate(('wall', 'processor')):
-        ours, twin = ([run[kind] for run in runs] for runs in taken)
+        ours, baseline = ([run[kind] for run in runs] for runs in taken)
         low, median, high = statistics.quantiles(
-            [a / b for a, b in zip(ours, twin)], n=4, method='inclusive'
+            [a / b for a, b in zip(ours, baseline)], n=4, method='inclusive'
         )
         print(
             f'training step, {name} time: {names[0]} {min(ours):.3f} s, {names[1]} '
-            f'{min(twin):.3f} s, ratio {min(ours) / min(twin):.3f}, median {median:.3f} '
+            f'{min(baseline):.3f} s, ratio {min(ours) / min(baseline):.3f}, median {median:.3f} '
             f'({low:.3f}-{high:.3f})',
             flush=True,
         )
@@ -197,10 +197,10 @@ def main() -> None:
                 subprocess.run([*command, c], capture_output=True, text=True, check=True)
                 for c in PAIRS[key].values()
             )
-            ours, twin = (float(run.stdout.split()[-1]) for run in runs)
+            ours, baseline = (float(run.stdout.split()[-1]) for run in runs)
             print(
-                f'training memory: {names[0]} {ours:.0f} MB, {names[1]} {twin:.0f} MB, ratio '
-                f'{ours / twin:.3f}',
+                f'training memory: {names[0]} {ours:.0f} MB, {names[1]} {baseline:.0f} MB, ratio '
+                f'{ours / baseline:.3f}',
                 flush=True,
             )
         if 'decode' in parts:

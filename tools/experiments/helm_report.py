@@ -7,11 +7,12 @@
 
 The data folder holds validation texts of four tiers, general to specific, joined by ' => '. Each
 tier is given to the model as a text of its own. Radii are distances to the origin of the
-hyperboloid (norms, in Euclidean twins): of the tokens' embeddings, averaged over a text, and of the
-last token behind the last block, before the final norm, which would make all radii equal. `tau` is
-the mean Kendall correlation of a chain's radii with its tiers, `HyperLex` the Spearman correlation
-of r(specific) - r(general) with the degree of entailment of a pair of words, `frequency` that of
-the embeddings' radii with the tokens' counts in the training text. All are means over the seeds.
+hyperboloid (norms, in Euclidean baselines): of the embeddings of tokens, averaged over a text, and
+of the last token behind the last block, before the final norm, which would make all radii equal.
+`tau` is the mean Kendall correlation of a chain's radii with its tiers, `HyperLex` the Spearman
+correlation of r(specific) - r(general) with the degree of entailment of a pair of words,
+`frequency` that of the embeddings' radii with the tokens' counts in the training text. All are
+means over the seeds.
 Marks in the file of --out: <!-- helm_mini radii --> (last folder of the runs); see compare_arms.py.
 """
 

@@ -6,26 +6,26 @@ from hyper_mm.layers import Attention
 from hyper_mm.layers.common.attention import Mlp
 
 
-def twin_of(attention: Attention, dropout: float = 0.0) -> nn.MultiheadAttention:
+def torch_attention(attention: Attention, dropout: float = 0.0) -> nn.MultiheadAttention:
     """torch's own attention with the weights of ours."""
     width = attention.proj.in_features
-    twin = nn.MultiheadAttention(width, attention.num_heads, dropout, batch_first=True)
+    reference = nn.MultiheadAttention(width, attention.num_heads, dropout, batch_first=True)
     usual = (width // attention.num_heads) ** -0.5
     with torch.no_grad():
         query = attention.q_proj.weight * (attention.scale / usual)
-        twin.in_proj_weight.copy_(
+        reference.in_proj_weight.copy_(
             torch.cat([query, attention.k_proj.weight, attention.v_proj.weight])
         )
-        twin.in_proj_bias.zero_()
-        twin.out_proj.load_state_dict(attention.proj.state_dict())
-    return twin
+        reference.in_proj_bias.zero_()
+        reference.out_proj.load_state_dict(attention.proj.state_dict())
+    return reference
 
 
 @pytest.mark.parametrize('scale', [None, 1 / 0.07, 0.01])
 def test_equals_multihead_attention(scale):
     attention = Attention(16, 4, scale)
     query, memory = torch.randn(2, 5, 16), torch.randn(2, 7, 16)
-    expected, weights = twin_of(attention)(query, memory, memory)
+    expected, weights = torch_attention(attention)(query, memory, memory)
     torch.testing.assert_close(attention(query, memory), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(attention.weights(query, memory), weights, rtol=1e-5, atol=1e-6)
 
@@ -35,7 +35,7 @@ def test_mask_allows_where_true():
     query, memory = torch.randn(2, 5, 16), torch.randn(2, 7, 16)
     mask = torch.rand(5, 7) > 0.5
     mask[:, 0] = True
-    expected, _ = twin_of(attention)(query, memory, memory, attn_mask=~mask)
+    expected, _ = torch_attention(attention)(query, memory, memory, attn_mask=~mask)
     torch.testing.assert_close(attention(query, memory, mask=mask), expected, rtol=1e-5, atol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Parity of the Hi-Mapper layers with the released modules and with the corrected reading."""
+"""Parity of the Hi-Mapper layers with the official modules and with the corrected reading."""
 
 import pytest
 import torch

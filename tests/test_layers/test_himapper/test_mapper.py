@@ -192,7 +192,7 @@ class TestLosses:
         torch.testing.assert_close(smaller['kl'], 0.2 * losses['kl'])
         torch.testing.assert_close(losses['kl'], module.tree.kl())
 
-    def test_default_weights_are_the_released_ones(self):
+    def test_default_weights_are_those_of_the_official_code(self):
         module = mapper()
         assert module.contrastive_weight == 0.1 and module.kl_weight == 0.01
 
@@ -295,13 +295,13 @@ def test_copies_are_independent():
     module = mapper()
     memory, token = inputs()
     total_loss(module, memory, token).backward()
-    twin = copy.deepcopy(module)
+    reference = copy.deepcopy(module)
     with torch.no_grad():
-        twin.tree.mu.zero_()
+        reference.tree.mu.zero_()
     assert (module.tree.mu != 0).any()
 
 
-# dim, memory tokens -> parameters and MACs of one image in evaluation, of the released modules
+# dim, memory tokens -> parameters and MACs of one image in evaluation, of the official modules
 RELEASED = {
     'deit-t': (192, 196, 1.51e6, 81e6),
     'deit-s': (384, 196, 1.69e6, 97e6),
@@ -314,7 +314,7 @@ RELEASED = {
 
 
 @pytest.mark.parametrize('dim, length, params, macs', RELEASED.values(), ids=RELEASED)
-def test_is_no_larger_than_the_released_module(dim, length, params, macs):
+def test_is_no_larger_than_the_official_module(dim, length, params, macs):
     module = HierarchyMapper(dim).eval()
     assert sum(p.numel() for p in module.parameters()) <= params
     memory, token = inputs(1, length, dim=dim)

@@ -11,12 +11,8 @@ from hyper_mm.layers.open_vocab.dense_clip import dense_features
 
 open_clip = pytest.importorskip('open_clip')
 
-SMALL = dict(
-    embed_dim=16,
-    quick_gelu=True,
-    vision_cfg=dict(image_size=32, layers=3, width=32, head_width=8, patch_size=8),
-    text_cfg=dict(context_length=9, vocab_size=64, width=24, heads=3, layers=2),
-)
+from tests.helpers.clip import SMALL, make_clip  # noqa: E402
+
 CASES = {
     'default': {},
     'euclidean': dict(space='euclidean'),
@@ -31,11 +27,6 @@ CASES = {
     'one by name': dict(layers=('visual.transformer.resblocks.1.attn',)),
     'input, euclidean': dict(target='input', space='euclidean'),
 }
-
-
-def make_clip():
-    torch.manual_seed(0)
-    return open_clip.CLIP(**SMALL).eval()
 
 
 def disturb(adapter, scale=0.1):

@@ -1,4 +1,4 @@
-"""Parity of HyperCLIP's adapter with the released one: weights, blocks, and their gradients."""
+"""Parity of HyperCLIP's adapter with the official one: weights, blocks, and their gradients."""
 
 import pytest
 import torch

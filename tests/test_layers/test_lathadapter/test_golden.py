@@ -1,4 +1,4 @@
-"""Parity of LatHAdapter's layers with the HIER release and with the corrected reading."""
+"""Parity of LatHAdapter's layers with the official code of HIER and with the corrected reading."""
 
 import numpy as np
 import pytest
@@ -76,8 +76,9 @@ class TestRefinerGolden:
 class Case:
     """A golden file of the triplet loss and the module with its settings.
 
-    The file has the curvature as the release rounds it to float32; the number that the release is
-    given, and has in the factor of its gradients, is the shortest decimal that rounds so.
+    The file holds the curvature as the official code rounds it to float32; the number that the
+    official code is given, and uses in the factor of its gradients, is the shortest decimal that
+    rounds so.
     """
 
     def __init__(self, file, dtype, compat):

@@ -10,7 +10,7 @@ def count(module):
 
 
 class TestLearners:
-    def test_parameters_are_those_of_the_releases(self):
+    def test_parameters_are_those_of_the_official_code(self):
         assert count(MaPLe(512, 768)) == 3_555_072
         assert count(IVLP(512, 768)) == 46_080
         assert count(CoOp(512, 768)) == 16 * 512

@@ -1,4 +1,4 @@
-"""Euclidean twins of the layers of HELM."""
+"""Euclidean baselines of the layers of HELM."""
 
 import pytest
 import torch

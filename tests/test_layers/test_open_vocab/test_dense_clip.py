@@ -1,4 +1,4 @@
-"""Dense vision towers, against open_clip's own tower and the released blocks."""
+"""Dense vision towers, against open_clip's own tower and the official blocks."""
 
 import copy
 
@@ -179,7 +179,7 @@ class Block(nn.Module):
 @pytest.mark.parametrize('dtype', PRECISIONS, ids=['float32', 'float64'])
 @pytest.mark.parametrize('file', golden_files('hyperclip_blocks*.npz'))
 def test_golden_dense_tower(file, dtype):
-    """The released vision blocks; their adapters folded into the weights (Euclidean product)."""
+    """The official vision blocks; their adapters folded into the weights (Euclidean product)."""
     g = Golden(file, dtype)
     state, adapters = {}, {}
     for name, value in g.state_dict('sd.vision.resblocks.').items():

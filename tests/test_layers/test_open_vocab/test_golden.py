@@ -1,4 +1,4 @@
-"""Parity of the cost aggregator with the released one."""
+"""Parity of the cost aggregator with the official one."""
 
 import pytest
 import torch

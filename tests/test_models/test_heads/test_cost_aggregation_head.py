@@ -67,7 +67,7 @@ def test_loss_weight():
     torch.testing.assert_close(2 * one, two)
 
 
-def test_upsampling_has_the_parameters_of_the_release():
+def test_upsampling_has_the_parameters_of_the_official_code():
     head = build(768, (256, 128))
     parts = (head.upsample1, head.upsample2)
     assert sum(p.numel() for part in parts for p in part.parameters()) == 2_359_680

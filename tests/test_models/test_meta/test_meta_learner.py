@@ -74,15 +74,15 @@ def test_a_step_changes_parameters_only_by_the_optimizer(algorithm):
 def test_reptile_moves_to_the_adapted_weights():
     learner, data = build(Net(), algorithm='reptile', inner_lr=0.1, inner_steps=3), episodes(1)
     optimizer = torch.optim.SGD(learner.parameters(), 1.0)
-    twin = copy.deepcopy(learner.model)
-    inner = torch.optim.SGD(twin.parameters(), 0.1)
+    reference = copy.deepcopy(learner.model)
+    inner = torch.optim.SGD(reference.parameters(), 0.1)
     for _ in range(3):
         inner.zero_grad()
-        twin(**data[0]['support'], mode='loss')['loss_seg'].backward()
+        reference(**data[0]['support'], mode='loss')['loss_seg'].backward()
         inner.step()
     learner.parse_losses(learner(data, mode='loss'))[0].backward()
     optimizer.step()
-    for a, b in zip(learner.model.parameters(), twin.parameters()):
+    for a, b in zip(learner.model.parameters(), reference.parameters()):
         torch.testing.assert_close(a, b)
 
 
@@ -153,12 +153,12 @@ def test_shared_modules_and_tied_weights_are_adapted_together():
     after = dict(learner.named_parameters(remove_duplicate=False))
     assert before.keys() == after.keys() and all(after[n] is p for n, p in before.items())
     assert all(p.grad is not None for p in learner.parameters())
-    twin = copy.deepcopy(learner.model)
-    optimizer = torch.optim.SGD(twin.parameters(), 0.5)
+    reference = copy.deepcopy(learner.model)
+    optimizer = torch.optim.SGD(reference.parameters(), 0.5)
     optimizer.zero_grad()
-    twin(**data[0]['support'], mode='loss')['loss_seg'].backward()
+    reference(**data[0]['support'], mode='loss')['loss_seg'].backward()
     optimizer.step()
-    expected = twin(**data[0]['query'], mode='predict')
+    expected = reference(**data[0]['query'], mode='predict')
     torch.testing.assert_close(learner(data, mode='predict'), expected)
 
 
@@ -188,20 +188,6 @@ def test_autocast_leaves_the_inner_steps_in_float32(algorithm):
     torch.testing.assert_close(plain['loss_meta'], mixed['loss_meta'], rtol=0.02, atol=0.02)
     learner.parse_losses(mixed)[0].backward()
     assert all(p.grad.isfinite().all() for p in learner.parameters())
-
-
-def test_collated_episodes_are_prepared():
-    learner = build(Net())
-    x = torch.arange(4.0).reshape(2, 2, 1, 1, 1).expand(2, 2, 3, 8, 7)
-    part = [dict(inputs=[*x[k]], data_samples=[f'{k}{t}' for t in range(2)]) for k in range(2)]
-    data = learner.data_preprocessor(dict(support=part, query=part[:1]), True)['inputs']
-    assert len(data) == 2 and data[1]['support']['data_samples'] == ['01', '11']
-    assert [v.flatten()[0] for v in data[1]['support']['inputs']] == [1, 3]
-    assert len(data[0]['query']['inputs']) == 1
-    data = learner.data_preprocessor(dict(support=part, query=part), False)['inputs']
-    assert [q['data_samples'] for q in data[0]['query']] == [['00'], ['10']]
-    with pytest.raises(ValueError, match='at least one'):
-        learner.data_preprocessor(dict(support=[], query=part), True)
 
 
 def test_frozen_parts_stay():

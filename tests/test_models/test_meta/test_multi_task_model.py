@@ -10,24 +10,23 @@ for name in ('mmseg', 'mmdet', 'mmpretrain'):
 
 from mmengine.config import ConfigDict  # noqa: E402
 from mmengine.optim import OptimWrapper  # noqa: E402
-from mmengine.registry import DefaultScope  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 from hyper_mm.datasets.mixed_episodes import Episode  # noqa: E402
-from hyper_mm.datasets.part_scenes import generate  # noqa: E402
-from hyper_mm.registry import DATASETS, METRICS, MODELS  # noqa: E402
+from hyper_mm.registry import DATASETS, MODELS  # noqa: E402
+from tests.helpers.mixed_tasks import BACKBONE, NORMALISE, episode_configs, mixed, register_scopes  # noqa: E402
 
 pytestmark = [pytest.mark.mmseg, pytest.mark.mmdet, pytest.mark.mmpretrain]
-NORMALISE = dict(mean=[120.0] * 3, std=[60.0] * 3)
-BACKBONE = dict(
-    type='mmpretrain.ResNet',
-    depth=18,
-    stem_channels=8,
-    base_channels=8,
-    norm_cfg=dict(type='GN', num_groups=4),
-    out_indices=(0, 1, 2, 3),
-    init_cfg=None,
-)
+
+
+@pytest.fixture(scope='module')
+def datasets(tmp_path_factory):
+    return episode_configs(tmp_path_factory.mktemp('scenes'))
+
+
+@pytest.fixture(autouse=True)
+def _scopes():
+    register_scopes()
 
 
 def tasks():
@@ -67,100 +66,6 @@ def tasks():
 def learner(**options):
     model = dict(type='hyper_mm.MultiTaskModel', backbone=BACKBONE, tasks=tasks())
     return ConfigDict(type='hyper_mm.MetaLearner', model=model, inner_lr=0.01, **options)
-
-
-@pytest.fixture(scope='module')
-def datasets(tmp_path_factory):
-    """Configs of episodes of the three forms of PartScenes."""
-    folder = tmp_path_factory.mktemp('scenes')
-    roots = generate(folder, ['ade', 'coco', 'imagenet'], 24, 0, (64, 64), progress=False)
-    load = dict(type='LoadImageFromFile')
-    keys = ('ori_shape', 'img_shape', 'scale_factor')
-    episode = dict(type='hyper_mm.EpisodeDataset')
-    return dict(
-        seg=dict(
-            episode,
-            k_shot=2,
-            classes=[0, 4, 8, 12],
-            dataset=dict(
-                _scope_='mmseg',
-                type='hyper_mm.PartScenesWholesDataset',
-                data_root=str(roots['ade']),
-                data_prefix=dict(
-                    img_path='images/training', seg_map_path='annotations_wholes/training'
-                ),
-                pipeline=[
-                    load,
-                    dict(type='LoadAnnotations', reduce_zero_label=True),
-                    dict(type='PackSegInputs', meta_keys=('img_path', *keys)),
-                ],
-            ),
-        ),
-        det=dict(
-            episode,
-            n_way=2,
-            dataset=dict(
-                _scope_='mmdet',
-                type='hyper_mm.PartScenesDetDataset',
-                data_root=str(roots['coco']),
-                ann_file='annotations/instances_train.json',
-                data_prefix=dict(img='train/'),
-                pipeline=[
-                    load,
-                    dict(type='LoadAnnotations', with_bbox=True),
-                    dict(type='Resize', scale=(64, 64)),
-                    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', *keys)),
-                ],
-            ),
-        ),
-        cls=dict(
-            episode,
-            n_way=3,
-            dataset=dict(
-                _scope_='mmpretrain',
-                type='CustomDataset',
-                data_root=str(roots['imagenet']),
-                data_prefix='train',
-                pipeline=[load, dict(type='PackInputs', meta_keys=('img_path', *keys[:2]))],
-            ),
-        ),
-    )
-
-
-@pytest.fixture(autouse=True)
-def _scopes():
-    from mmdet.utils import register_all_modules as mmdet
-    from mmpretrain.utils import register_all_modules as mmpretrain
-    from mmseg.utils import register_all_modules as mmseg
-
-    for register in (mmdet, mmpretrain, mmseg):
-        register(init_default_scope=False)
-    DefaultScope.get_instance(f'mixed{len(DefaultScope._instance_dict)}', scope_name='mmseg')
-
-
-def mixed(datasets, **options):
-    return dict(type='hyper_mm.MixedEpisodeDataset', datasets=datasets, **options)
-
-
-def test_the_stream_draws_all_kinds(datasets):
-    config = mixed(datasets, num_episodes=30, weights=dict(seg=1, det=1, cls=2))
-    data = DATASETS.build(config)
-    items = [data[i] for i in range(12)]
-    kinds = [item.support['task'] for item in items]
-    assert {*kinds} == {'seg', 'det', 'cls'} and len(data) == 30 and data.queries == 3
-    assert data.metainfo['tasks']['det'] == data.datasets['det'].metainfo
-    sizes = dict(seg=(2, 1), det=(2, 2), cls=(3, 3))
-    for item in items:
-        task = item.query['task']
-        assert (len(item.support['inputs']), len(item.query['inputs'])) == sizes[task]
-        assert all(sample.task == task for sample in item.query['data_samples'])
-    again = DATASETS.build(config)
-    assert kinds == [again[i].support['task'] for i in range(12)]
-    again.seed = 1
-    assert kinds != [again[i].support['task'] for i in range(12)]
-    one = DATASETS.build(mixed(dict(cls=datasets['cls'])))
-    paths = [[s.img_path for s in one[i].support['data_samples']] for i in (0, 0, 1)]
-    assert paths[0] == paths[1] != paths[2]
 
 
 def test_one_backbone(datasets):
@@ -217,17 +122,7 @@ def test_trains_and_tests_with_the_stock_runner(datasets, tmp_path):
     assert {'seg/mIoU', 'cls/top1', 'det/mAP'} <= found.keys()
 
 
-def test_bad_input(datasets):
-    with pytest.raises(ValueError, match='at least one'):
-        DATASETS.build(mixed({}))
-    with pytest.raises(ValueError, match='weights'):
-        DATASETS.build(mixed(datasets, weights=dict(seg=1)))
-    with pytest.raises(ValueError, match='num_episodes'):
-        DATASETS.build(mixed(datasets, num_episodes=0))
-    with pytest.raises(ValueError, match='seed'):
-        DATASETS.build(mixed(datasets, seed=-1))
-    with pytest.raises(TypeError, match='EpisodeDataset'):
-        DATASETS.build(mixed(dict(seg=datasets['seg']['dataset'])))
+def test_bad_input():
     config = learner()['model']
     with pytest.raises(ValueError, match='tasks'):
         MODELS.build(dict(config, tasks={}))
@@ -239,17 +134,3 @@ def test_bad_input(datasets):
     episode = Episode(dict(inputs=[], data_samples=[]), dict(inputs=[], data_samples=[]))
     with pytest.raises(ValueError, match='task'):
         MODELS.build(learner()).data_preprocessor([episode], True)
-
-
-def test_a_metric_sees_its_own_task():
-    metric = METRICS.build(
-        dict(type='hyper_mm.TaskMetric', task='cls', metric=dict(type='mmpretrain.Accuracy'))
-    )
-    metric.dataset_meta = dict(tasks=dict(cls=dict(classes=('a', 'b'))))
-    right = dict(task='cls', pred_label=torch.tensor([1]), gt_label=torch.tensor([1]))
-    wrong = dict(right, pred_label=torch.tensor([0]))
-    metric.process({}, [dict(task='seg')])
-    metric.process({}, [right, wrong, dict(task='seg')])
-    assert metric.evaluate(2) == {'cls/top1': 50.0}
-    metric.process({}, [dict(task='seg')])
-    assert metric.evaluate(1) == {}

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from hyper_mm.models.utils.windows import GlobalWindows, resize
 
 
-def test_release_has_five_views():
+def test_official_code_has_five_views():
     windows = GlobalWindows()
     assert windows.corners == [(0, 0), (0, 256), (256, 0), (256, 256)]
     assert windows.split(torch.randn(3, 64, 48)).shape == (5, 3, 384, 384)

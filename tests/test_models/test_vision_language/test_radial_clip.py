@@ -14,9 +14,7 @@ from mmengine.structures import BaseDataElement  # noqa: E402
 from torch.nn.functional import normalize  # noqa: E402
 
 from hyper_mm.datasets.vocabulary import Vocabulary  # noqa: E402
-from hyper_mm.layers import EntailmentConeLoss  # noqa: E402
 from hyper_mm.models.vision_language.radial_clip import FrozenTargets, RadialCLIP  # noqa: E402
-from hyper_mm.registry import MODELS  # noqa: E402
 
 CLIP = dict(
     model=dict(
@@ -168,10 +166,6 @@ class TestRadialCLIP:
             model([None], chains(1), mode='train')
         with pytest.raises(ValueError, match=r'images must be \(3, 32, 32\)'):
             model([torch.zeros(3, 8, 8)], chains(1), mode='predict')
-
-    def test_losses_by_config(self):
-        loss = MODELS.build(dict(type='hyper_mm.EntailmentConeLoss', geometry='lorentz'))
-        assert isinstance(loss, EntailmentConeLoss)
 
 
 def write_data(folder):

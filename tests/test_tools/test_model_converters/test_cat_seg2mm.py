@@ -81,7 +81,7 @@ def official_name(name):
 
 
 def official(model, apart=True, adapter=False):
-    """The weights of a segmentor with a plain CLIP as a released checkpoint has them."""
+    """Weights of a segmentor with a plain CLIP, named as in checkpoints of the official code."""
     aggregator = official_aggregator(model.decode_head.aggregator)
     state = {f'{PREDICTOR}transformer.{name}': weight for name, weight in aggregator.items()}
     for name in ('upsample1', 'upsample2'):

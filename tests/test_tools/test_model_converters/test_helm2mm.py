@@ -1,4 +1,4 @@
-"""Names of released HELM models: a model renamed as there is the same after conversion."""
+"""Names of the official HELM models: a model renamed as there is the same after conversion."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def model_of(kind):
     return model
 
 
-def released_names(state, latent):
-    """The state dict with the names of the release, in containers as it might have them."""
+def official_names(state, latent):
+    """The state dict with the names of the official code, in containers as it might have them."""
     names = dict(wq='Wq', wk='Wk', wv='Wv', wo='final_linear')
     if latent:
         names = dict(wq='wq_b', wq_a='wq_a', wkv_a='wkv_a', wkv_b='wkv_b', wo='wo')
@@ -93,9 +93,9 @@ def released_names(state, latent):
 @pytest.mark.parametrize('kind', ['helm-d', 'helm-mice'])
 def test_round_trip(tool, kind):
     model = model_of(kind)
-    released = released_names(model.state_dict(), kind == 'helm-mice')
-    assert not set(released) & set(model.state_dict())
-    converted = tool.convert_state_dict(released)
+    official = official_names(model.state_dict(), kind == 'helm-mice')
+    assert not set(official) & set(model.state_dict())
+    converted = tool.convert_state_dict(official)
     fresh = model_of(kind)
     missing, unexpected = fresh.load_state_dict(converted, strict=False)
     assert not unexpected and all('curvature' in name for name in missing)
@@ -105,33 +105,33 @@ def test_round_trip(tool, kind):
 
 def test_whole_points_lose_their_time(tool):
     model = model_of('helm-d')
-    released = released_names(model.state_dict(), False)
-    space = released['module.token_embed.weight']
-    released['module.token_embed.weight'] = torch.cat([torch.ones(13, 1), space], 1)
-    converted = tool.convert_state_dict(released)
+    official = official_names(model.state_dict(), False)
+    space = official['module.token_embed.weight']
+    official['module.token_embed.weight'] = torch.cat([torch.ones(13, 1), space], 1)
+    converted = tool.convert_state_dict(official)
     assert torch.equal(converted['decoder.embedding.weight'], space)
 
 
 def test_bad_input(tool):
-    released = released_names(model_of('helm-mice').state_dict(), True)
+    official = official_names(model_of('helm-mice').state_dict(), True)
     for name in ('module.blocks.0.attn.other.weight', 'module.other'):
         with pytest.raises(KeyError, match=f'unknown key .*{name}'):
-            tool.convert_state_dict({**released, name: torch.ones(2)})
-    lacking = {k: v for k, v in released.items() if 'experts.1.w1.linear.weight' not in k}
+            tool.convert_state_dict({**official, name: torch.ones(2)})
+    lacking = {k: v for k, v in official.items() if 'experts.1.w1.linear.weight' not in k}
     with pytest.raises(KeyError, match=r'experts \[1\] of .*w1 are missing'):
         tool.convert_state_dict(lacking)
     with pytest.raises(KeyError, match='second key'):
-        tool.convert_state_dict({**released, 'module.lm_head.weight': torch.ones(13, 10)})
+        tool.convert_state_dict({**official, 'module.lm_head.weight': torch.ones(13, 10)})
     with pytest.raises(KeyError, match='no blocks'):
         tool.convert_state_dict({'head.weight': torch.ones(13, 10)})
 
 
 @pytest.mark.parametrize('kind', ['helm-d', 'helm-mice'])
 def test_no_key_may_be_missing(tool, kind):
-    released = released_names(model_of(kind).state_dict(), kind == 'helm-mice')
+    official = official_names(model_of(kind).state_dict(), kind == 'helm-mice')
     left_out = ('manifold.c', 'attn.bias')
-    for name in released:
-        lacking = {k: v for k, v in released.items() if k != name}
+    for name in official:
+        lacking = {k: v for k, v in official.items() if k != name}
         if name.endswith(left_out):
             assert len(tool.convert_state_dict(lacking))
             continue
@@ -140,8 +140,8 @@ def test_no_key_may_be_missing(tool, kind):
 
 
 def test_small_biases_are_no_score_bias(tool):
-    released = released_names(model_of('helm-d').state_dict(), False)
-    released['module.blocks.0.ffn.w1.linear.bias'] = torch.full((1,), 3.0)
-    assert tool.convert_state_dict(released)['decoder.blocks.0.ffn.w1.bias'] == 3
+    official = official_names(model_of('helm-d').state_dict(), False)
+    official['module.blocks.0.ffn.w1.linear.bias'] = torch.full((1,), 3.0)
+    assert tool.convert_state_dict(official)['decoder.blocks.0.ffn.w1.bias'] == 3
     with pytest.raises(KeyError, match='unknown key .*attn.bias'):
-        tool.convert_state_dict({**released, 'module.blocks.0.attn.bias': torch.zeros(2)})
+        tool.convert_state_dict({**official, 'module.blocks.0.attn.bias': torch.zeros(2)})

@@ -1,4 +1,4 @@
-"""Amplitude bank, FrequencyAmplitudeMix and GenerateBoundaryBands."""
+"""FrequencyAmplitudeMix and the bank of amplitudes that it reads."""
 
 from pathlib import Path
 
@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyper_mm.registry import TRANSFORMS
+from tests.helpers.fuzz import FAST, changed, reads
 from tests.helpers.tools import load_tool
-
-from ..helpers.fuzz import FAST, changed, reads
 
 TOOL = load_tool('dataset_converters/amplitude_bank.py')
 
@@ -23,21 +22,6 @@ def bank(tmp_path_factory):
         mmcv.imwrite(np.full((24, 20, 3), value, np.uint8), str(folder / name / 'x.png'))
     TOOL.main([f'a={folder / "a"}', f'b={folder / "b"}', '-o', str(folder / 'amplitudes')])
     return str(folder / 'amplitudes')
-
-
-def test_bank_bad_input(bank, tmp_path, capsys):
-    (tmp_path / 'empty').mkdir()
-    mmcv.imwrite(np.zeros((5, 20, 3), np.uint8), str(tmp_path / 'small' / 'x.png'))
-    for names, message in (
-        (['a=x', 'a=y'], "names must differ, got ['a', 'a']"),
-        ([f'a={tmp_path / "empty"}'], 'no image'),
-        ([f'a={tmp_path / "small"}'], 'x.png: half must be'),
-        (['a'], 'NAME=DIR'),
-    ):
-        with pytest.raises(SystemExit):
-            TOOL.main([*names, '-o', str(tmp_path / 'bank.npz')])
-        assert message in capsys.readouterr().err
-    assert not (tmp_path / 'bank.npz').exists()
 
 
 def build(**options):
@@ -92,17 +76,3 @@ def test_damaged_banks(bank, tmp_path, data):
     content = data.draw(changed(Path(bank).read_bytes()))
     (tmp_path / 'bank.npz').write_bytes(content)
     reads(lambda: build(bank=str(tmp_path / 'bank.npz')), 'bank.npz')
-
-
-def test_bands():
-    labels = np.zeros((9, 9), np.uint8)
-    labels[3:6, 3:6] = 1
-    labels[0] = 255
-    config = dict(type='hyper_mm.GenerateBoundaryBands', num_classes=2, dilate=3)
-    found = TRANSFORMS.build(config)(dict(gt_seg_map=labels))
-    assert found['gt_boundary'].shape == (1, 9, 9) and found['gt_boundary'].sum() == 8
-    assert (found['gt_background'][0, 1:3, 4] == 1).all() and found['gt_background'][
-        0, 0
-    ].sum() == 0
-    with pytest.raises(ValueError, match='num_classes'):
-        TRANSFORMS.build(dict(config, num_classes=1))

@@ -1,88 +1,10 @@
-"""The decomposer and the encoder against a reading of the specification in plain loops."""
+"""The decomposer against a reading of the specification in plain loops."""
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from hyper_mm.layers import HierarchyDecomposer, HierarchyEncoder, HierarchyTree, Queries
-
-DIM, WIDTH, HEADS = 12, 8, 2
-
-
-def randomised(module):
-    """The module in float64 without dropout, with weights that all matter."""
-    module = module.double().eval()
-    for name, parameter in module.named_parameters():
-        torch.nn.init.normal_(parameter, float('norm' in name), 0.4)
-    return module
-
-
-def random(*shape):
-    return torch.randn(*shape, dtype=torch.float64)
-
-
-class Reference:
-    """Weights by name, applied one token, one head and one image at a time."""
-
-    def __init__(self, module):
-        self.w = module.state_dict()
-
-    def linear(self, name, x):
-        y = x @ self.w[f'{name}.weight'].T
-        return y + self.w[f'{name}.bias'] if f'{name}.bias' in self.w else y
-
-    def norm(self, name, x):
-        x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
-        return x * self.w[f'{name}.weight'] + self.w[f'{name}.bias']
-
-    def tokens(self, name, x):
-        return self.linear(f'{name}.1', self.norm(f'{name}.0', x))
-
-    def memory(self, x):
-        return self.norm('memory_proj.2', self.tokens('memory_proj', x))
-
-    def attention(self, name, query, memory, scale):
-        q, k, v = (
-            self.linear(f'{name}.{p}_proj', x)
-            for p, x in (('q', query), ('k', memory), ('v', memory))
-        )
-        size, rows = WIDTH // HEADS, []
-        for i in range(len(q)):
-            heads = []
-            for h in range(HEADS):
-                part = slice(h * size, (h + 1) * size)
-                logits = torch.stack([scale * q[i, part] @ k[j, part] for j in range(len(k))])
-                heads.append(logits.softmax(0) @ v[:, part])
-            rows.append(torch.cat(heads))
-        return self.linear(f'{name}.proj', torch.stack(rows))
-
-    def mlp(self, name, x):
-        return self.linear(f'{name}.3', F.gelu(self.linear(f'{name}.0', x)))
-
-    def decompose(self, image, samples, copies, cross_scale):
-        """Nodes of one level of one image, and its samples."""
-        x = self.tokens('query_proj', samples)
-        memory = self.memory(image)
-        x = x + self.attention('block.cross_attn', self.norm('block.norm1', x), memory, cross_scale)
-        y = self.norm('block.norm2', x)
-        x = x + self.attention('block.self_attn', y, y, (WIDTH // HEADS) ** -0.5)
-        x = x + self.mlp('block.mlp', self.norm('block.norm3', x))
-        nodes = torch.stack([x[i : i + copies].mean(0) for i in range(0, len(x), copies)])
-        return self.tokens('out_proj', nodes), self.tokens('out_proj', x)
-
-    def encode(self, token, levels):
-        """Update of one token by one image, after every level."""
-        x, states = self.tokens('query_proj', token[None]), []
-        for i, nodes in enumerate(levels):
-            block = f'blocks.{i}'
-            memory, scale = self.memory(nodes), (WIDTH // HEADS) ** -0.5
-            y = self.norm(f'{block}.norm1', x)
-            x = x + self.attention(f'{block}.cross_attn', y, memory, scale)
-            y = self.linear(f'{block}.value', self.norm(f'{block}.norm2', x))
-            x = x + self.linear(f'{block}.proj', y)
-            x = x + self.mlp(f'{block}.mlp', self.norm(f'{block}.norm3', x))
-            states.append(self.tokens('out_proj', x)[0])
-        return states
+from hyper_mm.layers import HierarchyDecomposer, HierarchyTree, Queries
+from tests.helpers.hierarchy import DIM, HEADS, WIDTH, Reference, random, randomised
 
 
 @pytest.fixture
@@ -93,11 +15,6 @@ def tree():
 @pytest.fixture
 def decomposer():
     return randomised(HierarchyDecomposer(DIM, WIDTH, HEADS, scale=1.7))
-
-
-@pytest.fixture
-def encoder():
-    return randomised(HierarchyEncoder(DIM, 3, WIDTH, HEADS))
 
 
 class TestDecomposer:
@@ -188,7 +105,7 @@ class TestDecomposer:
                 torch.testing.assert_close(w[:, k], rows.mean(1))
             start += nodes * copies
 
-    def test_default_scale_is_the_released_one(self):
+    def test_default_scale_is_that_of_the_official_code(self):
         cross = HierarchyDecomposer(DIM, 128, 4).block.cross_attn
         assert cross.scale == pytest.approx(1 / 0.07)
         assert HierarchyDecomposer(DIM, 128, 4, None).block.cross_attn.scale == 32**-0.5
@@ -202,41 +119,3 @@ class TestDecomposer:
             else:
                 is_scale = name.endswith('weight')
                 assert (parameter == float(is_scale)).all(), name
-
-
-class TestEncoder:
-    def test_equals_the_formulas(self, encoder):
-        tokens = random(2, 3, DIM)
-        levels = tuple(random(2, n, DIM) for n in (8, 4, 2))
-        states = encoder(tokens, levels, every_level=True)
-        last = encoder(tokens, levels)
-        assert states.shape == (3, 2, 3, DIM)
-        reference = Reference(encoder)
-        for image in range(2):
-            for token in range(3):
-                expected = reference.encode(tokens[image, token], [x[image] for x in levels])
-                torch.testing.assert_close(states[:, image, token], torch.stack(expected))
-                torch.testing.assert_close(last[image, token], expected[-1])
-
-    def test_tokens_do_not_see_each_other(self, encoder):
-        tokens, levels = random(2, 3, DIM), tuple(random(2, n, DIM) for n in (8, 4, 2))
-        together = encoder(tokens, levels)
-        for token in range(3):
-            alone = encoder(tokens[:, token : token + 1], levels)
-            torch.testing.assert_close(alone[:, 0], together[:, token])
-
-    def test_every_level_counts(self, encoder):
-        levels = [random(1, n, DIM).requires_grad_() for n in (8, 4, 2)]
-        encoder(random(1, 1, DIM), tuple(levels)).square().sum().backward()
-        assert all((x.grad != 0).any(-1).all() for x in levels)
-
-    def test_zero_init_out(self):
-        made = HierarchyEncoder(DIM, 3, WIDTH, HEADS, zero_init_out=True)
-        levels = tuple(torch.randn(2, n, DIM) for n in (8, 4, 2))
-        update = made(torch.randn(2, 1, DIM), levels)
-        assert (update == 0).all()
-        update.sum().backward()
-        assert (made.out_proj[1].weight.grad != 0).any()
-
-    def test_one_block_a_level(self):
-        assert len(HierarchyEncoder(DIM, 5, WIDTH, HEADS).blocks) == 5

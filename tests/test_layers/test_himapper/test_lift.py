@@ -1,19 +1,14 @@
+"""The lift to the hyperboloid, and distances."""
+
 import math
 
 import pytest
 import torch
 
-from hyper_mm.layers import HierarchicalContrastiveLoss, HierarchyMapper, LorentzLift
+from hyper_mm.layers import LorentzLift
 from hyper_mm.layers.himapper.lift import euclidean_pairwise_dist
-from hyper_mm.layers.himapper.official import official_expmap0
 from hyper_mm.ops import lorentz
-
-NODES = (8, 4, 2)
-MANIFOLDS = ['lorentz', 'euclidean']
-
-
-def random(*shape):
-    return torch.randn(*shape, dtype=torch.float64)
+from tests.helpers.hierarchy import NODES, random
 
 
 class TestLift:
@@ -141,160 +136,6 @@ def test_euclidean_distances_hold_no_differences_of_all_pairs():
 def test_euclidean_distances_of_near_points_far_out():
     near = torch.tensor([[3e3, 0.0], [3e3 + 0.25, 0.0]])
     assert euclidean_pairwise_dist(near, near)[0, 1] == 0.25
-
-
-def test_official_expmap0_by_its_definition():
-    u = torch.tensor([[0.5, 0.3, 0.4], [0.1, 3.0, 4.0], [2.0, 0.1, 0.1]], dtype=torch.float64)
-    h = official_expmap0(u)
-    for row, (a, b, c) in zip(h, u.tolist()):
-        norm = math.sqrt(max(b * b + c * c - a * a, 1e-9))
-        short = min(norm, 1.5)
-        expected = [math.sinh(short) * x / norm for x in (a, b, c)]
-        expected[0] += math.cosh(short)
-        torch.testing.assert_close(row, torch.tensor(expected, dtype=torch.float64))
-
-
-def contrastive_loss(distances, sign=-1, tau=1.0, include_positive=True, weights=(1.0, 1.0)):
-    """The loss node by node, for the tree NODES."""
-    total, start = 0.0, 0
-    for weight, count in zip(weights, NODES):
-        terms = []
-        for d in distances.tolist():
-            for i in range(count):
-                positive = math.exp(sign * d[start + i][start + count + i // 2] / tau)
-                negatives = sum(
-                    math.exp(sign * d[start + i][start + j] / tau) for j in range(count) if j != i
-                )
-                terms.append(-math.log(positive / (negatives + include_positive * positive)))
-        total += weight * sum(terms) / len(terms)
-        start += count
-    return total
-
-
-@pytest.fixture
-def distances():
-    x = random(3, sum(NODES), 4)
-    return torch.cdist(x, x)
-
-
-class TestContrastiveLoss:
-    @pytest.mark.parametrize('sign', [-1, 1])
-    @pytest.mark.parametrize('tau', [0.1, 1.0, 3.0])
-    @pytest.mark.parametrize('include_positive', [True, False])
-    def test_equals_the_formula(self, distances, sign, tau, include_positive):
-        loss = HierarchicalContrastiveLoss(sign, tau, include_positive)(distances, NODES)
-        expected = contrastive_loss(distances, sign, tau, include_positive)
-        assert loss.item() == pytest.approx(expected, rel=1e-12)
-
-    def test_defaults(self, distances):
-        loss = HierarchicalContrastiveLoss()(distances, NODES)
-        assert loss.item() == pytest.approx(contrastive_loss(distances), rel=1e-12)
-
-    @pytest.mark.parametrize('weights', [(1.0, 0.0), (0.0, 1.0), (0.3, 2.0)])
-    def test_level_weights(self, distances, weights):
-        loss = HierarchicalContrastiveLoss(level_weights=weights)(distances, NODES)
-        assert loss.item() == pytest.approx(contrastive_loss(distances, weights=weights), rel=1e-12)
-
-    def test_one_term_for_each_pair_of_levels(self, distances):
-        assert len(HierarchicalContrastiveLoss().per_level(distances, NODES)) == 2
-        assert HierarchicalContrastiveLoss()(distances[:, :8, :8], (8,)) == 0
-
-    def test_mean_over_images(self, distances):
-        loss = HierarchicalContrastiveLoss()
-        alone = [loss(distances[i : i + 1], NODES) for i in range(3)]
-        torch.testing.assert_close(loss(distances, NODES), torch.stack(alone).mean())
-
-    def test_two_children_a_parent_whatever_the_count(self):
-        """12 -> 6 -> 3: parents pair up neighbours."""
-        x = random(2, 21, 4)
-        parents = x.clone()
-        parents[:, 12:18] = x[:, 0:12:2]
-        close = HierarchicalContrastiveLoss()(torch.cdist(parents, parents), (12, 6, 3))
-        parents[:, 12:18] = x[:, 0:12:2].roll(1, 1)
-        assert close < HierarchicalContrastiveLoss()(torch.cdist(parents, parents), (12, 6, 3))
-
-    @pytest.mark.parametrize('manifold', MANIFOLDS)
-    @pytest.mark.parametrize('sign', [-1, 1])
-    def test_coincident_nodes(self, manifold, sign):
-        lift = LorentzLift(6, None, manifold)
-        nodes = torch.ones(2, sum(NODES), 6, requires_grad=True)
-        u, _ = lift(nodes)
-        loss = HierarchicalContrastiveLoss(sign)(lift.pairwise_dist(u, u), NODES)
-        assert loss.item() == pytest.approx(math.log(8) + math.log(4), rel=1e-6)
-        loss.backward()
-        assert nodes.grad.isfinite().all()
-        assert all(p.grad.isfinite().all() for p in lift.parameters())
-
-    @pytest.mark.parametrize('manifold', MANIFOLDS)
-    def test_gradient(self, manifold):
-        lift = LorentzLift(4, 3, manifold).double()
-        loss = HierarchicalContrastiveLoss()
-
-        def function(nodes, *_):
-            u, _ = lift(nodes)
-            return loss(lift.pairwise_dist(u, u), NODES)
-
-        nodes = random(1, 14, 4).requires_grad_()
-        assert torch.autograd.gradcheck(function, (nodes,), fast_mode=True)
-
-    @pytest.mark.parametrize(
-        'options, message',
-        [
-            (dict(sign=0), 'sign must be -1 or 1, got 0'),
-            (dict(tau=0.0), 'tau must be positive, got 0.0'),
-            (dict(tau=-1.0), 'tau must be positive, got -1.0'),
-        ],
-    )
-    def test_bad_arguments(self, options, message):
-        with pytest.raises(ValueError, match=message):
-            HierarchicalContrastiveLoss(**options)
-
-    @pytest.mark.parametrize('weights', [(1.0,), (1.0, 1.0, 1.0)])
-    def test_level_weights_must_fit_the_levels(self, distances, weights):
-        with pytest.raises(ValueError, match='level_weights must have 2 entries'):
-            HierarchicalContrastiveLoss(level_weights=weights)(distances, NODES)
-
-
-def optimise(manifold, sign, steps=60):
-    """Free nodes under gradient descent: the losses, and final parent and same-level distances."""
-    lift = LorentzLift(8, None, manifold, alpha_init=1.0, max_radius=1.5).eval()
-    loss, nodes = HierarchicalContrastiveLoss(sign), 0.3 * torch.randn(1, sum(NODES), 8)
-    history = []
-    for _ in range(steps):
-        nodes.requires_grad_()
-        u, _ = lift(nodes)
-        distances = lift.pairwise_dist(u, u)
-        value = loss(distances, NODES)
-        (grad,) = torch.autograd.grad(value, nodes)
-        history.append(value.item())
-        nodes = (nodes - 0.5 * grad).detach()
-    distances = distances[0].detach()
-    parent = torch.stack([distances[i, 8 + i // 2] for i in range(8)]).mean()
-    same = distances[:8, :8].sum() / (8 * 7)
-    return history, parent, same
-
-
-@pytest.mark.parametrize('manifold', MANIFOLDS)
-def test_descent_brings_children_to_their_parents(manifold):
-    history, parent, same = optimise(manifold, sign=-1)
-    assert history[-1] < 0.7 * history[0]
-    assert parent < 0.5 * same
-
-
-@pytest.mark.parametrize('manifold', MANIFOLDS)
-def test_the_sign_of_the_released_code_collapses_the_level(manifold):
-    history, parent, same = optimise(manifold, sign=1)
-    assert history[-1] < 0.7 * history[0]
-    assert same < 0.5 * parent
-
-
-def test_official_compat_uses_the_released_lift_and_sign():
-    mapper = HierarchyMapper(12, 8, 3, 16, 2, hyp_dim=6, compat='official', max_radius=None)
-    levels = tuple(torch.randn(2, n, 12) for n in NODES)
-    losses, _ = mapper.losses(levels)
-    h = official_expmap0(mapper.lift(torch.cat(levels, 1))[0])
-    expected = contrastive_loss(lorentz.pairwise_dist(h, h, 1.0).double(), sign=1)
-    assert losses['cont'].item() == pytest.approx(0.1 * expected, rel=1e-5)
 
 
 class TestPoints:

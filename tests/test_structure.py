@@ -1,0 +1,185 @@
+"""The package as a whole: mirrored tests, imports that run one way, no edits of ``sys.path``."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conftest import REPO
+
+PACKAGE = REPO / 'hyper_mm'
+FILES = {
+    '.'.join(path.relative_to(REPO).with_suffix('').parts).removesuffix('.__init__'): path
+    for path in sorted(PACKAGE.rglob('*.py'))
+    if '.mim' not in path.parts
+}
+# from what needs nothing to what needs everything; a part imports parts before it, and itself
+ORDER = (
+    {'version', 'compat', 'near_misses', 'checkpoint_types'},
+    {'ops'},
+    {'layers'},
+    {'checkpoints'},
+    {'loaders', 'engine.records', 'engine.file_backend'},
+    {'registry'},
+    {'datasets'},
+    {'evaluation'},
+    {'models', 'deploy', 'doctor'},
+    {'visualization'},
+    {'engine'},
+)
+LAZY = {('hyper_mm.registry', 'hyper_mm.models.stock')}  # inside a function, on the first request
+EDITS = {
+    'hyper_mm/engine/runs.py'
+}  # load_script: a script finds those beside it, as if it were run
+
+
+def imports(source: str, name: str, package: bool) -> Iterator[str]:
+    """Dotted names that a module imports anywhere, type checking and functions included."""
+    inside = name if package else name.rpartition('.')[0]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = inside.split('.') if node.level else []
+            parts = parts[: len(parts) - node.level + 1]
+            base = '.'.join([*parts, *([node.module] if node.module else [])])
+            yield from (f'{base}.{alias.name}' for alias in node.names)
+
+
+def imported(name: str) -> set[str]:
+    """Modules of this package that one of them imports."""
+    path = FILES[name]
+    found = set()
+    for full in imports(path.read_text(encoding='utf-8'), name, path.name == '__init__.py'):
+        if full.split('.')[0] == 'hyper_mm':
+            found.add(full if full in FILES else full.rpartition('.')[0])
+    return found - {name}
+
+
+def rank(name: str) -> int:
+    """Place of a module in ORDER, by its longest name in it; the package itself is last."""
+    parts = name.split('.')[1:]
+    for length in range(len(parts), 0, -1):
+        for place, names in enumerate(ORDER):
+            if '.'.join(parts[:length]) in names:
+                return place
+    assert name == 'hyper_mm', f'{name} is in no part of ORDER'
+    return len(ORDER)
+
+
+def cycle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other, in turn; none if there is no cycle."""
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        found = next(filter(None, (visit(x, [*path, name]) for x in sorted(graph[name]))), [])
+        done.add(name)
+        return found
+
+    return next(filter(None, (visit(name, []) for name in graph)), [])
+
+
+def test_each_module_has_its_test_at_the_mirrored_place():
+    missing = []
+    for path in FILES.values():
+        *folders, name = path.relative_to(PACKAGE).parts
+        test = REPO.joinpath('tests', *(f'test_{folder}' for folder in folders), f'test_{name}')
+        if not name.startswith('__') and not test.is_file():
+            missing.append(str(test.relative_to(REPO)))
+    assert not missing
+
+
+def test_imports_run_one_way():
+    wrong = [
+        (name, other)
+        for name in FILES
+        for other in imported(name)
+        if rank(other) > rank(name) and (name, other) not in LAZY
+    ]
+    assert not wrong
+
+
+def test_no_module_imports_one_that_imports_it():
+    assert cycle({name: imported(name) for name in FILES}) == []
+
+
+def test_a_cycle_is_found():
+    graph = dict(a={'b'}, b={'c'}, c={'d', 'b'}, d=set())
+    assert cycle(graph) == ['b', 'c', 'b']
+    source = 'from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..x import y\n'
+    assert 'p.x.y' in set(imports(source, 'p.q.r', False))
+    assert 'p.q.x.y' in set(imports(source, 'p.q.r', True))
+
+
+@pytest.mark.parametrize('part', ['ops', 'layers'])
+def test_ops_and_layers_import_torch_alone(part):
+    allowed = {'torch', 'hyper_mm', *sys.stdlib_module_names}
+    for name, path in FILES.items():
+        if name.split('.')[1:2] == [part]:
+            source = path.read_text(encoding='utf-8')
+            found = {x.split('.')[0] for x in imports(source, name, path.name == '__init__.py')}
+            assert found <= allowed, name
+
+
+@pytest.mark.parametrize('folder', ['hyper_mm', 'tools'])
+def test_private_names_stay_in_their_file(folder):
+    for path in sorted((REPO / folder).rglob('*.py')):
+        if '.mim' in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.ImportFrom) and (
+                node.level or (node.module or '').startswith('hyper_mm')
+            ):
+                names = [alias.name for alias in node.names]
+                assert not [x for x in names if x[0] == '_' and x[:2] != '__'], path
+
+
+def edits_the_path(source: str) -> bool:
+    """Whether a script changes ``sys.path``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            target = ast.unparse(node.func.value)
+            if target == 'sys.path' and node.func.attr in ('insert', 'append', 'extend'):
+                return True
+        elif isinstance(node, (ast.Assign, ast.AugAssign, ast.Delete)):
+            targets = [node.target] if isinstance(node, ast.AugAssign) else node.targets
+            if any(ast.unparse(x).startswith('sys.path') for x in targets):
+                return True
+    return False
+
+
+def test_nothing_edits_the_path_of_imports():
+    found = {
+        path.relative_to(REPO).as_posix()
+        for folder in (PACKAGE, REPO / 'tools')
+        for path in folder.rglob('*.py')
+        if '.mim' not in path.parts and edits_the_path(path.read_text(encoding='utf-8'))
+    }
+    assert found == EDITS
+
+
+@pytest.mark.parametrize(
+    'source, edits',
+    [
+        ('import sys\nsys.path.insert(0, "x")', True),
+        ('import sys\nsys.path[:0] = ["x"]', True),
+        ('import sys\nsys.path += ["x"]', True),
+        ('import sys\nprint(sys.path)\nhere = sys.path[0]', False),
+    ],
+)
+def test_edits_are_found(source, edits):
+    assert edits_the_path(source) == edits
+
+
+def test_files_are_of_readable_length():
+    folders = (PACKAGE, REPO / 'tools', REPO / 'tests')
+    files = {p for folder in folders for p in folder.rglob('*.py') if '.mim' not in p.parts}
+    lengths = {p: len(p.read_text(encoding='utf-8').splitlines()) for p in files}
+    assert not {str(p): n for p, n in lengths.items() if n > 550}
