@@ -55,6 +55,23 @@ def renamed_value(name: str, value: Any, **renamed: Any) -> Any:
     return renamed[value]
 
 
+def renamed_property(new: str) -> property:
+    """Property of a class that reads an attribute under its old name.
+
+    Args:
+        new: Name of the attribute now.
+
+    Returns:
+        A property, to be assigned to the old name in the class.
+    """
+
+    def read(self: Any) -> Any:
+        _warn(f'an old name of {type(self).__name__}.{new}', repr(new))
+        return getattr(self, new)
+
+    return property(read)
+
+
 def renamed_attributes(module: str, **renamed: str) -> Callable[[str], Any]:
     """``__getattr__`` of a module whose functions or classes were renamed or moved.
 

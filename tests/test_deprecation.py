@@ -46,6 +46,15 @@ def test_an_old_value_is_replaced_with_a_warning():
         assert renamed_value('positions', 'learnt', learnt='learned') == 'learned'
 
 
+def test_an_old_property_is_read_with_a_warning():
+    class Thing:
+        color = 'red'
+        colour = deprecation.renamed_property('color')
+
+    with pytest.warns(DeprecationWarning, match=r"old name of Thing\.color .* use 'color'"):
+        assert Thing().colour == 'red'
+
+
 def test_an_old_attribute_is_found_with_a_warning():
     get = renamed_attributes('some.module', old_value='hyper_mm.deprecation.renamed_value')
     with pytest.warns(DeprecationWarning, match=r'some\.module\.old_value .*renamed_value'):

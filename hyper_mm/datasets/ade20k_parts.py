@@ -1,4 +1,4 @@
-"""Objects and their parts in the full ADE20K, whose label maps are coded in colours."""
+"""Objects and their parts in the full ADE20K, whose label maps are coded in colors."""
 
 from __future__ import annotations
 
@@ -113,5 +113,5 @@ def decode_ids(path: str | Path) -> np.ndarray:
     """
     image = imfrombytes(get(str(path)), backend='cv2')
     if image is None:
-        raise ValueError(f'{path} must be an image, whose colours number the labels')
+        raise ValueError(f'{path} must be an image, whose colors number the labels')
     return image[..., 2].astype(np.int32) // 10 * 256 + image[..., 1]

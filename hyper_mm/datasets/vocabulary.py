@@ -276,13 +276,13 @@ class Vocabulary:
 
     @property
     def palette(self) -> list[list[int]]:
-        """A colour for each class: hues by the golden ratio, so that neighbours differ."""
-        colours = []
+        """A color for each class: hues by the golden ratio, so that neighbors differ."""
+        colors = []
         for i in range(len(self)):
             saturation, value = (0.85, 0.55, 0.7)[i % 3], (0.95, 0.8, 0.6)[i // 3 % 3]
             rgb = colorsys.hsv_to_rgb(i * 0.61803398875 % 1, saturation, value)
-            colours.append([round(255 * part) for part in rgb])
-        return colours
+            colors.append([round(255 * part) for part in rgb])
+        return colors
 
 
 def _plain(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of hierarchies: layout, colours, figures and bad input."""
+"""Pictures of hierarchies: layout, colors, figures and bad input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hyper_mm.visualization import (
     attention_summary,
     draw_hierarchy,
     draw_poincare_disk,
-    tree_colours,
+    tree_colors,
 )
 from hyper_mm.visualization.poincare_disk import flatten_tangents, geodesic
 
@@ -80,13 +80,13 @@ def test_segmentation_gets_a_panel_with_its_palette():
 
 
 def saturation(attention: np.ndarray, rows=slice(300, 550), columns=slice(1100, 1250)) -> int:
-    """Most colourful pixel in a part of the last panel, of a grey image of 4 x 4 positions."""
+    """Most colorful pixel in a part of the last panel, of a gray image of 4 x 4 positions."""
     image = np.full((64, 64, 3), 128, dtype=np.uint8)
     part = draw_hierarchy(image, [attention], (4, 4))[rows, columns].astype(int)
     return np.ptp(part, axis=-1).max()
 
 
-def test_positions_are_grey_that_no_node_or_every_node_sees():
+def test_positions_are_gray_that_no_node_or_every_node_sees():
     corner = np.zeros((2, 16))
     corner[0, 0] = corner[1, 1] = 1
     assert saturation(corner) == 0
@@ -153,33 +153,33 @@ def test_summary_of_collapse():
     assert summary.visible == 1
 
 
-def lightness(colours: np.ndarray) -> np.ndarray:
-    pixels = (colours[:, None] * 255).round().astype(np.uint8)
+def lightness(colors: np.ndarray) -> np.ndarray:
+    pixels = (colors[:, None] * 255).round().astype(np.uint8)
     return cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)[:, 0, 0].astype(float)
 
 
 @pytest.mark.parametrize(('leaves', 'levels'), [(32, 4), (16, 3), (64, 5), (64, 3), (96, 2)])
 def test_children_are_shades_of_their_parent(leaves, levels):
     nodes = [leaves >> level for level in range(levels)]
-    colours = tree_colours(nodes)
-    assert [len(c) for c in colours] == nodes
-    assert all((c >= 0).all() and (c <= 1).all() for c in colours)
-    for children, parents in zip(colours, colours[1:]):
+    colors = tree_colors(nodes)
+    assert [len(c) for c in colors] == nodes
+    assert all((c >= 0).all() and (c <= 1).all() for c in colors)
+    for children, parents in zip(colors, colors[1:]):
         pairs = lightness(children).reshape(-1, 2)
         assert (pairs[:, 0] < lightness(parents)).all() and (lightness(parents) < pairs[:, 1]).all()
-    if len(colours[-1]) <= 8:  # no shade is nearer to another family than to its own
-        distance = np.linalg.norm(colours[-2][:, None] - colours[-1], axis=-1)
+    if len(colors[-1]) <= 8:  # no shade is nearer to another family than to its own
+        distance = np.linalg.norm(colors[-2][:, None] - colors[-1], axis=-1)
         assert (distance.argmin(1) == np.arange(nodes[-2]) // 2).all()
 
 
 @pytest.mark.parametrize('nodes', [(), (0,), (8, 3), (4, 8)])
-def test_colours_of_no_tree(nodes):
+def test_colors_of_no_tree(nodes):
     with pytest.raises(ValueError, match='nodes must'):
-        tree_colours(nodes)
+        tree_colors(nodes)
 
 
 @pytest.mark.parametrize('c', [0.3, 1.0, 4.0])
-def test_disk_keeps_the_distance_from_the_centre(c):
+def test_disk_keeps_the_distance_from_the_center(c):
     import torch
 
     tangents = make_tangents(8, 3)
@@ -189,7 +189,7 @@ def test_disk_keeps_the_distance_from_the_centre(c):
     np.testing.assert_allclose(np.linalg.norm(points, axis=-1), expected, rtol=1e-6)
 
 
-def test_geodesics_are_straight_through_the_centre_and_bend_elsewhere():
+def test_geodesics_are_straight_through_the_center_and_bend_elsewhere():
     straight = geodesic(np.array([-0.5, 0.0]), np.array([0.9, 0.0]))
     np.testing.assert_allclose(straight[:, 1], 0, atol=1e-12)
     np.testing.assert_allclose(straight[[0, -1], 0], [-0.5, 0.9], atol=1e-9)
@@ -221,3 +221,12 @@ def test_image_of_the_readme(repo):
     path = repo / 'docs' / 'images' / 'hierarchy.png'
     assert path.stat().st_size < 400_000
     assert cv2.imread(str(path)).shape[1] == 1300
+
+
+def test_old_names_are_still_found():
+    import hyper_mm.visualization as visualization
+
+    with pytest.warns(DeprecationWarning, match='tree_colours .*tree_colors'):
+        assert visualization.tree_colours is visualization.tree_colors
+    with pytest.raises(AttributeError, match='no attribute'):
+        visualization.tree_hues  # noqa: B018

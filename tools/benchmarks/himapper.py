@@ -4,7 +4,7 @@
     python tools/benchmarks/himapper.py --backbones deit-s --threads 1 --profile train
 
 The models of ``configs/himapper/himapper_<backbone>_imagenet.py`` and of its baseline take turns in
-one process; the table shows the median ratio of neighbouring runs and its quartiles. A training
+one process; the table shows the median ratio of neighboring runs and its quartiles. A training
 step is forward and backward of all losses; inference is the forward pass up to the scores, in
 evaluation mode. Random weights, random images, float32.
 """

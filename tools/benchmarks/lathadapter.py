@@ -13,7 +13,7 @@ memory    class features of MaPLe and their backward pass, in chunks with checkp
 
 Times are CPU times of the process on one thread: those of others that compute do not count, though
 what they take of caches and clock rate does. Two rivals take turns; each line has the ratio of
-their least times, and the quartiles of the ratios of neighbouring runs. Peaks are those of /proc
+their least times, and the quartiles of the ratios of neighboring runs. Peaks are those of /proc
 (Linux), in a process whose allocator gives memory back at once (glibc keeps what was freed, and the
 peak of chunks would be that of its leftovers). Weights, images and names are random.
 """
@@ -57,7 +57,7 @@ def compare(plain: Callable[[], object], ours: Callable[[], object], repeats: in
     low, median, high = quartiles([y / x for x, y in zip(a, b)])
     return (
         f'{min(a):.4f} s and {min(b):.4f} s, ratio of the least {min(b) / min(a):.4f}, '
-        f'of neighbours {median:.4f} ({low:.4f}-{high:.4f})'
+        f'of neighbors {median:.4f} ({low:.4f}-{high:.4f})'
     )
 
 
@@ -73,7 +73,7 @@ def loop_triplets(loss: LatentHierarchyLoss, distances: Tensor, labels: Tensor) 
     nearest = []
     for i in range(count):
         others = sorted((j for j in range(count) if j != i), key=lambda j, i=i: -rows[i][j])
-        nearest.append([i, *others[: loss.neighbours - 1]])
+        nearest.append([i, *others[: loss.neighbors - 1]])
     triplets = []
     for i in range(count):
         mutual = [j for j in nearest[i] if i in nearest[j]]

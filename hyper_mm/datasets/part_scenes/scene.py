@@ -219,8 +219,8 @@ def render_scene(
     for number, (whole, x, y) in enumerate(places, 1):
         haze = 0.35 * max(0.0, 1 - (y - view.horizon) / (0.3 * (size[0] - view.horizon)))
         scale = view.scale(y) * rng.uniform(0.92, 1.08)
-        colour = draw_object(canvas, whole, (x, y), scale, rng, number, haze, front_view=away)
-        things.append((whole, colour))
+        color = draw_object(canvas, whole, (x, y), scale, rng, number, haze, front_view=away)
+        things.append((whole, color))
     return _develop(canvas, scene, time, things, rng)
 
 
@@ -262,8 +262,8 @@ def render_object(
         size[0] * 0.5 + 0.5 * height * scale + rng.uniform(-0.05, 0.05) * size[0],
     )
     front_view = bool(rng.random() < 0.3)
-    colour = draw_object(canvas, whole_class, foot, scale, rng, 1, front_view=front_view)
-    return _develop(canvas, scene, time, [(whole_class, colour)], rng)
+    color = draw_object(canvas, whole_class, foot, scale, rng, 1, front_view=front_view)
+    return _develop(canvas, scene, time, [(whole_class, color)], rng)
 
 
 def check_int(name: str, value: int, minimum: int) -> int:
@@ -351,8 +351,8 @@ def _develop(canvas: Canvas, scene: str, time: str, things, rng) -> Sample:
         ys, xs = np.nonzero(instances == number)
         x, y = int(xs.min()), int(ys.min())
         box = (x, y, int(xs.max()) - x + 1, int(ys.max()) - y + 1)
-        whole, colour = things[old - 1]
-        records.append(Instance(number, whole, box, len(xs), colour))
+        whole, color = things[old - 1]
+        records.append(Instance(number, whole, box, len(xs), color))
     captions = describe(scene, DAYLIGHTS[time].phrase, records, parts.size)
     wholes = PART_TO_WHOLE_IDS[parts]
     return Sample(image, parts, wholes, instances, tuple(records), scene, captions)

@@ -1,4 +1,4 @@
-"""Optimisation of models with points among their parameters."""
+"""Optimization of models with points among their parameters."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ BIASES = ('bias', 'b1', 'b2', 'b3')
 
 
 class JointOptimizer(torch.optim.Optimizer):
-    """Several optimisers that step as one; schedulers and clipping see the groups of all.
+    """Several optimizers that step as one; schedulers and clipping see the groups of all.
 
     Args:
-        optimizers: Optimisers of different parameters.
+        optimizers: Optimizers of different parameters.
     """
 
     def __init__(self, *optimizers: torch.optim.Optimizer):
@@ -33,24 +33,24 @@ class JointOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable | None = None) -> None:
         """Steps all; closures are not supported."""
         if closure is not None:
-            raise ValueError('closure must be None: the optimisers would each call it')
+            raise ValueError('closure must be None: the optimizers would each call it')
         for optimizer in self.optimizers:
             optimizer.step()
 
     def state_dict(self) -> dict:
-        """State of each optimiser."""
+        """State of each optimizer."""
         return dict(optimizers=[optimizer.state_dict() for optimizer in self.optimizers])
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Loads the state of each optimiser.
+        """Loads the state of each optimizer.
 
         Raises:
-            ValueError: If it is of another number of optimisers.
+            ValueError: If it is of another number of optimizers.
         """
         states = state_dict.get('optimizers', ())
         if len(states) != len(self.optimizers):
             raise ValueError(
-                f'the state must be of {len(self.optimizers)} optimisers, got {len(states)}: was '
+                f'the state must be of {len(self.optimizers)} optimizers, got {len(states)}: was '
                 'the checkpoint trained with another optim_wrapper?'
             )
         for optimizer, state in zip(self.optimizers, states):
@@ -66,12 +66,12 @@ class HyperbolicOptimWrapperConstructor:
     residual connections, curvatures, which decay would draw to 0 or to their initial value. (The
     ``flat_decay_mult`` of mmengine leaves decay on numbers and on the biases of experts.) Points,
     parameters with a ``manifold`` (see ``embedding='manifold'`` of :class:`hyper_mm.HelmDecoder`),
-    go to an optimiser of their own, without weight decay.
+    go to an optimizer of their own, without weight decay.
 
     Args:
         optim_wrapper_cfg: Config of the wrapper. ``optimizer`` is for everything but the points;
             ``hyp_optimizer``, such as ``dict(type='RiemannianAdam', lr=4e-4, stabilize=1)``, names
-            an optimiser of geoopt for them.
+            an optimizer of geoopt for them.
         paramwise_cfg: Not supported: the sorting is its place.
 
     Raises:
@@ -92,7 +92,7 @@ class HyperbolicOptimWrapperConstructor:
             self.hyp_type = geoopt_optimizer(self.hyp_optimizer.get('type'))
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Builds the optimiser, or both, and the wrapper."""
+        """Builds the optimizer, or both, and the wrapper."""
         model = model.module if is_model_wrapper(model) else model
         decayed, plain, points = sort_parameters(model.named_parameters())
         if bool(points) != (self.hyp_optimizer is not None):
@@ -146,11 +146,11 @@ def whole_shape(parameter: nn.Parameter) -> torch.Size:
 
 
 def geoopt_optimizer(name: str | None) -> type[torch.optim.Optimizer]:
-    """An optimiser of geoopt.
+    """An optimizer of geoopt.
 
     Raises:
         ImportError: If geoopt is not installed.
-        ValueError: If it has no such optimiser.
+        ValueError: If it has no such optimizer.
     """
     try:
         from geoopt import optim

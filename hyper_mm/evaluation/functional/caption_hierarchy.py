@@ -116,7 +116,7 @@ def score_walks(picks: Tensor, captions: Tensor, image: Tensor) -> WalkScores:
 def radius_order(radii: Tensor) -> Tensor:
     r"""Kendall's tau of the radii and the tiers, of every item: ``tau_d`` is its mean.
 
-    Equal neighbours count as in order, as for the official code, which ranks by a stable argsort.
+    Equal neighbors count as in order, as for the official code, which ranks by a stable argsort.
 
     Args:
         radii: Radii, or any other measure of specificity, general to specific ``(N, T)``.

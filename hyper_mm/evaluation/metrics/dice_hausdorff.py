@@ -38,7 +38,7 @@ class DiceHausdorffMetric(BaseMetric):
         background: Class that is no structure, None if all are.
         percentile: In (0, 100]; 100 is the Hausdorff distance itself. Names the result.
         spacing: Height and width of a pixel, or both at once; distances have its unit.
-        largest_component: Keep only the largest connected part (4-neighbourhood) of each predicted
+        largest_component: Keep only the largest connected part (4-neighborhood) of each predicted
             structure, as is usual for a single organ.
         ignore_index: Label of pixels without a label.
         **kwargs: ``collect_device``, ``prefix``, ``collect_dir``.

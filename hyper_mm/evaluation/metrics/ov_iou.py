@@ -104,7 +104,7 @@ class OVIoUMetric(BaseMetric):
             self.results.append(self._count(predicted.long(), labels.long(), where))
 
     def _count(self, predicted: Tensor, labels: Tensor, where: str) -> Tensor:
-        """Intersection, predicted and labelled pixels of each class, ``(3, T)``."""
+        """Intersection, predicted and labeled pixels of each class, ``(3, T)``."""
         classes = len(self.dataset_meta['classes'])
         if 0 <= self.ignore_index < classes:
             raise ValueError(
@@ -148,16 +148,16 @@ class OVIoUMetric(BaseMetric):
             return {}
         if not results:
             raise ValueError('there are no images to score')
-        intersection, predicted, labelled = torch.stack(results).sum(0).double()
-        union = predicted + labelled - intersection
-        counts = labelled if self.absent == 'ignore' else union
+        intersection, predicted, labeled = torch.stack(results).sum(0).double()
+        union = predicted + labeled - intersection
+        counts = labeled if self.absent == 'ignore' else union
         iou = torch.where(counts > 0, intersection / union, torch.nan)
-        accuracy = torch.where(labelled > 0, intersection / labelled, torch.nan)
-        total = labelled.sum()
+        accuracy = torch.where(labeled > 0, intersection / labeled, torch.nan)
+        total = labeled.sum()
         metrics = {
             'mIoU': iou.nanmean(),
             'mAcc': accuracy.nanmean(),
-            'fwIoU': (labelled / total * iou.nan_to_num(0)).sum(),
+            'fwIoU': (labeled / total * iou.nan_to_num(0)).sum(),
             'aAcc': intersection.sum() / total,
         }
         names = list(self.dataset_meta['classes'])

@@ -128,7 +128,7 @@ class PromptKD(PromptedCLIP):
         return self.teacher.text_features()
 
     def image_features(self, inputs: Tensor) -> Tensor:
-        """Unit features of normalised images ``(B, 3, H, W)``: ``(B, D)``.
+        """Unit features of normalized images ``(B, 3, H, W)``: ``(B, D)``.
 
         Raises:
             ValueError: For a training batch of one image, which has no batch statistics.
@@ -142,7 +142,7 @@ class PromptKD(PromptedCLIP):
         """Losses of a batch.
 
         Args:
-            inputs: Normalised images ``(B, 3, H, W)``.
+            inputs: Normalized images ``(B, 3, H, W)``.
             data_samples: Not read.
 
         Returns:

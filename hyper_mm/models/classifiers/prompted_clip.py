@@ -207,12 +207,12 @@ class PromptedCLIP(LoadsTrainedWeights, OwnInit, BaseClassifier):
             return self._encoder.mean(self._prompted(self.vocabulary), vectors)
 
     def encode_image(self, inputs: Tensor) -> Tensor:
-        """Features of normalised images ``(B, 3, H, W)``, of any length: ``(B, D)``."""
+        """Features of normalized images ``(B, 3, H, W)``, of any length: ``(B, D)``."""
         vectors = [] if self.prompts is None else self.prompts().image
         return encode_image(self.clip, inputs, vectors).float()
 
     def image_features(self, inputs: Tensor) -> Tensor:
-        """Unit features of normalised images ``(B, 3, H, W)``: ``(B, D)``."""
+        """Unit features of normalized images ``(B, 3, H, W)``: ``(B, D)``."""
         return unit(self.encode_image(inputs))
 
     def training_features(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,7 +245,7 @@ class PromptedCLIP(LoadsTrainedWeights, OwnInit, BaseClassifier):
         """Does what mmpretrain's ``BaseClassifier.forward`` says.
 
         Args:
-            inputs: Normalised images ``(B, 3, H, W)``.
+            inputs: Normalized images ``(B, 3, H, W)``.
             data_samples: Labels, for ``'loss'``.
             mode: ``'tensor'`` (logits), ``'predict'`` or ``'loss'``.
 
@@ -267,7 +267,7 @@ class PromptedCLIP(LoadsTrainedWeights, OwnInit, BaseClassifier):
         """Losses of a batch: cross-entropy or the head's, and PromptSRC's.
 
         Args:
-            inputs: Normalised images ``(B, 3, H, W)``.
+            inputs: Normalized images ``(B, 3, H, W)``.
             data_samples: Their labels.
 
         Returns:

@@ -109,6 +109,6 @@ class BatchDiceLoss(nn.Module):
             if self._blank == BLANK:
                 warnings.warn(
                     f'the labels of the first {BLANK} batches are 0 and ignore_index='
-                    f'{ignore_index} alone: in masks of 0 and 255 nothing is labelled',
+                    f'{ignore_index} alone: in masks of 0 and 255 nothing is labeled',
                     stacklevel=2,
                 )

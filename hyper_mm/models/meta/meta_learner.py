@@ -37,7 +37,7 @@ class MetaLearner(EpisodicModel):
     Args:
         model: Model or its config.
         algorithm: ``'maml'``, ``'fomaml'`` (gradients of the inner steps are constants),
-            ``'anil'`` (inner steps on the head alone), ``'metasgd'`` (a learnt rate an entry) or
+            ``'anil'`` (inner steps on the head alone), ``'metasgd'`` (a learned rate an entry) or
             ``'reptile'`` (the loss is :func:`hyper_mm.layers.meta.adapt.reptile_loss`; the query
             plays no part, and the rate of the optimizer is Reptile's epsilon).
         inner_lr: Rate of the inner steps; initial rate for ``'metasgd'``.

@@ -36,7 +36,7 @@ class HiMapperBase(OwnInit, AuxLossSource, BaseModule):
         keep_hierarchy: Models of ours give the hierarchy that the neck finds, detached, to the data
             samples that they predict. Elsewhere, read it with
             :func:`hyper_mm.models.utils.aux_losses.collect_hierarchies`.
-        init_cfg: Initialisation config of mmengine.
+        init_cfg: Initialization config of mmengine.
         **mapper: Arguments of :class:`hyper_mm.layers.HierarchyMapper`.
 
     Raises:

@@ -18,7 +18,7 @@ class ChannelNorm(nn.LayerNorm):
     """Layer norm over the channels of a feature map ``(B, C, H, W)``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises each position."""
+        """Normalizes each position."""
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
@@ -36,7 +36,7 @@ class SimpleFeaturePyramid(OwnInit, BaseModule):
         scales: Factors of the size, of 4, 2, 1 and 0.5, in descending order.
         num_outs: Levels of the result; those beyond ``scales`` are each every second position of
             the one before, as in mmdet's FPN.
-        init_cfg: Initialisation config of mmengine.
+        init_cfg: Initialization config of mmengine.
 
     Raises:
         ValueError: For unknown ``scales``, fewer ``num_outs`` than scales, or ``in_channels`` that

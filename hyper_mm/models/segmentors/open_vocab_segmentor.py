@@ -154,7 +154,7 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
                 state[f'{own.rpartition(".")[0]}.original'] = weight
 
     def init_weights(self) -> None:
-        """Initialises what is not pretrained, and logs what will be trained."""
+        """Initializes what is not pretrained, and logs what will be trained."""
         super().init_weights()
         trained = {
             name: sum(p.numel() for p in module.parameters() if p.requires_grad)
@@ -235,7 +235,7 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         """Dense features of images of any size, and the maps of the taps.
 
         Args:
-            inputs: Normalised images ``(B, 3, H, W)``.
+            inputs: Normalized images ``(B, 3, H, W)``.
         """
         dense = dense_features(self.clip.visual, resize(inputs, self.image_size), self.taps)
         features, *maps = upcast(dense.features, *dense.intermediate)

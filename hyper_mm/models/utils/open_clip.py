@@ -161,7 +161,7 @@ def encode_text(
             see :class:`hyper_mm.layers.Prompts`.
 
     Returns:
-        Features ``(N, D)``, not normalised.
+        Features ``(N, D)``, not normalized.
 
     Raises:
         ValueError: If the tokens do not have the tower's length, ``chunk`` is not positive, or the
@@ -218,12 +218,12 @@ def encode_image(clip: open_clip.CLIP, images: Tensor, prompts: Sequence[Tensor]
 
     Args:
         clip: The model.
-        images: Normalised images ``(B, 3, H, W)``.
+        images: Normalized images ``(B, 3, H, W)``.
         prompts: Vectors ``(n, d_image)`` of the first blocks; see
             :class:`hyper_mm.layers.Prompts`.
 
     Returns:
-        Features ``(B, D)``, not normalised.
+        Features ``(B, D)``, not normalized.
 
     Raises:
         ValueError: If the images do not have the size of the tower, or it cannot take prompts.

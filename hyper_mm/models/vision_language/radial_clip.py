@@ -56,7 +56,7 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
 
     The image tower is frozen and is not run in training. A batch takes one pass of the text tower:
     all captions of all chains and, last, the empty text, whose embedding is the root and has its
-    gradient. The targets of the regulariser are computed once, by
+    gradient. The targets of the regularizer are computed once, by
     :class:`hyper_mm.FrozenTargetsHook`.
 
     Images that come without texts are classified, as zero-shot CLIP does: their classes are given
@@ -140,11 +140,11 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
 
     @property
     def needs_frozen(self) -> bool:
-        """Whether the loss regularises towards frozen targets."""
+        """Whether the loss regularizes towards frozen targets."""
         return self.radial_loss.lambda_reg > 0
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
-        """Features of texts, not normalised.
+        """Features of texts, not normalized.
 
         Args:
             texts: N texts; the empty one is the root.
@@ -160,7 +160,7 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
         return found
 
     def image_features(self, images: Sequence[Tensor]) -> Tensor:
-        """Features of images, not normalised.
+        """Features of images, not normalized.
 
         Args:
             images: N images ``(3, H, W)``, BGR of 0 to 255, all of the size of the tower.
@@ -265,7 +265,7 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
         if self.needs_frozen:
             if self.frozen is None:
                 raise ValueError(
-                    'the regulariser needs frozen targets: add '
+                    'the regularizer needs frozen targets: add '
                     "custom_hooks=[dict(type='hyper_mm.FrozenTargetsHook')] or set lambda_reg=0"
                 )
             frozen = self.frozen(texts).to(embeddings.device).view_as(embeddings)
