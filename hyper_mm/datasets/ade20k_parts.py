@@ -9,6 +9,7 @@ from mmcv.image import imfrombytes
 from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 
+from hyper_mm.checks import check_choice
 from hyper_mm.registry import DATASETS, TRANSFORMS
 
 from .ade_layout import AdeLayoutDataset
@@ -23,7 +24,7 @@ class ADE20KPartsDataset(AdeLayoutDataset):
 
     The release keeps an image, its ``_seg.png`` and its ``_parts_1.png`` in one folder a scene:
     use ``data_prefix=dict(img_path='images/ADE/validation', seg_map_path='images/ADE/validation')``
-    with the release's folder ``ADE20K_2021_17_01`` as ``data_root``.
+    with the data set's folder ``ADE20K_2021_17_01`` as ``data_root``.
 
     Args:
         **kwargs: Passed to ``mmseg.datasets.BaseSegDataset``.
@@ -43,7 +44,7 @@ class ADE20KPartsDataset(AdeLayoutDataset):
 class LoadADE20KParts(BaseTransform):
     """Loads objects and parts of the full ADE20K into one label map.
 
-    A pixel's label is ``4096 * object + part``, with the ids of the release's index; so a part
+    A pixel's label is ``4096 * object + part``, with the ids of the data set's index; so a part
     belongs to one whole, and window panes of houses and of buses are two. What an object has
     beyond its annotated parts is a part of its own, with part id 0. Pixels of no object are
     ``ignore_index``. Without ``seg_map_path``, as in inference, nothing is loaded.
@@ -62,8 +63,7 @@ class LoadADE20KParts(BaseTransform):
     loads_labels = True
 
     def __init__(self, rest: str = 'part', ignore_index: int = 255):
-        if rest not in ('part', 'ignore'):
-            raise ValueError(f"rest must be 'part' or 'ignore', got {rest!r}")
+        check_choice(('part', 'ignore'), rest=rest)
         self.rest = rest
         self.ignore_index = ignore_index
 

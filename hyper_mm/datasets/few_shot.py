@@ -11,6 +11,7 @@ from typing import NamedTuple
 from mmengine.logging import MMLogger
 from mmpretrain.datasets import BaseDataset
 
+from hyper_mm.checks import check_at_least, check_choice
 from hyper_mm.datasets.files import is_integer, read_json, read_text, relative
 from hyper_mm.datasets.image_folders import (
     SPLIT_NAMES,
@@ -136,10 +137,9 @@ class CoOpFewShotDataset(BaseDataset):
         if split not in SPLITS or (split != 'test' and name in _VARIANTS):
             allowed = ('test',) if name in _VARIANTS else SPLITS
             raise ValueError(f'split must be one of {allowed} for {name}, got {split!r}')
-        if subsample not in SUBSAMPLES:
-            raise ValueError(f'subsample must be one of {SUBSAMPLES}, got {subsample!r}')
-        if shots is not None and shots < 1:
-            raise ValueError(f'shots must be at least 1, got {shots}')
+        check_choice(SUBSAMPLES, subsample=subsample)
+        if shots is not None:
+            check_at_least(1, shots=shots)
         self.name, self.split, self.shots, self.seed = name, split, shots, seed
         self.subsample, self.split_json, self.allow_fewer = subsample, split_json, allow_fewer
         super().__init__(ann_file='', data_root=data_root, **kwargs)

@@ -16,6 +16,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 
+from hyper_mm.checks import check_at_least, check_choice
 from hyper_mm.datasets.files import csv_rows, read_text, relative
 from hyper_mm.registry import DATASETS, TRANSFORMS
 
@@ -77,10 +78,8 @@ class HierarCapsDataset(TextDataset):
         exclude_images_of: str | None = None,
         **kwargs,
     ):
-        if mode not in MODES:
-            raise ValueError(f'mode must be one of {MODES}, got {mode!r}')
-        if tiers < 2:
-            raise ValueError(f'tiers must be at least 2, got {tiers}')
+        check_choice(MODES, mode=mode)
+        check_at_least(2, tiers=tiers)
         self.mode = mode
         self.tiers = tiers
         self.exclude_images_of = exclude_images_of

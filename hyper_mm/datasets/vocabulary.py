@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from hyper_mm.checks import check_choice
+
 FOLDER = Path(__file__).parent / 'vocabularies'
 SYNONYMS = ('first', 'mean')
 
@@ -69,8 +71,7 @@ class Vocabulary:
     ):
         if isinstance(names, (str, os.PathLike)):
             names = _read(str(names))
-        if synonyms not in SYNONYMS:
-            raise ValueError(f'synonyms must be one of {SYNONYMS}, got {synonyms!r}')
+        check_choice(SYNONYMS, synonyms=synonyms)
         self.whole = bool(whole)
         self.entries = tuple(_check_name(name, self.whole) for name in names)
         if not self.entries:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hyper_mm.checks import check_choice
+
 from .canvas import Canvas
 from .captions import describe
 from .instance import Instance
@@ -249,8 +251,7 @@ def render_object(
         TypeError: If seed, index or size are not integers.
         ValueError: If an argument is out of range.
     """
-    if whole_class not in THING_CLASSES:
-        raise ValueError(f'whole_class must be one of {THING_CLASSES}, got {whole_class!r}')
+    check_choice(THING_CLASSES, whole_class=whole_class)
     size = check_size(size)
     rng = _generator(whole_class, seed, index, split)
     scene = str(rng.choice(SCENE_CLASSES))
@@ -284,8 +285,7 @@ def check_size(size: tuple[int, int]) -> tuple[int, int]:
 
 def _generator(subject: str, seed: int, index: int, split: str) -> np.random.Generator:
     """A random stream of its own for every sample of scenes and of each thing class."""
-    if split not in SPLITS:
-        raise ValueError(f'split must be one of {SPLITS}, got {split!r}')
+    check_choice(SPLITS, split=split)
     seed, index = check_int('seed', seed, 0), check_int('index', index, 0)
     stream = 0 if subject == 'scene' else 1 + THING_CLASSES.index(subject)
     return np.random.default_rng((seed, stream, SPLITS.index(split), index))

@@ -26,7 +26,8 @@ class FrequencyAmplitudeMix(BaseTransform):
         key: Where the result goes; ``'img'`` replaces the image.
 
     Raises:
-        ValueError: If an argument is not allowed or the bank is none.
+        ValueError: For ``band`` outside of [0, 0.5), ``lam`` outside of [0, 1], or a file that is
+            no bank.
         FileNotFoundError: If there is no bank.
     """
 

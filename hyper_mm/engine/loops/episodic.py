@@ -26,7 +26,7 @@ class EpisodicTrainLoop(IterBasedTrainLoop):
     Source: the meta-train and meta-test domains of MLDG (Li et al., AAAI 2018) and SAML.
 
     Args:
-        runner: The runner.
+        runner: Runner whose seed and model are used.
         dataloader: Config of a data loader; use ``InfiniteSampler``.
         domains: For each domain, what to set in the config of the data set.
         num_support: From how many domains a support comes, each with a batch.
@@ -98,7 +98,7 @@ class FewShotEvalLoop(TestLoop):
     of that of the processes: a sampler that fills up repeats some, and they would count twice.
 
     Args:
-        runner: The runner.
+        runner: Runner whose model is tested.
         dataloader: Data loader or its config, without persistent workers.
         evaluator: Evaluator or its config.
         seeds: One pass over all episodes each.

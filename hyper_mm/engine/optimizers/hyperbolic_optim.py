@@ -6,11 +6,12 @@ import copy
 from collections.abc import Callable, Iterable
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
+from hyper_mm.checks import check_choice
+from hyper_mm.engine.unwrap import unwrap_model
 from hyper_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 BIASES = ('bias', 'b1', 'b2', 'b3')
@@ -63,7 +64,7 @@ class HyperbolicOptimWrapperConstructor:
     """Sorts parameters: matrices, those without weight decay, and points of a manifold.
 
     Without weight decay are biases, weights of norms, and single numbers: temperatures, weights of
-    residual connections, curvatures, which decay would draw to 0 or to their initial value. (The
+    residual connections, curvatures, whose neutral value weight decay does not know. (The
     ``flat_decay_mult`` of mmengine leaves decay on numbers and on the biases of experts.) Points,
     parameters with a ``manifold`` (see ``embedding='manifold'`` of :class:`hyper_mm.HelmDecoder`),
     go to an optimizer of their own, without weight decay.
@@ -93,8 +94,7 @@ class HyperbolicOptimWrapperConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Builds the optimizer, or both, and the wrapper."""
-        model = model.module if is_model_wrapper(model) else model
-        decayed, plain, points = sort_parameters(model.named_parameters())
+        decayed, plain, points = sort_parameters(unwrap_model(model).named_parameters())
         if bool(points) != (self.hyp_optimizer is not None):
             raise ValueError(
                 f'hyp_optimizer must be given for points and for nothing else: the model has '
@@ -159,6 +159,5 @@ def geoopt_optimizer(name: str | None) -> type[torch.optim.Optimizer]:
             f'hyp_optimizer {name} needs geoopt, which is not installed: pip install geoopt'
         ) from error
     known = sorted(key for key in vars(optim) if key.startswith('Riemannian'))
-    if name not in known:
-        raise ValueError(f'hyp_optimizer.type must be one of {known}, got {name!r}')
+    check_choice(known, **{'hyp_optimizer.type': name})
     return getattr(optim, name)

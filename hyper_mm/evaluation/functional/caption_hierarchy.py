@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hyper_mm.checks import check_at_least, check_choice
+
 HITS = ('all', 'mean')
 
 
@@ -35,8 +37,7 @@ def radius_levels(radii: Tensor, steps: int = 50) -> Tensor:
     Raises:
         ValueError: If ``steps`` is not at least 2.
     """
-    if steps < 2:
-        raise ValueError(f'steps must be at least 2, got {steps}')
+    check_at_least(2, steps=steps)
     low, high = radii.min(), radii.max()
     levels = torch.linspace(0, 1, steps, dtype=radii.dtype, device=radii.device)
     levels = low + levels * (high - low)
@@ -192,8 +193,7 @@ def hierarchical_recall(
     Raises:
         ValueError: For another ``hit``.
     """
-    if hit not in HITS:
-        raise ValueError(f'hit must be one of {HITS}, got {hit!r}')
+    check_choice(HITS, hit=hit)
     own = similarity.gather(1, targets)
     rank = (~(similarity.unsqueeze(1) < own.unsqueeze(2))).sum(2) - 1
     found = [(rank < k).double() for k in ks]

@@ -15,7 +15,7 @@ def kmeans(
     restarts: int = 5,
     iterations: int = 100,
 ) -> Tensor:
-    """Lloyd's algorithm from k-means++ starts; the best of several restarts.
+    """Lloyd's algorithm from k-means++ initializations; the best of several restarts.
 
     Args:
         points: Points ``(M, d)``, on the CPU.

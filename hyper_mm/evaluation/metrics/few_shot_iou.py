@@ -38,9 +38,10 @@ class FewShotIoUMetric(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Counts pixels of queries.
 
-        Args:
-            data_batch: Not used.
-            data_samples: With ``pred_sem_seg`` and ``gt_sem_seg``.
+        Each of ``data_samples`` has ``pred_sem_seg`` and ``gt_sem_seg``, both ``(1, H, W)``.
+
+        Raises:
+            ValueError: If their sizes differ.
         """
         sums = defaultdict(lambda: np.zeros(2, np.int64))
         for sample in data_samples:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from hyper_mm.checks import check_count
 from hyper_mm.evaluation.functional.clustering import kmeans, squared_distances, ward_tree
 from hyper_mm.evaluation.functional.tree_scores import containment, purity, triplet_agreement
 from hyper_mm.registry import METRICS
@@ -85,9 +86,7 @@ class HierarchyPurity(BaseMetric):
         unknown = sorted(set(baselines) - set(BASELINES))
         if unknown:
             raise ValueError(f'baselines must be among {BASELINES}, got {unknown}')
-        for name, value in (('repeats', repeats), ('stride', stride)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f'{name} must be a positive integer, got {value!r}')
+        check_count(1, repeats=repeats, stride=stride)
         self.wholes = _wholes(taxonomy)
         self.baselines = tuple(baselines)
         self.seed = seed
@@ -98,9 +97,10 @@ class HierarchyPurity(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keeps labels, winners and features of a batch.
 
-        Args:
-            data_batch: Not used.
-            data_samples: Data samples as dicts, each with ``hierarchy`` and ``gt_sem_seg``.
+        The data samples are dicts, each with ``hierarchy`` and ``gt_sem_seg`` ``(1, H, W)``.
+
+        Raises:
+            ValueError: If a sample lacks one of them, or its image is flipped.
         """
         for sample in data_samples:
             if 'hierarchy' not in sample:

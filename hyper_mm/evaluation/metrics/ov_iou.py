@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from hyper_mm.checks import check_choice
 from hyper_mm.registry import METRICS
 
 ABSENT = ('ignore', 'zero')
@@ -67,8 +68,7 @@ class OVIoUMetric(BaseMetric):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if absent not in ABSENT:
-            raise ValueError(f'absent must be one of {ABSENT}, got {absent!r}')
+        check_choice(ABSENT, absent=absent)
         if format_only and output_dir is None:
             raise ValueError('format_only needs an output_dir, got None')
         if keep_results and output_dir is None:
@@ -88,9 +88,10 @@ class OVIoUMetric(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Counts pixels of a batch.
 
-        Args:
-            data_batch: Not used.
-            data_samples: With ``pred_sem_seg`` and ``gt_sem_seg``.
+        Each of ``data_samples`` has ``pred_sem_seg`` and ``gt_sem_seg``, both ``(1, H, W)``.
+
+        Raises:
+            ValueError: If their sizes differ, or a label or prediction is no class.
         """
         for sample in data_samples:
             predicted = sample['pred_sem_seg']['data'].squeeze(0)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from hyper_mm.checks import check_positive
 from hyper_mm.layers.lathadapter.latent_hierarchy import (
     AttributeRefiner,
     LatentHierarchyLoss,
@@ -46,7 +47,7 @@ class LatHAdapterHead(OwnInit, BaseModule):
         refined_attributes: Take the attributes of the losses as the refiner leaves them, instead of
             as they are learned (the paper does not say which).
         weights: Weights of the terms ``ecls``, ``hcls``, ``va`` and ``at``; 1 where not given.
-        init_cfg: Same as for :class:`mmengine.model.BaseModule`.
+        init_cfg: Initialization config of mmengine.
 
     Raises:
         ValueError: For numbers outside their range or an unknown term.
@@ -68,9 +69,7 @@ class LatHAdapterHead(OwnInit, BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        for name, value in dict(tau=tau, hyp_tau=hyp_tau, feat_scale=feat_scale).items():
-            if not value > 0:
-                raise ValueError(f'{name} must be positive, got {value}')
+        check_positive(tau=tau, hyp_tau=hyp_tau, feat_scale=feat_scale)
         unknown = sorted(set(weights or {}) - set(TERMS))
         if unknown:
             raise ValueError(f'weights must be of the terms {TERMS}, got {unknown}')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hyper_mm.checks import check_choice, check_positive, check_range
 from hyper_mm.layers.common.curvature import Curvature
 from hyper_mm.layers.lorentz.attention import HMLA, LorentzAttention
 from hyper_mm.layers.lorentz.block import LorentzBlock
@@ -38,13 +39,8 @@ class Decoder(OwnInit, nn.Module):
 
     def __init__(self, vocab_size: int, depth: int, max_length: int, num_dense_layers: int):
         super().__init__()
-        if min(vocab_size, depth, max_length) < 1:
-            raise ValueError(
-                'vocab_size, depth and max_length must be positive, got '
-                f'{vocab_size}, {depth}, {max_length}'
-            )
-        if not 0 <= num_dense_layers <= depth:
-            raise ValueError(f'num_dense_layers must be 0 to {depth}, got {num_dense_layers}')
+        check_positive(vocab_size=vocab_size, depth=depth, max_length=max_length)
+        check_range(f'[0, {depth}]', num_dense_layers=num_dense_layers)
         self.vocab_size, self.max_length = vocab_size, max_length
 
     def _part(self, what: str, dims: int, cfg: dict) -> nn.Module:
@@ -52,8 +48,7 @@ class Decoder(OwnInit, nn.Module):
         known = {'attention': self.attentions, 'ffn': self.ffns}[what]
         cfg = dict(cfg)
         kind = cfg.pop('type', None)
-        if kind not in known:
-            raise ValueError(f'{what}.type must be one of {sorted(known)}, got {kind!r}')
+        check_choice(sorted(known), **{f'{what}.type': kind})
         return known[kind](dims, **cfg)
 
     def _ffn_of(self, index: int, dims: int, ffn: dict, dense_ffn: dict | None, dense: int):

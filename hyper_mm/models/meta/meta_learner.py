@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from hyper_mm.checks import check_choice, check_count, check_positive
 from hyper_mm.layers.meta.adapt import adapt, reptile_loss
 from hyper_mm.registry import MODELS
 
@@ -49,11 +50,12 @@ class MetaLearner(EpisodicModel):
         first_order: Take inner gradients as constants; only for ``'anil'`` and ``'metasgd'``.
         commit_buffers: Write buffers back.
         data_preprocessor: See :class:`EpisodicModel`.
-        init_cfg: As in mmengine.
+        init_cfg: Initialization config of mmengine.
         **kwargs: Of :class:`EpisodicModel`.
 
     Raises:
-        ValueError: If an argument is not allowed, or nothing matches ``adapt``.
+        ValueError: For an unknown algorithm, ``first_order`` where the algorithm fixes it, rates or
+            steps that are not positive, or an ``adapt`` that matches nothing.
     """
 
     def __init__(
@@ -72,17 +74,13 @@ class MetaLearner(EpisodicModel):
         **kwargs,
     ):
         super().__init__(model, data_preprocessor, init_cfg, **kwargs)
-        if algorithm not in ALGORITHMS:
-            raise ValueError(f'algorithm must be one of {(*ALGORITHMS,)}, got {algorithm!r}')
+        check_choice(ALGORITHMS, algorithm=algorithm)
         if first_order is not None and algorithm not in ('anil', 'metasgd'):
             raise ValueError(f'first_order must be None for {algorithm!r}, got {first_order}')
         test_steps = inner_steps if test_steps is None else test_steps
-        for name, value in (('inner_lr', inner_lr), ('clip', 1 if clip is None else clip)):
-            if not (isinstance(value, (int, float)) and value > 0):
-                raise ValueError(f'{name} must be a positive number, got {value!r}')
-        for name, value, least in (('inner_steps', inner_steps, 1), ('test_steps', test_steps, 0)):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f'{name} must be an integer of at least {least}, got {value!r}')
+        check_positive(inner_lr=inner_lr, clip=1 if clip is None else clip)
+        check_count(1, inner_steps=inner_steps)
+        check_count(0, test_steps=test_steps)
         self.algorithm, self.inner_lr, self.clip = algorithm, inner_lr, clip
         self.inner_steps, self.test_steps = inner_steps, test_steps
         self.first_order = ALGORITHMS[algorithm] if first_order is None else first_order
@@ -142,7 +140,7 @@ class MetaLearner(EpisodicModel):
 
         Args:
             support: The batch.
-            parameters: Where to start.
+            parameters: Parameters before the first step, by name.
             buffers: Changed in place.
             steps: Number of steps.
             first_order: Take the gradients as constants.

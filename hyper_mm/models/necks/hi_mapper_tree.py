@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from hyper_mm.checks import check_positive
 from hyper_mm.models.necks.hi_mapper import HiMapper
 from hyper_mm.registry import MODELS
 
@@ -45,8 +46,7 @@ class HiMapperTree(HiMapper):
     """
 
     def __init__(self, in_channels: int | Sequence[int], spread: float = 0.75, **kwargs):
-        if not spread > 0:
-            raise ValueError(f'spread must be positive, got {spread}')
+        check_positive(spread=spread)
         if kwargs.get('neck') is not None:
             raise ValueError(f'HiMapperTree takes no inner neck, got neck={kwargs["neck"]}')
         super().__init__(in_channels, **kwargs)

@@ -21,7 +21,7 @@ BLOCKS = {LorentzBlock, EuclideanBlock}
 
 @MODEL_WRAPPERS.register_module()
 class ShardedModel(MMFullyShardedDataParallel):
-    """mmengine's wrapper of FSDP, for HELM and its twins.
+    """mmengine's wrapper of FSDP, for HELM and its baselines.
 
     FSDP refuses parameters without dimensions: temperatures, weights of residual connections and
     curvatures. They stay whole on all processes here, and their gradients are averaged. Gradients
@@ -36,7 +36,7 @@ class ShardedModel(MMFullyShardedDataParallel):
         **options: See ``mmengine.model.MMFullyShardedDataParallel``.
 
     Raises:
-        ValueError: For parameters on a manifold, whose optimizer needs whole points, or
+        ValueError: For parameters on a manifold, whose optimizer needs ambient points, or
             ``use_orig_params=False``, which mixes those with and without weight decay.
     """
 

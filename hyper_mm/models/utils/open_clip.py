@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as checkpoint_activations
 
+from hyper_mm.checks import check_at_least
 from hyper_mm.models.utils.text_tokenizer import CONTEXT_LENGTH, TextTokenizer
 
 MEAN = (122.7709383, 116.7460125, 104.09373615)
@@ -170,8 +171,8 @@ def encode_text(
     length = clip.positional_embedding.shape[0]
     if tokens.ndim != 2 or tokens.shape[1] != length:
         raise ValueError(f'tokens must have the shape (N, {length}), got {tuple(tokens.shape)}')
-    if chunk is not None and chunk < 1:
-        raise ValueError(f'chunk must be at least 1, got {chunk}')
+    if chunk is not None:
+        check_at_least(1, chunk=chunk)
     if prompts:
         check_towers(clip)
     features = []

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from hyper_mm.checks import check_at_least, check_choice
 from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.evaluation.functional.caption_hierarchy import radius_order
 from hyper_mm.layers.radial.radial import text_radii
@@ -75,7 +76,7 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
         templates: What the names of classes are put in, or the name of a set of templates of
             :class:`hyper_mm.datasets.vocabulary.Vocabulary`.
         data_preprocessor: See ``mmengine.model.BaseModel``.
-        init_cfg: See ``mmengine.model.BaseModel``.
+        init_cfg: Initialization config of mmengine.
 
     Raises:
         ValueError: For arguments that the parts refuse, or an adapter that reaches the image tower,
@@ -100,8 +101,7 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
         init_cfg: dict | None = None,
     ):
         super().__init__(data_preprocessor, init_cfg)
-        if chunk < 1:
-            raise ValueError(f'chunk must be at least 1, got {chunk}')
+        check_at_least(1, chunk=chunk)
         self.chunk = chunk
         self.checkpoint = checkpoint
         self.truncate = truncate
@@ -236,8 +236,7 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
         texts = [text for sample in data_samples for text in sample.get('texts', ())]
         if mode == 'tensor':
             return self.text_features([*texts, ''])
-        if mode != 'predict':
-            raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
+        check_choice(('loss', 'predict', 'tensor'), mode=mode)
         return self._predict(inputs, data_samples, texts)
 
     def _loss(self, data_samples: Sequence[BaseDataElement]) -> dict[str, Tensor]:
