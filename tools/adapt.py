@@ -246,7 +246,7 @@ def adapt(learner: MetaLearner, batch: dict, progress: Progress) -> list[float]:
     """
     import torch
 
-    parameters, buffers = learner.start()
+    parameters, buffers = learner.initial_state()
     losses = []
     learner.model.train()
     task = progress.add_task('adapting', total=learner.test_steps)

@@ -22,7 +22,7 @@ BASE = 4096
 class ADE20KPartsDataset(AdeLayoutDataset):
     """Images of the full ADE20K (2021) with objects and parts, for :class:`LoadADE20KParts`.
 
-    The release keeps an image, its ``_seg.png`` and its ``_parts_1.png`` in one folder a scene:
+    The data set keeps an image, its ``_seg.png`` and its ``_parts_1.png`` in one folder a scene:
     use ``data_prefix=dict(img_path='images/ADE/validation', seg_map_path='images/ADE/validation')``
     with the data set's folder ``ADE20K_2021_17_01`` as ``data_root``.
 

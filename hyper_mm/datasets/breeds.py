@@ -29,7 +29,7 @@ class BreedsDataset(BaseDataset):
 
     A superclass is kept where at least ``min_images`` images of both splits together lie below it.
     Images below none that is kept, as those of the 110 classes that BREEDS leaves out, are not
-    used; a message says how many. Names of classes are the first synonyms of the superclasses, with
+    used; a message counts them. Names of classes are the first synonyms of the superclasses, with
     their ids behind where two would be equal; their order is that of the ids.
 
     Args:

@@ -115,7 +115,7 @@ class CoOpFewShotDataset(BaseDataset):
         ValueError: For an unknown set or split, numbers outside their range, a split file that is
             none, a folder without images, a half without classes, or too few images with
             ``allow_fewer=False``.
-        FileNotFoundError: If a file or folder is missing; the message says where it comes from.
+        FileNotFoundError: If a file or folder is missing; the message names its source.
 
     Source: Zhou et al., Learning to Prompt for Vision-Language Models (IJCV 2022).
     """
@@ -214,8 +214,8 @@ def read_split(path: Path) -> Parts:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is no split file; the message says where. Images that are in two splits
-            are warned of.
+        ValueError: If it is no split file; the message names the place. Images that are in two
+            splits are warned of.
     """
     if not path.is_file():
         raise FileNotFoundError(

@@ -34,7 +34,7 @@ class OpenVocabDataset(AdeLayoutDataset):
             them as such.
     """
 
-    SOURCE = 'docs/open_vocabulary.md says how to prepare it.'
+    SOURCE = 'docs/open_vocabulary.md describes how to prepare it.'
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ class TextDataset(BaseDataset):
     METAINFO: dict = {}
 
     def __init__(self, ann_file: str, **kwargs):
-        # a failing pipeline says why instead of giving another item
+        # a failing pipeline raises instead of another item being returned
         super().__init__(ann_file=ann_file, **{'max_refetch': 0, 'test_mode': True, **kwargs})
 
     def _file(self) -> Path:
@@ -55,7 +55,7 @@ class HierarCapsDataset(TextDataset):
         mode: ``'train'`` for chains without images, ``'test'`` for captions with images.
         tiers: Captions of a chain.
         exclude_images_of: Another such file, below ``data_root``: rows with an image of its
-            ``image_url`` column are left out, and a message says how many. The expanded set needs
+            ``image_url`` column are left out and counted in a message. The expanded set needs
             it: the images of the test set are among its own, with the same captions.
         **kwargs: Arguments of ``mmengine.dataset.BaseDataset``: ``data_root``, ``data_prefix``
             (default ``dict(img_path='images')`` for ``'test'``), ``pipeline``, ...

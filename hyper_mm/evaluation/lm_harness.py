@@ -91,7 +91,7 @@ class HarnessRequests:
                 harness does.
 
         Returns:
-            Log-probability of each continuation, in nats, and whether greedy decoding gives it.
+            Log-probability of each continuation, in nats, and whether greedy decoding returns it.
 
         Raises:
             ValueError: If a continuation alone does not fit, or is empty.

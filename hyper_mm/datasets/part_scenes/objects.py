@@ -1,7 +1,7 @@
 """The things that can be drawn, and their sizes.
 
 A drawing function takes a pen (meters, origin at the foot, front to the right) and a random
-generator, and returns the name of the object's color, or None where a color says nothing.
+generator, and returns the name of the object's color, or None where it has no color of its own.
 Proportions are those of toys: people and doors are large, houses and buses small.
 """
 

@@ -37,7 +37,7 @@ class FewShotSampler(Sampler):
         shots: Images K of each class, exactly; None: all images.
         run: Images of one class that come one after the other.
         shots_seed: Seed of the draw (the protocol of CoOp: 1, 2, 3).
-        seed: Seed of the order; None: one for all ranks, by chance. mmengine gives its own.
+        seed: Seed of the order; None: one for all ranks, drawn at random. mmengine passes its own.
 
     Raises:
         ValueError: For numbers less than 1, or classes of fewer images than ``shots``.

@@ -72,7 +72,7 @@ def read_bank(path: str) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no bank; the message says what it holds.
+        ValueError: If it is no bank; the message names what it holds.
     """
     try:
         with np.load(path) as arrays:

@@ -15,9 +15,9 @@ from hyper_mm.registry import LOOPS
 class EpisodicTrainLoop(IterBasedTrainLoop):
     """Trains on episodes whose support and query are batches of different domains.
 
-    ``train_dataloader`` describes the loader of every domain; ``domains`` says what of its data set
-    differs. Each iteration draws the domains by the seed of the run and the iteration, in all
-    processes alike::
+    ``train_dataloader`` describes the loader of every domain; ``domains`` lists what differs
+    between their data sets. Each iteration draws the domains by the seed of the run and the
+    iteration, in all processes alike::
 
         train_cfg = dict(
             type='hyper_mm.EpisodicTrainLoop', max_iters=2000,

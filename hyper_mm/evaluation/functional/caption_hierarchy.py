@@ -1,8 +1,8 @@
 r"""Scores of a visual-semantic hierarchy, on tensors. Needs torch alone.
 
-A text's radius, its distance from the root, says how specific it is. The captions of an image from
-general to specific should lie ever farther out (:func:`radius_order`), and a walk from the root
-outwards should meet them and no others (:func:`walk`).
+A text's radius, its distance from the root, measures how specific it is. The captions of an image
+from general to specific should lie ever farther out (:func:`radius_order`), and a walk from the
+root outwards should meet them and no others (:func:`walk`).
 
 Source: Alper and Averbuch-Elor, Emergent Visual-Semantic Hierarchies (ECCV 2024).
 """

@@ -55,7 +55,7 @@ class LorentzViT(OwnInit, AuxLossSource, BaseModule):
             tangent vector at the origin; ``'lorentz'``, all of it, time first, so ``C = embed_dims
             + 1``.
         with_cls_token: Put a class token before the patches.
-        positions: ``'hope'`` or ``'learnt'``.
+        positions: ``'hope'`` or ``'learned'``.
         drop_path_rate: Stochastic depth of the last block.
         final_norm: Norm of each output.
         residual_scale: Scale of the residual connections; None: ``sqrt(embed_dims)``.
@@ -118,7 +118,7 @@ class LorentzViT(OwnInit, AuxLossSource, BaseModule):
         self.embed_dims = arch['embed_dims']
         self.out_type, self.output, self.frozen_stages = out_type, output, frozen_stages
         self.vit = LorentzVisionTransformer(
-            dims=arch['embed_dims'],
+            arch['embed_dims'],
             depth=arch['num_layers'],
             num_heads=arch['num_heads'],
             hidden_dims=arch.get('feedforward_channels'),

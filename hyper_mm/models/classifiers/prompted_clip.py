@@ -126,7 +126,7 @@ class PromptedCLIP(LoadsTrainedWeights, OwnInit, BaseClassifier):
     def _check_head(self) -> None:
         if self.head is not None and self.head.refiner.attributes.shape[1] != self.dim:
             raise ValueError(
-                f'head.dim must be the width of the features, {self.dim}, got '
+                f'head.embed_dims must be the width of the features, {self.dim}, got '
                 f'{self.head.refiner.attributes.shape[1]}'
             )
 

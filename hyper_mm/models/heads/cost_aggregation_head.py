@@ -24,7 +24,7 @@ class CostAggregationHead(OwnInit, BaseModule):
 
     Two maps of the vision tower are brought to two and four times the patch grid by transposed
     convolutions; with the dense features they guide :class:`hyper_mm.layers.CostAggregator`, which
-    gives one logit map for each class, at four times the patch grid.
+    computes one logit map for each class, at four times the patch grid.
 
     The loss is binary cross-entropy over all classes and all pixels,
 

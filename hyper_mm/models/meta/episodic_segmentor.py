@@ -94,7 +94,7 @@ class EpisodicSegmentor(MetaLearner):
             ``boundary_contrast/empty``.
         """
         self._features = []
-        parameters, buffers = self.start()
+        parameters, buffers = self.initial_state()
         options = (self.inner_steps, self.first_order, True)
         adapted, before = self.inner(support, parameters, buffers, *options)
         after = self.model.parse_losses(self.call(adapted, buffers, query, 'loss'))[0]

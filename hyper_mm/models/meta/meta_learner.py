@@ -167,8 +167,8 @@ class MetaLearner(EpisodicModel):
             )
         return adapted, losses
 
-    def start(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The parameters, and copies of the buffers, by name."""
+    def initial_state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Returns the parameters before the inner steps, and copies of the buffers, by name."""
         buffers = {n: b.clone() for n, b in self.model.named_buffers()}
         return dict(self.model.named_parameters()), buffers
 
@@ -200,7 +200,7 @@ class MetaLearner(EpisodicModel):
             ``loss_meta`` (``loss_reptile``), ``meta/support`` (before the inner steps), and the
             terms of the query's loss as ``query/*``.
         """
-        parameters, buffers = self.start()
+        parameters, buffers = self.initial_state()
         adapted, before = self.inner(
             support, parameters, buffers, self.inner_steps, self.first_order
         )
@@ -223,7 +223,7 @@ class MetaLearner(EpisodicModel):
             support: Batch of the inner steps.
             query: Batches to predict.
         """
-        parameters, buffers = self.start()
+        parameters, buffers = self.initial_state()
         parameters = {n: p.detach() for n, p in parameters.items()}
         training = self.model.training
         self.model.train()

@@ -19,9 +19,9 @@ class HiMapper(HiMapperBase):
     """Hi-Mapper between a backbone and a decode head, or a neck such as FPN.
 
     It decomposes one feature level into a visual hierarchy, brings the hierarchy back into that
-    level through a gate that starts at zero (a pretrained model starts unchanged), and passes the
-    other levels on. The count, widths and sizes of the levels do not change, and any image size
-    works.
+    level through a gate that is zero at initialization (a pretrained model is unchanged then), and
+    passes the other levels on. The count, widths and sizes of the levels do not change, and any
+    image size works.
 
     Its losses, ``loss_hier_cont`` and ``loss_hier_kl``, need a model that collects them:
     ``hyper_mm.EncoderDecoder`` and its like.

@@ -33,10 +33,10 @@ CLASSES_AT_A_TIME = 64
 class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
     """Segments images into classes given by name.
 
-    The vision tower of CLIP gives dense features and two maps of earlier blocks, the text tower the
-    features of the prompts of each class; a head turns both into one logit map a class. What the
-    classes are is the ``vocabulary``'s business alone: it can be exchanged at any time, and names
-    the classes in predictions and pictures.
+    The vision tower of CLIP computes dense features and two maps of earlier blocks, the text tower
+    the features of the prompts of each class; a head turns both into one logit map a class. What
+    the classes are is the ``vocabulary``'s business alone: it can be exchanged at any time, and
+    names the classes in predictions and pictures.
 
     Images are resized to the size of the vision tower (bilinear, as in the official code, whose
     padding to multiples of 32 is left out: it would squash the border into the picture).

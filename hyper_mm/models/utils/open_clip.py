@@ -33,7 +33,7 @@ def build_open_clip(
     Args:
         model: Name of an open_clip architecture (with public weights it gets the activation that
             they were trained with: QuickGELU for OpenAI's), or a dict of its model config
-            (``embed_dim``, ``vision_cfg``, ``text_cfg``, ``quick_gelu``), which gives random towers
+            (``embed_dim``, ``vision_cfg``, ``text_cfg``, ``quick_gelu``), for random towers
             of any size.
         pretrained: Tag of public weights (``'openai'``; only with a name), path of a checkpoint, or
             None for random weights; '' is None, as ``--cfg-options model.clip.pretrained=`` has it.

@@ -88,7 +88,7 @@ def build(images, work_dir, epochs=EPOCHS, **options):
         type='hyper_mm.PromptedCLIP',
         clip=dict(model=TOWERS),
         prompts=dict(type='MaPLe', depth=2),
-        head=dict(type='hyper_mm.LatHAdapterHead', num_classes=3, dim=16),
+        head=dict(type='hyper_mm.LatHAdapterHead', num_classes=3, embed_dims=16),
         data_preprocessor=dict(type='ClsDataPreprocessor', mean=[120.0] * 3, std=[60.0] * 3),
     )
     config = dict(

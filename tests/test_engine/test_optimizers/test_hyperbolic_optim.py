@@ -20,7 +20,7 @@ def model_of(**options):
     decoder = dict(
         type='hyper_mm.HelmDecoder',
         vocab_size=20,
-        dims=7,
+        embed_dims=7,
         depth=1,
         attention=dict(type='HMLA', num_heads=2, latent_dims=3, nope_dims=2, rope_dims=2, v_dims=2),
         ffn=dict(type='MiCE', hidden_dims=5),
