@@ -111,6 +111,26 @@ class Decoder(OwnInit, nn.Module):
             groups.append(same_group(labels, ids.shape[1]))
         return torch.stack(groups).all(0) if len(groups) > 1 else groups[0] if groups else None
 
+    def _embed(self, ids: Tensor) -> Tensor:
+        """Embeds ids ``(B, N)``, which must be below ``vocab_size``."""
+        return self.embedding(ids)
+
+    def _run_blocks(
+        self,
+        ids: Tensor,
+        doc_ids: Tensor | None,
+        caches: list[TokenCache] | None,
+        attention_mask: Tensor | None,
+        *shared: Tensor,
+    ) -> Tensor:
+        """Embeds ids and runs the blocks, which all take ``shared``; see :meth:`token_mask`."""
+        mask = self.token_mask(ids, doc_ids, attention_mask, caches)
+        counted = None if attention_mask is None else attention_mask[:, -ids.shape[1] :] != 0
+        x = self._embed(ids)
+        for i, block in enumerate(self.blocks):
+            x = block(x, *shared, None if caches is None else caches[i], mask, counted)
+        return x
+
     def aux_losses(self) -> dict[str, Tensor]:
         """Balance losses of the experts of the last forward pass, added up."""
         losses = [m.aux_losses() for m in self.modules() if isinstance(m, RoutedExperts)]
@@ -230,12 +250,8 @@ class HelmDecoder(Decoder):
         attention_mask: Tensor | None = None,
     ) -> Tensor:
         """Space components of the final points ``(B, N, embed_dims)``; see :meth:`forward`."""
-        mask = self.token_mask(ids, doc_ids, attention_mask, caches)
-        counted = None if attention_mask is None else attention_mask[:, -ids.shape[1] :] != 0
         c = self.curvature()
-        x = self.embedding(ids)
-        for i, block in enumerate(self.blocks):
-            x = block(x, c, None if caches is None else caches[i], mask, counted)
+        x = self._run_blocks(ids, doc_ids, caches, attention_mask, c)
         return self.norm(self.project(x, c))
 
     def forward(
@@ -328,10 +344,8 @@ class EuclideanDecoder(Decoder):
         attention_mask: Tensor | None = None,
     ) -> Tensor:
         """Features ``(B, N, embed_dims)``; see :meth:`HelmDecoder.forward`."""
-        mask = self.token_mask(ids, doc_ids, attention_mask, caches)
-        counted = None if attention_mask is None else attention_mask[:, -ids.shape[1] :] != 0
+        return self.norm(self._run_blocks(ids, doc_ids, caches, attention_mask))
+
+    def _embed(self, ids: Tensor) -> Tensor:
         check_ids(ids, self.vocab_size)
-        x = self.embedding(ids)
-        for i, block in enumerate(self.blocks):
-            x = block(x, None if caches is None else caches[i], mask, counted)
-        return self.norm(x)
+        return self.embedding(ids)
