@@ -153,7 +153,7 @@ def load_weights_only(filename: str, map_location: object = None, logger: object
     Args:
         filename: The path with its prefix.
         map_location: Same as for ``torch.load``.
-        logger: Not used.
+        logger: Accepted, as mmengine passes one; nothing is logged.
 
     Returns:
         Checkpoint of ``state_dict`` and ``meta``, of which only ``dataset_meta`` is left.
@@ -204,7 +204,7 @@ def load_timm_vit(filename: str, map_location: object = None, logger: object = N
     Args:
         filename: The address with its prefix; a path, or anything that mmengine loads.
         map_location: Same as for ``torch.load``.
-        logger: Not used.
+        logger: Accepted, as mmengine passes one; nothing is logged.
 
     Returns:
         State dict of ``mmseg.VisionTransformer``.

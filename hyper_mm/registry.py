@@ -2,7 +2,7 @@
 
 ``type='hyper_mm.X'`` in any config is enough: mmengine imports this module for the scope, and
 :class:`LazyRegistry` then imports the one module that defines ``X``. So a config never waits for
-components that it does not use, and one whose library is missing says which.
+components that it does not use, and one whose library is missing raises an error with its name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""Adapt a segmentor to a new site by a handful of labelled images, and show what it gains.
+r"""Adapt a segmentor to a new site by a handful of labeled images, and show what it gains.
 
     python tools/adapt.py configs/metaseg/maml_unet_nuclei.py CHECKPOINT --support site/support \
         --query site/query --steps 20 --out work_dirs/adapted
@@ -81,7 +81,7 @@ def build_learner(cfg: Config, checkpoint: str, steps: int | None, lr: float | N
 
     Raises:
         TypeError: If the model is no segmentor or does not adapt by steps.
-        ValueError: If a number is not positive, or the model has learnt its rates.
+        ValueError: If a number is not positive, or the model has learned its rates.
     """
     from mmengine.runner import load_checkpoint
 
@@ -101,7 +101,7 @@ def build_learner(cfg: Config, checkpoint: str, steps: int | None, lr: float | N
     if not isinstance(model, MetaLearner) or not hasattr(model.model, 'decode_head'):
         raise TypeError(f'{cfg.model.type} is no segmentor that adapts by gradient steps')
     if lr is not None and model.rates is not None:
-        raise ValueError(f'--lr must be left out: the model has learnt its rates; got {lr}')
+        raise ValueError(f'--lr must be left out: the model has learned its rates; got {lr}')
     for name, value in (('--steps', steps), ('--lr', lr)):
         if value is not None and not value > 0:
             raise ValueError(f'{name} must be positive, got {value}')
@@ -111,7 +111,7 @@ def build_learner(cfg: Config, checkpoint: str, steps: int | None, lr: float | N
 
 
 def metainfo(cfg: Config, num_classes: int) -> dict:
-    """Names and colours of the classes, those of the test data where it has as many."""
+    """Names and colors of the classes, those of the test data where it has as many."""
     from hyper_mm.engine.launch import innermost_datasets
     from hyper_mm.registry import DATASETS
 
@@ -125,8 +125,8 @@ def metainfo(cfg: Config, num_classes: int) -> dict:
     if len(palette) != num_classes:
         import matplotlib
 
-        colours = matplotlib.colormaps['tab10'](np.arange(num_classes - 1) % 10)[:, :3]
-        palette = [[0, 0, 0], *(255 * colours).astype(int).tolist()]
+        colors = matplotlib.colormaps['tab10'](np.arange(num_classes - 1) % 10)[:, :3]
+        palette = [[0, 0, 0], *(255 * colors).astype(int).tolist()]
     return dict(classes=tuple(names), palette=[[int(c) for c in p] for p in palette])
 
 
@@ -246,7 +246,7 @@ def adapt(learner: MetaLearner, batch: dict, progress: Progress) -> list[float]:
     """
     import torch
 
-    parameters, buffers = learner.start()
+    parameters, buffers = learner.initial_state()
     losses = []
     learner.model.train()
     task = progress.add_task('adapting', total=learner.test_steps)
@@ -299,8 +299,8 @@ def draw(path: Path, load: dict, before, after, scores: list[float], palette: li
 
     image = TRANSFORMS.build(load)(dict(img_path=before.img_path))['img']
     image = image[..., ::-1].astype(np.uint8)
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(palette)] = palette
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(palette)] = palette
     maps = [before.gt_sem_seg.data[0], before.pred_sem_seg.data[0], after.pred_sem_seg.data[0]]
     titles = ['labels', *(f'{n}, dice {s:.1f}' for n, s in zip(('before', 'after'), scores))]
     figure, axes = plt.subplots(1, 4, figsize=(14, 3.9))
@@ -309,7 +309,7 @@ def draw(path: Path, load: dict, before, after, scores: list[float], palette: li
     for axis, labels, title in zip(axes[1:], maps, titles):
         labels = labels.numpy()
         shown = (labels > 0) & (labels != IGNORED)
-        mixed = np.where(shown[..., None], 0.4 * image + 0.6 * colours[labels % 256], image)
+        mixed = np.where(shown[..., None], 0.4 * image + 0.6 * colors[labels % 256], image)
         axis.imshow(mixed.astype(np.uint8))
         axis.set_title(title)
     for axis in axes:

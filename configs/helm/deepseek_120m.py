@@ -7,7 +7,7 @@
 _base_ = './llama_115m.py'
 model = dict(
     decoder=dict(
-        dims=390,
+        embed_dims=390,
         attention=dict(
             type='MLA', num_heads=6, latent_dims=65, nope_dims=33, rope_dims=16, v_dims=32
         ),

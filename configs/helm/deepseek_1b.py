@@ -6,7 +6,7 @@
 _base_ = './llama_1b.py'
 model = dict(
     decoder=dict(
-        dims=910,
+        embed_dims=910,
         attention=dict(
             type='MLA', num_heads=14, latent_dims=257, nope_dims=65, rope_dims=64, v_dims=64
         ),

@@ -6,7 +6,7 @@
 _base_ = './llama_mini_hierarcaps.py'
 model = dict(
     decoder=dict(
-        dims=128,
+        embed_dims=128,
         attention=dict(
             type='MLA', num_heads=4, latent_dims=32, nope_dims=16, rope_dims=16, v_dims=32
         ),

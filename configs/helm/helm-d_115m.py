@@ -8,7 +8,7 @@ _base_ = './llama_115m.py'
 model = dict(
     decoder=dict(
         type='hyper_mm.HelmDecoder',
-        dims=389,
+        embed_dims=389,
         attention=dict(type='LorentzAttention'),
         ffn=dict(type='LorentzSwiGLU', hidden_dims=1559),
     )

@@ -7,7 +7,7 @@ _base_ = './llama_1b.py'
 model = dict(
     decoder=dict(
         type='hyper_mm.HelmDecoder',
-        dims=1559,
+        embed_dims=1559,
         attention=dict(type='LorentzAttention'),
         ffn=dict(type='LorentzSwiGLU', hidden_dims=6239),
     )

@@ -7,7 +7,7 @@ _base_ = './llama_mini_hierarcaps.py'
 model = dict(
     decoder=dict(
         type='hyper_mm.HelmDecoder',
-        dims=131,
+        embed_dims=131,
         attention=dict(type='LorentzAttention'),
         ffn=dict(type='LorentzSwiGLU', hidden_dims=511),
     )

@@ -8,7 +8,7 @@ _base_ = './deepseek_120m.py'
 model = dict(
     decoder=dict(
         type='hyper_mm.HelmDecoder',
-        dims=389,
+        embed_dims=389,
         attention=dict(type='HMLA'),
         ffn=dict(type='MiCE', hidden_dims=779),
         dense_ffn=dict(type='LorentzSwiGLU', hidden_dims=1559),

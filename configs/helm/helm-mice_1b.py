@@ -8,7 +8,7 @@ _base_ = './deepseek_1b.py'
 model = dict(
     decoder=dict(
         type='hyper_mm.HelmDecoder',
-        dims=909,
+        embed_dims=909,
         attention=dict(type='HMLA'),
         ffn=dict(type='MiCE', hidden_dims=1819),
         dense_ffn=dict(type='LorentzSwiGLU', hidden_dims=3639),

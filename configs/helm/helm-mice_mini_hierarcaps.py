@@ -7,7 +7,7 @@ _base_ = './deepseek_mini_hierarcaps.py'
 model = dict(
     decoder=dict(
         type='hyper_mm.HelmDecoder',
-        dims=127,
+        embed_dims=127,
         attention=dict(type='HMLA', v_dims=31),
         ffn=dict(type='MiCE', hidden_dims=127),
         dense_ffn=dict(type='LorentzSwiGLU', hidden_dims=511),

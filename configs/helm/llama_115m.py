@@ -14,7 +14,7 @@ model = dict(
     decoder=dict(
         type='hyper_mm.EuclideanDecoder',
         vocab_size=128256,
-        dims=384,
+        embed_dims=384,
         depth=6,
         attention=dict(type='RotaryAttention', num_heads=6),
         ffn=dict(type='SwiGLU', hidden_dims=1560),

@@ -16,7 +16,7 @@ model = dict(
     decoder=dict(
         type='hyper_mm.EuclideanDecoder',
         vocab_size=128256,
-        dims=1536,
+        embed_dims=1536,
         depth=16,
         attention=dict(type='RotaryAttention', num_heads=24),
         ffn=dict(type='SwiGLU', hidden_dims=6240),

@@ -14,7 +14,7 @@ model = dict(
     decoder=dict(
         type='hyper_mm.EuclideanDecoder',
         vocab_size={{_base_.vocab_size}},
-        dims=128,
+        embed_dims=128,
         depth=4,
         attention=dict(type='RotaryAttention', num_heads=4),
         ffn=dict(type='SwiGLU', hidden_dims=560),

@@ -5,4 +5,4 @@
 # Data: data/imagenet_sample and data/imagenet_coarse.json; CLIP:
 # tools/experiments/pretrain_tiny_clip.py.
 _base_ = 'maple_clip-mini_imagenet-coarse.py'
-model = dict(head=dict(type='hyper_mm.LatHAdapterHead', num_classes=9, dim=128))
+model = dict(head=dict(type='hyper_mm.LatHAdapterHead', num_classes=9, embed_dims=128))

@@ -4,4 +4,4 @@
 #   python tools/test.py configs/lathadapter/lathadapter_maple_clip-mini_part-scenes.py CHECKPOINT
 # Data: data/part_scenes/imagenet; CLIP: tools/experiments/pretrain_tiny_clip.py.
 _base_ = 'maple_clip-mini_part-scenes.py'
-model = dict(head=dict(type='hyper_mm.LatHAdapterHead', num_classes=12, dim=128))
+model = dict(head=dict(type='hyper_mm.LatHAdapterHead', num_classes=12, embed_dims=128))

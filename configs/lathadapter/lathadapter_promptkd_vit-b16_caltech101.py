@@ -7,5 +7,5 @@
 _base_ = 'promptkd_vit-b16_caltech101.py'
 # of the teacher's width; the number of attributes comes from that of all classes of the set
 model = dict(
-    head=dict(type='hyper_mm.LatHAdapterHead', num_classes={{_base_.num_classes}}, dim=768)
+    head=dict(type='hyper_mm.LatHAdapterHead', num_classes={{_base_.num_classes}}, embed_dims=768)
 )

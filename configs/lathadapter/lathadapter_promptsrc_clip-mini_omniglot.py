@@ -4,4 +4,4 @@
 #   python tools/test.py configs/lathadapter/lathadapter_promptsrc_clip-mini_omniglot.py CHECKPOINT
 # Data: data/omniglot; CLIP: tools/experiments/pretrain_tiny_clip.py.
 _base_ = 'promptsrc_clip-mini_omniglot.py'
-model = dict(head=dict(type='hyper_mm.LatHAdapterHead', num_classes=5, dim=128))
+model = dict(head=dict(type='hyper_mm.LatHAdapterHead', num_classes=5, embed_dims=128))

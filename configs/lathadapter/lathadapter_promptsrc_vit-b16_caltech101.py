@@ -9,5 +9,7 @@ _base_ = 'promptsrc_vit-b16_caltech101.py'
 # the number of attributes comes from that of the base classes of the set (20 for ImageNet, as in
 # the paper); the paper has 24 for SUN397: head=dict(num_attributes=24)
 model = dict(
-    head=dict(type='hyper_mm.LatHAdapterHead', num_classes={{_base_.num_base_classes}}, dim=512)
+    head=dict(
+        type='hyper_mm.LatHAdapterHead', num_classes={{_base_.num_base_classes}}, embed_dims=512
+    )
 )

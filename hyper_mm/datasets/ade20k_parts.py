@@ -1,4 +1,4 @@
-"""Objects and their parts in the full ADE20K, whose label maps are coded in colours."""
+"""Objects and their parts in the full ADE20K, whose label maps are coded in colors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from mmcv.image import imfrombytes
 from mmcv.transforms import BaseTransform
 from mmengine.fileio import get
 
+from hyper_mm.checks import check_choice
 from hyper_mm.registry import DATASETS, TRANSFORMS
 
 from .ade_layout import AdeLayoutDataset
@@ -21,9 +22,9 @@ BASE = 4096
 class ADE20KPartsDataset(AdeLayoutDataset):
     """Images of the full ADE20K (2021) with objects and parts, for :class:`LoadADE20KParts`.
 
-    The release keeps an image, its ``_seg.png`` and its ``_parts_1.png`` in one folder a scene:
+    The data set keeps an image, its ``_seg.png`` and its ``_parts_1.png`` in one folder a scene:
     use ``data_prefix=dict(img_path='images/ADE/validation', seg_map_path='images/ADE/validation')``
-    with the release's folder ``ADE20K_2021_17_01`` as ``data_root``.
+    with the data set's folder ``ADE20K_2021_17_01`` as ``data_root``.
 
     Args:
         **kwargs: Passed to ``mmseg.datasets.BaseSegDataset``.
@@ -43,7 +44,7 @@ class ADE20KPartsDataset(AdeLayoutDataset):
 class LoadADE20KParts(BaseTransform):
     """Loads objects and parts of the full ADE20K into one label map.
 
-    A pixel's label is ``4096 * object + part``, with the ids of the release's index; so a part
+    A pixel's label is ``4096 * object + part``, with the ids of the data set's index; so a part
     belongs to one whole, and window panes of houses and of buses are two. What an object has
     beyond its annotated parts is a part of its own, with part id 0. Pixels of no object are
     ``ignore_index``. Without ``seg_map_path``, as in inference, nothing is loaded.
@@ -62,8 +63,7 @@ class LoadADE20KParts(BaseTransform):
     loads_labels = True
 
     def __init__(self, rest: str = 'part', ignore_index: int = 255):
-        if rest not in ('part', 'ignore'):
-            raise ValueError(f"rest must be 'part' or 'ignore', got {rest!r}")
+        check_choice(('part', 'ignore'), rest=rest)
         self.rest = rest
         self.ignore_index = ignore_index
 
@@ -113,5 +113,5 @@ def decode_ids(path: str | Path) -> np.ndarray:
     """
     image = imfrombytes(get(str(path)), backend='cv2')
     if image is None:
-        raise ValueError(f'{path} must be an image, whose colours number the labels')
+        raise ValueError(f'{path} must be an image, whose colors number the labels')
     return image[..., 2].astype(np.int32) // 10 * 256 + image[..., 1]

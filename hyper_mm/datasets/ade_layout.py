@@ -20,7 +20,7 @@ class AdeLayoutDataset(BaseSegDataset):
         **kwargs: Passed to ``mmseg.datasets.BaseSegDataset``.
 
     Raises:
-        FileNotFoundError: If there is no folder of images; it says which setting names it.
+        FileNotFoundError: If there is no folder of images; the message names the setting.
     """
 
     SOURCE = ''

@@ -9,7 +9,7 @@ from hyper_mm.registry import DATASETS
 
 @DATASETS.register_module()
 class BCCDDataset(CocoDataset):
-    """Blood cells (BCCD, MIT licence) with boxes, in the COCO layout."""
+    """Blood cells (BCCD, MIT license) with boxes, in the COCO layout."""
 
     METAINFO = dict(
         classes=('RBC', 'WBC', 'Platelets'),

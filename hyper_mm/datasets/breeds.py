@@ -10,6 +10,7 @@ from pathlib import Path
 from mmengine.logging import MMLogger
 from mmpretrain.datasets import BaseDataset
 
+from hyper_mm.checks import check_choice, check_range
 from hyper_mm.registry import DATASETS
 
 from .files import read_text
@@ -28,7 +29,7 @@ class BreedsDataset(BaseDataset):
 
     A superclass is kept where at least ``min_images`` images of both splits together lie below it.
     Images below none that is kept, as those of the 110 classes that BREEDS leaves out, are not
-    used; a message says how many. Names of classes are the first synonyms of the superclasses, with
+    used; a message counts them. Names of classes are the first synonyms of the superclasses, with
     their ids behind where two would be equal; their order is that of the ids.
 
     Args:
@@ -68,10 +69,8 @@ class BreedsDataset(BaseDataset):
             raise ValueError(f'depth must be at least 1 (the root has 0), got {depth}')
         if min_images < 2:
             raise ValueError(f'min_images must be at least 2 (one per split), got {min_images}')
-        if split not in SPLITS:
-            raise ValueError(f'split must be one of {SPLITS}, got {split!r}')
-        if not 0 < val_fraction < 1:
-            raise ValueError(f'val_fraction must be in (0, 1), got {val_fraction}')
+        check_choice(SPLITS, split=split)
+        check_range('(0, 1)', val_fraction=val_fraction)
         self.hierarchy_root = Path(data_root) / hierarchy_root
         self.depth = depth
         self.min_images = min_images

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hyper_mm.checks import check_choice
 from hyper_mm.datasets.breeds import BreedsDataset, ancestors_at, node_names
 from hyper_mm.registry import DATASETS
 
@@ -30,8 +31,7 @@ def superclasses(hierarchy_root: str | Path, subset: str, leaves: set[str]) -> d
     Raises:
         ValueError: If there is no such subset, or nothing of it in the hierarchy.
     """
-    if subset not in SUBSETS:
-        raise ValueError(f'subset must be one of {tuple(SUBSETS)}, got {subset!r}')
+    check_choice(SUBSETS, subset=subset)
     depth, least, ancestor = SUBSETS[subset]
     above = {
         leaf: node for leaf, node in ancestors_at(hierarchy_root, depth).items() if leaf in leaves
@@ -72,8 +72,7 @@ class BreedsNamesDataset(BreedsDataset):
     """
 
     def __init__(self, subset: str = 'living17', template: str = 'a photo of a {}', **kwargs):
-        if subset not in SUBSETS:
-            raise ValueError(f'subset must be one of {tuple(SUBSETS)}, got {subset!r}')
+        check_choice(SUBSETS, subset=subset)
         if '{}' not in template:
             raise ValueError(f'template must have a place {{}} for the name, got {template!r}')
         self.subset = subset

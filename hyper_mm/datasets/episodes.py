@@ -10,6 +10,7 @@ from mmcv.transforms import LoadAnnotations
 from mmengine.dataset import BaseDataset
 from torch.utils.data import Dataset
 
+from hyper_mm.checks import check_choice, check_count
 from hyper_mm.registry import DATASETS, TRANSFORMS
 
 KINDS = ('class', 'domain')
@@ -56,7 +57,8 @@ class EpisodeDataset(Dataset):
             for it here, in ``test_dataloader.dataset``.
 
     Raises:
-        ValueError: If an argument is not allowed, or a class or domain has too few images.
+        ValueError: For counts below 1, an unknown ``by``, fold or class, options of classes with
+            ``by='domain'``, or a class or domain with too few images.
     """
 
     def __init__(
@@ -77,12 +79,9 @@ class EpisodeDataset(Dataset):
         seed: int = 0,
         pipeline: Sequence[dict] | None = None,
     ):
-        if by not in KINDS:
-            raise ValueError(f'by must be one of {KINDS}, got {by!r}')
+        check_choice(KINDS, by=by)
         sizes = dict(n_way=n_way, k_shot=k_shot, n_query=n_query, num_episodes=num_episodes)
-        for name, value in dict(sizes, min_pixels=min_pixels).items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f'{name} must be an integer of at least 1, got {value!r}')
+        check_count(1, **sizes, min_pixels=min_pixels)
         if by == 'domain' and (n_way != 1 or fold is not None or classes is not None):
             raise ValueError(
                 f"by='domain' takes no classes, got n_way={n_way}, classes={classes}, fold={fold}"

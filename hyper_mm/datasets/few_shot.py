@@ -11,6 +11,7 @@ from typing import NamedTuple
 from mmengine.logging import MMLogger
 from mmpretrain.datasets import BaseDataset
 
+from hyper_mm.checks import check_at_least, check_choice
 from hyper_mm.datasets.files import is_integer, read_json, read_text, relative
 from hyper_mm.datasets.image_folders import (
     SPLIT_NAMES,
@@ -114,7 +115,7 @@ class CoOpFewShotDataset(BaseDataset):
         ValueError: For an unknown set or split, numbers outside their range, a split file that is
             none, a folder without images, a half without classes, or too few images with
             ``allow_fewer=False``.
-        FileNotFoundError: If a file or folder is missing; the message says where it comes from.
+        FileNotFoundError: If a file or folder is missing; the message names its source.
 
     Source: Zhou et al., Learning to Prompt for Vision-Language Models (IJCV 2022).
     """
@@ -136,10 +137,9 @@ class CoOpFewShotDataset(BaseDataset):
         if split not in SPLITS or (split != 'test' and name in _VARIANTS):
             allowed = ('test',) if name in _VARIANTS else SPLITS
             raise ValueError(f'split must be one of {allowed} for {name}, got {split!r}')
-        if subsample not in SUBSAMPLES:
-            raise ValueError(f'subsample must be one of {SUBSAMPLES}, got {subsample!r}')
-        if shots is not None and shots < 1:
-            raise ValueError(f'shots must be at least 1, got {shots}')
+        check_choice(SUBSAMPLES, subsample=subsample)
+        if shots is not None:
+            check_at_least(1, shots=shots)
         self.name, self.split, self.shots, self.seed = name, split, shots, seed
         self.subsample, self.split_json, self.allow_fewer = subsample, split_json, allow_fewer
         super().__init__(ann_file='', data_root=data_root, **kwargs)
@@ -214,8 +214,8 @@ def read_split(path: Path) -> Parts:
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it is no split file; the message says where. Images that are in two splits
-            are warned of.
+        ValueError: If it is no split file; the message names the place. Images that are in two
+            splits are warned of.
     """
     if not path.is_file():
         raise FileNotFoundError(

@@ -1,4 +1,4 @@
-"""Reading files that people made: an error says which file, where in it, and what is expected.
+"""Reading files that people made: errors name the file, the place in it, and what is expected.
 
 Needs no framework.
 """
@@ -28,7 +28,7 @@ def read_text(path: str | Path) -> str:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not UTF-8, or no whole gzip file; the message says where.
+        ValueError: If it is not UTF-8, or no whole gzip file; the message names the place.
     """
     path = Path(path)
     if not path.is_file():
@@ -57,7 +57,7 @@ def read_json(path: str | Path, kind: type = dict) -> dict | list:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no JSON, or holds something else; the message says where.
+        ValueError: If it is no JSON, or holds something else; the message names the place.
     """
     return parse_json(read_text(path), path, kind)
 

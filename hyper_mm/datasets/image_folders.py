@@ -49,7 +49,7 @@ def images_below(folder: Path, others: Counter | None = None) -> list[Path]:
         others: Counts the suffixes of the files that are no images.
 
     Raises:
-        ValueError: If there is no image; the message says what there is.
+        ValueError: If there is no image; the message names what there is.
     """
     files = [
         file

@@ -9,6 +9,7 @@ import numpy as np
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import Dataset
 
+from hyper_mm.checks import check_count
 from hyper_mm.registry import DATASETS
 
 from .episodes import EpisodeDataset, check_seed
@@ -59,8 +60,7 @@ class MixedEpisodeDataset(Dataset):
             raise ValueError(
                 f'weights must be positive, one for each of {[*datasets]}, got {weights}'
             )
-        if not isinstance(num_episodes, int) or num_episodes < 1:
-            raise ValueError(f'num_episodes must be an integer of at least 1, got {num_episodes!r}')
+        check_count(1, num_episodes=num_episodes)
         check_seed(seed)
         self.datasets = {
             name: DATASETS.build(x) if isinstance(x, dict) else x for name, x in datasets.items()

@@ -34,7 +34,7 @@ class OpenVocabDataset(AdeLayoutDataset):
             them as such.
     """
 
-    SOURCE = 'docs/open_vocabulary.md says how to prepare it.'
+    SOURCE = 'docs/open_vocabulary.md describes how to prepare it.'
 
     def __init__(
         self,
@@ -169,5 +169,5 @@ class VocabularySegDataset(OpenVocabDataset):
         unknown = [name for name in kept if name not in names]
         if unknown:
             raise ValueError(f'classes must be among those of the vocabulary, got {unknown}')
-        colours = [palette[names.index(name)] for name in kept]
-        super().__init__(metainfo=dict(classes=kept, palette=colours), **kwargs)
+        colors = [palette[names.index(name)] for name in kept]
+        super().__init__(metainfo=dict(classes=kept, palette=colors), **kwargs)

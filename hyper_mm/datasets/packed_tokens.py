@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from hyper_mm.checks import check_at_least, check_choice
 from hyper_mm.datasets.text_tokenizers import read_meta
 from hyper_mm.registry import DATASETS
 
@@ -51,12 +52,10 @@ class PackedTokenDataset(Dataset):
         document_masks: bool = True,
         vocab_size: int | None = None,
     ):
-        if length < 2:
-            raise ValueError(f'length must be at least 2, got {length}')
+        check_at_least(2, length=length)
         meta = read_meta(data_root)
         self.file = Path(data_root) / f'{split}.bin'
-        if split not in meta['splits']:
-            raise ValueError(f'split must be one of {sorted(meta["splits"])}, got {split!r}')
+        check_choice(sorted(meta['splits']), split=split)
         if not self.file.is_file():
             raise FileNotFoundError(f'{self.file} does not exist')
         self.num_tokens = meta['splits'][split]['tokens']

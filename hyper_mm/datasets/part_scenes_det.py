@@ -16,8 +16,8 @@ class PartScenesDetDataset(CocoDataset):
     METAINFO = dict(
         classes=tuple(THING_CLASSES),
         palette=[
-            tuple(colour)
-            for name, colour in zip(WHOLE_CLASSES, WHOLE_PALETTE)
+            tuple(color)
+            for name, color in zip(WHOLE_CLASSES, WHOLE_PALETTE)
             if name in THING_CLASSES
         ],
     )

@@ -13,11 +13,11 @@ class PartScenesDataset(AdeLayoutDataset):
     """Parts of PartScenes, in the ADE20K layout that its generator writes."""
 
     SOURCE = 'tools/dataset_converters/part_scenes.py draws it.'
-    METAINFO = dict(classes=PART_CLASSES, palette=[list(colour) for colour in PART_PALETTE])
+    METAINFO = dict(classes=PART_CLASSES, palette=[list(color) for color in PART_PALETTE])
 
 
 @DATASETS.register_module()
 class PartScenesWholesDataset(PartScenesDataset):
     """Wholes of PartScenes: as the parts, with `seg_map_path='annotations_wholes/...'`."""
 
-    METAINFO = dict(classes=WHOLE_CLASSES, palette=[list(colour) for colour in WHOLE_PALETTE])
+    METAINFO = dict(classes=WHOLE_CLASSES, palette=[list(color) for color in WHOLE_PALETTE])

@@ -16,6 +16,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement
 
+from hyper_mm.checks import check_at_least, check_choice
 from hyper_mm.datasets.files import csv_rows, read_text, relative
 from hyper_mm.registry import DATASETS, TRANSFORMS
 
@@ -30,7 +31,7 @@ class TextDataset(BaseDataset):
     METAINFO: dict = {}
 
     def __init__(self, ann_file: str, **kwargs):
-        # a failing pipeline says why instead of giving another item
+        # a failing pipeline raises instead of another item being returned
         super().__init__(ann_file=ann_file, **{'max_refetch': 0, 'test_mode': True, **kwargs})
 
     def _file(self) -> Path:
@@ -54,7 +55,7 @@ class HierarCapsDataset(TextDataset):
         mode: ``'train'`` for chains without images, ``'test'`` for captions with images.
         tiers: Captions of a chain.
         exclude_images_of: Another such file, below ``data_root``: rows with an image of its
-            ``image_url`` column are left out, and a message says how many. The expanded set needs
+            ``image_url`` column are left out and counted in a message. The expanded set needs
             it: the images of the test set are among its own, with the same captions.
         **kwargs: Arguments of ``mmengine.dataset.BaseDataset``: ``data_root``, ``data_prefix``
             (default ``dict(img_path='images')`` for ``'test'``), ``pipeline``, ...
@@ -77,10 +78,8 @@ class HierarCapsDataset(TextDataset):
         exclude_images_of: str | None = None,
         **kwargs,
     ):
-        if mode not in MODES:
-            raise ValueError(f'mode must be one of {MODES}, got {mode!r}')
-        if tiers < 2:
-            raise ValueError(f'tiers must be at least 2, got {tiers}')
+        check_choice(MODES, mode=mode)
+        check_at_least(2, tiers=tiers)
         self.mode = mode
         self.tiers = tiers
         self.exclude_images_of = exclude_images_of

@@ -1,4 +1,4 @@
-"""Tokenizers of kept libraries behind one interface, and what a folder of token ids says of itself.
+"""Tokenizers of kept libraries behind one interface, and the description of a folder of token ids.
 
 No tokenizer is written here: open_clip's BPE needs no file and no network, and any tokenizer file
 of Hugging Face is read by their package ``tokenizers`` where it is installed.
@@ -198,11 +198,11 @@ def build_tokenizer(
 
 
 def read_meta(data_root: str | Path) -> dict:
-    """Reads what a folder of token ids says of itself.
+    """Reads the description of a folder of token ids.
 
     Raises:
         FileNotFoundError: If ``tools/dataset_converters/tokenize_text.py`` has not finished there.
-        ValueError: If the file is damaged; the message says what is wrong.
+        ValueError: If the file is damaged; the message names what is wrong.
     """
     path = Path(data_root) / META
     if not path.is_file():

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from hyper_mm.checks import check_choice
+
 FOLDER = Path(__file__).parent / 'vocabularies'
 SYNONYMS = ('first', 'mean')
 
@@ -69,8 +71,7 @@ class Vocabulary:
     ):
         if isinstance(names, (str, os.PathLike)):
             names = _read(str(names))
-        if synonyms not in SYNONYMS:
-            raise ValueError(f'synonyms must be one of {SYNONYMS}, got {synonyms!r}')
+        check_choice(SYNONYMS, synonyms=synonyms)
         self.whole = bool(whole)
         self.entries = tuple(_check_name(name, self.whole) for name in names)
         if not self.entries:
@@ -276,13 +277,13 @@ class Vocabulary:
 
     @property
     def palette(self) -> list[list[int]]:
-        """A colour for each class: hues by the golden ratio, so that neighbours differ."""
-        colours = []
+        """A color for each class: hues by the golden ratio, so that neighbors differ."""
+        colors = []
         for i in range(len(self)):
             saturation, value = (0.85, 0.55, 0.7)[i % 3], (0.95, 0.8, 0.6)[i // 3 % 3]
             rgb = colorsys.hsv_to_rgb(i * 0.61803398875 % 1, saturation, value)
-            colours.append([round(255 * part) for part in rgb])
-        return colours
+            colors.append([round(255 * part) for part in rgb])
+        return colors
 
 
 def _plain(name: str) -> str:

@@ -191,10 +191,10 @@ def build_runner(cfg: Config) -> Runner:
     """Builds the runner of a config.
 
     Args:
-        cfg: The config.
+        cfg: A complete config.
 
     Returns:
-        The runner.
+        ``mmengine.runner.Runner``, or the one of ``runner_type``.
 
     Raises:
         ValueError: If the config asks for mixed precision that the device does not have.

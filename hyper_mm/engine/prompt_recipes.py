@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mmengine.config import ConfigDict
 
+from hyper_mm.checks import check_choice
+
 PROTOCOLS = ('base2new', 'few_shot', 'cross_dataset', 'domain_gen')
 LATE = ('stanford_cars', 'oxford_flowers', 'fgvc_aircraft', 'dtd', 'eurosat')
 """Sets of which PromptSRC averages the last epochs in the few-shot protocol, not all."""
@@ -34,8 +36,7 @@ def recipe(model: dict, protocol: str, name: str, shots: int) -> dict:
 
     Source: the official codes of CoOp, MaPLe (CVPR 2023) and PromptSRC (ICCV 2023).
     """
-    if protocol not in PROTOCOLS:
-        raise ValueError(f'protocol must be one of {PROTOCOLS}, got {protocol!r}')
+    check_choice(PROTOCOLS, protocol=protocol)
     host = (model.get('prompts') or {}).get('type')
     few, transfer = protocol == 'few_shot', protocol in ('cross_dataset', 'domain_gen')
     if host == 'CoOp' and few:

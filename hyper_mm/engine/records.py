@@ -220,7 +220,7 @@ class FolderLock:
         patience: Seconds to wait for another process, such as one that is just ending.
 
     Raises:
-        RuntimeError: On entry, if another process holds the lock; it says which.
+        RuntimeError: On entry, if another process holds the lock; the message names it.
     """
 
     _threads: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)

@@ -17,6 +17,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hyper_mm.checks import check_at_least
 from hyper_mm.datasets.text_tokenizers import CompactTokenizer
 
 _UNKNOWN = -1
@@ -43,8 +44,7 @@ class HarnessRequests:
 
     def __init__(self, model: nn.Module, tokenizer, batch_size: int = 8, progress: bool = True):
         super().__init__()
-        if batch_size < 1:
-            raise ValueError(f'batch_size must be at least 1, got {batch_size}')
+        check_at_least(1, batch_size=batch_size)
         if tokenizer.vocab_size > model.decoder.vocab_size:
             raise ValueError(
                 f"tokenizer.vocab_size must be at most the model's {model.decoder.vocab_size}, "
@@ -91,7 +91,7 @@ class HarnessRequests:
                 harness does.
 
         Returns:
-            Log-probability of each continuation, in nats, and whether greedy decoding gives it.
+            Log-probability of each continuation, in nats, and whether greedy decoding returns it.
 
         Raises:
             ValueError: If a continuation alone does not fit, or is empty.
@@ -176,8 +176,7 @@ class HarnessRequests:
             unknown += _UNKNOWN in ids
             ids = self._begin + [i for i in ids if i != _UNKNOWN]
             count = options.get('max_gen_toks', 256)
-            if count < 1:
-                raise ValueError(f'max_gen_toks must be at least 1, got {count}')
+            check_at_least(1, max_gen_toks=count)
             if len(ids) >= self.max_length:
                 cut += 1
                 ids = ids[-(self.max_length - min(count, self.max_length // 2)) :]

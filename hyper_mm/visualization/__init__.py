@@ -2,6 +2,8 @@
 
 from importlib import import_module
 
+from hyper_mm.deprecation import renamed_attributes
+
 _MODULES = {
     'attention_summary': 'attention',
     'collapse_indicators': 'from_model',
@@ -9,15 +11,16 @@ _MODULES = {
     'draw_poincare_disk': 'poincare_disk',
     'find_mapper': 'from_model',
     'read_hierarchies': 'from_model',
-    'tree_colours': 'colours',
+    'tree_colors': 'colors',
 }
 
 __all__ = list(_MODULES)
+_renamed = renamed_attributes(__name__, tree_colours=f'{__name__}.tree_colors')
 
 
 def __getattr__(name: str):
     if name not in _MODULES:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+        return _renamed(name)
     return getattr(import_module(f'{__name__}.{_MODULES[name]}'), name)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .colours import check_tree
+from .colors import check_tree
 
 MIN_STRENGTH = 0.1
 """A position counts as seen where a node gives it this much of even attention."""

@@ -58,7 +58,7 @@ def read_hierarchies(model: nn.Module, data: dict) -> tuple[list[dict], dict[str
 
     Args:
         model: Model of mmseg, mmdet or mmpretrain with one Hi-Mapper.
-        data: A batch as the data loader gives it (``inputs``, ``data_samples``).
+        data: A batch of the data loader (``inputs``, ``data_samples``).
 
     Returns:
         For each image the arguments of :func:`hyper_mm.visualization.draw_hierarchy`, but for the

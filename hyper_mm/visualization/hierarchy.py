@@ -13,13 +13,13 @@ from matplotlib.collections import EllipseCollection, LineCollection
 from matplotlib.figure import Figure
 
 from .attention import MIN_STRENGTH, TINY, LevelSummary, attention_summary, check_attention
-from .colours import tree_colours
+from .colors import tree_colors
 from .poincare_disk import draw_poincare_disk
 
 WIDTH = 13.0
 DPI = 100
 INK = '#222222'
-GREY = '#666666'
+GRAY = '#666666'
 ALIKE = 0.05
 """Nodes less distinct than this at every level are said to be alike."""
 LEAST_RADIUS = 0.05
@@ -49,7 +49,7 @@ def draw_hierarchy(
         curvature: `c` of the hyperbolic space of curvature `-c`; None for flat space.
         segmentation: Predicted labels of shape `(H, W)`, integers, or None.
         classes: Names of the labels.
-        palette: RGB colours of the labels, 0 to 255; random but fixed ones if None.
+        palette: RGB colors of the labels, 0 to 255; random but fixed ones if None.
         title: What is written above.
 
     Returns:
@@ -83,7 +83,7 @@ def draw_hierarchy(
         )
     image, segmentation = _fit(image, segmentation)
     summaries = attention_summary(attention)
-    colours = tree_colours(nodes)
+    colors = tree_colors(nodes)
     figure, panels, bottom = _layout(image.shape, len(nodes), segmentation is not None, title)
 
     _show(panels[0], image, 'Image')
@@ -91,15 +91,15 @@ def draw_hierarchy(
         _draw_segmentation(panels[1], image, segmentation, classes, palette)
     for k in range(len(nodes)):
         ax = panels[-1 - k]
-        part_map = _part_map(image, attention[k], feature_size, colours[k])
+        part_map = _part_map(image, attention[k], feature_size, colors[k])
         note = f'{summaries[k].visible} visible, {summaries[k].covered:.0%} of image'
         _show(ax, part_map, _level_name(k, nodes), note)
 
     left, right = bottom, WIDTH - 0.3
     if tangents is not None:
-        radii = _draw_space(figure, bottom, tangents, curvature, nodes, colours, summaries)
+        radii = _draw_space(figure, bottom, tangents, curvature, nodes, colors, summaries)
         right = WIDTH - 5.75
-    _draw_tree(_inches(figure, 0.25, 0.95, right - 0.25, left - 1.3), nodes, colours, summaries)
+    _draw_tree(_inches(figure, 0.25, 0.95, right - 0.25, left - 1.3), nodes, colors, summaries)
     notes = _notes(summaries)
     if tangents is not None:
         notes += '\n' + _space_notes(radii, curvature)
@@ -153,7 +153,7 @@ def _inches(figure: Figure, x: float, y: float, width: float, height: float) -> 
 def _show(ax: Axes, image: np.ndarray, name: str, note: str = '') -> None:
     ax.imshow(image, interpolation='bilinear')
     ax.set_title(name, fontsize=11, color=INK, pad=4)
-    ax.set_xlabel(note, fontsize=9, color=GREY, labelpad=3)
+    ax.set_xlabel(note, fontsize=9, color=GRAY, labelpad=3)
     ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set_color('#888888')
@@ -167,11 +167,11 @@ def _level_name(level: int, nodes: Sequence[int]) -> str:
 
 
 def _part_map(
-    image: np.ndarray, attention: np.ndarray, feature_size: tuple[int, int], colours: np.ndarray
+    image: np.ndarray, attention: np.ndarray, feature_size: tuple[int, int], colors: np.ndarray
 ) -> np.ndarray:
-    """The image in the colours of the nodes that look at each position most.
+    """The image in the colors of the nodes that look at each position most.
 
-    It is grey where no node looks (the colour is half there at `MIN_STRENGTH` of even attention),
+    It is gray where no node looks (the color is half there at `MIN_STRENGTH` of even attention),
     and where all nodes look alike.
     """
     maps = (attention * attention.shape[1]).reshape(-1, *feature_size)
@@ -182,9 +182,9 @@ def _part_map(
         1 - maps.mean(0) / np.maximum(strength, TINY) if len(maps) > 1 else np.full(size[::-1], 0.5)
     )
     sure /= 1 - 1 / max(len(maps), 2)
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None] / 255
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None] / 255
     seen = (sure * strength / (strength + MIN_STRENGTH))[..., None]
-    picture = seen * colours[winner] * (0.6 + 0.4 * grey) + (1 - seen) * (0.25 + 0.6 * grey)
+    picture = seen * colors[winner] * (0.6 + 0.4 * gray) + (1 - seen) * (0.25 + 0.6 * gray)
     kernel = np.ones((2, 2))
     border = cv2.morphologyEx(winner.astype(np.float32), cv2.MORPH_GRADIENT, kernel) > 0
     border &= seen[..., 0] > 0.5
@@ -230,7 +230,7 @@ def _name_regions(ax: Axes, segmentation: np.ndarray, classes: Sequence[str]) ->
 
 
 def _draw_tree(
-    ax: Axes, nodes: Sequence[int], colours: list[np.ndarray], summaries: list[LevelSummary]
+    ax: Axes, nodes: Sequence[int], colors: list[np.ndarray], summaries: list[LevelSummary]
 ) -> None:
     """The tree from the top to the leaves; circle areas are shares of the image, level by level."""
     box = ax.get_window_extent()
@@ -249,7 +249,7 @@ def _draw_tree(
         above = np.repeat(xs[k + 1], nodes[k] // nodes[k + 1])
         edges = [[(x0, y), (x1, ys[k + 1])] for x0, x1 in zip(x, above)]
         widths = np.where(summaries[k].shares > 0, 1.6, 0.7)
-        ax.add_collection(LineCollection(edges, colors=colours[k], linewidths=widths, zorder=1))
+        ax.add_collection(LineCollection(edges, colors=colors[k], linewidths=widths, zorder=1))
     for k, (x, y) in enumerate(zip(xs, ys)):
         shares = summaries[k].shares
         size = _circle_sizes(shares, x, 0.9 * row)
@@ -261,7 +261,7 @@ def _draw_tree(
             units='xy',
             offsets=np.stack([x, np.full(len(x), y)], 1),
             transOffset=ax.transData,
-            facecolors=np.where(seen, colours[k], 1.0),
+            facecolors=np.where(seen, colors[k], 1.0),
             edgecolors=np.where(seen, [[0.2, 0.2, 0.2]], [[0.6, 0.6, 0.6]]),
             linewidths=0.6,
             zorder=2,
@@ -293,10 +293,10 @@ def _draw_space(
     tangents: np.ndarray,
     c: float | None,
     nodes: Sequence[int],
-    colours: list[np.ndarray],
+    colors: list[np.ndarray],
     summaries: list[LevelSummary],
 ) -> list[np.ndarray]:
-    """The disk, and the distances from its centre by level; returns the distances."""
+    """The disk, and the distances from its center by level; returns the distances."""
     size = bottom - 1.3
     starts = np.cumsum([0, *nodes])
     parents: list[int | None] = [
@@ -306,7 +306,7 @@ def _draw_space(
     ]
     sizes = np.concatenate([np.full(n, 22.0 + 40 * k) for k, n in enumerate(nodes)])
     disk = _inches(figure, WIDTH - 5.45, 0.95, size, size)
-    draw_poincare_disk(disk, tangents, c, np.concatenate(colours), parents, sizes)
+    draw_poincare_disk(disk, tangents, c, np.concatenate(colors), parents, sizes)
     name = 'Nodes in flat space' if c is None else 'Nodes on the Poincar\u00e9 disk'
     disk.set_title(name, fontsize=11, color=INK, pad=2)
 
@@ -314,15 +314,15 @@ def _draw_space(
     radius = radius if c is None else radius * c**0.5
     radii = np.split(radius, starts[1:-1])
     strip = _inches(figure, WIDTH - 1.35, 1.45, 1.1, size - 0.6)
-    for k, (r, colour) in enumerate(zip(radii, colours)):
+    for k, (r, color) in enumerate(zip(radii, colors)):
         spread = np.linspace(-0.28, 0.28, len(r)) if len(r) > 1 else np.zeros(1)
-        strip.scatter(k + spread, r, s=20, c=colour, edgecolors='#333333', linewidths=0.4, zorder=2)
+        strip.scatter(k + spread, r, s=20, c=color, edgecolors='#333333', linewidths=0.4, zorder=2)
         strip.plot([k - 0.38, k + 0.38], [r.mean()] * 2, color=INK, lw=1.2, zorder=1)
-    strip.set_title('Distance from\nthe centre', fontsize=9.5, color=INK, pad=4)
+    strip.set_title('Distance from\nthe center', fontsize=9.5, color=INK, pad=4)
     strip.set(xticks=range(len(nodes)), xticklabels=[str(n) for n in nodes])
     strip.set(xlim=(len(nodes) - 0.4, -0.6), ylim=(0, 1.1 * max(radius.max(), LEAST_RADIUS)))
-    strip.set_xlabel('nodes of the level', fontsize=8.5, color=GREY, labelpad=2)
-    strip.tick_params(labelsize=8.5, colors=GREY, length=2)
+    strip.set_xlabel('nodes of the level', fontsize=8.5, color=GRAY, labelpad=2)
+    strip.tick_params(labelsize=8.5, colors=GRAY, length=2)
     strip.grid(axis='y', color='#e5e5e5', lw=0.7)
     strip.spines[['top', 'right']].set_visible(False)
     return radii
@@ -334,7 +334,7 @@ def _notes(summaries: list[LevelSummary]) -> str:
     distinct = ', '.join(f'{s.distinctness:.2f}' for s in top_down)
     nested = ', '.join(f'{s.nested:.0%}' for s in top_down if s.nested is not None)
     text = (
-        'A position has the colour of the node that looks at it most; grey: no node looks, or all '
+        'A position has the color of the node that looks at it most; gray: no node looks, or all '
         'alike. Children are shades of the hue of their parent.\n'
         'Circles of a level: share of the image. '
         f'Do nodes look at different things? (0 = all alike, 1 = separate parts)  {distinct}.'
@@ -345,8 +345,8 @@ def _notes(summaries: list[LevelSummary]) -> str:
 def _space_notes(radii: list[np.ndarray], c: float | None) -> str:
     means = ', '.join(f'{r.mean():.2f}' for r in radii[::-1])
     if c is None:
-        return f'Flat space (no curvature). Mean distance from the centre, top to leaves: {means}.'
+        return f'Flat space (no curvature). Mean distance from the center, top to leaves: {means}.'
     return (
-        f'Curvature \u2212{c:.3g}. Mean distance from the centre, top to leaves: {means}. '
+        f'Curvature \u2212{c:.3g}. Mean distance from the center, top to leaves: {means}. '
         'That distance is exact on the disk (dotted circles), the angle a summary.'
     )

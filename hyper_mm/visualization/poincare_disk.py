@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.patches import Circle
 
+from hyper_mm.deprecation import renamed_arguments
+
 TICK_RADII = (1, 2, 3, 5)
 
 
@@ -23,13 +25,13 @@ def planar_directions(vectors: np.ndarray) -> np.ndarray:
     """
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     unit = vectors / np.where(norms > 0, norms, 1)
-    centred = unit - unit.mean(0)
-    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    centered = unit - unit.mean(0)
+    _, _, axes = np.linalg.svd(centered, full_matrices=False)
     axes = axes[:2]
     # the sign of a principal axis is arbitrary: make its largest entry positive
     axes = axes * np.sign(np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], 1))
     plane = np.zeros((len(vectors), 2))
-    plane[:, : len(axes)] = centred @ axes.T
+    plane[:, : len(axes)] = centered @ axes.T
     length = np.linalg.norm(plane, axis=-1, keepdims=True)
     return np.where(length > 1e-9, plane / np.where(length > 1e-9, length, 1), [1.0, 0.0])
 
@@ -37,7 +39,7 @@ def planar_directions(vectors: np.ndarray) -> np.ndarray:
 def flatten_tangents(tangents: np.ndarray, c: float) -> np.ndarray:
     r"""Brings points to the unit disk: their radius is exact, their angle a summary.
 
-    A tangent vector ``u`` lies at :math:`\tanh(\sqrt c \lVert u \rVert / 2)` from the centre.
+    A tangent vector ``u`` lies at :math:`\tanh(\sqrt c \lVert u \rVert / 2)` from the center.
 
     Args:
         tangents: Tangent vectors at the origin of the hyperboloid, of shape `(n, d)`.
@@ -70,11 +72,12 @@ def geodesic(start: np.ndarray, end: np.ndarray, steps: int = 24) -> np.ndarray:
     return np.stack([z.real, z.imag], -1)
 
 
+@renamed_arguments(colours='colors')
 def draw_poincare_disk(
     ax: Axes,
     tangents: np.ndarray,
     c: float | None,
-    colours: np.ndarray,
+    colors: np.ndarray,
     parents: Sequence[int | None] | None = None,
     sizes: np.ndarray | float = 40.0,
 ) -> np.ndarray:
@@ -84,7 +87,7 @@ def draw_poincare_disk(
         ax: Axes to draw on.
         tangents: Tangent vectors at the origin of the hyperboloid, of shape `(n, d)`.
         c: The curvature is `-c`; None for flat space: points without the disk.
-        colours: sRGB colours, of shape `(n, 3)`.
+        colors: sRGB colors, of shape `(n, 3)`.
         parents: Index of the parent of each point, or None for those without.
         sizes: Area of the markers in square points.
 
@@ -116,12 +119,12 @@ def draw_poincare_disk(
     edges = [(i, parent) for i, parent in enumerate(parents or ()) if parent is not None]
     path = geodesic if c is not None else lambda start, end: np.stack([start, end])
     paths = [path(points[parent], points[child]) for child, parent in edges]
-    shades = [colours[child] for child, _ in edges]
+    shades = [colors[child] for child, _ in edges]
     ax.add_collection(LineCollection(paths, colors=shades, lw=0.9, alpha=0.75, zorder=2))
     sizes = np.broadcast_to(sizes, len(points))
     order = np.argsort(-sizes, kind='stable')  # small ones on top
     style = dict(edgecolors='#333333', linewidths=0.5, zorder=3)
-    ax.scatter(*points[order].T, s=sizes[order], c=colours[order], **style)
+    ax.scatter(*points[order].T, s=sizes[order], c=colors[order], **style)
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect='equal')
     ax.axis('off')
     return points

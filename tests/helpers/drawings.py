@@ -4,7 +4,7 @@ import numpy as np
 
 from hyper_mm.datasets.part_scenes import PART_CLASSES, PART_TO_WHOLE
 from hyper_mm.datasets.part_scenes.canvas import Canvas
-from hyper_mm.datasets.part_scenes.common import COLOURS
+from hyper_mm.datasets.part_scenes.common import COLORS
 from hyper_mm.datasets.part_scenes.objects import EXTENT, draw_object
 
 SIZE, FOOT, SCALE = (160, 160), (80.0, 150.0), 9.0
@@ -26,8 +26,8 @@ def check_drawing(whole):
     """A thing has all its parts and no other, one id, its usual extent, and a color of the list."""
     seen, widths, heights = set(), [], []
     for seed in range(8):
-        canvas, colour = draw(whole, seed)
-        assert colour is None or colour in COLOURS
+        canvas, color = draw(whole, seed)
+        assert color is None or color in COLORS
         parts, instances, _ = canvas.maps()
         assert set(np.unique(instances[parts > 0])) == {7}
         names = {PART_CLASSES[i - 1] for i in np.unique(parts[parts > 0])}

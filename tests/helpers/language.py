@@ -9,8 +9,10 @@ from torch import nn
 from hyper_mm.registry import MODELS
 
 LATENT = dict(num_heads=2, latent_dims=5, nope_dims=3, rope_dims=4, v_dims=3)
-HELM = dict(type='hyper_mm.HelmDecoder', vocab_size=37, dims=17, depth=2, max_length=80)
-BASELINE = dict(type='hyper_mm.EuclideanDecoder', vocab_size=37, dims=18, depth=2, max_length=80)
+HELM = dict(type='hyper_mm.HelmDecoder', vocab_size=37, embed_dims=17, depth=2, max_length=80)
+BASELINE = dict(
+    type='hyper_mm.EuclideanDecoder', vocab_size=37, embed_dims=18, depth=2, max_length=80
+)
 DECODERS = {
     'helm-d': dict(
         HELM,
@@ -26,7 +28,7 @@ DECODERS = {
     ),
     'baseline-d': dict(
         BASELINE,
-        dims=16,
+        embed_dims=16,
         attention=dict(type='RotaryAttention', num_heads=2),
         ffn=dict(type='SwiGLU', hidden_dims=15),
     ),

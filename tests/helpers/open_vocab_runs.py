@@ -8,7 +8,7 @@ from tests.helpers.open_vocab import HYPERCLIP, NAMES, WINDOWS, config
 
 
 def write_images(folder):
-    """Four images of two colours, whose label is the colour; class 4 is ignored in training."""
+    """Four images of two colors, whose label is the color; class 4 is ignored in training."""
     generator = np.random.default_rng(0)
     for index in range(4):
         image = generator.integers(0, 80, (40, 56, 3), dtype=np.uint8)

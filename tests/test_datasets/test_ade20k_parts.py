@@ -30,7 +30,7 @@ def scene(tmp_path):
     return tmp_path
 
 
-def test_ids_survive_the_colours(scene):
+def test_ids_survive_the_colors(scene):
     assert decode_ids(scene / 'a_parts_1.png').tolist() == [[9, 0, 3000], [0, 0, 3000]]
 
 

@@ -36,7 +36,7 @@ def test_reads_every_image_and_box(data_dir, split, images):
     assert len(item['gt_bboxes']) == len(item['gt_bboxes_labels']) > 0
 
 
-def test_colours_fit_the_classes():
+def test_colors_fit_the_classes():
     from hyper_mm.datasets import BCCDDataset
 
     assert len(BCCDDataset.METAINFO['classes']) == len(BCCDDataset.METAINFO['palette'])

@@ -40,7 +40,7 @@ def test_items_and_metric(tmp_path):
     decoder = dict(
         type='hyper_mm.EuclideanDecoder',
         vocab_size=49408,
-        dims=8,
+        embed_dims=8,
         depth=1,
         attention=dict(type='RotaryAttention', num_heads=2),
         ffn=dict(type='SwiGLU', hidden_dims=5),

@@ -45,7 +45,7 @@ def test_model_sees_what_it_should(tmp_path):
     decoder = dict(
         type='hyper_mm.EuclideanDecoder',
         vocab_size=10,
-        dims=8,
+        embed_dims=8,
         depth=2,
         attention=dict(type='RotaryAttention', num_heads=2),
         ffn=dict(type='SwiGLU', hidden_dims=5),

@@ -22,12 +22,12 @@ def test_builtin():
 
 
 @pytest.mark.parametrize('name', SIZES)
-def test_display_names_and_colours_tell_classes_apart(name):
+def test_display_names_and_colors_tell_classes_apart(name):
     vocabulary = Vocabulary.load(name)
     assert len(set(vocabulary.names)) == len(vocabulary.palette) == len(vocabulary)
-    colours = [tuple(c) for c in vocabulary.palette]
-    assert all(a != b for a, b in zip(colours, colours[1:]))
-    assert all(0 <= value <= 255 for colour in colours for value in colour)
+    colors = [tuple(c) for c in vocabulary.palette]
+    assert all(a != b for a, b in zip(colors, colors[1:]))
+    assert all(0 <= value <= 255 for color in colors for value in color)
 
 
 def test_stock_data_sets_have_the_same_names():

@@ -35,7 +35,7 @@ def model():
     decoder = dict(
         type='hyper_mm.HelmDecoder',
         vocab_size=28,
-        dims=9,
+        embed_dims=9,
         depth=2,
         attention=dict(type='LorentzAttention', num_heads=2),
         ffn=dict(type='LorentzSwiGLU', hidden_dims=7),

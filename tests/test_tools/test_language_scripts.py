@@ -19,7 +19,7 @@ _base_ = {base!r}
 custom_imports = dict(imports=['hyper_mm', 'tests.helpers.runs'], allow_failed_imports=False)
 env_cfg = dict(dist_cfg=dict(backend='gloo'))
 model = dict(decoder=dict(
-    vocab_size=30, dims=15, depth=2, max_length=16,
+    vocab_size=30, embed_dims=15, depth=2, max_length=16,
     attention=dict(num_heads=2, latent_dims=4, nope_dims=3, rope_dims=4, v_dims=3),
     ffn=dict(hidden_dims=7, balance_weight={balance}), dense_ffn=dict(hidden_dims=15)))
 dataset = dict(data_root={root!r}, length=16, document_masks={masks}, vocab_size=30)

@@ -134,7 +134,7 @@ def test_reads_what_the_mapper_sees(tool, files, options, has_nodes, curved):
 
 
 @pytest.mark.mmseg
-def test_image_is_shown_in_its_colours(tool, files, tmp_path):
+def test_image_is_shown_in_its_colors(tool, files, tmp_path):
     config, checkpoint, _ = files
     red = np.zeros((96, 96, 3), np.uint8)
     red[..., 2] = 200  # OpenCV's order

@@ -1,4 +1,4 @@
-"""Pictures of hierarchies: layout, colours, figures and bad input."""
+"""Pictures of hierarchies: layout, colors, figures and bad input."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ def test_segmentation_gets_a_panel_with_its_palette():
 
 
 def saturation(attention: np.ndarray, rows=slice(300, 550), columns=slice(1100, 1250)) -> int:
-    """Most colourful pixel in a part of the last panel, of a grey image of 4 x 4 positions."""
+    """Most colorful pixel in a part of the last panel, of a gray image of 4 x 4 positions."""
     image = np.full((64, 64, 3), 128, dtype=np.uint8)
     part = draw_hierarchy(image, [attention], (4, 4))[rows, columns].astype(int)
     return np.ptp(part, axis=-1).max()
 
 
-def test_positions_are_grey_that_no_node_or_every_node_sees():
+def test_positions_are_gray_that_no_node_or_every_node_sees():
     corner = np.zeros((2, 16))
     corner[0, 0] = corner[1, 1] = 1
     assert saturation(corner) == 0
@@ -135,3 +135,12 @@ def test_image_of_the_readme(repo):
     path = repo / 'docs' / 'images' / 'hierarchy.png'
     assert path.stat().st_size < 400_000
     assert cv2.imread(str(path)).shape[1] == 1300
+
+
+def test_old_names_are_still_found():
+    import hyper_mm.visualization as visualization
+
+    with pytest.warns(DeprecationWarning, match='tree_colors .*tree_colors'):
+        assert visualization.tree_colors is visualization.tree_colors
+    with pytest.raises(AttributeError, match='no attribute'):
+        visualization.tree_hues  # noqa: B018

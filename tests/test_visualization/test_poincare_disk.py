@@ -16,7 +16,7 @@ from tests.helpers.tangents import make_tangents
 
 
 @pytest.mark.parametrize('c', [0.3, 1.0, 4.0])
-def test_disk_keeps_the_distance_from_the_centre(c):
+def test_disk_keeps_the_distance_from_the_center(c):
     import torch
 
     tangents = make_tangents(8, 3)
@@ -26,7 +26,7 @@ def test_disk_keeps_the_distance_from_the_centre(c):
     np.testing.assert_allclose(np.linalg.norm(points, axis=-1), expected, rtol=1e-6)
 
 
-def test_geodesics_are_straight_through_the_centre_and_bend_elsewhere():
+def test_geodesics_are_straight_through_the_center_and_bend_elsewhere():
     straight = geodesic(np.array([-0.5, 0.0]), np.array([0.9, 0.0]))
     np.testing.assert_allclose(straight[:, 1], 0, atol=1e-12)
     np.testing.assert_allclose(straight[[0, -1], 0], [-0.5, 0.9], atol=1e-9)

@@ -114,12 +114,10 @@ def radius_figure(radii: Tensor) -> plt.Figure:
 
     figure, ax = plt.subplots(figsize=(7, 3.4))
     bins = np.linspace(radii.min().item(), radii.max().item() + 1e-6, 41)
-    colours = plt.cm.viridis(np.linspace(0.05, 0.85, radii.shape[1]))
-    for tier, (column, colour) in enumerate(zip(radii.T.numpy(), colours), 1):
+    colors = plt.cm.viridis(np.linspace(0.05, 0.85, radii.shape[1]))
+    for tier, (column, color) in enumerate(zip(radii.T.numpy(), colors), 1):
         label = f'tier {tier}: mean {column.mean():.3f}'
-        ax.hist(
-            column, bins, color=(*colour[:3], 0.3), histtype='stepfilled', ec=colour, label=label
-        )
+        ax.hist(column, bins, color=(*color[:3], 0.3), histtype='stepfilled', ec=color, label=label)
     ax.set(xlabel='distance from the root', ylabel='captions')
     ax.spines[['top', 'right']].set_visible(False)
     ax.legend(frameon=False, fontsize=8)
@@ -146,9 +144,9 @@ def tree_figure(model: RadialCLIP, folder: Path, depth: int = 3) -> plt.Figure:
     zoom = 3 / tangents.norm(dim=-1).max().clamp_min(1e-6)
     levels = np.array([level_of[node] for node in nodes])
     figure, ax = plt.subplots(figsize=(8, 8))
-    colours = plt.cm.viridis(np.linspace(0.05, 0.85, depth))[:, :3][levels]
+    colors = plt.cm.viridis(np.linspace(0.05, 0.85, depth))[:, :3][levels]
     points = draw_poincare_disk(
-        ax, (zoom * tangents).numpy(), 1.0, colours, parents, sizes=90.0 / (1 + levels)
+        ax, (zoom * tangents).numpy(), 1.0, colors, parents, sizes=90.0 / (1 + levels)
     )
     ax.set_title(f'radii x {zoom:.2g}', fontsize=9)
     named = np.flatnonzero(levels < 2)

@@ -6,7 +6,7 @@
 The straightforward one concatenates guidance for every class, rolls and masks windows, computes
 attention by two matrix products and a softmax, pads with real tokens, and repeats the decoder's
 guidance for every class. Both have the same weights and give the same logits. They take turns in
-one process; the table has the median of the ratios of neighbouring runs, and its quartiles.
+one process; the table has the median of the ratios of neighboring runs, and its quartiles.
 `--memory` measures the peak memory of one training step in a process of its own instead.
 """
 

@@ -9,7 +9,7 @@ HELM-D beside a LLaMA-like decoder, HELM-MiCE beside a DeepSeek-like one: the mo
 tokens.
 
 A training step is forward and backward, without an optimizer. The two take turns in one process;
-`ratio` is that of the smallest times, then come median and quartiles of the ratios of neighbouring
+`ratio` is that of the smallest times, then come median and quartiles of the ratios of neighboring
 runs. Processor time says on one thread of a busy machine what wall time says on an idle one. Memory
 is the highest during a step above what the model and its gradients hold, in a process of its own
 (on accelerators: what PyTorch allocates). Decoding compares a token with a cache and without, just

@@ -4,7 +4,7 @@
     python tools/benchmarks/himapper.py --backbones deit-s --threads 1 --profile train
 
 The models of ``configs/himapper/himapper_<backbone>_imagenet.py`` and of its baseline take turns in
-one process; the table shows the median ratio of neighbouring runs and its quartiles. A training
+one process; the table shows the median ratio of neighboring runs and its quartiles. A training
 step is forward and backward of all losses; inference is the forward pass up to the scores, in
 evaluation mode. Random weights, random images, float32.
 """
@@ -33,7 +33,7 @@ class Backbone(NamedTuple):
     Attributes:
         channels: Width of the last level.
         tokens: Positions of the last level at 224 x 224.
-        params: Parameters of the released module, in millions.
+        params: Parameters of the official module, in millions.
         macs: Its multiply-accumulates for one image, in millions.
         train: Largest ratio of a training step that the project asks for, if it does.
         inference: Largest ratio of inference.
@@ -184,7 +184,7 @@ def main() -> None:
                 flush=True,
             )
     if args.profile is None:
-        print('Parameters and MACs are those of the module, of those of the released one.')
+        print('Parameters and MACs are those of the module, of those of the official one.')
 
 
 def print_profile(step: Callable[[], None], repeats: int = 3) -> None:

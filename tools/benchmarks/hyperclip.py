@@ -7,7 +7,7 @@ Inference of the model with cached weights (validation and test) and of the merg
 each beside the plain one, and a training step of the adapted vision tower
 (forward and backward, frozen weights, no optimizer) beside the same tower without an adapter, its
 weights frozen and the gradient going to its input. The two take turns in one process; each line has
-the median of the ratios of neighbouring runs, and its quartiles. Random weights and images.
+the median of the ratios of neighboring runs, and its quartiles. Random weights and images.
 
 The training step has two peers. As open_clip runs it (batch first), PyTorch multiplies a frozen
 projection with the transposed tokens image by image, which can take longer than the whole adapter;

@@ -5,7 +5,7 @@
 
 triplets  forward and backward of the hierarchy loss, 64 points and 20 ancestors in 512 dimensions,
           beside a Python loop over the same triplets (whose distances are computed all at once,
-          which HIER's release does too); the two agree in value and gradient without noise
+          which HIER's official code does too); the two agree in value and gradient without noise
 overhead  MaPLe on ViT-B/16 with the head beside MaPLe without: a training step of 4 images and 50
           classes, and inference of a batch
 memory    class features of MaPLe and their backward pass, in chunks with checkpoints beside all at
@@ -13,7 +13,7 @@ memory    class features of MaPLe and their backward pass, in chunks with checkp
 
 Times are CPU times of the process on one thread: those of others that compute do not count, though
 what they take of caches and clock rate does. Two rivals take turns; each line has the ratio of
-their least times, and the quartiles of the ratios of neighbouring runs. Peaks are those of /proc
+their least times, and the quartiles of the ratios of neighboring runs. Peaks are those of /proc
 (Linux), in a process whose allocator gives memory back at once (glibc keeps what was freed, and the
 peak of chunks would be that of its leftovers). Weights, images and names are random.
 """

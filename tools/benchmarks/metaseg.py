@@ -6,7 +6,7 @@
 Each beside a peer that takes turns with it in one process: the loss and its gradient beside a
 Python double loop over the pairs, the bands beside scipy's binary morphology, a FOMAML step beside
 its forward and backward passes alone, the low-rank mix beside a full FFT. Each line has the median
-of the ratios of neighbouring runs, peer over ours, and its quartiles; for FOMAML ours over the
+of the ratios of neighboring runs, peer over ours, and its quartiles; for FOMAML ours over the
 peer. Memory is what a step adds to the peak of a fresh process. Random data, float32.
 """
 
@@ -168,7 +168,7 @@ def bench_fomaml(repeats: int) -> None:
 
 
 def full_fft(x: Tensor, amplitude: Tensor, lam: float) -> Tensor:
-    """The mix by the spectrum of the whole image; amplitudes are those of an unnormalised FFT."""
+    """The mix by the spectrum of the whole image; amplitudes are those of an unnormalized FFT."""
     import torch
 
     half, (height, width) = amplitude.shape[-1] // 2, x.shape[-2:]

@@ -1,4 +1,4 @@
-"""What the language models of compare_arms.py have learnt: curvatures, and radii by specificity.
+"""What the language models of compare_arms.py have learned: curvatures, and radii by specificity.
 
     python tools/experiments/helm_report.py work_dirs/helm_mini --data data/hierarcaps_tokens
         --arm helm-d configs/helm/helm-d_mini_hierarcaps.py
@@ -224,8 +224,8 @@ def report(args: argparse.Namespace) -> str:
         columns = list(numbers[0])
         size = sum(p.numel() for p in model.parameters())
         speed = batch / statistics.median(result['seconds'] for result in results)
-        learnt = ' · '.join(filter(None, (curvatures(r['last']) for r in results)))
-        first.append([name, f'{size:,}', f'{speed:,.0f}', learnt])
+        learned = ' · '.join(filter(None, (curvatures(r['last']) for r in results)))
+        first.append([name, f'{size:,}', f'{speed:,.0f}', learned])
         means = [statistics.mean(n[column] for n in numbers) for column in columns]
         second = second or [['arm', *columns]]
         second.append([name, *(f'{mean:.3f}' for mean in means)])

@@ -20,7 +20,7 @@ OTHER_STRUCTURE = ('membrane',)
 """Targets of which the training domains show another structure: for adaptation alone."""
 ARMS = {
     'plain': '6 images a step',
-    'strong augmentation': '6 images, random colour, contrast, grey, scale and rotation',
+    'strong augmentation': '6 images, random color, contrast, gray, scale and rotation',
     'frequency mix': '6 images, each with probability 1/2 in the low frequencies of another',
     'episodes': '2 images, and the same mixed; 2 pass twice, in the inner and the outer step',
     'episodes, boundary': 'the same, and boundary contrast',

@@ -67,19 +67,19 @@ def captions(sample: Sample) -> list[str]:
         sample: What :func:`hyper_mm.datasets.part_scenes.render_object` gives.
 
     Returns:
-        Texts with the class, then also its super-class, colour, parts, scene and time of day.
+        Texts with the class, then also its super-class, color, parts, scene and time of day.
     """
     from hyper_mm.datasets.part_scenes import PART_CLASSES, WHOLE_TO_SUPER
 
     thing = sample.records[0]
-    coloured = f'{thing.colour} {thing.whole}' if thing.colour else thing.whole
+    colored = f'{thing.color} {thing.whole}' if thing.color else thing.whole
     labels = np.unique(sample.parts[sample.instances == thing.id])
     parts = [PART_CLASSES[label - 1].split()[-1] for label in labels if label]
-    shown = f'{coloured} with {" and ".join(parts[:2])}'
+    shown = f'{colored} with {" and ".join(parts[:2])}'
     return [
         TEMPLATE.format(thing.whole),
         f'a {thing.whole}, a kind of {WHOLE_TO_SUPER[thing.whole]}.',
-        TEMPLATE.format(coloured),
+        TEMPLATE.format(colored),
         f'a {shown}.',
         *sample.captions[2:],
     ]
@@ -113,7 +113,7 @@ def render(
     return torch.stack(images), torch.arange(len(jobs)) % len(THING_CLASSES), texts
 
 
-def normalised(images: Tensor) -> Tensor:
+def normalized(images: Tensor) -> Tensor:
     """Pictures ``(B, 3, H, W)`` uint8 as CLIP takes them."""
     import torch
 
@@ -175,7 +175,7 @@ def _zero_shot(clip: torch.nn.Module, images: Tensor, labels: Tensor) -> float:
     prompts = tokenize([TEMPLATE.format(name) for name in THING_CLASSES])
     text = F.normalize(encode_text(clip, prompts), dim=-1)
     found = [
-        (F.normalize(clip.encode_image(normalised(part)), dim=-1) @ text.mT).argmax(-1)
+        (F.normalize(clip.encode_image(normalized(part)), dim=-1) @ text.mT).argmax(-1)
         for part in images.split(128)
     ]
     return 100 * (torch.cat(found) == labels).float().mean().item()
@@ -233,7 +233,7 @@ def train(args: argparse.Namespace) -> float:
         batch = torch.randperm(len(images), generator=draw)[: args.batch_size]
         column = torch.randint(chosen.shape[1], (len(batch),), generator=draw)
         unique, rows = chosen[batch, column].unique(return_inverse=True)
-        image = clip.encode_image(normalised(augmented(images[batch], draw)), normalize=True)
+        image = clip.encode_image(normalized(augmented(images[batch], draw)), normalize=True)
         text = F.normalize(encode_text(clip, tokens[unique]), dim=-1)
         loss = contrastive_loss(image, text, rows, scale)
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""Converts released CAT-Seg and HyperCLIP checkpoints: head, fine-tuned CLIP, and adapters.
+"""Converts official checkpoints of CAT-Seg and HyperCLIP: head, fine-tuned CLIP, and adapters.
 
     python tools/model_converters/cat_seg2mm.py model_final.pth cat_seg.pth
     python tools/test.py configs/hyperclip/cat-seg_vit-b16_coco-stuff164k.py cat_seg.pth
@@ -47,7 +47,7 @@ NAMES = (
     (r'attention\.MLP\.', 'classes.mlp.'),
     (r'attention\.(norm\d)\.', r'classes.\1.'),
 )
-"""Released names, and those of :class:`hyper_mm.layers.CostAggregator`."""
+"""Official names, and those of :class:`hyper_mm.layers.CostAggregator`."""
 CONSTANTS = re.compile(
     r'(.*\.)?(attn_mask|(clip_)?pixel_(mean|std)|input_resolution|context_length|vocab_size'
     r'|text_features(_test)?|num_batches_tracked)'
@@ -57,10 +57,10 @@ ADAPTER = 'hyperbolic_attn.adapter_attn_'
 
 
 def convert_aggregator(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Converts the weights of the released aggregator.
+    """Converts the weights of the official aggregator.
 
     Args:
-        state: State dict with the released names.
+        state: State dict with the official names.
 
     Returns:
         State dict of :class:`hyper_mm.layers.CostAggregator`.
@@ -100,10 +100,10 @@ def rename(name: str) -> str:
 
 
 def convert_clip(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Converts the released CLIP model, fine-tuned or not, with its adapters if it has some.
+    """Converts the official CLIP model, fine-tuned or not, with its adapters if it has some.
 
     Args:
-        state: State dict of the released CLIP model, whose attention layers have the projections of
+        state: State dict of the official CLIP model, whose attention layers have the projections of
             queries, keys and values apart, or as one.
 
     Returns:
@@ -164,10 +164,10 @@ def check_names(state: dict[str, Tensor], names: set[str], optional: str = 'noth
 
 
 def convert_checkpoint(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Converts a whole released model.
+    """Converts a whole official model.
 
     Args:
-        state: State dict of the released model.
+        state: State dict of the official model.
 
     Returns:
         State dict of :class:`hyper_mm.OpenVocabSegmentor`.
@@ -195,10 +195,10 @@ def convert_checkpoint(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def convert_adapters(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Converts released HyperCLIP adapters.
+    """Converts official HyperCLIP adapters.
 
     Args:
-        state: State dict of the released CLIP model.
+        state: State dict of the official CLIP model.
 
     Returns:
         State of :class:`hyper_mm.layers.HyperCLIPAdapter`.
@@ -220,7 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('source', type=Path, help='released checkpoint')
+    parser.add_argument('source', type=Path, help='checkpoint of the official code')
     parser.add_argument('target', type=Path, help='file to write')
     parser.add_argument('--adapter', action='store_true', help="convert HyperCLIP's adapters")
     args = parser.parse_args()

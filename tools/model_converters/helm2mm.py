@@ -1,8 +1,8 @@
-"""Converts the state dict of a released HELM model to hyper_mm's names.
+"""Converts the state dict of HELM's official code to hyper_mm's names.
 
-    python tools/model_converters/helm2mm.py released.pth converted.pth
+    python tools/model_converters/helm2mm.py official.pth converted.pth
 
-The released names of the parts are `Wq`, `Wk`, `Wv`, `final_linear` (HELM-D's attention), `wq`,
+The official names of the parts are `Wq`, `Wk`, `Wv`, `final_linear` (HELM-D's attention), `wq`,
 `wq_a`, `wq_b`, `wkv_a`, `wkv_b`, `wo` (HMLA), `w1`, `w2`, `w3` of feed-forward networks and of
 experts, `gate`, and `w_y` of residual connections (within a mixture: of the sum of its experts).
 What stands around them (`linear.`, `module.`, wrappers) is passed over: a part is known by its
@@ -12,7 +12,7 @@ a block, the first in the file is that of the attention.
 Left out, by name: the score bias, which the softmax ignores; the curvatures (`c`, `k`), which stand
 in the config here; frequencies of the rotation. Every other key is converted or refused,
 and so is a file that lacks one. Of an
-embedding of whole points the time is left out, as it follows from the rest. The released form of
+embedding of ambient points the time is left out, as it follows from the rest. The official form of
 MiCE is `ffn=dict(renormalize=False, combine='sequential', shared_curvature=None,
 learn_curvature=False, curvatures=(1.0, 1.0))`.
 """
@@ -46,10 +46,10 @@ TEMPERATURES = ('tau', 'scale', 'temperature', 'softmax_scale')
 
 
 class UnknownKeyError(KeyError):
-    """A key of the released state dict that has no counterpart."""
+    """A key of the official state dict that has no counterpart."""
 
     def __str__(self) -> str:
-        return f'unknown key of a released HELM model: {self.args[0]}'
+        return f'unknown key of an official HELM model: {self.args[0]}'
 
 
 def words(name: str) -> list[str]:
@@ -98,11 +98,11 @@ def block_name(name: str, full: str, seen: dict) -> tuple[str, int | None]:
     raise UnknownKeyError(full)
 
 
-def convert_state_dict(released: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Renames the weights of a released model.
+def convert_state_dict(official: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Renames the weights of an official model.
 
     Args:
-        released: State dict.
+        official: State dict.
 
     Returns:
         State dict of :class:`hyper_mm.HelmForCausalLM` with a :class:`hyper_mm.HelmDecoder`.
@@ -116,7 +116,7 @@ def convert_state_dict(released: dict[str, Tensor]) -> dict[str, Tensor]:
     converted: dict[str, Tensor] = {}
     experts: dict[str, dict[int, Tensor]] = defaultdict(dict)
     seen: dict[str, dict] = defaultdict(lambda: defaultdict(list))
-    for full, weight in released.items():
+    for full, weight in official.items():
         if DEAD.search(full):
             continue
         match = BLOCK.match(full)
@@ -143,10 +143,10 @@ def convert_state_dict(released: dict[str, Tensor]) -> dict[str, Tensor]:
             raise KeyError(f'experts {missing} of {name} are missing')
         converted[name] = torch.stack([weights[i] for i in range(len(weights))])
     if not any('.blocks.' in name for name in converted):
-        raise KeyError('no blocks of a released HELM model in this state dict')
+        raise KeyError('no blocks of an official HELM model in this state dict')
     missing = sorted(required(converted) - converted.keys())
     if missing:
-        raise KeyError(f'the released model lacks what becomes {missing}')
+        raise KeyError(f'the official model lacks what becomes {missing}')
     name, rows = 'decoder.embedding.weight', converted['decoder.norm.weight']
     if converted[name].shape[1] == len(rows) + 1:
         converted[name] = converted[name][:, 1:]
@@ -208,7 +208,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('source', type=Path, help='released checkpoint')
+    parser.add_argument('source', type=Path, help='checkpoint of the official code')
     parser.add_argument('target', type=Path, help='file to write')
     args = parser.parse_args()
     import torch

@@ -1,8 +1,8 @@
-"""Converts the state dict of the released Hi-Mapper modules to hyper_mm's names.
+"""Converts the state dict of the official Hi-Mapper modules to hyper_mm's names.
 
-    python tools/model_converters/himapper2mm.py released.pth converted.pth --prefix neck.mapper.
+    python tools/model_converters/himapper2mm.py official.pth converted.pth --prefix neck.mapper.
 
-The released modules are ``last_l`` (tree, decomposer, lift) and ``mix_l`` (encoder). Keys without
+The official modules are ``last_l`` (tree, decomposer, lift) and ``mix_l`` (encoder). Keys without
 effect there have no counterpart here and are dropped by name: the ``memnorm`` of the encoder, and
 the query and key projections of its self-attention over a single token. Every other key is
 converted or refused.
@@ -34,43 +34,43 @@ RENAMED = (
     (r'mix_l\.decoder\.(\d+)\.(?!self_attn\.)', r'encoder.blocks.\1.'),
 )
 DEAD = re.compile(r'mix_l\.decoder\.\d+\.(memnorm\.|self_attn\.[qk]_proj\.)')
-RELEASED = re.compile(r'(?:.*\.)?((?:last_l|mix_l)\..*)')
+OFFICIAL = re.compile(r'(?:.*\.)?((?:last_l|mix_l)\..*)')
 
 
-def convert_state_dict(released: dict[str, Tensor], prefix: str = '') -> dict[str, Tensor]:
-    """Renames the weights of the released modules.
+def convert_state_dict(official: dict[str, Tensor], prefix: str = '') -> dict[str, Tensor]:
+    """Renames the weights of the official modules.
 
     Args:
-        released: State dict; keys outside ``last_l`` and ``mix_l`` (the backbone) are left out.
+        official: State dict; keys outside ``last_l`` and ``mix_l`` (the backbone) are left out.
         prefix: Put before every name.
 
     Returns:
         State dict of :class:`hyper_mm.layers.HierarchyMapper`, but for ``lift.alpha``, which the
-        released code does not have (it is 1 there).
+        official code does not have (it is 1 there).
 
     Raises:
         KeyError: If the modules hold a key that is unknown here, or there are no modules.
     """
     converted = {}
-    for full_name, weight in released.items():
-        match = RELEASED.match(full_name)
+    for full_name, weight in official.items():
+        match = OFFICIAL.match(full_name)
         if match is None or DEAD.match(match.group(1)):
             continue
         name = match.group(1)
         for pattern, new in RENAMED:
             renamed, count = re.subn(f'^{pattern}', new, name)
             if count:
-                # the released lift is x @ W, a linear layer is x @ W.T
+                # the official lift is x @ W, a linear layer is x @ W.T
                 converted[prefix + renamed] = weight.T if renamed == 'lift.proj.weight' else weight
                 break
         else:
-            raise KeyError(f'unknown key of the released Hi-Mapper modules: {full_name}')
+            raise KeyError(f'unknown key of the official Hi-Mapper modules: {full_name}')
     if not converted:
-        raise KeyError('no weights of the released modules (last_l.*, mix_l.*) in this state dict')
+        raise KeyError('no weights of the official modules (last_l.*, mix_l.*) in this state dict')
     if f'{prefix}lift.proj.weight' in converted:
         weight = converted[f'{prefix}lift.proj.weight']
         converted[f'{prefix}lift.alpha.log'] = weight.new_zeros(())
-    for name in ('curvature', 'alpha'):  # the released curvature is 0-dimensional: log(c)
+    for name in ('curvature', 'alpha'):  # the official curvature is 0-dimensional: log(c)
         key = f'{prefix}lift.{name}.log'
         if key in converted:
             converted[key] = converted[key].reshape(1)
@@ -81,7 +81,7 @@ def convert_state_dict(released: dict[str, Tensor], prefix: str = '') -> dict[st
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('source', type=Path, help='released checkpoint')
+    parser.add_argument('source', type=Path, help='checkpoint of the official code')
     parser.add_argument('target', type=Path, help='file to write')
     parser.add_argument('--prefix', default='neck.mapper.', help='put before every name')
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-# One image of each ImageNet-1k class, 96x96, labelled by the 13 superclasses of BREEDS' hierarchy
+# One image of each ImageNet-1k class, 96x96, labeled by the 13 superclasses of BREEDS' hierarchy
 # at depth 3 with at least 20 images each (mammal, instrument, bird, ...)
 _base_ = './folders_64.py'
 data_root = '{{$HYPER_MM_DATA:data}}/imagenet_sample'

@@ -1,4 +1,4 @@
-# ImageNet-1k at 224 px with DeiT's augmentation, without its repeated augmentation. (DeiT's colour
+# ImageNet-1k at 224 px with DeiT's augmentation, without its repeated augmentation. (DeiT's color
 # jitter of 0.3 is not here because it does not exist there, either: timm applies it only without
 # RandAugment.) Mixup, CutMix and label smoothing are part of the models.
 dataset_type = 'ImageNet'

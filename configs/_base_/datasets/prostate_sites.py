@@ -1,5 +1,5 @@
 # Prostate in T2-weighted MRI of six sites (SAML, MICCAI 2020: RUNMC, BMC, I2CVB, UCL, BIDMC, HK),
-# axial slices as grey images: <site>/{images,masks}/<case>_<slice>.png, masks of 0 background,
+# axial slices as gray images: <site>/{images,masks}/<case>_<slice>.png, masks of 0 background,
 # 1 prostate. Trained on five sites, tested on the sixth. Scores are means over slices; the papers'
 # are over volumes
 _base_ = './fundus_sites.py'

@@ -1,4 +1,4 @@
-# DeiT-S as mmpretrain's configs build it, with the regularisation of Hi-Mapper's fine-tuning
+# DeiT-S as mmpretrain's configs build it, with the regularization of Hi-Mapper's fine-tuning
 model = dict(
     type='ImageClassifier',
     backbone=dict(

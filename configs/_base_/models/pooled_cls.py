@@ -1,5 +1,5 @@
 # A backbone of feature maps (Swin, ResNet, EfficientNet), average pooling and a linear head, as
-# mmpretrain's configs build them, with the regularisation of Hi-Mapper's fine-tuning
+# mmpretrain's configs build them, with the regularization of Hi-Mapper's fine-tuning
 model = dict(
     type='ImageClassifier',
     neck=dict(type='GlobalAveragePooling'),

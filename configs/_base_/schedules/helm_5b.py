@@ -1,4 +1,4 @@
-# 2,400 steps of the optimiser on 2,097,152 tokens each (5 B): 4 GPUs x 4 sequences of 2,048 x 64
+# 2,400 steps of the optimizer on 2,097,152 tokens each (5 B): 4 GPUs x 4 sequences of 2,048 x 64
 # accumulated; AdamW in bfloat16, 3 % warm-up, cosine to a tenth.
 optim_wrapper = dict(
     type='AmpOptimWrapper',

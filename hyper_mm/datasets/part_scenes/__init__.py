@@ -1,7 +1,7 @@
 """PartScenes: a drawn data set whose part-whole hierarchy is known exactly.
 
 Street, park and waterside scenes whose things consist of parts, with occlusion, perspective,
-texture and changing light, labelled on four levels: parts, wholes, super-classes and the scene,
+texture and changing light, labeled on four levels: parts, wholes, super-classes and the scene,
 with instances and captions. Every sample is a function of (seed, split, index) alone; between
 OpenCV 4 and 5, which fill polygons differently, about a thousandth of the pixels (at edges) differ.
 Drawing needs numpy and OpenCV only.

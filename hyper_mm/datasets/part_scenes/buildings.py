@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .canvas import Pen, boards, bricks, grainy, plain, tiles
-from .common import COLOURS, GLASS, LIT, named, one_of, times, vary, windows
+from .common import COLORS, GLASS, LIT, named, one_of, times, vary, windows
 
 
 def draw_house(pen: Pen, rng: np.random.Generator) -> str:
@@ -26,7 +26,7 @@ def draw_house(pen: Pen, rng: np.random.Generator) -> str:
     outline = [(-eave, height - 0.1), (eave, height - 0.1), (ridge, top), (-ridge, top)]
     pen.polygon(outline, 'house roof', roof, texture=one_of(rng, [tiles, boards, plain]))
 
-    # Every third door has the colour of the wall: only its frame and its place give it away.
+    # Every third door has the color of the wall: only its frame and its place give it away.
     door = times(wall, 0.86) if rng.random() < 0.35 else named(rng, 'red green blue brown white')[1]
     x = rng.choice([-0.5, 0.0, 0.5]) * half
     pen.rect((x - 0.6, 0, x + 0.6, 2.1), 'house door', times(wall, 0.6))
@@ -36,7 +36,7 @@ def draw_house(pen: Pen, rng: np.random.Generator) -> str:
     spots = [(-0.6, 0), (0.0, 0), (0.6, 0)] + [(-0.6, 1), (0.0, 1), (0.6, 1)] * (storeys - 1)
     free = [(u * half, 2.7 * v) for u, v in spots if v or abs(u * half - x) > 1.1]
     boxes = [(u - 0.5, v + 0.95, u + 0.5, v + 2.0) for u, v in free]
-    windows(pen, rng, 'house window', boxes, one_of(rng, [COLOURS['white'], times(wall, 0.7)]))
+    windows(pen, rng, 'house window', boxes, one_of(rng, [COLORS['white'], times(wall, 0.7)]))
     return name
 
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from .taxonomy import PART_IDS
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 """RGB, each in [0, 1]."""
 Point = tuple[float, float]
 Texture = Callable[[np.ndarray, np.ndarray, float, np.ndarray], np.ndarray]
-"""Maps (dx, dy, pixels per metre, noise) to a brightness factor per pixel."""
+"""Maps (dx, dy, pixels per meter, noise) to a brightness factor per pixel."""
 
 SUPERSAMPLE = 2
 _SUBPIXEL_BITS = 4
@@ -72,7 +72,7 @@ class Canvas:
         size: Height and width of the final picture in pixels.
         rng: Source of the grain.
         light: Horizontal direction the light comes from, -1 (left) to 1 (right).
-        haze: Colour of far-away things.
+        haze: Color of far-away things.
         night: Whether windows and lamps are lit.
     """
 
@@ -81,7 +81,7 @@ class Canvas:
         size: tuple[int, int],
         rng: np.random.Generator,
         light: float = 0.0,
-        haze: Colour = (0.8, 0.85, 0.9),
+        haze: Color = (0.8, 0.85, 0.9),
         night: bool = False,
     ) -> None:
         self.height, self.width = size
@@ -100,7 +100,7 @@ class Canvas:
         contours: Sequence[np.ndarray],
         label: int,
         instance: int,
-        colour: Colour,
+        color: Color,
         texture: Texture = plain,
         origin: Point = (0.0, 0.0),
         scale: float = 1.0,
@@ -113,10 +113,10 @@ class Canvas:
             contours: Arrays of shape (N, 2), x and y in pixels of the enlarged canvas.
             label: Part label.
             instance: Instance id; 0 for stuff and void.
-            colour: RGB in [0, 1].
+            color: RGB in [0, 1].
             texture: Brightness pattern.
             origin: Point of the enlarged canvas that the pattern is fixed to.
-            scale: Pixels per metre, the size of the pattern.
+            scale: Pixels per meter, the size of the pattern.
             shading: How much brighter the lit side is than the other.
             emit: Share of light the surface gives off by itself, 0 to 1.
         """
@@ -132,7 +132,7 @@ class Canvas:
             side = (dx - dx[0]) * np.float32(2 * shading * self.light / (x1 - x0))
             up = (dy - dy[-1]) * np.float32(shading / (y1 - y0))
             factor = factor * (np.float32(1 - shading * (self.light + 0.5)) + side + up)
-        pixels = factor[..., None] * np.asarray(colour, np.float32)
+        pixels = factor[..., None] * np.asarray(color, np.float32)
         np.copyto(self.image[area], pixels, where=inside[..., None])
         np.copyto(self._strokes[area], len(self._stroke_list), where=inside)
         self._stroke_list.append((label, instance, emit))
@@ -167,12 +167,12 @@ class Canvas:
         return (x0, y0, x1, y1), mask.view(bool)
 
     def develop(
-        self, tint: Colour, noise: float, rng: np.random.Generator
+        self, tint: Color, noise: float, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Apply the lighting and scale everything down to the final size.
 
         Args:
-            tint: Colour of the ambient light; surfaces that emit light do not need it.
+            tint: Color of the ambient light; surfaces that emit light do not need it.
             noise: Standard deviation of the sensor noise, in units of the full range.
             rng: Source of the sensor noise.
 
@@ -187,24 +187,24 @@ class Canvas:
         glow = cv2.GaussianBlur(image * emission, (0, 0), self.height / 24)
         image = image * np.maximum(ambient, emission) + 0.8 * glow * self.night
         image += noise * rng.standard_normal(image.shape, dtype=np.float32)
-        centre = slice(SUPERSAMPLE // 2, None, SUPERSAMPLE)
+        center = slice(SUPERSAMPLE // 2, None, SUPERSAMPLE)
         return (
             np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8),
-            parts[centre, centre].copy(),
-            instances[centre, centre].copy(),
+            parts[center, center].copy(),
+            instances[center, center].copy(),
         )
 
 
 class Pen:
-    """Draws one object in metres: origin at its foot, x to its front, y up.
+    """Draws one object in meters: origin at its foot, x to its front, y up.
 
     Args:
         canvas: Where to draw.
         foot: x and y of the origin, in pixels of the final picture.
-        scale: Pixels of the final picture per metre.
+        scale: Pixels of the final picture per meter.
         instance: Id of the object; 0 for stuff.
         flip: Whether the front points left.
-        haze: Share of haze in the colours, 0 to 1.
+        haze: Share of haze in the colors, 0 to 1.
     """
 
     def __init__(
@@ -231,16 +231,16 @@ class Pen:
         self,
         contours: Sequence[Sequence[Point]],
         part: str | None,
-        colour: Colour,
+        color: Color,
         texture: Texture = plain,
         shading: float = 0.1,
         emit: float = 0.0,
     ) -> None:
-        """Fill polygons given in metres with a part's label (None: void)."""
+        """Fill polygons given in meters with a part's label (None: void)."""
         if not contours:
             return
         mixed = tuple(
-            (1 - self._haze) * c + self._haze * h for c, h in zip(colour, self.canvas.haze)
+            (1 - self._haze) * c + self._haze * h for c, h in zip(color, self.canvas.haze)
         )
         self.canvas.fill(
             [np.asarray(c, float) * self._axes + self.origin for c in contours],
@@ -254,46 +254,46 @@ class Pen:
             emit,
         )
 
-    def polygon(self, points: Sequence[Point], part: str | None, colour: Colour, **style) -> None:
+    def polygon(self, points: Sequence[Point], part: str | None, color: Color, **style) -> None:
         """Fill one polygon."""
-        self.polygons([points], part, colour, **style)
+        self.polygons([points], part, color, **style)
 
     def rects(
-        self, boxes: Sequence[Sequence[float]], part: str | None, colour: Colour, **style
+        self, boxes: Sequence[Sequence[float]], part: str | None, color: Color, **style
     ) -> None:
         """Fill rectangles (x0, y0, x1, y1) that do not overlap."""
         corners = [[(a, b), (c, b), (c, d), (a, d)] for a, b, c, d in boxes]
-        self.polygons(corners, part, colour, **style)
+        self.polygons(corners, part, color, **style)
 
-    def rect(self, box: Sequence[float], part: str | None, colour: Colour, **style) -> None:
+    def rect(self, box: Sequence[float], part: str | None, color: Color, **style) -> None:
         """Fill one rectangle (x0, y0, x1, y1)."""
-        self.rects([box], part, colour, **style)
+        self.rects([box], part, color, **style)
 
     def ellipse(
-        self, x: float, y: float, rx: float, ry: float, part: str | None, colour: Colour, **style
+        self, x: float, y: float, rx: float, ry: float, part: str | None, color: Color, **style
     ) -> None:
         """Fill an ellipse with axes along x and y."""
-        self.polygon(circle_points(x, y, rx, ry), part, colour, **style)
+        self.polygon(circle_points(x, y, rx, ry), part, color, **style)
 
     def ring(
-        self, x: float, y: float, radius: float, width: float, part: str, colour: Colour, **style
+        self, x: float, y: float, radius: float, width: float, part: str, color: Color, **style
     ) -> None:
         """Fill a ring of the given outer radius."""
         inner = max(radius - self.at_least(width), 0.0)
         contours = [circle_points(x, y, radius, radius), circle_points(x, y, inner, inner)]
-        self.polygons(contours, part, colour, **style)
+        self.polygons(contours, part, color, **style)
 
     def line(
-        self, start: Point, end: Point, width: float, part: str | None, colour: Colour, **style
+        self, start: Point, end: Point, width: float, part: str | None, color: Color, **style
     ) -> None:
         """Fill a straight stroke, at least one final pixel wide."""
         a, b = np.asarray(start, float), np.asarray(end, float)
         along = (b - a) / max(np.hypot(*(b - a)), 1e-6)
         across = 0.5 * self.at_least(width) * np.array([-along[1], along[0]])
-        self.polygon([a + across, b + across, b - across, a - across], part, colour, **style)
+        self.polygon([a + across, b + across, b - across, a - across], part, color, **style)
 
     def at_least(self, width: float) -> float:
-        """The width in metres, or one final pixel where that is wider."""
+        """The width in meters, or one final pixel where that is wider."""
         return max(width, SUPERSAMPLE / self.scale)
 
     def shadow(self, width: float) -> None:

@@ -52,13 +52,13 @@ def describe(
 def _phrase(things: Sequence[Instance]) -> str:
     """Noun phrase for the things of one class: 'a red car', 'two people'."""
     whole, count = things[0].whole, len(things)
-    colours = {thing.colour for thing in things}
-    colour = colours.pop() if len(colours) == 1 else None
+    colors = {thing.color for thing in things}
+    color = colors.pop() if len(colors) == 1 else None
     noun = whole if count == 1 else _PLURALS.get(whole, f'{whole}s')
-    if colour and whole == 'person':
-        noun = f'{noun} in {colour}'
-    elif colour:
-        noun = f'{colour} {noun}'
+    if color and whole == 'person':
+        noun = f'{noun} in {color}'
+    elif color:
+        noun = f'{color} {noun}'
     if count > 1:
         return f'{_NUMBERS[count] if count < len(_NUMBERS) else "many"} {noun}'
     return f'an {noun}' if noun[0] in 'aeiou' else f'a {noun}'

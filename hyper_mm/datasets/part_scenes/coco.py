@@ -18,9 +18,9 @@ def whole_categories() -> list[dict]:
             'name': name,
             'supercategory': WHOLE_TO_SUPER[name],
             'isthing': int(name in THING_CLASSES),
-            'color': list(colour),
+            'color': list(color),
         }
-        for name, colour in zip(WHOLE_CLASSES, WHOLE_PALETTE)
+        for name, color in zip(WHOLE_CLASSES, WHOLE_PALETTE)
     ]
 
 

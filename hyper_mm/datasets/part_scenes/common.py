@@ -1,4 +1,4 @@
-"""What several things have in common: named colours, how they vary, and windows."""
+"""What several things have in common: named colors, how they vary, and windows."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .canvas import Colour, Pen
+from .canvas import Color, Pen
 
-COLOURS: dict[str, Colour] = {
+COLORS: dict[str, Color] = {
     'red': (0.78, 0.20, 0.16),
     'orange': (0.90, 0.50, 0.16),
     'yellow': (0.93, 0.80, 0.32),
@@ -22,21 +22,21 @@ COLOURS: dict[str, Colour] = {
     'black': (0.16, 0.16, 0.18),
 }
 GLASS = ((0.55, 0.70, 0.80), (0.28, 0.36, 0.46), (0.70, 0.80, 0.86))
-LIT: Colour = (1.0, 0.85, 0.50)
-RUBBER: Colour = (0.13, 0.13, 0.14)
+LIT: Color = (1.0, 0.85, 0.50)
+RUBBER: Color = (0.13, 0.13, 0.14)
 
 
-def vary(rng: np.random.Generator, colour: Colour, amount: float = 0.05) -> Colour:
-    """Return a colour near the given one, within [0, 1]."""
+def vary(rng: np.random.Generator, color: Color, amount: float = 0.05) -> Color:
+    """Return a color near the given one, within [0, 1]."""
     brightness = 1 + rng.uniform(-2, 2) * amount
-    shifted = [c * brightness + rng.uniform(-amount, amount) for c in colour]
+    shifted = [c * brightness + rng.uniform(-amount, amount) for c in color]
     return tuple(float(np.clip(c, 0.02, 0.98)) for c in shifted)
 
 
-def named(rng: np.random.Generator, names: str) -> tuple[str, Colour]:
-    """Choose one of the space-separated colour names; return it and a variation of its colour."""
+def named(rng: np.random.Generator, names: str) -> tuple[str, Color]:
+    """Choose one of the space-separated color names; return it and a variation of its color."""
     name = str(rng.choice(names.split()))
-    return name, vary(rng, COLOURS[name])
+    return name, vary(rng, COLORS[name])
 
 
 def one_of(rng: np.random.Generator, options: Sequence):
@@ -44,12 +44,12 @@ def one_of(rng: np.random.Generator, options: Sequence):
     return options[int(rng.integers(len(options)))]
 
 
-def times(colour: Colour, factor: float) -> Colour:
-    """Return a colour made darker (factor below 1) or lighter."""
-    return tuple(min(c * factor, 1.0) for c in colour)
+def times(color: Color, factor: float) -> Color:
+    """Return a color made darker (factor below 1) or lighter."""
+    return tuple(min(c * factor, 1.0) for c in color)
 
 
-def windows(pen: Pen, rng: np.random.Generator, part: str, boxes, frame: Colour) -> None:
+def windows(pen: Pen, rng: np.random.Generator, part: str, boxes, frame: Color) -> None:
     """Draw framed windows (x0, y0, x1, y1); at night some of them are lit."""
     glass = vary(rng, one_of(rng, GLASS))
     lit = rng.random(len(boxes)) < 0.55 * pen.night

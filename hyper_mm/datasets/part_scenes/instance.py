@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hyper_mm.deprecation import renamed_property
+
 
 @dataclass(frozen=True)
 class Instance:
@@ -14,11 +16,13 @@ class Instance:
         whole: Whole class.
         bbox: x, y, width and height of its visible pixels.
         area: Number of its visible pixels.
-        colour: Name of its colour, if it has one.
+        color: Name of its color, if it has one.
     """
 
     id: int
     whole: str
     bbox: tuple[int, int, int, int]
     area: int
-    colour: str | None
+    color: str | None
+
+    colour = renamed_property('color')

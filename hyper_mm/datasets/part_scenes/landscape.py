@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .canvas import Canvas, Colour, Pen, grainy
+from .canvas import Canvas, Color, Pen, grainy
 from .common import vary
 
 
 @dataclass(frozen=True)
 class Daylight:
-    """Colours of the sky and of the light at a time of day."""
+    """Colors of the sky and of the light at a time of day."""
 
-    zenith: Colour
-    horizon: Colour
-    cloud: Colour
-    tint: Colour
+    zenith: Color
+    horizon: Color
+    cloud: Color
+    tint: Color
     clouds: tuple[int, int]
     sun: float
     phrase: str
@@ -42,7 +42,7 @@ DAYLIGHTS: dict[str, Daylight] = {
     ),
 }  # fmt: skip
 
-_GROUND_COLOURS: dict[str, Colour] = {
+_GROUND_COLORS: dict[str, Color] = {
     'grass': (0.42, 0.62, 0.27),
     'sand': (0.90, 0.80, 0.58),
     'asphalt': (0.38, 0.38, 0.41),
@@ -58,7 +58,7 @@ class View:
     Attributes:
         size: Height and width of the picture in pixels.
         horizon: Row of the horizon.
-        eye_level: Height of the camera above the ground in metres.
+        eye_level: Height of the camera above the ground in meters.
     """
 
     size: tuple[int, int]
@@ -70,38 +70,38 @@ class View:
         return self.horizon + depth * (self.size[0] - self.horizon)
 
     def scale(self, row: float) -> float:
-        """Pixels per metre for what stands at `row`."""
+        """Pixels per meter for what stands at `row`."""
         return (row - self.horizon) / self.eye_level
 
 
 def paint_sky(canvas: Canvas, view: View, light: Daylight, rng: np.random.Generator) -> None:
-    """Sky from zenith to horizon, sun or moon, clouds, and sometimes unlabelled birds."""
+    """Sky from zenith to horizon, sun or moon, clouds, and sometimes unlabeled birds."""
     height, width = view.size
     pen = Pen(canvas, (0, 0), 1.0)
     zenith, horizon = np.array(vary(rng, light.zenith)), np.array(vary(rng, light.horizon, 0.02))
     edges = np.linspace(0, view.horizon + 1, 17)
     for k, (top, low) in enumerate(zip(edges, edges[1:])):
-        colour = tuple(zenith + (horizon - zenith) * k / 15)
-        pen.rect((0, -low - 0.5, width, -top), 'clear sky', colour, shading=0.0)
+        color = tuple(zenith + (horizon - zenith) * k / 15)
+        pen.rect((0, -low - 0.5, width, -top), 'clear sky', color, shading=0.0)
 
     x = width * (0.5 + 0.42 * canvas.light + rng.uniform(-0.05, 0.05))
     if rng.random() < light.sun:
         low = light.phrase == 'at sunset'
         y = view.horizon * (rng.uniform(0.6, 0.95) if low else rng.uniform(0.15, 0.45))
         size = height * rng.uniform(0.045, 0.07)
-        colour = (1.0, 0.62, 0.25) if low else (1.0, 0.95, 0.60)
-        pen.ellipse(x, -y, size, size, 'sun', colour, shading=0.0, emit=0.6)
+        color = (1.0, 0.62, 0.25) if low else (1.0, 0.95, 0.60)
+        pen.ellipse(x, -y, size, size, 'sun', color, shading=0.0, emit=0.6)
     elif canvas.night and rng.random() < 0.5:
         y, size = view.horizon * rng.uniform(0.15, 0.4), height * 0.04
         pen.ellipse(x, -y, size, size, None, (0.95, 0.95, 0.88), shading=0.0, emit=0.7)
 
     for _ in range(int(rng.integers(light.clouds[0], light.clouds[1] + 1))):
         x, y = rng.uniform(0, width), -view.horizon * rng.uniform(0.05, 0.7)
-        length, colour = height * rng.uniform(0.08, 0.16), vary(rng, light.cloud, 0.02)
+        length, color = height * rng.uniform(0.08, 0.16), vary(rng, light.cloud, 0.02)
         for u, v, size in ((-0.8, 0, 0.6), (0.8, 0, 0.55), (-0.3, 0.3, 0.7), (0.35, 0.25, 0.75)):
-            centre = (x + u * length, y + 0.45 * v * length)
+            center = (x + u * length, y + 0.45 * v * length)
             rx, ry = size * length, 0.5 * size * length
-            pen.ellipse(*centre, rx, ry, 'cloud', colour, shading=0.05)
+            pen.ellipse(*center, rx, ry, 'cloud', color, shading=0.05)
     if not canvas.night and rng.random() < 0.3:
         for _ in range(int(rng.integers(1, 5))):
             x, y, span = (
@@ -139,18 +139,18 @@ def paint_ground(
         bands: Pairs of a surface and the depth at which it ends, 0 (horizon) to 1 (lower edge);
             `'road away'` is grass with a road that runs to the horizon, `'path away'` has a path,
             and `'pond'` is grass with a pond.
-        rng: Source of the colours.
+        rng: Source of the colors.
     """
     height, width = view.size
     start = 0.0
     for name, end in bands:
-        surface = {'road': 'asphalt'}.get(name, 'grass' if name not in _GROUND_COLOURS else name)
+        surface = {'road': 'asphalt'}.get(name, 'grass' if name not in _GROUND_COLORS else name)
         top, low = view.row(start), view.row(end) + 1
-        colour = vary(rng, _GROUND_COLOURS[surface], 0.04)
+        color = vary(rng, _GROUND_COLORS[surface], 0.04)
         # Strips, each darker than the one behind it, give the band some depth.
         rows = np.linspace(top, low, 3 + round(7 * (end - start)))
         for k, (a, b) in enumerate(zip(rows, rows[1:])):
-            strip = tuple((1.06 - 0.16 * k / len(rows)) * c for c in colour)
+            strip = tuple((1.06 - 0.16 * k / len(rows)) * c for c in color)
             far = 1 - (a - view.horizon) / (height - view.horizon)
             pen = Pen(canvas, (0, 0), 1.0, haze=0.35 * max(far, 0.0) ** 4)
             pen.rect((0, -b - 0.5, width, -a), surface, strip, texture=grainy, shading=0.05)
@@ -170,8 +170,8 @@ def _ripples(canvas: Canvas, view: View, top: float, low: float, rng: np.random.
     for _ in range(14):
         x, y = rng.uniform(0, view.size[1]), rng.uniform(top + 1.5, low - 1.5)
         length = view.size[0] * rng.uniform(0.03, 0.1) * (0.4 + (y - top) / (low - top))
-        colour = (0.55, 0.74, 0.86) if rng.random() < 0.6 else (0.22, 0.44, 0.62)
-        pen.line((x - length, -y), (x + length, -y), 0.6, 'water', colour, shading=0.0)
+        color = (0.55, 0.74, 0.86) if rng.random() < 0.6 else (0.22, 0.44, 0.62)
+        pen.line((x - length, -y), (x + length, -y), 0.6, 'water', color, shading=0.0)
 
 
 def _dashes_across(canvas: Canvas, view: View, depth: float, rng: np.random.Generator) -> None:
@@ -196,8 +196,8 @@ def _way(canvas: Canvas, view: View, road: bool, rng: np.random.Generator) -> No
 
     surface = 'asphalt' if road else 'pavement'
     outline = [edge(0, -1), edge(0, 1), edge(1, 1), edge(1, -1)]
-    colour = vary(rng, _GROUND_COLOURS[surface] if road else (0.76, 0.68, 0.54), 0.04)
-    pen.polygon(outline, surface, colour, texture=grainy)
+    color = vary(rng, _GROUND_COLORS[surface] if road else (0.76, 0.68, 0.54), 0.04)
+    pen.polygon(outline, surface, color, texture=grainy)
     if road:
         # Dashes of equal length on the ground: equal steps in 1 / depth.
         steps = [1 / d for d in np.arange(0.9, 12.0, 0.55)]
@@ -214,5 +214,5 @@ def _pond(canvas: Canvas, view: View, rng: np.random.Generator) -> None:
     rx, ry = rng.uniform(0.22, 0.36) * width, 0.13 * (height - view.horizon)
     pen = Pen(canvas, (0, 0), 1.0)
     pen.ellipse(x, -y, 1.06 * rx, 1.15 * ry, 'grass', vary(rng, (0.50, 0.55, 0.30)), texture=grainy)
-    colour = vary(rng, _GROUND_COLOURS['water'], 0.04)
-    pen.ellipse(x, -y, rx, ry, 'water', colour, texture=grainy, shading=0.15)
+    color = vary(rng, _GROUND_COLORS['water'], 0.04)
+    pen.ellipse(x, -y, rx, ry, 'water', color, texture=grainy, shading=0.15)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Colour, Pen, boards, circle_points, grainy, leafy, plain, stripes
-from .common import COLOURS, RUBBER, named, one_of, times, vary
+from .canvas import Color, Pen, boards, circle_points, grainy, leafy, plain, stripes
+from .common import COLORS, RUBBER, named, one_of, times, vary
 
 _SKIN = ((0.95, 0.78, 0.66), (0.84, 0.62, 0.46), (0.60, 0.41, 0.28), (0.38, 0.25, 0.17))
 _HAIR = ((0.15, 0.11, 0.09), (0.40, 0.25, 0.12), (0.80, 0.65, 0.35), (0.60, 0.58, 0.56))
@@ -14,14 +14,14 @@ _HAIR = ((0.15, 0.11, 0.09), (0.40, 0.25, 0.12), (0.80, 0.65, 0.35), (0.60, 0.58
 def draw_person(pen: Pen, rng: np.random.Generator) -> str:
     """A standing or walking person, seen from the front."""
     name, shirt = named(rng, 'red orange yellow green blue purple pink white black')
-    trousers = vary(rng, one_of(rng, [COLOURS[n] for n in ('blue', 'black', 'grey', 'brown')]))
+    trousers = vary(rng, one_of(rng, [COLORS[n] for n in ('blue', 'black', 'grey', 'brown')]))
     skin, hair = vary(rng, one_of(rng, _SKIN), 0.03), vary(rng, one_of(rng, _HAIR), 0.03)
     stride, swing = rng.uniform(0.02, 0.22), rng.uniform(0.05, 0.35)
     for side, shade in ((-1, 0.85), (1, 1.0)):
         foot = (side * (0.12 + stride), 0.06)
         bare = rng.random() < 0.15
-        colour = times(skin if bare else trousers, shade)
-        pen.line((side * 0.13, 0.95), foot, 0.25, 'person leg', colour)
+        color = times(skin if bare else trousers, shade)
+        pen.line((side * 0.13, 0.95), foot, 0.25, 'person leg', color)
         pen.ellipse(foot[0] + 0.06, 0.08, 0.2, 0.09, 'person leg', RUBBER)
     sleeve = times(shirt, 0.85)
     for side in (-1, 1):
@@ -50,7 +50,7 @@ def draw_dog(pen: Pen, rng: np.random.Generator) -> str:
         pen.line(hip, (x + shift * stride, 0), 0.16, 'dog leg', times(coat, shade))
     pen.ellipse(0, 0.65, 0.6, 0.27, 'dog body', coat, texture=grainy, shading=0.15)
     if rng.random() < 0.3:
-        pen.ellipse(-0.1, 0.7, 0.22, 0.15, 'dog body', vary(rng, COLOURS['white']))
+        pen.ellipse(-0.1, 0.7, 0.22, 0.15, 'dog body', vary(rng, COLORS['white']))
     pen.line((0.4, 0.7), (0.62, 0.98), 0.26, 'dog head', coat)
     pen.ellipse(0.66, 1.02, 0.27, 0.23, 'dog head', coat)
     pen.ellipse(0.9, 0.96, 0.17, 0.11, 'dog head', times(coat, 1.1))
@@ -81,14 +81,14 @@ def draw_tree(pen: Pen, rng: np.random.Generator) -> None:
     return None
 
 
-def _foliage(pen: Pen, rng, part: str, green: Colour, y: float, rx: float, ry: float) -> None:
+def _foliage(pen: Pen, rng, part: str, green: Color, y: float, rx: float, ry: float) -> None:
     """Overlapping balls of leaves, the lower ones darker."""
     pen.ellipse(0, y, rx, ry, part, times(green, 0.85), texture=leafy, shading=0.2)
     for angle in rng.permutation(6) * np.pi / 3 + rng.uniform(0, 1):
         u, v, size = np.cos(angle), np.sin(angle), rng.uniform(0.45, 0.65)
-        colour = times(green, 0.95 + 0.12 * v)
-        centre = (0.6 * rx * u, y + 0.6 * ry * v)
-        pen.ellipse(*centre, size * rx, size * ry, part, colour, texture=leafy, shading=0.15)
+        color = times(green, 0.95 + 0.12 * v)
+        center = (0.6 * rx * u, y + 0.6 * ry * v)
+        pen.ellipse(*center, size * rx, size * ry, part, color, texture=leafy, shading=0.15)
 
 
 def draw_bush(pen: Pen, rng: np.random.Generator) -> None:

@@ -1,7 +1,7 @@
 """The things that can be drawn, and their sizes.
 
-A drawing function takes a pen (metres, origin at the foot, front to the right) and a random
-generator, and returns the name of the object's colour, or None where a colour says nothing.
+A drawing function takes a pen (meters, origin at the foot, front to the right) and a random
+generator, and returns the name of the object's color, or None where it has no color of its own.
 Proportions are those of toys: people and doors are large, houses and buses small.
 """
 
@@ -44,7 +44,7 @@ EXTENT: dict[str, Point] = {
     'lamp': (1.6, 5.0),
     'bench': (2.6, 1.3),
 }
-"""Usual width and height in metres."""
+"""Usual width and height in meters."""
 
 
 def draw_object(
@@ -63,14 +63,14 @@ def draw_object(
         canvas: Where to draw.
         whole: One of `THING_CLASSES`.
         foot: Where it stands, in pixels of the final picture.
-        scale: Pixels per metre.
+        scale: Pixels per meter.
         rng: Source of its looks.
         instance: Its id, from 1.
-        haze: Share of haze in its colours.
+        haze: Share of haze in its colors.
         front_view: Whether a car is seen along the road.
 
     Returns:
-        The name of its colour, if it has one.
+        The name of its color, if it has one.
     """
     pen = Pen(canvas, foot, scale, instance, flip=bool(rng.random() < 0.5), haze=haze)
     front_view = front_view and whole == 'car'

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hyper_mm.checks import check_choice
+
 from .canvas import Canvas
 from .captions import describe
 from .instance import Instance
@@ -219,8 +221,8 @@ def render_scene(
     for number, (whole, x, y) in enumerate(places, 1):
         haze = 0.35 * max(0.0, 1 - (y - view.horizon) / (0.3 * (size[0] - view.horizon)))
         scale = view.scale(y) * rng.uniform(0.92, 1.08)
-        colour = draw_object(canvas, whole, (x, y), scale, rng, number, haze, front_view=away)
-        things.append((whole, colour))
+        color = draw_object(canvas, whole, (x, y), scale, rng, number, haze, front_view=away)
+        things.append((whole, color))
     return _develop(canvas, scene, time, things, rng)
 
 
@@ -249,8 +251,7 @@ def render_object(
         TypeError: If seed, index or size are not integers.
         ValueError: If an argument is out of range.
     """
-    if whole_class not in THING_CLASSES:
-        raise ValueError(f'whole_class must be one of {THING_CLASSES}, got {whole_class!r}')
+    check_choice(THING_CLASSES, whole_class=whole_class)
     size = check_size(size)
     rng = _generator(whole_class, seed, index, split)
     scene = str(rng.choice(SCENE_CLASSES))
@@ -262,8 +263,8 @@ def render_object(
         size[0] * 0.5 + 0.5 * height * scale + rng.uniform(-0.05, 0.05) * size[0],
     )
     front_view = bool(rng.random() < 0.3)
-    colour = draw_object(canvas, whole_class, foot, scale, rng, 1, front_view=front_view)
-    return _develop(canvas, scene, time, [(whole_class, colour)], rng)
+    color = draw_object(canvas, whole_class, foot, scale, rng, 1, front_view=front_view)
+    return _develop(canvas, scene, time, [(whole_class, color)], rng)
 
 
 def check_int(name: str, value: int, minimum: int) -> int:
@@ -284,8 +285,7 @@ def check_size(size: tuple[int, int]) -> tuple[int, int]:
 
 def _generator(subject: str, seed: int, index: int, split: str) -> np.random.Generator:
     """A random stream of its own for every sample of scenes and of each thing class."""
-    if split not in SPLITS:
-        raise ValueError(f'split must be one of {SPLITS}, got {split!r}')
+    check_choice(SPLITS, split=split)
     seed, index = check_int('seed', seed, 0), check_int('index', index, 0)
     stream = 0 if subject == 'scene' else 1 + THING_CLASSES.index(subject)
     return np.random.default_rng((seed, stream, SPLITS.index(split), index))
@@ -351,8 +351,8 @@ def _develop(canvas: Canvas, scene: str, time: str, things, rng) -> Sample:
         ys, xs = np.nonzero(instances == number)
         x, y = int(xs.min()), int(ys.min())
         box = (x, y, int(xs.max()) - x + 1, int(ys.max()) - y + 1)
-        whole, colour = things[old - 1]
-        records.append(Instance(number, whole, box, len(xs), colour))
+        whole, color = things[old - 1]
+        records.append(Instance(number, whole, box, len(xs), color))
     captions = describe(scene, DAYLIGHTS[time].phrase, records, parts.size)
     wholes = PART_TO_WHOLE_IDS[parts]
     return Sample(image, parts, wholes, instances, tuple(records), scene, captions)

@@ -100,7 +100,7 @@ WHOLE_PALETTE: tuple[tuple[int, int, int], ...] = (
 
 
 def _part_palette() -> tuple[tuple[int, int, int], ...]:
-    """The parts of a whole are shades of its colour, from dark to light."""
+    """The parts of a whole are shades of its color, from dark to light."""
     palette = []
     for whole, base in zip(WHOLE_CLASSES, WHOLE_PALETTE):
         count = sum(owner == whole for owner in PART_TO_WHOLE.values())

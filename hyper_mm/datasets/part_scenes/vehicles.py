@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .canvas import Pen, boards, plain, stripes
-from .common import COLOURS, GLASS, RUBBER, named, one_of, times, vary, windows
+from .common import COLORS, GLASS, RUBBER, named, one_of, times, vary, windows
 
 
 def _wheels(pen: Pen, part: str, xs: Sequence[float], radius: float) -> None:
@@ -61,7 +61,7 @@ def draw_bus(pen: Pen, rng: np.random.Generator) -> str:
     body = [(-half, 0.4), (half, 0.4), (half, high - 0.5), (half - 0.3, high), (-half, high)]
     pen.polygon(body, 'bus body', paint, shading=0.12)
     pen.rect(
-        (-half, 0.75, half, 1.05), 'bus body', one_of(rng, [times(paint, 0.7), COLOURS['white']])
+        (-half, 0.75, half, 1.05), 'bus body', one_of(rng, [times(paint, 0.7), COLORS['white']])
     )
     edges = np.linspace(-half + 0.25, half - 1.3, 6)
     boxes = [(a + 0.06, 1.4, b - 0.06, high - 0.45) for a, b in zip(edges, edges[1:])]
@@ -89,7 +89,7 @@ def draw_bicycle(pen: Pen, rng: np.random.Generator) -> str:
 def draw_boat(pen: Pen, rng: np.random.Generator) -> str:
     """A sailing boat; its foot is the water line."""
     name, cloth = named(rng, 'white white white red orange yellow blue')
-    hull = vary(rng, COLOURS[one_of(rng, ['brown', 'white', 'red', 'blue', 'black'])])
+    hull = vary(rng, COLORS[one_of(rng, ['brown', 'white', 'red', 'blue', 'black'])])
     high = rng.uniform(3.2, 4.4)
     pen.line((0.1, 0.5), (0.1, high + 0.2), 0.13, 'boat mast', (0.42, 0.30, 0.2))
     texture = one_of(rng, [plain, plain, boards, stripes])

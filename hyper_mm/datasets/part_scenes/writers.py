@@ -181,9 +181,9 @@ def _write_coco(folder: Path, job: _Job, progress: bool) -> None:
             ]
             if not (folder / split / f'{stem}.jpg').exists():
                 ids = panoptic_map(sample)
-                colours = np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1)
+                colors = np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1)
                 place = folder / 'annotations' / f'panoptic_{split}' / f'{stem}.png'
-                _write_image(place, colours.astype(np.uint8))
+                _write_image(place, colors.astype(np.uint8))
                 _write_image(folder / split / f'{stem}.jpg', sample.image)
         categories = whole_categories()
         thing_categories = [

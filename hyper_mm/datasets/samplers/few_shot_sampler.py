@@ -10,6 +10,7 @@ import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Dataset, Sampler
 
+from hyper_mm.checks import check_at_least
 from hyper_mm.datasets.shots import by_label, draw_shots
 from hyper_mm.registry import DATA_SAMPLERS
 
@@ -36,7 +37,7 @@ class FewShotSampler(Sampler):
         shots: Images K of each class, exactly; None: all images.
         run: Images of one class that come one after the other.
         shots_seed: Seed of the draw (the protocol of CoOp: 1, 2, 3).
-        seed: Seed of the order; None: one for all ranks, by chance. mmengine gives its own.
+        seed: Seed of the order; None: one for all ranks, drawn at random. mmengine passes its own.
 
     Raises:
         ValueError: For numbers less than 1, or classes of fewer images than ``shots``.
@@ -52,8 +53,7 @@ class FewShotSampler(Sampler):
     ):
         if shots is not None and shots < 1:
             raise ValueError(f'shots must be at least 1 or None, got {shots}')
-        if run < 1:
-            raise ValueError(f'run must be at least 1, got {run}')
+        check_at_least(1, run=run)
         labels = (int(dataset.get_data_info(i)['gt_label']) for i in range(len(dataset)))
         items = list(enumerate(labels))
         if shots is not None:

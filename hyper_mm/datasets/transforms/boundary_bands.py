@@ -28,7 +28,7 @@ class GenerateBoundaryBands(BaseTransform):
         ignore_index: Label of pixels without a class, which are in no band.
 
     Raises:
-        ValueError: If an argument is not allowed.
+        ValueError: For a width below 1, or structures that are empty or hold unknown classes.
     """
 
     def __init__(

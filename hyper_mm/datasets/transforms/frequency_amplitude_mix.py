@@ -26,7 +26,8 @@ class FrequencyAmplitudeMix(BaseTransform):
         key: Where the result goes; ``'img'`` replaces the image.
 
     Raises:
-        ValueError: If an argument is not allowed or the bank is none.
+        ValueError: For ``band`` outside of [0, 0.5), ``lam`` outside of [0, 1], or a file that is
+            no bank.
         FileNotFoundError: If there is no bank.
     """
 
@@ -71,7 +72,7 @@ def read_bank(path: str) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no bank; the message says what it holds.
+        ValueError: If it is no bank; the message names what it holds.
     """
     try:
         with np.load(path) as arrays:

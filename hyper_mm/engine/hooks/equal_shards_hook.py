@@ -22,11 +22,7 @@ class EqualShardsHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Compares the number of batches of the processes.
-
-        Args:
-            runner: The runner.
-        """
+        """Compares the number of batches of the processes."""
         if get_world_size() == 1:
             return
         try:

@@ -35,19 +35,11 @@ class ExactResumeHook(Hook):
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Remembers the seed of the data loader.
-
-        Args:
-            runner: The runner.
-        """
+        """Remembers the seed of the data loader."""
         self._loader_seed = runner.seed
 
     def before_train(self, runner: Runner) -> None:
-        """Builds the data loader again if a checkpoint has brought another seed.
-
-        Args:
-            runner: The runner.
-        """
+        """Builds the data loader again if a checkpoint has brought another seed."""
         if runner.seed == self._loader_seed:
             return
         loop = runner.train_loop
@@ -60,11 +52,7 @@ class ExactResumeHook(Hook):
             loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Seeds the generators for an epoch, or for each step of an iteration-based loop.
-
-        Args:
-            runner: The runner.
-        """
+        """Seeds the generators for an epoch, or for each step of an iteration-based loop."""
         loop = runner.train_loop
         if hasattr(loop, 'dataloader_iterator'):
             loop.dataloader_iterator = SeededBatches(loop.dataloader_iterator, runner.seed)

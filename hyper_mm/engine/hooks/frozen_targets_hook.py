@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from rich.progress import track
 from torch import nn
 
+from hyper_mm.engine.unwrap import unwrap_model
 from hyper_mm.models.vision_language.radial_clip import FrozenTargets, RadialCLIP
 from hyper_mm.registry import HOOKS
 
 
 @HOOKS.register_module()
 class FrozenTargetsHook(Hook):
-    """Gives :class:`hyper_mm.RadialCLIP` the embeddings of all training texts before training.
+    """Sets the frozen embeddings of all training texts in :class:`hyper_mm.RadialCLIP`.
 
     They are computed before a checkpoint is loaded, so those of a resumed run are the same. The
     file's name is made of the texts, the tokenizer and the weights: it is computed anew when one of
@@ -41,10 +41,10 @@ class FrozenTargetsHook(Hook):
         self.cache_dir = cache_dir
 
     def before_run(self, runner: Runner) -> None:
-        """Computes or reads the targets; nothing where nothing is trained."""
+        """Computes or reads the targets; a run that only tests or validates needs none."""
         if not isinstance(runner._train_loop, BaseLoop):  # not built: a test
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         if not isinstance(model, RadialCLIP):
             raise TypeError(f'FrozenTargetsHook serves RadialCLIP, got {type(model).__name__}')
         if not model.needs_frozen:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from hyper_mm.checks import check_at_least
+from hyper_mm.engine.unwrap import unwrap_model
 from hyper_mm.registry import HOOKS
 from hyper_mm.visualization import draw_hierarchy, find_mapper, read_hierarchies
 
@@ -39,19 +40,13 @@ class HierarchyVisualizationHook(Hook):
     priority = 'LOW'
 
     def __init__(self, interval: int = 1000, num_images: int = 2, draw: bool = True):
-        for name, value in (('interval', interval), ('num_images', num_images)):
-            if value < 1:
-                raise ValueError(f'{name} must be at least 1, got {value}')
+        check_at_least(1, interval=interval, num_images=num_images)
         self.interval = interval
         self.num_images = num_images
         self.draw = draw
 
     def before_run(self, runner: Runner) -> None:
-        """Looks for the Hi-Mapper.
-
-        Args:
-            runner: The runner.
-        """
+        """Looks for the Hi-Mapper."""
         try:
             find_mapper(runner.model)
         except ValueError as error:
@@ -65,17 +60,10 @@ class HierarchyVisualizationHook(Hook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Draws and logs, every ``interval`` iterations.
-
-        Args:
-            runner: The runner.
-            batch_idx: Index of the batch.
-            data_batch: The batch.
-            outputs: What the model has logged.
-        """
+        """Draws and logs, every ``interval`` iterations."""
         if not self.every_n_train_iters(runner, self.interval):
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         few = {key: data_batch[key][: self.num_images] for key in ('inputs', 'data_samples')}
         drawings, scalars = read_hierarchies(model, few)
         step = runner.iter + 1

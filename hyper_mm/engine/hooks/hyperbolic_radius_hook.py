@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from hyper_mm.checks import check_at_least
 from hyper_mm.models.utils.observed import observing
 from hyper_mm.ops.stable import safe_norm
 from hyper_mm.registry import HOOKS
@@ -40,8 +41,7 @@ class HyperbolicRadiusHook(Hook):
     priority = 'BELOW_NORMAL'
 
     def __init__(self, interval: int = 500):
-        if interval < 1:
-            raise ValueError(f'interval must be at least 1, got {interval}')
+        check_at_least(1, interval=interval)
         self.interval = interval
         self._open = ExitStack()
         self._found: dict[str, Tensor] | None = None
@@ -57,13 +57,7 @@ class HyperbolicRadiusHook(Hook):
         return found
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
-        """Asks the model for its embeddings where this iteration is logged.
-
-        Args:
-            runner: The runner.
-            batch_idx: Not used.
-            data_batch: Not used.
-        """
+        """Asks the model for its embeddings where this iteration is logged."""
         self._close()
         if self.every_n_train_iters(runner, self.interval):
             self._found = self._open.enter_context(observing())
@@ -72,12 +66,6 @@ class HyperbolicRadiusHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None
     ) -> None:
         """Logs; see the class.
-
-        Args:
-            runner: The runner.
-            batch_idx: Not used.
-            data_batch: Not used.
-            outputs: Not used.
 
         Raises:
             ValueError: If the model has no adapter, or did not show its embeddings.

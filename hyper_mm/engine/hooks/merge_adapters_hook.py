@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from hyper_mm.engine.unwrap import unwrap_model
 from hyper_mm.layers.hyperclip.adapted_weight import InputMaps, caches, set_cached
 from hyper_mm.layers.hyperclip.adapter import HyperCLIPAdapter
 from hyper_mm.registry import HOOKS
@@ -17,7 +17,7 @@ def adapter_of(runner: Runner) -> HyperCLIPAdapter:
     Raises:
         ValueError: If the model has none in its attribute ``adapter``.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrap_model(runner.model)
     adapter = getattr(model, 'adapter', None)
     if not isinstance(adapter, HyperCLIPAdapter):
         raise ValueError(f'{type(model).__name__} has no HyperCLIP adapter: found {adapter!r}')
@@ -62,5 +62,5 @@ class MergeAdaptersHook(Hook):
 
 
 def _name(runner: Runner) -> str:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrap_model(runner.model)
     return type(model).__name__

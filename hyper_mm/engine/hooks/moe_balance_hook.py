@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from hyper_mm.checks import check_positive
 from hyper_mm.layers.lorentz.routed_experts import RoutedExperts
 from hyper_mm.registry import HOOKS
 
@@ -23,8 +24,7 @@ class MoEBalanceHook(Hook):
     """
 
     def __init__(self, speed: float = 0.005):
-        if speed <= 0:
-            raise ValueError(f'speed must be positive, got {speed}')
+        check_positive(speed=speed)
         self.speed = speed
 
     def after_train_iter(

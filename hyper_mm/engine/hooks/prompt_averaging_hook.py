@@ -6,10 +6,11 @@ import math
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from hyper_mm.checks import check_positive
+from hyper_mm.engine.unwrap import unwrap_model
 from hyper_mm.registry import HOOKS
 
 _KEY = 'prompt_average'
@@ -37,9 +38,9 @@ def gaussian_weights(epochs: int, mean: float, std: float) -> list[float]:
 class PromptAveragingHook(Hook):
     """Ends a run with the Gaussian average of its prompts, as PromptSRC does.
 
-    The release averages the whole state of CLIP, whose frozen part is the same in every epoch.
-    Here it is the trained parameters below ``part``. What is summed up so far is part of the
-    checkpoints, so a resumed run ends with the same average.
+    The official code averages the whole state of CLIP, whose frozen part is the same in every
+    epoch. Here the trained parameters below ``part`` are averaged. Checkpoints hold the sums so
+    far, so a resumed run ends with the same average.
 
     Args:
         mean: Epoch of the largest weight (the paper: 15 of 20; 30 or 45 of 50; 6 of 20 between
@@ -54,13 +55,12 @@ class PromptAveragingHook(Hook):
     """
 
     def __init__(self, mean: float = 15.0, std: float = 1.0, part: str = 'prompts'):
-        if not std > 0:
-            raise ValueError(f'std must be positive, got {std}')
+        check_positive(std=std)
         self.mean, self.std, self.part = mean, std, part
         self.sums: dict[str, torch.Tensor] = {}
 
     def _parameters(self, runner: Runner) -> dict[str, nn.Parameter]:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap_model(runner.model)
         named = model.named_parameters()
         found = {n: p for n, p in named if n.startswith(f'{self.part}.') and p.requires_grad}
         if not found:

@@ -28,11 +28,7 @@ class SafeCheckpointHook(CheckpointHook):
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Lets ``last_checkpoint`` name a whole file, before the runner reads it.
-
-        Args:
-            runner: The runner.
-        """
+        """Lets ``last_checkpoint`` name a whole file, before the runner reads it."""
         resumes = getattr(runner, '_resume', False) and not getattr(runner, '_load_from', None)
         if not resumes:
             return

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from hyper_mm.engine.unwrap import unwrap_model
 from hyper_mm.models.utils.trained_weights import LoadsTrainedWeights, without_frozen
 from hyper_mm.registry import HOOKS
 
@@ -31,7 +31,7 @@ class TrainedWeightsHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Checks the model."""
-        model = _unwrap(runner)
+        model = unwrap_model(runner.model)
         if not isinstance(model, LoadsTrainedWeights):
             raise ValueError(
                 f'{type(model).__name__} cannot load checkpoints of its trained weights alone: '
@@ -41,25 +41,16 @@ class TrainedWeightsHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Checks that there is something to leave out."""
-        model = _unwrap(runner)
+        model = unwrap_model(runner.model)
         if all(p.requires_grad for p in model.parameters()):
             raise ValueError(
                 f'nothing of {type(model).__name__} is frozen: take TrainedWeightsHook out'
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Leaves the frozen weights out.
-
-        Args:
-            runner: The runner.
-            checkpoint: Changed in place.
-        """
-        model = _unwrap(runner)
+        """Leaves the frozen weights out of ``checkpoint``, which is changed in place."""
+        model = unwrap_model(runner.model)
         checkpoint['state_dict'] = without_frozen(model, checkpoint['state_dict'])
         if 'ema_state_dict' in checkpoint:
             average = checkpoint['ema_state_dict']
             checkpoint['ema_state_dict'] = without_frozen(model, average, 'module.')
-
-
-def _unwrap(runner: Runner):
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

@@ -135,7 +135,7 @@ def compare_with_saved(runner: Runner, checkpoint: dict, vocabulary: Vocabulary)
     """Compares a training vocabulary with that of a checkpoint that is loaded.
 
     Args:
-        runner: The runner.
+        runner: Where a resumed run is told from a new one, and which logs.
         checkpoint: The checkpoint; those without a vocabulary pass.
         vocabulary: The training vocabulary of now.
 

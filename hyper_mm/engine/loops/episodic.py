@@ -15,9 +15,9 @@ from hyper_mm.registry import LOOPS
 class EpisodicTrainLoop(IterBasedTrainLoop):
     """Trains on episodes whose support and query are batches of different domains.
 
-    ``train_dataloader`` describes the loader of every domain; ``domains`` says what of its data set
-    differs. Each iteration draws the domains by the seed of the run and the iteration, in all
-    processes alike::
+    ``train_dataloader`` describes the loader of every domain; ``domains`` lists what differs
+    between their data sets. Each iteration draws the domains by the seed of the run and the
+    iteration, in all processes alike::
 
         train_cfg = dict(
             type='hyper_mm.EpisodicTrainLoop', max_iters=2000,
@@ -26,7 +26,7 @@ class EpisodicTrainLoop(IterBasedTrainLoop):
     Source: the meta-train and meta-test domains of MLDG (Li et al., AAAI 2018) and SAML.
 
     Args:
-        runner: The runner.
+        runner: Runner whose seed and model are used.
         dataloader: Config of a data loader; use ``InfiniteSampler``.
         domains: For each domain, what to set in the config of the data set.
         num_support: From how many domains a support comes, each with a batch.
@@ -98,7 +98,7 @@ class FewShotEvalLoop(TestLoop):
     of that of the processes: a sampler that fills up repeats some, and they would count twice.
 
     Args:
-        runner: The runner.
+        runner: Runner whose model is tested.
         dataloader: Data loader or its config, without persistent workers.
         evaluator: Evaluator or its config.
         seeds: One pass over all episodes each.

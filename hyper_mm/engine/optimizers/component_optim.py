@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
+from hyper_mm.checks import check_positive
 from hyper_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from .hyperbolic_optim import accept_old_state, whole_shape
@@ -45,8 +46,8 @@ class ComponentOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
         paramwise_cfg = {'custom_keys': {}, **(paramwise_cfg or {})}
         self.component_lr_mult = paramwise_cfg.pop('component_lr_mult', None)
-        if self.component_lr_mult is not None and not self.component_lr_mult > 0:
-            raise ValueError(f'component_lr_mult must be positive, got {self.component_lr_mult}')
+        if self.component_lr_mult is not None:
+            check_positive(component_lr_mult=self.component_lr_mult)
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
         if self.base_lr is None:
             raise ValueError(f'optimizer must have an lr, got {self.optimizer_cfg}')

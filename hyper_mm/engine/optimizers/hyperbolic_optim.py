@@ -1,4 +1,4 @@
-"""Optimisation of models with points among their parameters."""
+"""Optimization of models with points among their parameters."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import copy
 from collections.abc import Callable, Iterable
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
+from hyper_mm.checks import check_choice
+from hyper_mm.engine.unwrap import unwrap_model
 from hyper_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 BIASES = ('bias', 'b1', 'b2', 'b3')
@@ -18,10 +19,10 @@ BIASES = ('bias', 'b1', 'b2', 'b3')
 
 
 class JointOptimizer(torch.optim.Optimizer):
-    """Several optimisers that step as one; schedulers and clipping see the groups of all.
+    """Several optimizers that step as one; schedulers and clipping see the groups of all.
 
     Args:
-        optimizers: Optimisers of different parameters.
+        optimizers: Optimizers of different parameters.
     """
 
     def __init__(self, *optimizers: torch.optim.Optimizer):
@@ -33,24 +34,24 @@ class JointOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable | None = None) -> None:
         """Steps all; closures are not supported."""
         if closure is not None:
-            raise ValueError('closure must be None: the optimisers would each call it')
+            raise ValueError('closure must be None: the optimizers would each call it')
         for optimizer in self.optimizers:
             optimizer.step()
 
     def state_dict(self) -> dict:
-        """State of each optimiser."""
+        """State of each optimizer."""
         return dict(optimizers=[optimizer.state_dict() for optimizer in self.optimizers])
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Loads the state of each optimiser.
+        """Loads the state of each optimizer.
 
         Raises:
-            ValueError: If it is of another number of optimisers.
+            ValueError: If it is of another number of optimizers.
         """
         states = state_dict.get('optimizers', ())
         if len(states) != len(self.optimizers):
             raise ValueError(
-                f'the state must be of {len(self.optimizers)} optimisers, got {len(states)}: was '
+                f'the state must be of {len(self.optimizers)} optimizers, got {len(states)}: was '
                 'the checkpoint trained with another optim_wrapper?'
             )
         for optimizer, state in zip(self.optimizers, states):
@@ -63,15 +64,15 @@ class HyperbolicOptimWrapperConstructor:
     """Sorts parameters: matrices, those without weight decay, and points of a manifold.
 
     Without weight decay are biases, weights of norms, and single numbers: temperatures, weights of
-    residual connections, curvatures, which decay would draw to 0 or to their initial value. (The
+    residual connections, curvatures, whose neutral value weight decay does not know. (The
     ``flat_decay_mult`` of mmengine leaves decay on numbers and on the biases of experts.) Points,
     parameters with a ``manifold`` (see ``embedding='manifold'`` of :class:`hyper_mm.HelmDecoder`),
-    go to an optimiser of their own, without weight decay.
+    go to an optimizer of their own, without weight decay.
 
     Args:
         optim_wrapper_cfg: Config of the wrapper. ``optimizer`` is for everything but the points;
             ``hyp_optimizer``, such as ``dict(type='RiemannianAdam', lr=4e-4, stabilize=1)``, names
-            an optimiser of geoopt for them.
+            an optimizer of geoopt for them.
         paramwise_cfg: Not supported: the sorting is its place.
 
     Raises:
@@ -92,9 +93,8 @@ class HyperbolicOptimWrapperConstructor:
             self.hyp_type = geoopt_optimizer(self.hyp_optimizer.get('type'))
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """Builds the optimiser, or both, and the wrapper."""
-        model = model.module if is_model_wrapper(model) else model
-        decayed, plain, points = sort_parameters(model.named_parameters())
+        """Builds the optimizer, or both, and the wrapper."""
+        decayed, plain, points = sort_parameters(unwrap_model(model).named_parameters())
         if bool(points) != (self.hyp_optimizer is not None):
             raise ValueError(
                 f'hyp_optimizer must be given for points and for nothing else: the model has '
@@ -146,11 +146,11 @@ def whole_shape(parameter: nn.Parameter) -> torch.Size:
 
 
 def geoopt_optimizer(name: str | None) -> type[torch.optim.Optimizer]:
-    """An optimiser of geoopt.
+    """An optimizer of geoopt.
 
     Raises:
         ImportError: If geoopt is not installed.
-        ValueError: If it has no such optimiser.
+        ValueError: If it has no such optimizer.
     """
     try:
         from geoopt import optim
@@ -159,6 +159,5 @@ def geoopt_optimizer(name: str | None) -> type[torch.optim.Optimizer]:
             f'hyp_optimizer {name} needs geoopt, which is not installed: pip install geoopt'
         ) from error
     known = sorted(key for key in vars(optim) if key.startswith('Riemannian'))
-    if name not in known:
-        raise ValueError(f'hyp_optimizer.type must be one of {known}, got {name!r}')
+    check_choice(known, **{'hyp_optimizer.type': name})
     return getattr(optim, name)

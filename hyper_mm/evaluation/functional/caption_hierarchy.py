@@ -1,8 +1,8 @@
 r"""Scores of a visual-semantic hierarchy, on tensors. Needs torch alone.
 
-A text's radius, its distance from the root, says how specific it is. The captions of an image from
-general to specific should lie ever farther out (:func:`radius_order`), and a walk from the root
-outwards should meet them and no others (:func:`walk`).
+A text's radius, its distance from the root, measures how specific it is. The captions of an image
+from general to specific should lie ever farther out (:func:`radius_order`), and a walk from the
+root outwards should meet them and no others (:func:`walk`).
 
 Source: Alper and Averbuch-Elor, Emergent Visual-Semantic Hierarchies (ECCV 2024).
 """
@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from hyper_mm.checks import check_at_least, check_choice
 
 HITS = ('all', 'mean')
 
@@ -35,8 +37,7 @@ def radius_levels(radii: Tensor, steps: int = 50) -> Tensor:
     Raises:
         ValueError: If ``steps`` is not at least 2.
     """
-    if steps < 2:
-        raise ValueError(f'steps must be at least 2, got {steps}')
+    check_at_least(2, steps=steps)
     low, high = radii.min(), radii.max()
     levels = torch.linspace(0, 1, steps, dtype=radii.dtype, device=radii.device)
     levels = low + levels * (high - low)
@@ -116,7 +117,7 @@ def score_walks(picks: Tensor, captions: Tensor, image: Tensor) -> WalkScores:
 def radius_order(radii: Tensor) -> Tensor:
     r"""Kendall's tau of the radii and the tiers, of every item: ``tau_d`` is its mean.
 
-    Equal neighbours count as in order, as for the official code, which ranks by a stable argsort.
+    Equal neighbors count as in order, as for the official code, which ranks by a stable argsort.
 
     Args:
         radii: Radii, or any other measure of specificity, general to specific ``(N, T)``.
@@ -192,8 +193,7 @@ def hierarchical_recall(
     Raises:
         ValueError: For another ``hit``.
     """
-    if hit not in HITS:
-        raise ValueError(f'hit must be one of {HITS}, got {hit!r}')
+    check_choice(HITS, hit=hit)
     own = similarity.gather(1, targets)
     rank = (~(similarity.unsqueeze(1) < own.unsqueeze(2))).sum(2) - 1
     found = [(rank < k).double() for k in ks]

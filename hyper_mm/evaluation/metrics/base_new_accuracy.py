@@ -42,12 +42,7 @@ class BaseNewAccuracy(BaseMetric):
         self.per_class = per_class
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Compares predictions with labels.
-
-        Args:
-            data_batch: Not used.
-            data_samples: With ``pred_score`` ``(C,)`` and ``gt_label``.
-        """
+        """Compares ``pred_score`` ``(C,)`` with ``gt_label`` in each of ``data_samples``."""
         for sample in data_samples:
             score, label = sample['pred_score'].cpu(), int(sample['gt_label'])
             base, new = (half(range(len(score)), part) for part in ('base', 'new'))

@@ -11,6 +11,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from scipy.ndimage import label as components
 
+from hyper_mm.checks import check_range
 from hyper_mm.layers.meta.structures import Structures, resolve_structures, structure_masks
 from hyper_mm.registry import METRICS
 
@@ -38,13 +39,13 @@ class DiceHausdorffMetric(BaseMetric):
         background: Class that is no structure, None if all are.
         percentile: In (0, 100]; 100 is the Hausdorff distance itself. Names the result.
         spacing: Height and width of a pixel, or both at once; distances have its unit.
-        largest_component: Keep only the largest connected part (4-neighbourhood) of each predicted
+        largest_component: Keep only the largest connected part (4-neighborhood) of each predicted
             structure, as is usual for a single organ.
         ignore_index: Label of pixels without a label.
         **kwargs: ``collect_device``, ``prefix``, ``collect_dir``.
 
     Raises:
-        ValueError: If an argument is not allowed.
+        ValueError: For a percentile outside of (0, 100] or a spacing that is not positive.
     """
 
     default_prefix = None
@@ -61,8 +62,7 @@ class DiceHausdorffMetric(BaseMetric):
     ):
         super().__init__(**kwargs)
         spacing = [spacing] * 2 if isinstance(spacing, (int, float)) else list(spacing)
-        if not 0 < percentile <= 100:
-            raise ValueError(f'percentile must be in (0, 100], got {percentile}')
+        check_range('(0, 100]', percentile=percentile)
         if len(spacing) != 2 or not all(s > 0 for s in spacing):
             raise ValueError(f'spacing must be one or two positive numbers, got {spacing}')
         self.structures, self.background, self.percentile = structures, background, percentile
@@ -81,9 +81,7 @@ class DiceHausdorffMetric(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Compares predictions with labels.
 
-        Args:
-            data_batch: Not used.
-            data_samples: With ``pred_sem_seg`` and ``gt_sem_seg``.
+        Each of ``data_samples`` has ``pred_sem_seg`` and ``gt_sem_seg``, both ``(1, H, W)``.
 
         Raises:
             ValueError: If their sizes differ.

@@ -18,7 +18,7 @@ class FewShotIoUMetric(BaseMetric):
     Pixels are summed over all episodes of a class (PANet's and the usual reading) before
     :math:`|P \cap G| / |P \cup G|`; ``mIoU`` and ``mDice`` are the means over the classes that
     occurred, ``FBIoU`` that of foreground (all ways) and background. The prediction labels are
-    those of the episode; its metainfo ``episode_classes`` says which classes they are. Without it
+    those of the episode; its metainfo ``episode_classes`` lists them. Without it
     (episodes of domains), they are the classes themselves.
 
     A batch counts as one result, so that mmengine's loops, which count items of the data set, keep
@@ -38,9 +38,10 @@ class FewShotIoUMetric(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Counts pixels of queries.
 
-        Args:
-            data_batch: Not used.
-            data_samples: With ``pred_sem_seg`` and ``gt_sem_seg``.
+        Each of ``data_samples`` has ``pred_sem_seg`` and ``gt_sem_seg``, both ``(1, H, W)``.
+
+        Raises:
+            ValueError: If their sizes differ.
         """
         sums = defaultdict(lambda: np.zeros(2, np.int64))
         for sample in data_samples:

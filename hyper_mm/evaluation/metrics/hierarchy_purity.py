@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from hyper_mm.checks import check_count
 from hyper_mm.evaluation.functional.clustering import kmeans, squared_distances, ward_tree
 from hyper_mm.evaluation.functional.tree_scores import containment, purity, triplet_agreement
 from hyper_mm.registry import METRICS
@@ -41,10 +42,10 @@ class HierarchyPurity(BaseMetric):
 
     - ``_shuffled``: the model's nodes, leaves and inner nodes placed in the tree at random;
     - ``_random``: the nearest of random positions' features, in a random binary tree;
-    - ``_kmeans``: the nearest centre of k-means on the features of this very data set, in the tree
-      that Ward's criterion makes of the centres, cut at the model's numbers of nodes.
+    - ``_kmeans``: the nearest center of k-means on the features of this very data set, in the tree
+      that Ward's criterion makes of the centers, cut at the model's numbers of nodes.
 
-    The features are those that the module reads, layer-normalised as it does first, and
+    The features are those that the module reads, layer-normalized as it does first, and
     interpolated to the pixel. Upper nodes of ``_random`` and ``_kmeans`` are made of their leaves,
     so their containment is 1 by construction and not reported.
 
@@ -64,7 +65,7 @@ class HierarchyPurity(BaseMetric):
 
     Raises:
         ValueError: For arguments outside their range; in use, for data samples without a hierarchy,
-            labels that the taxonomy does not have, or no labelled pixel at all.
+            labels that the taxonomy does not have, or no labeled pixel at all.
     """
 
     default_prefix = 'hierarchy'
@@ -85,9 +86,7 @@ class HierarchyPurity(BaseMetric):
         unknown = sorted(set(baselines) - set(BASELINES))
         if unknown:
             raise ValueError(f'baselines must be among {BASELINES}, got {unknown}')
-        for name, value in (('repeats', repeats), ('stride', stride)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f'{name} must be a positive integer, got {value!r}')
+        check_count(1, repeats=repeats, stride=stride)
         self.wholes = _wholes(taxonomy)
         self.baselines = tuple(baselines)
         self.seed = seed
@@ -98,9 +97,10 @@ class HierarchyPurity(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keeps labels, winners and features of a batch.
 
-        Args:
-            data_batch: Not used.
-            data_samples: Data samples as dicts, each with ``hierarchy`` and ``gt_sem_seg``.
+        The data samples are dicts, each with ``hierarchy`` and ``gt_sem_seg`` ``(1, H, W)``.
+
+        Raises:
+            ValueError: If a sample lacks one of them, or its image is flipped.
         """
         for sample in data_samples:
             if 'hierarchy' not in sample:
@@ -170,7 +170,7 @@ class HierarchyPurity(BaseMetric):
             raise ValueError('HierarchyPurity: images have hierarchies of different sizes')
         labels = np.concatenate([result['labels'] for result in results])
         if not len(labels):
-            raise ValueError('HierarchyPurity: no labelled pixel in any image')
+            raise ValueError('HierarchyPurity: no labeled pixel in any image')
         winners = np.concatenate([result['winners'] for result in results], 1)
         values, parts = np.unique(labels, return_inverse=True)
         wholes = values // self.wholes if isinstance(self.wholes, int) else self.wholes[values]
@@ -195,10 +195,10 @@ class HierarchyPurity(BaseMetric):
             scores |= _mean(draws, '_random', names)
         if 'kmeans' in self.baselines:
             points = _points(results)
-            centres = kmeans(points, nodes[0], generator, restarts=self.repeats)
-            sizes = squared_distances(points, centres).argmin(1).bincount(minlength=nodes[0])
-            tree = ward_tree(centres, sizes, nodes).numpy()
-            leaf = _nearest(results, centres)
+            centers = kmeans(points, nodes[0], generator, restarts=self.repeats)
+            sizes = squared_distances(points, centers).argmin(1).bincount(minlength=nodes[0])
+            tree = ward_tree(centers, sizes, nodes).numpy()
+            leaf = _nearest(results, centers)
             scores |= _mean([truth.scores(tree[:, leaf], nodes, tree)], '_kmeans', names)
         return {name: round(value, 4) for name, value in scores.items()}
 
@@ -291,13 +291,13 @@ def _points(results: list[dict]) -> Tensor:
     return torch.cat([result['features'].flatten(1).T for result in results])
 
 
-def _nearest(results: list[dict], centres: Tensor) -> np.ndarray:
-    """Nearest centre of the interpolated features of every labelled pixel."""
+def _nearest(results: list[dict], centers: Tensor) -> np.ndarray:
+    """Nearest center of the interpolated features of every labeled pixel."""
     nearest = []
     for result in results:
         features = result['features']
         # 2 x.c - |c|^2 is linear in x, so it may be interpolated in the place of x
-        scores = 2 * torch.einsum('kd,dhw->khw', centres, features)
-        scores = scores - centres.square().sum(1)[:, None, None]
+        scores = 2 * torch.einsum('kd,dhw->khw', centers, features)
+        scores = scores - centers.square().sum(1)[:, None, None]
         nearest.append(_interpolate(scores, result['grid']).argmax(0)[result['known']])
     return torch.cat(nearest).numpy()

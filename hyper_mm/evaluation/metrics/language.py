@@ -27,10 +27,8 @@ class Perplexity(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Adds up a batch.
 
-        Args:
-            data_batch: Not used.
-            data_samples: Dicts with ``log_probs`` and ``valid``, both ``(N,)``; see
-                :meth:`hyper_mm.HelmForCausalLM.predict`.
+        The data samples are dicts with ``log_probs`` and ``valid``, both ``(N,)``; see
+        :meth:`hyper_mm.HelmForCausalLM.predict`.
 
         Raises:
             ValueError: If a log-probability is not finite.
@@ -76,12 +74,10 @@ class MultipleChoiceAccuracy(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Scores the options of a batch.
 
-        Args:
-            data_batch: Not used.
-            data_samples: Dicts, one an option: ``log_probs`` and ``valid`` ``(N - 1,)`` of
-                question and option together, ``context``, the number of tokens of the question,
-                and integers ``question``, ``option``, ``num_options``, ``answer`` (the right
-                option) and ``letters``; see :class:`hyper_mm.MultipleChoiceDataset`.
+        The data samples are dicts, one an option: ``log_probs`` and ``valid`` ``(N - 1,)`` of
+        question and option together, ``context``, the number of tokens of the question, and
+        integers ``question``, ``option``, ``num_options``, ``answer`` (the right option) and
+        ``letters``; see :class:`hyper_mm.MultipleChoiceDataset`.
         """
         names = ('question', 'option', 'num_options', 'answer', 'letters')
         for sample in data_samples:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from hyper_mm.checks import check_choice
 from hyper_mm.registry import METRICS
 
 ABSENT = ('ignore', 'zero')
@@ -67,8 +68,7 @@ class OVIoUMetric(BaseMetric):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if absent not in ABSENT:
-            raise ValueError(f'absent must be one of {ABSENT}, got {absent!r}')
+        check_choice(ABSENT, absent=absent)
         if format_only and output_dir is None:
             raise ValueError('format_only needs an output_dir, got None')
         if keep_results and output_dir is None:
@@ -88,9 +88,10 @@ class OVIoUMetric(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Counts pixels of a batch.
 
-        Args:
-            data_batch: Not used.
-            data_samples: With ``pred_sem_seg`` and ``gt_sem_seg``.
+        Each of ``data_samples`` has ``pred_sem_seg`` and ``gt_sem_seg``, both ``(1, H, W)``.
+
+        Raises:
+            ValueError: If their sizes differ, or a label or prediction is no class.
         """
         for sample in data_samples:
             predicted = sample['pred_sem_seg']['data'].squeeze(0)
@@ -104,7 +105,7 @@ class OVIoUMetric(BaseMetric):
             self.results.append(self._count(predicted.long(), labels.long(), where))
 
     def _count(self, predicted: Tensor, labels: Tensor, where: str) -> Tensor:
-        """Intersection, predicted and labelled pixels of each class, ``(3, T)``."""
+        """Intersection, predicted and labeled pixels of each class, ``(3, T)``."""
         classes = len(self.dataset_meta['classes'])
         if 0 <= self.ignore_index < classes:
             raise ValueError(
@@ -148,16 +149,16 @@ class OVIoUMetric(BaseMetric):
             return {}
         if not results:
             raise ValueError('there are no images to score')
-        intersection, predicted, labelled = torch.stack(results).sum(0).double()
-        union = predicted + labelled - intersection
-        counts = labelled if self.absent == 'ignore' else union
+        intersection, predicted, labeled = torch.stack(results).sum(0).double()
+        union = predicted + labeled - intersection
+        counts = labeled if self.absent == 'ignore' else union
         iou = torch.where(counts > 0, intersection / union, torch.nan)
-        accuracy = torch.where(labelled > 0, intersection / labelled, torch.nan)
-        total = labelled.sum()
+        accuracy = torch.where(labeled > 0, intersection / labeled, torch.nan)
+        total = labeled.sum()
         metrics = {
             'mIoU': iou.nanmean(),
             'mAcc': accuracy.nanmean(),
-            'fwIoU': (labelled / total * iou.nan_to_num(0)).sum(),
+            'fwIoU': (labeled / total * iou.nan_to_num(0)).sum(),
             'aAcc': intersection.sum() / total,
         }
         names = list(self.dataset_meta['classes'])

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from hyper_mm.checks import check_at_least, check_choice
 from hyper_mm.evaluation.functional.caption_hierarchy import (
     HITS,
     hierarchical_recall,
@@ -36,11 +37,7 @@ class _TaskMetric(BaseMetric):
     fields: tuple[str, ...]
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keeps what the metric needs of a batch; samples of other tasks are left alone.
-
-        Args:
-            data_batch: Not used.
-            data_samples: Data samples as dicts.
+        """Keeps what the metric needs of the data samples, dicts; those of other tasks are skipped.
 
         Raises:
             ValueError: If a sample lacks a field.
@@ -106,8 +103,7 @@ class HierarCapsMetric(_TaskMetric):
         **kwargs,
     ):
         super().__init__(collect_device=collect_device, prefix=prefix, **kwargs)
-        if steps < 2:
-            raise ValueError(f'steps must be at least 2, got {steps}')
+        check_at_least(2, steps=steps)
         self.steps = steps
         self.report_length_baseline = report_length_baseline
 
@@ -225,8 +221,7 @@ class HierarchicalRecall(_TaskMetric):
         **kwargs,
     ):
         super().__init__(collect_device=collect_device, prefix=prefix, **kwargs)
-        if hit not in HITS:
-            raise ValueError(f'hit must be one of {HITS}, got {hit!r}')
+        check_choice(HITS, hit=hit)
         self.topk = _check_topk(topk)
         self.hit = hit
 

@@ -40,6 +40,6 @@ class LoRAAdapter:
             clip: CLIP model of open_clip, changed in place.
 
         Raises:
-            ValueError: If an argument is not allowed, or a tower has no such layer.
+            ValueError: For unknown towers or projections, or a tower without such a layer.
         """
         apply_lora(clip, **self.options)

@@ -8,6 +8,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from hyper_mm.checks import check_choice
 from hyper_mm.layers.common.curvature import Curvature
 from hyper_mm.layers.lorentz.mice import MiCE
 from hyper_mm.layers.lorentz.vit import LorentzVisionTransformer
@@ -63,7 +64,7 @@ class LorentzViT(OwnInit, AuxLossSource, BaseModule):
         expert_layers: Blocks with experts; None: all but the first.
         frozen_stages: Blocks, from the first, that are kept as they are, with the embedding; 0: the
             embedding alone; -1: nothing.
-        init_cfg: Initialization config of mmengine, such as a checkpoint.
+        init_cfg: Initialization config of mmengine.
 
     Raises:
         ValueError: For arguments out of their range.
@@ -105,12 +106,8 @@ class LorentzViT(OwnInit, AuxLossSource, BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ):
         super().__init__(init_cfg)
-        for name, value, allowed in (
-            ('out_type', out_type, OUT_TYPES),
-            ('output', output, OUTPUTS),
-        ):
-            if value not in allowed:
-                raise ValueError(f'{name} must be one of {allowed}, got {value!r}')
+        check_choice(OUT_TYPES, out_type=out_type)
+        check_choice(OUTPUTS, output=output)
         if out_type == 'cls_token' and not with_cls_token:
             raise ValueError("out_type='cls_token' needs with_cls_token=True")
         arch = _architecture(arch)

@@ -9,6 +9,7 @@ from mmengine.runner import load_checkpoint
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from hyper_mm.checks import check_positive
 from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.models.classifiers.prompted_clip import PromptedCLIP
 from hyper_mm.ops.stable import unit
@@ -42,7 +43,7 @@ class PromptKD(PromptedCLIP):
         head: Config of :class:`hyper_mm.LatHAdapterHead`, of the teacher's width.
         pseudo_labels: Give the head the teacher's best class as label of an image.
         data_preprocessor: See mmpretrain's ``BaseClassifier``.
-        init_cfg: The same.
+        init_cfg: Initialization config of mmengine.
 
     Raises:
         ValueError: For numbers that are not positive, text prompts, different widths without a
@@ -69,9 +70,7 @@ class PromptKD(PromptedCLIP):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
-        for name, value in dict(temperature=temperature, weight=weight).items():
-            if not value > 0:
-                raise ValueError(f'{name} must be positive, got {value}')
+        check_positive(temperature=temperature, weight=weight)
         if pseudo_labels and head is None:
             raise ValueError('pseudo_labels needs a head')
         prompts = dict(type='VPT') if prompts is None else prompts
@@ -128,7 +127,7 @@ class PromptKD(PromptedCLIP):
         return self.teacher.text_features()
 
     def image_features(self, inputs: Tensor) -> Tensor:
-        """Unit features of normalised images ``(B, 3, H, W)``: ``(B, D)``.
+        """Unit features of normalized images ``(B, 3, H, W)``: ``(B, D)``.
 
         Raises:
             ValueError: For a training batch of one image, which has no batch statistics.
@@ -142,7 +141,7 @@ class PromptKD(PromptedCLIP):
         """Losses of a batch.
 
         Args:
-            inputs: Normalised images ``(B, 3, H, W)``.
+            inputs: Normalized images ``(B, 3, H, W)``.
             data_samples: Not read.
 
         Returns:

@@ -10,6 +10,7 @@ from mmpretrain.models.classifiers.base import BaseClassifier
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from hyper_mm.checks import check_choice
 from hyper_mm.datasets.shots import half
 from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.layers.lathadapter.prompts import LEARNERS, CoOp, self_consistency
@@ -47,12 +48,13 @@ class PromptedCLIP(LoadsTrainedWeights, OwnInit, BaseClassifier):
             place of cross-entropy and cosine.
         consistency: PromptSRC's losses: a dict of weights ``text``, ``image`` and ``logits`` and of
             ``templates`` of the frozen class features, see :data:`CONSISTENCY` for what is not
-            given; None: none. The release has 60 templates of its own, here they are CLIP's 80.
+            given; None: none. The official code uses 60 templates of its own, here they are
+            CLIP's 80.
         chunk: Prompts that the text tower takes at a time; None: all where they are learned, 256
             where they are not.
         checkpoint: Whether the text tower computes activations again instead of keeping them.
         data_preprocessor: See mmpretrain's ``BaseClassifier``.
-        init_cfg: The same.
+        init_cfg: Initialization config of mmengine.
 
     Raises:
         ValueError: For an unknown learner or weight, prompts deeper than the towers, words that
@@ -99,8 +101,7 @@ class PromptedCLIP(LoadsTrainedWeights, OwnInit, BaseClassifier):
     def _learner(self, config: dict) -> torch.nn.Module:
         """The prompt learner, started at its words."""
         name = config.pop('type', None)
-        if name not in LEARNERS:
-            raise ValueError(f'prompts.type must be one of {sorted(LEARNERS)}, got {name!r}')
+        check_choice(sorted(LEARNERS), **{'prompts.type': name})
         image_dim = self.clip.visual.conv1.out_channels
         learner = LEARNERS[name](self.clip.token_embedding.embedding_dim, image_dim, **config)
         towers = dict(text=self.clip.transformer, image=self.clip.visual.transformer)
@@ -125,7 +126,7 @@ class PromptedCLIP(LoadsTrainedWeights, OwnInit, BaseClassifier):
     def _check_head(self) -> None:
         if self.head is not None and self.head.refiner.attributes.shape[1] != self.dim:
             raise ValueError(
-                f'head.dim must be the width of the features, {self.dim}, got '
+                f'head.embed_dims must be the width of the features, {self.dim}, got '
                 f'{self.head.refiner.attributes.shape[1]}'
             )
 
@@ -207,12 +208,12 @@ class PromptedCLIP(LoadsTrainedWeights, OwnInit, BaseClassifier):
             return self._encoder.mean(self._prompted(self.vocabulary), vectors)
 
     def encode_image(self, inputs: Tensor) -> Tensor:
-        """Features of normalised images ``(B, 3, H, W)``, of any length: ``(B, D)``."""
+        """Features of normalized images ``(B, 3, H, W)``, of any length: ``(B, D)``."""
         vectors = [] if self.prompts is None else self.prompts().image
         return encode_image(self.clip, inputs, vectors).float()
 
     def image_features(self, inputs: Tensor) -> Tensor:
-        """Unit features of normalised images ``(B, 3, H, W)``: ``(B, D)``."""
+        """Unit features of normalized images ``(B, 3, H, W)``: ``(B, D)``."""
         return unit(self.encode_image(inputs))
 
     def training_features(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,7 +246,7 @@ class PromptedCLIP(LoadsTrainedWeights, OwnInit, BaseClassifier):
         """Does what mmpretrain's ``BaseClassifier.forward`` says.
 
         Args:
-            inputs: Normalised images ``(B, 3, H, W)``.
+            inputs: Normalized images ``(B, 3, H, W)``.
             data_samples: Labels, for ``'loss'``.
             mode: ``'tensor'`` (logits), ``'predict'`` or ``'loss'``.
 
@@ -267,7 +268,7 @@ class PromptedCLIP(LoadsTrainedWeights, OwnInit, BaseClassifier):
         """Losses of a batch: cross-entropy or the head's, and PromptSRC's.
 
         Args:
-            inputs: Normalised images ``(B, 3, H, W)``.
+            inputs: Normalized images ``(B, 3, H, W)``.
             data_samples: Their labels.
 
         Returns:

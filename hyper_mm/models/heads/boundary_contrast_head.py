@@ -33,7 +33,7 @@ class BoundaryContrastHead(OwnInit, BaseModule):
         ignore_index: Label of pixels without a class. A structure counts as ending there, but these
             pixels are in no band.
         loss: Config of the loss.
-        init_cfg: As in mmengine.
+        init_cfg: Initialization config of mmengine.
 
     Raises:
         ValueError: If no class is a structure, or there is no such class.

@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from hyper_mm.checks import check_choice
 from hyper_mm.layers.open_vocab.cost_aggregation import CostAggregator
 from hyper_mm.layers.open_vocab.dense_clip import DenseFeatures
 from hyper_mm.models.utils.own_init import OwnInit
@@ -23,7 +24,7 @@ class CostAggregationHead(OwnInit, BaseModule):
 
     Two maps of the vision tower are brought to two and four times the patch grid by transposed
     convolutions; with the dense features they guide :class:`hyper_mm.layers.CostAggregator`, which
-    gives one logit map for each class, at four times the patch grid.
+    computes one logit map for each class, at four times the patch grid.
 
     The loss is binary cross-entropy over all classes and all pixels,
 
@@ -35,11 +36,11 @@ class CostAggregationHead(OwnInit, BaseModule):
         in_channels: Width of the vision tower.
         guidance_channels: Channels of the two maps after upsampling.
         aggregator: Arguments of :class:`hyper_mm.layers.CostAggregator`.
-        ignore: What ignored pixels are: ``'zero'``, targets of no class, as in the release, or
-            ``'mask'``, left out.
+        ignore: What ignored pixels are: ``'zero'``, targets of no class, as in the official code,
+            or ``'mask'``, left out.
         ignore_index: Label of ignored pixels.
         loss_weight: Factor of the loss.
-        init_cfg: See mmengine.
+        init_cfg: Initialization config of mmengine.
 
     Raises:
         ValueError: If ``ignore`` is unknown.
@@ -56,8 +57,7 @@ class CostAggregationHead(OwnInit, BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if ignore not in ('zero', 'mask'):
-            raise ValueError(f"ignore must be 'zero' or 'mask', got {ignore!r}")
+        check_choice(('zero', 'mask'), ignore=ignore)
         self.ignore, self.ignore_index, self.loss_weight = ignore, ignore_index, loss_weight
         first, second = guidance_channels
         self.upsample1 = nn.ConvTranspose2d(in_channels, first, kernel_size=2, stride=2)

@@ -1,4 +1,4 @@
-"""LatHAdapter on top of any model that gives image and text features."""
+"""LatHAdapter on top of any model that computes image and text features."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from hyper_mm.checks import check_positive
+from hyper_mm.deprecation import renamed_arguments
 from hyper_mm.layers.lathadapter.latent_hierarchy import (
     AttributeRefiner,
     LatentHierarchyLoss,
@@ -34,7 +36,7 @@ class LatHAdapterHead(OwnInit, BaseModule):
     Args:
         num_classes: Classes of the training vocabulary, which ``num_attributes`` comes from where
             it is not given, and nothing else; others may be given at test time.
-        dim: Width of the features (512 for ViT-B/16, 768 for ViT-L/14).
+        embed_dims: Width of the features (512 for ViT-B/16, 768 for ViT-L/14).
         num_attributes: Number of attributes (the paper: 20 for ImageNet, 24 for SUN397); None:
             :func:`hyper_mm.layers.lathadapter.latent_hierarchy.automatic_attributes`.
         refiner: Further arguments of :class:`hyper_mm.layers.AttributeRefiner`.
@@ -46,16 +48,17 @@ class LatHAdapterHead(OwnInit, BaseModule):
         refined_attributes: Take the attributes of the losses as the refiner leaves them, instead of
             as they are learned (the paper does not say which).
         weights: Weights of the terms ``ecls``, ``hcls``, ``va`` and ``at``; 1 where not given.
-        init_cfg: Same as for :class:`mmengine.model.BaseModule`.
+        init_cfg: Initialization config of mmengine.
 
     Raises:
         ValueError: For numbers outside their range or an unknown term.
     """
 
+    @renamed_arguments(dim='embed_dims')
     def __init__(
         self,
         num_classes: int | None,
-        dim: int,
+        embed_dims: int,
         num_attributes: int | None = None,
         refiner: dict | None = None,
         hierarchy: dict | None = None,
@@ -68,9 +71,7 @@ class LatHAdapterHead(OwnInit, BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        for name, value in dict(tau=tau, hyp_tau=hyp_tau, feat_scale=feat_scale).items():
-            if not value > 0:
-                raise ValueError(f'{name} must be positive, got {value}')
+        check_positive(tau=tau, hyp_tau=hyp_tau, feat_scale=feat_scale)
         unknown = sorted(set(weights or {}) - set(TERMS))
         if unknown:
             raise ValueError(f'weights must be of the terms {TERMS}, got {unknown}')
@@ -78,7 +79,7 @@ class LatHAdapterHead(OwnInit, BaseModule):
             raise ValueError('num_attributes needs num_classes, or a number of its own, got None')
         automatic = None if num_classes is None else automatic_attributes(num_classes)
         count = automatic if num_attributes is None else num_attributes
-        self.refiner = AttributeRefiner(count, dim, **(refiner or {}))
+        self.refiner = AttributeRefiner(count, embed_dims, **(refiner or {}))
         self.hierarchy = LatentHierarchyLoss(**(hierarchy or {}))
         self.tau, self.hyp_tau, self.feat_scale = tau, hyp_tau, feat_scale
         self.refined_attributes = refined_attributes

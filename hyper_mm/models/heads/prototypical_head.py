@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 from torch.nn import functional as F
 
+from hyper_mm.checks import check_at_least
 from hyper_mm.layers.meta.prototypes import PrototypeClassifier
 from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.registry import MODELS
@@ -28,10 +29,10 @@ class PrototypicalHead(OwnInit, BaseModule):
         ignore_index: Label of pixels without a class.
         classifier: Arguments of the classifier: ``distance``, ``scale``, ``feature_scale``,
             ``curvature``, ``max_radius``.
-        init_cfg: As in mmengine.
+        init_cfg: Initialization config of mmengine.
 
     Raises:
-        ValueError: If an argument is not allowed.
+        ValueError: For fewer than two classes or a negative weight.
     """
 
     align_corners = False
@@ -46,10 +47,8 @@ class PrototypicalHead(OwnInit, BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        if num_classes < 2:
-            raise ValueError(f'num_classes must be at least 2, got {num_classes}')
-        if not align_weight >= 0:
-            raise ValueError(f'align_weight must be at least 0, got {align_weight}')
+        check_at_least(2, num_classes=num_classes)
+        check_at_least(0, align_weight=align_weight)
         self.num_classes = self.out_channels = num_classes
         self.in_index, self.align_weight, self.ignore_index = in_index, align_weight, ignore_index
         self.classifier = PrototypeClassifier(**(classifier or {}))

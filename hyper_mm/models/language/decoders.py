@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hyper_mm.checks import check_choice, check_positive, check_range
+from hyper_mm.deprecation import renamed_arguments
 from hyper_mm.layers.common.curvature import Curvature
 from hyper_mm.layers.lorentz.attention import HMLA, LorentzAttention
 from hyper_mm.layers.lorentz.block import LorentzBlock
@@ -38,32 +40,26 @@ class Decoder(OwnInit, nn.Module):
 
     def __init__(self, vocab_size: int, depth: int, max_length: int, num_dense_layers: int):
         super().__init__()
-        if min(vocab_size, depth, max_length) < 1:
-            raise ValueError(
-                'vocab_size, depth and max_length must be positive, got '
-                f'{vocab_size}, {depth}, {max_length}'
-            )
-        if not 0 <= num_dense_layers <= depth:
-            raise ValueError(f'num_dense_layers must be 0 to {depth}, got {num_dense_layers}')
+        check_positive(vocab_size=vocab_size, depth=depth, max_length=max_length)
+        check_range(f'[0, {depth}]', num_dense_layers=num_dense_layers)
         self.vocab_size, self.max_length = vocab_size, max_length
 
-    def _part(self, what: str, dims: int, cfg: dict) -> nn.Module:
+    def _part(self, what: str, embed_dims: int, cfg: dict) -> nn.Module:
         """Builds an attention or a feed-forward network from its config."""
         known = {'attention': self.attentions, 'ffn': self.ffns}[what]
         cfg = dict(cfg)
         kind = cfg.pop('type', None)
-        if kind not in known:
-            raise ValueError(f'{what}.type must be one of {sorted(known)}, got {kind!r}')
-        return known[kind](dims, **cfg)
+        check_choice(sorted(known), **{f'{what}.type': kind})
+        return known[kind](embed_dims, **cfg)
 
-    def _ffn_of(self, index: int, dims: int, ffn: dict, dense_ffn: dict | None, dense: int):
+    def _ffn_of(self, index: int, embed_dims: int, ffn: dict, dense_ffn: dict | None, dense: int):
         """Feed-forward network of a layer; the first ``dense`` are not mixtures."""
         if dense and dense_ffn is None:
-            raise ValueError(f'dense_ffn must be given for num_dense_layers = {dense}')
-        return self._part('ffn', dims, dense_ffn if index < dense else ffn)
+            raise ValueError(f'dense_ffn must be given for num_dense_layers = {dense}, got None')
+        return self._part('ffn', embed_dims, dense_ffn if index < dense else ffn)
 
     def new_caches(self) -> list[TokenCache]:
-        """Empty caches, one a layer, for :meth:`forward`."""
+        """Returns empty caches, one for each layer, for :meth:`forward`."""
         return [TokenCache() for _ in self.blocks]
 
     def token_mask(
@@ -80,13 +76,13 @@ class Decoder(OwnInit, nn.Module):
         positions alone: tokens behind padding are as they would be without.
 
         Args:
-            ids: See :meth:`HelmDecoder.forward`, as the others.
-            doc_ids: The same.
-            attention_mask: The same.
-            caches: The same.
+            ids: Token ids ``(B, N)``.
+            doc_ids: Document of each token ``(B, M)``; M - N tokens are in the caches.
+            attention_mask: 1 for tokens and 0 for padding, ``(B, M)``.
+            caches: Caches of :meth:`new_caches`.
 
         Returns:
-            Bool ``(B, 1, N, M)``, or None: all.
+            Bool ``(B, 1, N, M)``, True where a token may see another one; None if all may.
 
         Raises:
             ValueError: For wrong shapes, and for sequences longer than ``max_length``.
@@ -115,6 +111,26 @@ class Decoder(OwnInit, nn.Module):
             groups.append(same_group(labels, ids.shape[1]))
         return torch.stack(groups).all(0) if len(groups) > 1 else groups[0] if groups else None
 
+    def _embed(self, ids: Tensor) -> Tensor:
+        """Embeds ids ``(B, N)``, which must be below ``vocab_size``."""
+        return self.embedding(ids)
+
+    def _run_blocks(
+        self,
+        ids: Tensor,
+        doc_ids: Tensor | None,
+        caches: list[TokenCache] | None,
+        attention_mask: Tensor | None,
+        *shared: Tensor,
+    ) -> Tensor:
+        """Embeds ids and runs the blocks, which all take ``shared``; see :meth:`token_mask`."""
+        mask = self.token_mask(ids, doc_ids, attention_mask, caches)
+        counted = None if attention_mask is None else attention_mask[:, -ids.shape[1] :] != 0
+        x = self._embed(ids)
+        for i, block in enumerate(self.blocks):
+            x = block(x, *shared, None if caches is None else caches[i], mask, counted)
+        return x
+
     def aux_losses(self) -> dict[str, Tensor]:
         """Balance losses of the experts of the last forward pass, added up."""
         losses = [m.aux_losses() for m in self.modules() if isinstance(m, RoutedExperts)]
@@ -122,7 +138,7 @@ class Decoder(OwnInit, nn.Module):
         return {'loss_balance': torch.stack(losses).sum()} if losses else {}
 
     def diagnostics(self) -> dict[str, Tensor]:
-        """Numbers to log; none here."""
+        """Returns the numbers to log; none here."""
         return {}
 
 
@@ -153,22 +169,22 @@ class HelmDecoder(Decoder):
 
     Args:
         vocab_size: Size of the vocabulary.
-        dims: Space dimensions of a point (the official code counts the time as well: 390 is 389
-            here).
+        embed_dims: Space dimensions of a point (the official code counts the time as well: 390 is
+            389 here).
         depth: Number of blocks.
         attention: ``dict(type='LorentzAttention', num_heads=...)`` or ``dict(type='HMLA', ...)``;
             see :class:`hyper_mm.layers.LorentzAttention`, :class:`hyper_mm.layers.HMLA`.
         ffn: ``dict(type='LorentzSwiGLU', hidden_dims=...)`` or ``dict(type='MiCE', ...)``.
         dense_ffn: The same, of the first ``num_dense_layers`` blocks.
         num_dense_layers: How many blocks have ``dense_ffn``.
-        residual_scale: Scale of the residual connections; None: ``4 sqrt(dims + 1)``, HELM-D.
+        residual_scale: Scale of the residual connections; None: ``4 sqrt(embed_dims + 1)``, HELM-D.
         curvature: Arguments of :class:`hyper_mm.layers.Curvature`; fixed to 1 by default.
         embedding: ``'projected'``: a table of space components, for any optimizer; ``'manifold'``:
             one of points, for a Riemannian optimizer of geoopt; the curvature is then fixed.
-        embedding_distance: Distance of the tokens' initial points to the origin. The
-            official code has 1. The first attention adds a point about ``sqrt(dims)`` from the
-            origin, beside which such a token hardly counts; with 3 both are about as large, and
-            the loss falls faster.
+        embedding_distance: Distance of the tokens' initial points from the origin, 1 in the
+            official code. The output of the first attention, to which a token is added, lies about
+            ``sqrt(embed_dims)`` from the origin, so that a token at 1 changes the sum little. With
+            3 both are about equally far, and the loss falls faster.
         residual_weight: Initial weight of the branches of the residual connections, 1 in the
             official code. With less, a block is closer to the identity at initialization, and the
             loss falls faster.
@@ -185,10 +201,11 @@ class HelmDecoder(Decoder):
     ffns = {'LorentzSwiGLU': LorentzSwiGLU, 'MiCE': MiCE}
     embeddings = {'projected': LorentzEmbedding, 'manifold': ManifoldEmbedding}
 
+    @renamed_arguments(dims='embed_dims')
     def __init__(
         self,
         vocab_size: int,
-        dims: int,
+        embed_dims: int,
         depth: int,
         attention: dict,
         ffn: dict,
@@ -202,29 +219,28 @@ class HelmDecoder(Decoder):
         max_length: int = 2048,
     ):
         super().__init__(vocab_size, depth, max_length, num_dense_layers)
-        if embedding not in self.embeddings:
-            raise ValueError(
-                f'embedding must be one of {sorted(self.embeddings)}, got {embedding!r}'
-            )
+        check_choice(sorted(self.embeddings), embedding=embedding)
         self.curvature = Curvature(**{'learnable': False, **(curvature or {})})
-        scale = 4 * (dims + 1) ** 0.5 if residual_scale is None else residual_scale
+        scale = 4 * (embed_dims + 1) ** 0.5 if residual_scale is None else residual_scale
         if embedding == 'manifold' and self.curvature.learnable:
             raise ValueError(f"curvature must be fixed for embedding='manifold', got {curvature}")
-        start = (curvature or {}).get('init', 1.0)
-        self.embedding = self.embeddings[embedding](vocab_size, dims, start, embedding_distance)
+        initial = (curvature or {}).get('init', 1.0)
+        self.embedding = self.embeddings[embedding](
+            vocab_size, embed_dims, initial, embedding_distance
+        )
         self.blocks = nn.ModuleList(
             LorentzBlock(
-                dims,
-                self._part('attention', dims, attention),
-                self._ffn_of(i, dims, ffn, dense_ffn, num_dense_layers),
+                embed_dims,
+                self._part('attention', embed_dims, attention),
+                self._ffn_of(i, embed_dims, ffn, dense_ffn, num_dense_layers),
                 scale,
                 residual_weight,
             )
             for i in range(depth)
         )
-        self.project = LorentzLinear(dims, dims)
-        self.norm = LorentzRMSNorm(dims)
-        self.out_dims = dims + 1
+        self.project = LorentzLinear(embed_dims, embed_dims)
+        self.norm = LorentzRMSNorm(embed_dims)
+        self.out_dims = embed_dims + 1
 
     def points(
         self,
@@ -233,13 +249,9 @@ class HelmDecoder(Decoder):
         caches: list[TokenCache] | None = None,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
-        """Space components of the final points ``(B, N, dims)``; see :meth:`forward`."""
-        mask = self.token_mask(ids, doc_ids, attention_mask, caches)
-        counted = None if attention_mask is None else attention_mask[:, -ids.shape[1] :] != 0
+        """Space components of the final points ``(B, N, embed_dims)``; see :meth:`forward`."""
         c = self.curvature()
-        x = self.embedding(ids)
-        for i, block in enumerate(self.blocks):
-            x = block(x, c, None if caches is None else caches[i], mask, counted)
+        x = self._run_blocks(ids, doc_ids, caches, attention_mask, c)
         return self.norm(self.project(x, c))
 
     def forward(
@@ -260,7 +272,7 @@ class HelmDecoder(Decoder):
                 computed at padding has no meaning.
 
         Returns:
-            Ambient points ``(B, N, dims + 1)``, time first.
+            Ambient points ``(B, N, embed_dims + 1)``, time first.
         """
         return to_ambient(self.points(ids, doc_ids, caches, attention_mask), self.curvature())
 
@@ -279,7 +291,7 @@ class EuclideanDecoder(Decoder):
 
     Args:
         vocab_size: Size of the vocabulary.
-        dims: Width.
+        embed_dims: Width of a token.
         depth: Number of blocks.
         attention: ``dict(type='RotaryAttention', num_heads=...)`` or ``dict(type='MLA', ...)``.
         ffn: ``dict(type='SwiGLU', hidden_dims=...)`` or ``dict(type='MoE', ...)``.
@@ -294,10 +306,11 @@ class EuclideanDecoder(Decoder):
     attentions = {'RotaryAttention': RotaryAttention, 'MLA': MLA}
     ffns = {'SwiGLU': SwiGLU, 'MoE': MoE}
 
+    @renamed_arguments(dims='embed_dims')
     def __init__(
         self,
         vocab_size: int,
-        dims: int,
+        embed_dims: int,
         depth: int,
         attention: dict,
         ffn: dict,
@@ -306,17 +319,17 @@ class EuclideanDecoder(Decoder):
         max_length: int = 2048,
     ):
         super().__init__(vocab_size, depth, max_length, num_dense_layers)
-        self.embedding = nn.Embedding(vocab_size, dims)
+        self.embedding = nn.Embedding(vocab_size, embed_dims)
         self.blocks = nn.ModuleList(
             EuclideanBlock(
-                dims,
-                self._part('attention', dims, attention),
-                self._ffn_of(i, dims, ffn, dense_ffn, num_dense_layers),
+                embed_dims,
+                self._part('attention', embed_dims, attention),
+                self._ffn_of(i, embed_dims, ffn, dense_ffn, num_dense_layers),
             )
             for i in range(depth)
         )
-        self.norm = RMSNorm(dims)
-        self.out_dims = dims
+        self.norm = RMSNorm(embed_dims)
+        self.out_dims = embed_dims
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 nn.init.normal_(module.weight, std=0.02)
@@ -330,11 +343,9 @@ class EuclideanDecoder(Decoder):
         caches: list[TokenCache] | None = None,
         attention_mask: Tensor | None = None,
     ) -> Tensor:
-        """Features ``(B, N, dims)``; see :meth:`HelmDecoder.forward`."""
-        mask = self.token_mask(ids, doc_ids, attention_mask, caches)
-        counted = None if attention_mask is None else attention_mask[:, -ids.shape[1] :] != 0
+        """Features ``(B, N, embed_dims)``; see :meth:`HelmDecoder.forward`."""
+        return self.norm(self._run_blocks(ids, doc_ids, caches, attention_mask))
+
+    def _embed(self, ids: Tensor) -> Tensor:
         check_ids(ids, self.vocab_size)
-        x = self.embedding(ids)
-        for i, block in enumerate(self.blocks):
-            x = block(x, None if caches is None else caches[i], mask, counted)
-        return self.norm(x)
+        return self.embedding(ids)

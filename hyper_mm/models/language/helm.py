@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from hyper_mm.checks import check_at_least, check_choice, check_range
 from hyper_mm.layers.lorentz.embedding import check_ids
 from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.registry import MODELS
@@ -116,7 +117,7 @@ class HelmForCausalLM(OwnInit, BaseModel):
         decoder: Config of :class:`hyper_mm.HelmDecoder` or :class:`hyper_mm.EuclideanDecoder`.
         loss_chunk: Tokens whose logits are in memory at once.
         data_preprocessor: See ``mmengine.model.BaseModel``.
-        init_cfg: See ``mmengine.model.BaseModel``.
+        init_cfg: Initialization config of mmengine.
 
     Raises:
         ValueError: If ``loss_chunk`` is not positive.
@@ -130,8 +131,7 @@ class HelmForCausalLM(OwnInit, BaseModel):
         init_cfg: dict | None = None,
     ):
         super().__init__(data_preprocessor, init_cfg)
-        if loss_chunk < 1:
-            raise ValueError(f'loss_chunk must be at least 1, got {loss_chunk}')
+        check_at_least(1, loss_chunk=loss_chunk)
         self.loss_chunk = loss_chunk
         self.decoder = MODELS.build(decoder)
         self.head = Head(self.decoder.out_dims, self.decoder.vocab_size)
@@ -162,8 +162,7 @@ class HelmForCausalLM(OwnInit, BaseModel):
         """
         if mode == 'predict':
             return self.predict(input_ids, doc_ids, attention_mask, labels, **extras)
-        if mode not in ('tensor', 'loss'):
-            raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}")
+        check_choice(('tensor', 'loss', 'predict'), mode=mode)
         if extras:
             raise TypeError(
                 f'mode={mode!r} takes input_ids, doc_ids, attention_mask and labels, '
@@ -304,8 +303,8 @@ class HelmForCausalLM(OwnInit, BaseModel):
                 f'{self.decoder.max_length} tokens, got {max_new_tokens} after '
                 f'{input_ids.shape[1]}'
             )
-        if eos_id is not None and not 0 <= eos_id < self.decoder.vocab_size:
-            raise ValueError(f'eos_id must be 0 to {self.decoder.vocab_size - 1}, got {eos_id}')
+        if eos_id is not None:
+            check_range(f'[0, {self.decoder.vocab_size})', eos_id=eos_id)
         if stop is not None and eos_id is None and len(input_ids) > 1:
             raise ValueError(
                 'eos_id must be given with stop for several sequences: it follows their ends'

@@ -18,7 +18,7 @@ class ManifoldEmbedding(nn.Module):
 
     Args:
         num_embeddings: Size of the vocabulary.
-        dims: Space dimensions.
+        embed_dims: Space dimensions.
         curvature: Curvature ``c``, fixed; geoopt's ``k`` is ``1 / c``.
         distance: Distance of the initial points to the origin.
 
@@ -28,7 +28,7 @@ class ManifoldEmbedding(nn.Module):
     """
 
     def __init__(
-        self, num_embeddings: int, dims: int, curvature: float = 1.0, distance: float = 1.0
+        self, num_embeddings: int, embed_dims: int, curvature: float = 1.0, distance: float = 1.0
     ):
         super().__init__()
         try:
@@ -37,12 +37,12 @@ class ManifoldEmbedding(nn.Module):
             raise ImportError(
                 "embedding='manifold' needs geoopt, which is not installed: pip install geoopt"
             ) from error
-        start = LorentzEmbedding(num_embeddings, dims, curvature, distance).weight.detach()
+        initial = LorentzEmbedding(num_embeddings, embed_dims, curvature, distance).weight.detach()
         self.weight = geoopt.ManifoldParameter(
-            to_ambient(start, curvature), manifold=geoopt.Lorentz(k=1 / curvature)
+            to_ambient(initial, curvature), manifold=geoopt.Lorentz(k=1 / curvature)
         )
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Looks up space components ``(..., dims)``; see :class:`LorentzEmbedding`."""
+        """Looks up space components ``(..., embed_dims)``; see :class:`LorentzEmbedding`."""
         check_ids(ids, len(self.weight))
         return F.embedding(ids, self.weight)[..., 1:]

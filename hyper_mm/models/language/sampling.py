@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
+
+from hyper_mm.checks import check_range
 
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Raises ValueError for arguments of :func:`sample` that are out of range."""
-    if not 0 <= temperature < math.inf:
-        raise ValueError(f'temperature must be at least 0 and finite, got {temperature}')
+    check_range('[0, inf)', temperature=temperature)
     if top_k is not None and (top_k < 1 or top_k != int(top_k)):
         raise ValueError(f'top_k must be an integer of at least 1, got {top_k}')
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f'top_p must be in (0, 1], got {top_p}')
+    if top_p is not None:
+        check_range('(0, 1]', top_p=top_p)
 
 
 def sample(

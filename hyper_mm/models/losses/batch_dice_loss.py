@@ -7,6 +7,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from hyper_mm.checks import check_at_least, check_choice
 from hyper_mm.layers.meta.batch_dice import BatchDice
 from hyper_mm.layers.meta.structures import Structures, resolve_structures, structure_masks
 from hyper_mm.registry import MODELS
@@ -34,7 +35,7 @@ class BatchDiceLoss(nn.Module):
         loss_name: Name in the log.
 
     Raises:
-        ValueError: If an argument is not allowed.
+        ValueError: For an unknown activation, a negative weight, or structures with ``'sigmoid'``.
     """
 
     def __init__(
@@ -47,10 +48,8 @@ class BatchDiceLoss(nn.Module):
         loss_name: str = 'loss_dice',
     ):
         super().__init__()
-        if activation not in ACTIVATIONS:
-            raise ValueError(f'activation must be one of {ACTIVATIONS}, got {activation!r}')
-        if not loss_weight >= 0:
-            raise ValueError(f'loss_weight must be at least 0, got {loss_weight}')
+        check_choice(ACTIVATIONS, activation=activation)
+        check_at_least(0, loss_weight=loss_weight)
         if structures is not None and activation == 'sigmoid':
             raise ValueError("structures must be None for 'sigmoid': each channel is one")
         self.dice = BatchDice(eps)
@@ -109,6 +108,6 @@ class BatchDiceLoss(nn.Module):
             if self._blank == BLANK:
                 warnings.warn(
                     f'the labels of the first {BLANK} batches are 0 and ignore_index='
-                    f'{ignore_index} alone: in masks of 0 and 255 nothing is labelled',
+                    f'{ignore_index} alone: in masks of 0 and 255 nothing is labeled',
                     stacklevel=2,
                 )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from hyper_mm.checks import check_at_least
 from hyper_mm.layers.meta.boundary_contrast import (
     Bands,
     BoundaryContrast,
@@ -32,7 +33,7 @@ class BoundaryInfoNCELoss(nn.Module):
         loss_weight: Factor of the loss, at least 0.
 
     Raises:
-        ValueError: If an argument is not allowed.
+        ValueError: For a negative weight, a band below one pixel, or an unknown option.
     """
 
     def __init__(
@@ -46,8 +47,7 @@ class BoundaryInfoNCELoss(nn.Module):
         loss_weight: float = 0.1,
     ):
         super().__init__()
-        if not loss_weight >= 0:
-            raise ValueError(f'loss_weight must be at least 0, got {loss_weight}')
+        check_at_least(0, loss_weight=loss_weight)
         check_width('erode', erode)
         check_width('dilate', dilate)
         self.contrast = BoundaryInfoNCE(temperature, denominator, pairs, resolution)

@@ -87,7 +87,7 @@ class EpisodicModel(BaseModel):
         model: Model or its config, of mmseg, mmpretrain or mmdet.
         data_preprocessor: Config for the model where its own has none; the runner passes that of a
             config file's top level.
-        init_cfg: As in mmengine.
+        init_cfg: Initialization config of mmengine.
         pretrained: Must be None, as mmseg's ``init_model`` sets it: weights are the model's matter.
         train_cfg: Must be None, likewise.
 

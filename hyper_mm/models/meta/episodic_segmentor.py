@@ -32,7 +32,7 @@ class EpisodicSegmentor(MetaLearner):
         inner_lr: beta.
         inner_steps: Number of inner steps.
         clip: Limit of each entry of the inner gradients.
-        first_order: Take the inner gradient as a constant (released code).
+        first_order: Take the inner gradient as a constant (as in the official code).
         boundary: Config of :class:`hyper_mm.BoundaryInfoNCELoss`; None leaves the term out.
         feature: Module of the segmentor whose input is the feature map Z (of a cascade, for example
             ``'decode_head.0.conv_seg'``).
@@ -44,7 +44,7 @@ class EpisodicSegmentor(MetaLearner):
             ``init_cfg``, as in :class:`MetaLearner`.
 
     Raises:
-        ValueError: If an argument is not allowed.
+        ValueError: If ``feature`` is no module of the segmentor; also as in :class:`MetaLearner`.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class EpisodicSegmentor(MetaLearner):
             ``boundary_contrast/empty``.
         """
         self._features = []
-        parameters, buffers = self.start()
+        parameters, buffers = self.initial_state()
         options = (self.inner_steps, self.first_order, True)
         adapted, before = self.inner(support, parameters, buffers, *options)
         after = self.model.parse_losses(self.call(adapted, buffers, query, 'loss'))[0]

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from hyper_mm.checks import check_choice, check_count, check_positive
 from hyper_mm.layers.meta.adapt import adapt, reptile_loss
 from hyper_mm.registry import MODELS
 
@@ -37,7 +38,7 @@ class MetaLearner(EpisodicModel):
     Args:
         model: Model or its config.
         algorithm: ``'maml'``, ``'fomaml'`` (gradients of the inner steps are constants),
-            ``'anil'`` (inner steps on the head alone), ``'metasgd'`` (a learnt rate an entry) or
+            ``'anil'`` (inner steps on the head alone), ``'metasgd'`` (a learned rate an entry) or
             ``'reptile'`` (the loss is :func:`hyper_mm.layers.meta.adapt.reptile_loss`; the query
             plays no part, and the rate of the optimizer is Reptile's epsilon).
         inner_lr: Rate of the inner steps; initial rate for ``'metasgd'``.
@@ -49,11 +50,12 @@ class MetaLearner(EpisodicModel):
         first_order: Take inner gradients as constants; only for ``'anil'`` and ``'metasgd'``.
         commit_buffers: Write buffers back.
         data_preprocessor: See :class:`EpisodicModel`.
-        init_cfg: As in mmengine.
+        init_cfg: Initialization config of mmengine.
         **kwargs: Of :class:`EpisodicModel`.
 
     Raises:
-        ValueError: If an argument is not allowed, or nothing matches ``adapt``.
+        ValueError: For an unknown algorithm, ``first_order`` where the algorithm fixes it, rates or
+            steps that are not positive, or an ``adapt`` that matches nothing.
     """
 
     def __init__(
@@ -72,17 +74,13 @@ class MetaLearner(EpisodicModel):
         **kwargs,
     ):
         super().__init__(model, data_preprocessor, init_cfg, **kwargs)
-        if algorithm not in ALGORITHMS:
-            raise ValueError(f'algorithm must be one of {(*ALGORITHMS,)}, got {algorithm!r}')
+        check_choice(ALGORITHMS, algorithm=algorithm)
         if first_order is not None and algorithm not in ('anil', 'metasgd'):
             raise ValueError(f'first_order must be None for {algorithm!r}, got {first_order}')
         test_steps = inner_steps if test_steps is None else test_steps
-        for name, value in (('inner_lr', inner_lr), ('clip', 1 if clip is None else clip)):
-            if not (isinstance(value, (int, float)) and value > 0):
-                raise ValueError(f'{name} must be a positive number, got {value!r}')
-        for name, value, least in (('inner_steps', inner_steps, 1), ('test_steps', test_steps, 0)):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f'{name} must be an integer of at least {least}, got {value!r}')
+        check_positive(inner_lr=inner_lr, clip=1 if clip is None else clip)
+        check_count(1, inner_steps=inner_steps)
+        check_count(0, test_steps=test_steps)
         self.algorithm, self.inner_lr, self.clip = algorithm, inner_lr, clip
         self.inner_steps, self.test_steps = inner_steps, test_steps
         self.first_order = ALGORITHMS[algorithm] if first_order is None else first_order
@@ -142,7 +140,7 @@ class MetaLearner(EpisodicModel):
 
         Args:
             support: The batch.
-            parameters: Where to start.
+            parameters: Parameters before the first step, by name.
             buffers: Changed in place.
             steps: Number of steps.
             first_order: Take the gradients as constants.
@@ -169,8 +167,8 @@ class MetaLearner(EpisodicModel):
             )
         return adapted, losses
 
-    def start(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """The parameters, and copies of the buffers, by name."""
+    def initial_state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Returns the parameters before the inner steps, and copies of the buffers, by name."""
         buffers = {n: b.clone() for n, b in self.model.named_buffers()}
         return dict(self.model.named_parameters()), buffers
 
@@ -202,7 +200,7 @@ class MetaLearner(EpisodicModel):
             ``loss_meta`` (``loss_reptile``), ``meta/support`` (before the inner steps), and the
             terms of the query's loss as ``query/*``.
         """
-        parameters, buffers = self.start()
+        parameters, buffers = self.initial_state()
         adapted, before = self.inner(
             support, parameters, buffers, self.inner_steps, self.first_order
         )
@@ -225,7 +223,7 @@ class MetaLearner(EpisodicModel):
             support: Batch of the inner steps.
             query: Batches to predict.
         """
-        parameters, buffers = self.start()
+        parameters, buffers = self.initial_state()
         parameters = {n: p.detach() for n, p in parameters.items()}
         training = self.model.training
         self.model.train()

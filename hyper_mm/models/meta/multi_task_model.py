@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from hyper_mm.checks import check_choice
 from hyper_mm.registry import MODELS
 
 from .episodic_model import check_none
@@ -60,7 +61,7 @@ class MultiTaskModel(BaseModel):
         backbone: Config of the backbone.
         tasks: Name -> config of the model without a backbone, with its own ``data_preprocessor``.
         data_preprocessor: Must be None.
-        init_cfg: As in mmengine.
+        init_cfg: Initialization config of mmengine.
         pretrained: Must be None, as mmseg's ``init_model`` sets it.
         train_cfg: Must be None, likewise.
 
@@ -119,8 +120,7 @@ class MultiTaskModel(BaseModel):
         Raises:
             ValueError: If there is no such task.
         """
-        if task not in self.tasks:
-            raise ValueError(f'task must be one of {[*self.tasks]}, got {task!r}')
+        check_choice(self.tasks, task=task)
         found = self.tasks[task](inputs, data_samples, mode=mode)
         if mode == 'loss':
             return {f'{task}.{name}': value for name, value in found.items()}

@@ -23,7 +23,7 @@ class PrototypicalSegmentor(EpisodicModel):
     Args:
         model: mmseg's ``EncoderDecoder`` or its config.
         data_preprocessor: See :class:`EpisodicModel`.
-        init_cfg: As in mmengine.
+        init_cfg: Initialization config of mmengine.
         **kwargs: Of :class:`EpisodicModel`.
 
     Raises:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from hyper_mm.checks import check_choice
 from hyper_mm.layers import AssignmentFusion, Hierarchy, NodeFusion, TokenFusion
 from hyper_mm.models.necks.hi_mapper_base import HiMapperBase
 from hyper_mm.registry import MODELS
@@ -18,9 +19,9 @@ class HiMapper(HiMapperBase):
     """Hi-Mapper between a backbone and a decode head, or a neck such as FPN.
 
     It decomposes one feature level into a visual hierarchy, brings the hierarchy back into that
-    level through a gate that starts at zero (a pretrained model starts unchanged), and passes the
-    other levels on. The count, widths and sizes of the levels do not change, and any image size
-    works.
+    level through a gate that is zero at initialization (a pretrained model is unchanged then), and
+    passes the other levels on. The count, widths and sizes of the levels do not change, and any
+    image size works.
 
     Its losses, ``loss_hier_cont`` and ``loss_hier_kl``, need a model that collects them:
     ``hyper_mm.EncoderDecoder`` and its like.
@@ -61,8 +62,7 @@ class HiMapper(HiMapperBase):
         neck: dict | None = None,
         **kwargs,
     ):
-        if fusion not in FUSIONS:
-            raise ValueError(f'fusion must be one of {tuple(FUSIONS)}, got {fusion!r}')
+        check_choice(FUSIONS, fusion=fusion)
         widths = (in_channels,) if isinstance(in_channels, int) else tuple(in_channels)
         if not isinstance(in_channels, int) and not -len(widths) <= level < len(widths):
             raise ValueError(f'level must index in_channels {widths}, got {level}')

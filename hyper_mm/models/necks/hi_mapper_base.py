@@ -7,6 +7,7 @@ from mmengine.logging import MessageHub
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from hyper_mm.checks import check_not_negative, check_range
 from hyper_mm.compat import is_compiling
 from hyper_mm.layers import Hierarchy, HierarchyMapper
 from hyper_mm.models.utils.aux_losses import (
@@ -36,7 +37,7 @@ class HiMapperBase(OwnInit, AuxLossSource, BaseModule):
         keep_hierarchy: Models of ours give the hierarchy that the neck finds, detached, to the data
             samples that they predict. Elsewhere, read it with
             :func:`hyper_mm.models.utils.aux_losses.collect_hierarchies`.
-        init_cfg: Initialisation config of mmengine.
+        init_cfg: Initialization config of mmengine.
         **mapper: Arguments of :class:`hyper_mm.layers.HierarchyMapper`.
 
     Raises:
@@ -63,11 +64,8 @@ class HiMapperBase(OwnInit, AuxLossSource, BaseModule):
         **mapper,
     ):
         super().__init__(init_cfg)
-        for name, value in (('memory_grad', memory_grad), ('loss_grad', loss_grad)):
-            if not 0 <= value <= 1:
-                raise ValueError(f'{name} must be in [0, 1], got {value}')
-        if loss_warmup < 0:
-            raise ValueError(f'loss_warmup must not be negative, got {loss_warmup}')
+        check_range('[0, 1]', memory_grad=memory_grad, loss_grad=loss_grad)
+        check_not_negative(loss_warmup=loss_warmup)
         self.memory_grad = memory_grad
         self.loss_grad = loss_grad
         self.loss_warmup = loss_warmup

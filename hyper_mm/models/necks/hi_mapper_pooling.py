@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from hyper_mm.checks import check_choice
 from hyper_mm.models.necks.hi_mapper_base import HiMapperBase
 from hyper_mm.registry import MODELS
 
@@ -46,8 +47,7 @@ class HiMapperPooling(HiMapperBase):
 
     def __init__(self, in_channels: int, num_prefix_tokens: int = 0, **kwargs):
         super().__init__(in_channels, **kwargs)
-        if num_prefix_tokens not in (0, 1, 2):
-            raise ValueError(f'num_prefix_tokens must be 0, 1 or 2, got {num_prefix_tokens}')
+        check_choice((0, 1, 2), num_prefix_tokens=num_prefix_tokens)
         self.in_channels = in_channels
         self.num_prefix_tokens = num_prefix_tokens
 

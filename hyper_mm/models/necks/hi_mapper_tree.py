@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from hyper_mm.checks import check_positive
 from hyper_mm.models.necks.hi_mapper import HiMapper
 from hyper_mm.registry import MODELS
 
 
 @MODELS.register_module()
 class HiMapperTree(HiMapper):
-    r"""Hi-Mapper that also says at every position what the tree alone knows of it.
+    r"""Hi-Mapper that also classifies every position by the means of the tree alone.
 
     In training, one level of words is added to the pyramid for each level of the tree,
 
@@ -25,8 +26,8 @@ class HiMapperTree(HiMapper):
     them. (The features of a node are free to mean something else in every image; a head on them
     teaches the assignment less.) Not in the paper.
 
-    The tree starts as a tree: a leaf is the sum of one random vector for itself and for each of its
-    ancestors, so that the nodes of a family are near each other.
+    The initialization is a tree already: a leaf is the sum of one random vector for itself and for
+    each of its ancestors, so that the nodes of a family are near each other.
 
     Args:
         in_channels: See :class:`HiMapper`; all levels must be of one width for the words to be
@@ -45,8 +46,7 @@ class HiMapperTree(HiMapper):
     """
 
     def __init__(self, in_channels: int | Sequence[int], spread: float = 0.75, **kwargs):
-        if not spread > 0:
-            raise ValueError(f'spread must be positive, got {spread}')
+        check_positive(spread=spread)
         if kwargs.get('neck') is not None:
             raise ValueError(f'HiMapperTree takes no inner neck, got neck={kwargs["neck"]}')
         super().__init__(in_channels, **kwargs)

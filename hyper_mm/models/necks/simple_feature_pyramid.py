@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from hyper_mm.checks import check_at_least
 from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.registry import MODELS
 
@@ -18,7 +19,7 @@ class ChannelNorm(nn.LayerNorm):
     """Layer norm over the channels of a feature map ``(B, C, H, W)``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises each position."""
+        """Normalizes each position."""
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
@@ -36,7 +37,7 @@ class SimpleFeaturePyramid(OwnInit, BaseModule):
         scales: Factors of the size, of 4, 2, 1 and 0.5, in descending order.
         num_outs: Levels of the result; those beyond ``scales`` are each every second position of
             the one before, as in mmdet's FPN.
-        init_cfg: Initialisation config of mmengine.
+        init_cfg: Initialization config of mmengine.
 
     Raises:
         ValueError: For unknown ``scales``, fewer ``num_outs`` than scales, or ``in_channels`` that
@@ -58,8 +59,7 @@ class SimpleFeaturePyramid(OwnInit, BaseModule):
         scales = tuple(float(s) for s in scales)
         if not scales or set(scales) - set(SCALES) or list(scales) != sorted(scales, reverse=True):
             raise ValueError(f'scales must be of {SCALES} in descending order, got {scales}')
-        if num_outs < len(scales):
-            raise ValueError(f'num_outs must be at least {len(scales)}, got {num_outs}')
+        check_at_least(len(scales), num_outs=num_outs)
         if in_channels % 4:
             raise ValueError(f'in_channels must be divisible by 4, got {in_channels}')
         self.in_channels = in_channels

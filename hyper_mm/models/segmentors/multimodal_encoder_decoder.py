@@ -16,7 +16,7 @@ class MultimodalEncoderDecoder(AuxLossMixin, LoadsTrainedWeights, _MultimodalEnc
 
     The losses that its components publish are added to its own.
 
-    SAN keeps the first layers of the tower in ``image_encoder`` and the last ones, which recognise
+    SAN keeps the first layers of the tower in ``image_encoder`` and the last ones, which recognize
     masks, in ``decode_head.rec_with_attnbias``; the adapter counts them as one tower. The text
     encoder runs without gradients and remembers its features, so there is nothing to adapt.
 

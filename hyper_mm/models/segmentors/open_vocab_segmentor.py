@@ -12,6 +12,7 @@ from mmseg.structures import SegDataSample
 from open_clip.model import resize_pos_embed
 from torch import Tensor
 
+from hyper_mm.checks import check_choice
 from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.layers.hyperclip.weight_updates import TrainedParts, train_parts
 from hyper_mm.layers.open_vocab.dense_clip import DenseFeatures, check_tower, dense_features
@@ -32,13 +33,13 @@ CLASSES_AT_A_TIME = 64
 class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
     """Segments images into classes given by name.
 
-    The vision tower of CLIP gives dense features and two maps of earlier blocks, the text tower the
-    features of the prompts of each class; a head turns both into one logit map a class. What the
-    classes are is the ``vocabulary``'s business alone: it can be exchanged at any time, and names
-    the classes in predictions and pictures.
+    The vision tower of CLIP computes dense features and two maps of earlier blocks, the text tower
+    the features of the prompts of each class; a head turns both into one logit map a class. What
+    the classes are is the ``vocabulary``'s business alone: it can be exchanged at any time, and
+    names the classes in predictions and pictures.
 
-    Images are resized to the size of the vision tower (bilinear, as in the release; its padding to
-    multiples of 32 is left out, which would squash the border into the picture).
+    Images are resized to the size of the vision tower (bilinear, as in the official code, whose
+    padding to multiples of 32 is left out: it would squash the border into the picture).
 
     Args:
         clip: Arguments of :func:`hyper_mm.models.utils.open_clip.build_open_clip`.
@@ -50,18 +51,18 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         adapter: Config of an adapter with ``attach(clip)``, which inserts itself and freezes the
             rest of CLIP: ``hyper_mm.HyperCLIPAdapter``, ``hyper_mm.LoRAAdapter``; or None.
         finetune: What of CLIP is trained without an adapter: ``'frozen'``, ``'qv'`` (query and
-            value projections of both towers, as in CAT-Seg's release) or ``'full'``.
+            value projections of both towers, as in CAT-Seg's official code) or ``'full'``.
         train_vocabulary: Classes of the training labels, where they are not ``vocabulary``'s.
         taps: The two blocks whose maps guide the head, counted from 0. None: one and two thirds of
             the tower, which is 3 and 7 for ViT-B, 7 and 15 for ViT-L.
         text: Arguments of the text encoding: ``chunk`` prompts at a time, and whether to
             ``checkpoint`` (compute activations again in the backward pass).
-        train_cfg: Not used.
+        train_cfg: Accepted for the configs of mmseg, which name it; has no entries.
         test_cfg: ``mode``: ``'whole'``, or ``'slide_global'`` with ``size``, ``window`` and
             ``stride`` (see :class:`GlobalWindows`). ``keep_scores``: whether predictions carry the
             scores of all classes as ``seg_logits``.
         pretrained: None, which mmseg's ``init_model`` passes; weights are named in ``clip``.
-        init_cfg: See mmengine.
+        init_cfg: Initialization config of mmengine.
 
     Raises:
         TypeError: If an adapter cannot be attached.
@@ -92,8 +93,7 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
             raise ValueError(
                 f'pretrained must be None: name the weights in clip.pretrained, got {pretrained!r}'
             )
-        if finetune not in FINETUNE:
-            raise ValueError(f'finetune must be one of {FINETUNE}, got {finetune!r}')
+        check_choice(FINETUNE, finetune=finetune)
         if adapter is not None and finetune != 'frozen':
             raise ValueError(f"an adapter needs finetune='frozen', got {finetune!r}")
         self.clip = build_open_clip(**clip)
@@ -128,8 +128,7 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         return adapter
 
     def _read_test_cfg(self, mode: str = 'whole', keep_scores: bool = False, **windows) -> None:
-        if mode not in ('whole', 'slide_global'):
-            raise ValueError(f"test_cfg.mode must be 'whole' or 'slide_global', got {mode!r}")
+        check_choice(('whole', 'slide_global'), **{'test_cfg.mode': mode})
         if mode == 'whole' and windows:
             raise ValueError(f'test_cfg {sorted(windows)} need mode="slide_global"')
         self.windows = GlobalWindows(**windows) if mode == 'slide_global' else None
@@ -154,7 +153,7 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
                 state[f'{own.rpartition(".")[0]}.original'] = weight
 
     def init_weights(self) -> None:
-        """Initialises what is not pretrained, and logs what will be trained."""
+        """Initializes what is not pretrained, and logs what will be trained."""
         super().init_weights()
         trained = {
             name: sum(p.numel() for p in module.parameters() if p.requires_grad)
@@ -235,7 +234,7 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         """Dense features of images of any size, and the maps of the taps.
 
         Args:
-            inputs: Normalised images ``(B, 3, H, W)``.
+            inputs: Normalized images ``(B, 3, H, W)``.
         """
         dense = dense_features(self.clip.visual, resize(inputs, self.image_size), self.taps)
         features, *maps = upcast(dense.features, *dense.intermediate)

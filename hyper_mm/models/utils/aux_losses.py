@@ -134,7 +134,7 @@ class AuxLossSource:
 
     The component calls :meth:`publish` in its forward pass where :attr:`publishes` is true. A model
     with :class:`AuxLossMixin` adds up what is published during its ``loss()``. In any other model
-    the losses would be lost: the component says so, once, when it first publishes.
+    the losses would be lost: the component warns once, when it first publishes.
 
     Activation checkpointing runs a forward pass again within the backward pass. There:
 

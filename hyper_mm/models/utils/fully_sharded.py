@@ -25,7 +25,7 @@ class ShardedModel(MMFullyShardedDataParallel):
 
     FSDP refuses parameters without dimensions: temperatures, weights of residual connections and
     curvatures. They stay whole on all processes here, and their gradients are averaged. Gradients
-    are clipped by the norm of all shards, which mmengine's optimiser wrapper does not know; and
+    are clipped by the norm of all shards, which mmengine's optimizer wrapper does not know; and
     every parameter carries its ``whole_shape``, for
     :class:`hyper_mm.HyperbolicOptimWrapperConstructor`. It also works on CPUs, for tests.
 
@@ -36,7 +36,7 @@ class ShardedModel(MMFullyShardedDataParallel):
         **options: See ``mmengine.model.MMFullyShardedDataParallel``.
 
     Raises:
-        ValueError: For parameters on a manifold, whose optimiser needs whole points, or
+        ValueError: For parameters on a manifold, whose optimizer needs ambient points, or
             ``use_orig_params=False``, which mixes those with and without weight decay.
     """
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as checkpoint_activations
 
+from hyper_mm.checks import check_at_least
 from hyper_mm.models.utils.text_tokenizer import CONTEXT_LENGTH, TextTokenizer
 
 MEAN = (122.7709383, 116.7460125, 104.09373615)
@@ -32,7 +33,7 @@ def build_open_clip(
     Args:
         model: Name of an open_clip architecture (with public weights it gets the activation that
             they were trained with: QuickGELU for OpenAI's), or a dict of its model config
-            (``embed_dim``, ``vision_cfg``, ``text_cfg``, ``quick_gelu``), which gives random towers
+            (``embed_dim``, ``vision_cfg``, ``text_cfg``, ``quick_gelu``), for random towers
             of any size.
         pretrained: Tag of public weights (``'openai'``; only with a name), path of a checkpoint, or
             None for random weights; '' is None, as ``--cfg-options model.clip.pretrained=`` has it.
@@ -161,7 +162,7 @@ def encode_text(
             see :class:`hyper_mm.layers.Prompts`.
 
     Returns:
-        Features ``(N, D)``, not normalised.
+        Features ``(N, D)``, not normalized.
 
     Raises:
         ValueError: If the tokens do not have the tower's length, ``chunk`` is not positive, or the
@@ -170,8 +171,8 @@ def encode_text(
     length = clip.positional_embedding.shape[0]
     if tokens.ndim != 2 or tokens.shape[1] != length:
         raise ValueError(f'tokens must have the shape (N, {length}), got {tuple(tokens.shape)}')
-    if chunk is not None and chunk < 1:
-        raise ValueError(f'chunk must be at least 1, got {chunk}')
+    if chunk is not None:
+        check_at_least(1, chunk=chunk)
     if prompts:
         check_towers(clip)
     features = []
@@ -218,12 +219,12 @@ def encode_image(clip: open_clip.CLIP, images: Tensor, prompts: Sequence[Tensor]
 
     Args:
         clip: The model.
-        images: Normalised images ``(B, 3, H, W)``.
+        images: Normalized images ``(B, 3, H, W)``.
         prompts: Vectors ``(n, d_image)`` of the first blocks; see
             :class:`hyper_mm.layers.Prompts`.
 
     Returns:
-        Features ``(B, D)``, not normalised.
+        Features ``(B, D)``, not normalized.
 
     Raises:
         ValueError: If the images do not have the size of the tower, or it cannot take prompts.

@@ -15,9 +15,9 @@ class OwnInit:
     mmengine applies the ``init_cfg`` of a model to all modules in it before it asks each for an
     initialization of its own, by :meth:`torch.nn.Module.apply`. That pass ends at a module with
     this mixin: truncated normal weights for "all linear layers" of a model open no update that
-    starts at zero, and move no prompt, curvature or loaded tower. Stock modules inside of it are
-    initialized as everywhere. The module's own ``init_cfg`` has its effect, and so have checkpoints
-    (``Pretrained``), by whomever.
+    is initialized to zero, and move no prompt, curvature or loaded tower. Stock modules inside of
+    it are initialized as everywhere. The module's own ``init_cfg`` has its effect, and so have
+    checkpoints (``Pretrained``), by whomever.
 
     Put it in front of the stock class. Outside of mmengine's initialization it does nothing.
     """

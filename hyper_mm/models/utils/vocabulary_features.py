@@ -10,6 +10,7 @@ import torch
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
+from hyper_mm.checks import check_at_least
 from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.models.utils.open_clip import encode_text
 from hyper_mm.ops.stable import unit
@@ -42,8 +43,8 @@ class VocabularyEncoder:
     def __init__(
         self, clip: open_clip.CLIP, chunk: int | None = 64, checkpoint: bool = True
     ) -> None:
-        if chunk is not None and chunk < 1:
-            raise ValueError(f'chunk must be at least 1, got {chunk}')
+        if chunk is not None:
+            check_at_least(1, chunk=chunk)
         self.clip, self.chunk, self.checkpoint = clip, chunk, checkpoint
         self._tokens: dict[Vocabulary, tuple[Tensor, Tensor]] = {}
         self._features: dict[tuple[Vocabulary, bool, str], tuple[tuple, bool, Tensor]] = {}

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from hyper_mm.checks import check_at_least, check_choice
 from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.evaluation.functional.caption_hierarchy import radius_order
 from hyper_mm.layers.radial.radial import text_radii
@@ -56,7 +57,7 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
 
     The image tower is frozen and is not run in training. A batch takes one pass of the text tower:
     all captions of all chains and, last, the empty text, whose embedding is the root and has its
-    gradient. The targets of the regulariser are computed once, by
+    gradient. The targets of the regularizer are computed once, by
     :class:`hyper_mm.FrozenTargetsHook`.
 
     Images that come without texts are classified, as zero-shot CLIP does: their classes are given
@@ -75,7 +76,7 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
         templates: What the names of classes are put in, or the name of a set of templates of
             :class:`hyper_mm.datasets.vocabulary.Vocabulary`.
         data_preprocessor: See ``mmengine.model.BaseModel``.
-        init_cfg: See ``mmengine.model.BaseModel``.
+        init_cfg: Initialization config of mmengine.
 
     Raises:
         ValueError: For arguments that the parts refuse, or an adapter that reaches the image tower,
@@ -100,8 +101,7 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
         init_cfg: dict | None = None,
     ):
         super().__init__(data_preprocessor, init_cfg)
-        if chunk < 1:
-            raise ValueError(f'chunk must be at least 1, got {chunk}')
+        check_at_least(1, chunk=chunk)
         self.chunk = chunk
         self.checkpoint = checkpoint
         self.truncate = truncate
@@ -140,11 +140,11 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
 
     @property
     def needs_frozen(self) -> bool:
-        """Whether the loss regularises towards frozen targets."""
+        """Whether the loss regularizes towards frozen targets."""
         return self.radial_loss.lambda_reg > 0
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
-        """Features of texts, not normalised.
+        """Features of texts, not normalized.
 
         Args:
             texts: N texts; the empty one is the root.
@@ -160,7 +160,7 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
         return found
 
     def image_features(self, images: Sequence[Tensor]) -> Tensor:
-        """Features of images, not normalised.
+        """Features of images, not normalized.
 
         Args:
             images: N images ``(3, H, W)``, BGR of 0 to 255, all of the size of the tower.
@@ -236,8 +236,7 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
         texts = [text for sample in data_samples for text in sample.get('texts', ())]
         if mode == 'tensor':
             return self.text_features([*texts, ''])
-        if mode != 'predict':
-            raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
+        check_choice(('loss', 'predict', 'tensor'), mode=mode)
         return self._predict(inputs, data_samples, texts)
 
     def _loss(self, data_samples: Sequence[BaseDataElement]) -> dict[str, Tensor]:
@@ -265,7 +264,7 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
         if self.needs_frozen:
             if self.frozen is None:
                 raise ValueError(
-                    'the regulariser needs frozen targets: add '
+                    'the regularizer needs frozen targets: add '
                     "custom_hooks=[dict(type='hyper_mm.FrozenTargetsHook')] or set lambda_reg=0"
                 )
             frozen = self.frozen(texts).to(embeddings.device).view_as(embeddings)

@@ -8,8 +8,8 @@ from hyper_mm.datasets.part_scenes.captions import describe
 
 class TestCaptions:
     @staticmethod
-    def thing(whole, area, colour=None):
-        return ps.Instance(1, whole, (0, 0, 1, 1), area, colour)
+    def thing(whole, area, color=None):
+        return ps.Instance(1, whole, (0, 0, 1, 1), area, color)
 
     def test_four_tiers(self):
         things = [

@@ -37,10 +37,10 @@ class TestTaxonomy:
         assert {'sky', 'grass', 'road'} <= set(ps.STUFF_CLASSES)
 
     @pytest.mark.parametrize('level', ['PART', 'WHOLE'])
-    def test_palettes_are_distinct_colours(self, level):
+    def test_palettes_are_distinct_colors(self, level):
         classes, palette = getattr(ps, f'{level}_CLASSES'), getattr(ps, f'{level}_PALETTE')
         assert len(set(palette)) == len(palette) == len(classes)
-        assert all(0 <= value <= 255 for colour in palette for value in colour)
+        assert all(0 <= value <= 255 for color in palette for value in color)
 
     def test_scene_groups_cover_scenes(self):
         assert len(ps.SCENE_CLASSES) == len(set(ps.SCENE_CLASSES)) >= 8

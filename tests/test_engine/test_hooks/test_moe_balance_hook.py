@@ -1,4 +1,4 @@
-"""Balance of experts after each step of the optimiser."""
+"""Balance of experts after each step of the optimizer."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Sorting of parameters, and the optional Riemannian optimiser."""
+"""Sorting of parameters, and the optional Riemannian optimizer."""
 
 import copy
 import sys
@@ -20,7 +20,7 @@ def model_of(**options):
     decoder = dict(
         type='hyper_mm.HelmDecoder',
         vocab_size=20,
-        dims=7,
+        embed_dims=7,
         depth=1,
         attention=dict(type='HMLA', num_heads=2, latent_dims=3, nope_dims=2, rope_dims=2, v_dims=2),
         ffn=dict(type='MiCE', hidden_dims=5),
@@ -94,7 +94,7 @@ def test_state_goes_on():
     for name in a:
         torch.testing.assert_close(a[name], b[name], rtol=0, atol=1e-5)
     plain = torch.optim.AdamW(nn.Linear(2, 2).parameters())
-    with pytest.raises(ValueError, match='must be of 2 optimisers, got 0'):
+    with pytest.raises(ValueError, match='must be of 2 optimizers, got 0'):
         wrappers[0].optimizer.load_state_dict(plain.state_dict())
 
 

@@ -9,8 +9,8 @@ def generator(seed=0):
 
 
 def test_kmeans_finds_separated_clusters():
-    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
-    points = (centres[:, None] + 0.1 * torch.randn(4, 20, 2)).flatten(0, 1)
+    centers = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
+    points = (centers[:, None] + 0.1 * torch.randn(4, 20, 2)).flatten(0, 1)
     found = kmeans(points, 4, generator())
     owner = squared_distances(points, found).argmin(1).view(4, 20)
     assert (owner == owner[:, :1]).all()
@@ -33,8 +33,8 @@ def test_kmeans_needs_as_many_points_as_clusters():
 
 
 def test_ward_tree_joins_near_leaves_first():
-    centres = torch.tensor([[0.0], [10.0], [1.0], [12.0]])
-    tree = ward_tree(centres, torch.ones(4), (4, 3, 2, 1))
+    centers = torch.tensor([[0.0], [10.0], [1.0], [12.0]])
+    tree = ward_tree(centers, torch.ones(4), (4, 3, 2, 1))
     assert len(tree[0].unique()) == 4
     assert tree[1, 0] == tree[1, 2] and tree[1, 1] != tree[1, 3]
     assert tree[2, 0] == tree[2, 2] and tree[2, 1] == tree[2, 3] != tree[2, 0]
@@ -43,6 +43,6 @@ def test_ward_tree_joins_near_leaves_first():
 
 def test_ward_tree_prefers_small_clusters():
     # the rise of the error is 9 / 2 for the first two, and 4 * 50 for the others
-    centres = torch.tensor([[0.0], [3.0], [100.0], [102.0]])
-    tree = ward_tree(centres, torch.tensor([1, 1, 100, 100]), (4, 3))
+    centers = torch.tensor([[0.0], [3.0], [100.0], [102.0]])
+    tree = ward_tree(centers, torch.tensor([1, 1, 100, 100]), (4, 3))
     assert tree[1, 0] == tree[1, 1] and tree[1, 2] != tree[1, 3]

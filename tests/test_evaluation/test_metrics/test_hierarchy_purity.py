@@ -114,7 +114,7 @@ def test_an_image_without_labels_does_not_count():
     labels = torch.randint(4, (8, 8))
     void = sample(torch.randint(4, (8, 8)), torch.full((8, 8), 255))
     assert score([void, sample(labels, labels)])['leaf_purity'] == 1
-    with pytest.raises(ValueError, match='no labelled pixel'):
+    with pytest.raises(ValueError, match='no labeled pixel'):
         score([void])
 
 

@@ -20,7 +20,7 @@ TEACHER = dict(
     clip=dict(model={**copy.deepcopy(TOWERS), 'embed_dim': 24}),
     prompts=dict(type='IVLP', depth=2, image_depth=2),
 )
-HEAD = dict(type='hyper_mm.LatHAdapterHead', num_classes=4, dim=24)
+HEAD = dict(type='hyper_mm.LatHAdapterHead', num_classes=4, embed_dims=24)
 
 
 def build(**options):
@@ -115,7 +115,7 @@ def test_same_width_without_projector():
         (dict(prompts=dict(type='IVLP')), "'VPT'"),
         (dict(temperature=0.0), 'temperature'),
         (dict(weight=-1.0), 'weight'),
-        (dict(head=dict(HEAD, dim=16)), 'head.dim'),
+        (dict(head=dict(HEAD, embed_dims=16)), 'head.embed_dims'),
         (dict(vocabulary=['cat ' * 80]), 'at most 77 tokens'),
     ],
 )

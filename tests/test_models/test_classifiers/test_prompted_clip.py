@@ -146,7 +146,7 @@ class TestPromptedCLIP:
     @pytest.mark.parametrize('learner', LEARNERS)
     @pytest.mark.parametrize('head', [False, True])
     def test_training(self, learner, head):
-        head = dict(type='hyper_mm.LatHAdapterHead', num_classes=4, dim=16) if head else None
+        head = dict(type='hyper_mm.LatHAdapterHead', num_classes=4, embed_dims=16) if head else None
         model = build(learner, head=head)
         trained = {n for n, p in model.named_parameters() if p.requires_grad}
         assert all(n.startswith(('prompts.', 'head.')) for n in trained)
@@ -158,7 +158,7 @@ class TestPromptedCLIP:
     @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
     def test_low_precision(self, precision):
         clip = dict(model=TOWERS, precision=precision)
-        head = dict(type='hyper_mm.LatHAdapterHead', num_classes=4, dim=16)
+        head = dict(type='hyper_mm.LatHAdapterHead', num_classes=4, embed_dims=16)
         model = build('IVLP', clip=clip, head=head, consistency={})
         assert all(p.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
         with torch.autocast('cpu', torch.bfloat16):
@@ -187,7 +187,7 @@ class TestPromptedCLIP:
 
     @pytest.mark.parametrize('head', [False, True])
     def test_prediction(self, head):
-        head = dict(type='hyper_mm.LatHAdapterHead', num_classes=4, dim=16) if head else None
+        head = dict(type='hyper_mm.LatHAdapterHead', num_classes=4, embed_dims=16) if head else None
         model, (images, samples) = build(head=head).eval(), batch()
         with torch.no_grad():
             found = model(images, samples, mode='predict')
@@ -206,7 +206,9 @@ class TestPromptedCLIP:
     @torch.no_grad()
     def test_halves_are_those_of_two_tests(self):
         names = ['cat', 'dog', 'sea', 'sky', 'sun']
-        head = dict(type='hyper_mm.LatHAdapterHead', num_classes=3, dim=16, refiner=dict(beta=5.0))
+        head = dict(
+            type='hyper_mm.LatHAdapterHead', num_classes=3, embed_dims=16, refiner=dict(beta=5.0)
+        )
         model, (images, _) = build(head=head).eval(), batch()
         model.set_vocabulary(names, halves=True)
         found, parts = model(images), []
@@ -265,7 +267,10 @@ class TestPromptedCLIP:
             (dict(prompts=None, consistency={}), 'consistency'),
             (dict(chunk=0), 'chunk'),
             (dict(vocabulary=['cat ' * 80]), 'at most 77 tokens'),
-            (dict(head=dict(type='hyper_mm.LatHAdapterHead', num_classes=4, dim=8)), 'head.dim'),
+            (
+                dict(head=dict(type='hyper_mm.LatHAdapterHead', num_classes=4, embed_dims=8)),
+                'head.dim',
+            ),
         ],
     )
     def test_bad_arguments(self, options, message):

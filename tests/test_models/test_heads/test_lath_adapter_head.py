@@ -5,7 +5,9 @@ from hyper_mm.registry import MODELS
 
 
 def build(**options):
-    return MODELS.build({**dict(type='hyper_mm.LatHAdapterHead', num_classes=12, dim=8), **options})
+    return MODELS.build(
+        {**dict(type='hyper_mm.LatHAdapterHead', num_classes=12, embed_dims=8), **options}
+    )
 
 
 class TestLatHAdapterHead:
@@ -119,3 +121,9 @@ class TestLatHAdapterHead:
     def test_label_outside_the_vocabulary(self):
         with pytest.raises(ValueError, match='vocabulary'):
             build().loss(torch.randn(2, 8), torch.randn(12, 8), torch.tensor([0, 12]))
+
+
+def test_the_old_name_of_the_width_is_accepted():
+    with pytest.warns(DeprecationWarning, match="'dim' .*'embed_dims'"):
+        head = MODELS.build(dict(type='hyper_mm.LatHAdapterHead', num_classes=12, dim=8))
+    assert head.refiner.attributes.shape[1] == 8

@@ -54,7 +54,7 @@ def test_scores_depend_on_relative_positions():
         {'residual_weight': 0.0},
         {'embedding_distance': -1.0},
         {'depth': 0},
-        {'dims': 18},
+        {'embed_dims': 18},
     ],
 )
 def test_bad_input(wrong):
@@ -80,3 +80,12 @@ def test_masks_of_cached_tokens(kind):
         for name in ('doc_ids', 'attention_mask'):
             with pytest.raises(ValueError, match=rf'{name} must .* 8 tokens .*, \(2, 10\), got'):
                 decoder(ids[:, :2], caches=caches, **{name: mask[:, :2]})
+
+
+@every
+def test_the_old_name_of_the_width_is_accepted(kind):
+    cfg = dict(DECODERS[kind])
+    width = cfg.pop('embed_dims')
+    with pytest.warns(DeprecationWarning, match="'dims' .*'embed_dims'"):
+        decoder = MODELS.build(dict(cfg, dims=width))
+    assert decoder.embedding.weight.shape[1] == width

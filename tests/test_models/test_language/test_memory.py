@@ -56,7 +56,7 @@ def test_half_precision_far_out(attention, far):
     decoder = dict(
         type='hyper_mm.HelmDecoder',
         vocab_size=20,
-        dims=9,
+        embed_dims=9,
         depth=2,
         attention=dict(type=attention, **parts[attention]),
         ffn=dict(type='MiCE', hidden_dims=7),

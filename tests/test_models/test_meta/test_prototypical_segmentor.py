@@ -34,7 +34,7 @@ def test_training_and_prediction(distance):
 @pytest.mark.parametrize('distance', DISTANCES)
 @pytest.mark.parametrize('size', [0.0, 1e-4, 1.0, 9.0, 50.0, 1e4])
 def test_features_of_any_size_train_and_segment(distance, size):
-    model = build(classifier=dict(distance=distance, learnable_curvature=True))
+    model = build(classifier=dict(distance=distance, curvature=dict(learnable=True)))
     hook = model.model.backbone.register_forward_hook(lambda m, i, o: [size * x for x in o])
     data = [episode()]
     total, _ = model.parse_losses(model(data, mode='loss'))

@@ -91,7 +91,7 @@ def test_features_that_are_not_finite(token):
 
 
 def test_bad_num_prefix_tokens():
-    with pytest.raises(ValueError, match='num_prefix_tokens must be 0, 1 or 2, got 3'):
+    with pytest.raises(ValueError, match=r'num_prefix_tokens must be one of \(0, 1, 2\), got 3'):
         make(num_prefix_tokens=3)
 
 

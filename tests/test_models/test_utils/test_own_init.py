@@ -33,7 +33,7 @@ CLASSES = {
         positions='learned',
         experts=dict(num_experts=2, top_k=1, hidden_dims=4),
     ),
-    'LatHAdapterHead': dict(num_classes=3, dim=8),
+    'LatHAdapterHead': dict(num_classes=3, embed_dims=8),
     'PrototypicalHead': dict(classifier=dict(distance='lorentz', curvature=dict(learnable=True))),
     'BoundaryContrastHead': dict(num_classes=3),
     'CostAggregationHead': dict(
@@ -43,7 +43,7 @@ CLASSES = {
     ),
     'HelmDecoder': dict(
         vocab_size=20,
-        dims=7,
+        embed_dims=7,
         depth=2,
         attention=dict(type='HMLA', **ATTENTION),
         ffn=dict(type='MiCE', hidden_dims=5),

@@ -57,7 +57,7 @@ def test_radii(tool, data):
     decoder = dict(
         type='hyper_mm.HelmDecoder',
         vocab_size=tokenizer.vocab_size,
-        dims=9,
+        embed_dims=9,
         depth=1,
         attention=dict(type='LorentzAttention', num_heads=2),
         ffn=dict(type='LorentzSwiGLU', hidden_dims=5),

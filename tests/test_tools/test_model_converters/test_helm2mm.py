@@ -19,7 +19,7 @@ def tool():
 def model_of(kind):
     attention = dict(type='LorentzAttention', num_heads=2)
     ffn = dict(type='LorentzSwiGLU', hidden_dims=5)
-    cfg = dict(type='hyper_mm.HelmDecoder', vocab_size=13, dims=9, depth=2)
+    cfg = dict(type='hyper_mm.HelmDecoder', vocab_size=13, embed_dims=9, depth=2)
     if kind == 'helm-mice':
         attention = dict(
             **dict(type='HMLA', num_heads=2, latent_dims=3, nope_dims=3, rope_dims=2, v_dims=4),

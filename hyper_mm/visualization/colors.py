@@ -1,4 +1,4 @@
-"""Colours of a tree: a hue for each family, shades of it for the descendants."""
+"""Colors of a tree: a hue for each family, shades of it for the descendants."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 HUES = (255.0, 60.0, 165.0, 345.0, 105.0, 205.0, 25.0, 300.0)
 """Hues in degrees (OKLCH): blue, orange, green, pink, ... The order keeps the first few apart for
-colour-blind eyes, too; families beyond these go round the circle by the golden angle."""
+color-blind eyes, too; families beyond these go round the circle by the golden angle."""
 LIGHTNESS = (0.48, 0.90)
 CHROMA = 0.14
 HUE_SPREAD = 36.0
@@ -68,18 +68,18 @@ def check_tree(nodes: Sequence[int]) -> None:
             )
 
 
-def tree_colours(nodes: Sequence[int]) -> list[np.ndarray]:
-    """Colours of the nodes of a tree.
+def tree_colors(nodes: Sequence[int]) -> list[np.ndarray]:
+    """Colors of the nodes of a tree.
 
     A node of the top level owns a hue and a range from dark to light; its children share the range
-    out among them, and so on. The colour of a node is the middle of its range, and so the middle of
+    out among them, and so on. The color of a node is the middle of its range, and so the middle of
     its children's.
 
     Args:
         nodes: Nodes of each level, leaves first.
 
     Returns:
-        sRGB colours in [0, 1], of shape `(N_l, 3)`, for each level.
+        sRGB colors in [0, 1], of shape `(N_l, 3)`, for each level.
 
     Raises:
         ValueError: If `nodes` is not a tree.
@@ -88,13 +88,13 @@ def tree_colours(nodes: Sequence[int]) -> list[np.ndarray]:
     families = nodes[-1]
     extra = HUES[-1] + 137.508 * np.arange(1, families - len(HUES) + 1)
     hues = np.concatenate([HUES, extra])[:families]
-    colours = []
+    colors = []
     for count in nodes:
         members = count // families
         position = np.tile((np.arange(members) + 0.5) / members, families)
         hue = np.repeat(hues, members) + HUE_SPREAD * (position - 0.5)
         lightness = LIGHTNESS[0] + (LIGHTNESS[1] - LIGHTNESS[0]) * position
-        colours.append(
+        colors.append(
             np.stack(
                 [
                     oklch_to_srgb(np.array(x), np.array(CHROMA), np.array(h))
@@ -102,4 +102,4 @@ def tree_colours(nodes: Sequence[int]) -> list[np.ndarray]:
                 ]
             )
         )
-    return colours
+    return colors
