@@ -5,7 +5,7 @@ import pytest
 
 from hyper_mm.datasets.part_scenes import PART_IDS
 from hyper_mm.datasets.part_scenes.canvas import Canvas, Pen
-from hyper_mm.datasets.part_scenes.common import COLOURS, named, one_of, times, vary, windows
+from hyper_mm.datasets.part_scenes.common import COLORS, named, one_of, times, vary, windows
 
 
 @pytest.fixture
@@ -13,15 +13,15 @@ def rng():
     return np.random.default_rng(0)
 
 
-@pytest.mark.parametrize('name', COLOURS)
+@pytest.mark.parametrize('name', COLORS)
 def test_variations_stay_near_and_in_range(rng, name):
-    drawn = np.array([vary(rng, COLOURS[name]) for _ in range(200)])
+    drawn = np.array([vary(rng, COLORS[name]) for _ in range(200)])
     assert drawn.min() >= 0.02 and drawn.max() <= 0.98
     # brightness varies by 10 percent, each channel by 0.05
-    limit = 0.1 * np.array(COLOURS[name]) + 0.05 + 1e-9
-    assert (np.abs(drawn - COLOURS[name]) <= np.maximum(limit, 0.02)).all()
+    limit = 0.1 * np.array(COLORS[name]) + 0.05 + 1e-9
+    assert (np.abs(drawn - COLORS[name]) <= np.maximum(limit, 0.02)).all()
     assert drawn.std(0).min() > 0.005
-    np.testing.assert_allclose(vary(rng, COLOURS[name], 0.0), COLOURS[name])
+    np.testing.assert_allclose(vary(rng, COLORS[name], 0.0), COLORS[name])
 
 
 def test_choices_are_those_named(rng):

@@ -19,7 +19,7 @@ from tests.test_models.test_language.test_helm import model_of  # noqa: E402
 CASES = {
     'blocks': ('helm-mice', None),
     'head': ('helm-d', partial(transformer_auto_wrap_policy, transformer_layer_cls={Head})),
-    'baseline': ('twin-moe', None),
+    'baseline': ('baseline-moe', None),
 }
 
 
