@@ -1,4 +1,4 @@
-"""The one place that knows of versions, and of what a checkpoint may do.
+"""Safe loading of checkpoints, in all versions of torch that are supported.
 
 mmengine 0.10 cannot read its own checkpoints on torch >= 2.6: ``torch.load`` now accepts only what
 is on a list (``weights_only=True``), and the message hub of a checkpoint pickles ``HistoryBuffer``,
@@ -232,7 +232,7 @@ def install_checkpoint_loader() -> None:
 
 
 def setup() -> None:
-    """What importing hyper_mm does where mmengine is installed."""
+    """Prepares mmengine for safe checkpoints; called when hyper_mm is imported."""
     allow_mmengine_checkpoints()
     if 'mmengine.runner.checkpoint' in sys.modules:
         install_checkpoint_loader()

@@ -27,7 +27,7 @@ def check_choice(allowed: Iterable[object], /, **values: object) -> None:
     Raises:
         ValueError: If a value is not allowed.
     """
-    listed = tuple(allowed)
+    listed = allowed if isinstance(allowed, (list, tuple)) else tuple(allowed)
     for name, value in values.items():
         if value not in listed:
             raise ValueError(f'{name} must be one of {listed}, got {value!r}')

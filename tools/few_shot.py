@@ -356,11 +356,6 @@ def accuracies(
     return found
 
 
-def harmonic_mean(base: float, new: float) -> float:
-    """``2 b n / (b + n)``, and 0 where both are 0."""
-    return 2 * base * new / (base + new) if base + new else 0.0
-
-
 def table(protocol: str, results: dict[tuple[str, int, str, int], float]) -> list[list]:
     """Rows of the table, the header first.
 
@@ -386,7 +381,7 @@ def table(protocol: str, results: dict[tuple[str, int, str, int], float]) -> lis
         }
         means['average'] = [statistics.mean(column) for column in zip(*means.values())]
         for name, values in means.items():
-            mean = [harmonic_mean(*values)] if several else []
+            mean = [float(statistics.harmonic_mean(values))] if several else []
             rows.append([shots, Path(name).name, *values, *mean])
     return rows
 

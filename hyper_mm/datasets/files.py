@@ -1,4 +1,4 @@
-"""Reading files that people made: errors name the file, the place in it, and what is expected.
+"""Reading hand-made files: errors name the file, the place in it, and what is expected.
 
 Needs no framework.
 """

@@ -1,4 +1,4 @@
-"""Folders of images, one a class, as they lie on people's disks. Needs no framework.
+"""Folders of images, one a class, in any of the usual layouts. Needs no framework.
 
 What systems leave there by themselves (hidden files and folders such as ``.ipynb_checkpoints`` and
 ``._x.png``, ``__MACOSX``) is no data; images may lie in folders below that of their class.

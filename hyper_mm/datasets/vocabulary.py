@@ -92,7 +92,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, source: str | Sequence[str] | Mapping | Vocabulary) -> Vocabulary:
-        """Makes a vocabulary of whatever names one.
+        """Makes a vocabulary of a name, a path, a list of names, or arguments.
 
         Args:
             source: Name of a built-in vocabulary (see :func:`builtin_names`), path of a file (see

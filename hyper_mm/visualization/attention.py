@@ -16,7 +16,7 @@ TINY = 1e-300
 
 @dataclass(frozen=True)
 class LevelSummary:
-    r"""What the attention of one level of nodes says.
+    r"""Summary of the attention of one level of nodes.
 
     Attributes:
         shares: Fraction of the positions that each node wins, of shape `(N,)`. A position counts
@@ -47,7 +47,7 @@ class LevelSummary:
 
 
 def attention_summary(attention: Sequence[np.ndarray]) -> list[LevelSummary]:
-    """Says how far the nodes of each level have divided the image among themselves.
+    """Measures how far the nodes of each level have divided the image among themselves.
 
     Args:
         attention: Attention of the nodes of each level over the positions, `(N_l, M)`, leaves

@@ -121,7 +121,7 @@ def _read(
 
 
 def collapse_indicators(attention: list[list[np.ndarray]], leaves: Tensor) -> dict[str, float]:
-    """Numbers that say whether a hierarchy has collapsed.
+    """Computes numbers that tell whether a hierarchy has collapsed.
 
     Args:
         attention: Attention ``(N_l, M)`` of each level, leaves first, of each image.

@@ -72,7 +72,8 @@ def test_table(tool):
     assert rows[1] == [16, 'a', 82.0, 62.0, pytest.approx(2 * 82 * 62 / 144)]
     assert rows[3] == [16, 'average', 87.0, 42.0, pytest.approx(2 * 87 * 42 / 129)]
     assert '| 16 | a | 82.00 | 62.00 | 70.61 |' in tool.markdown(rows)
-    assert tool.harmonic_mean(0.0, 0.0) == 0
+    nothing = tool.table('base2new', {('a', 16, half, 1): 0.0 for half in ('base', 'new')})
+    assert '| 16 | a | 0.00 | 0.00 | 0.00 |' in tool.markdown(nothing)
 
 
 def test_table_of_shots(tool):

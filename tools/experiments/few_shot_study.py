@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.progress import Progress
-from tables import command, harmonic_mean, spread, versions, write_table
+from tables import command, spread, versions, write_table
 from tables import markdown as table_of
 
 TOOL = Path(__file__).resolve().parents[1] / 'few_shot.py'
@@ -193,7 +194,7 @@ def base_new_table(args: argparse.Namespace, results: dict[tuple, dict]) -> str:
                 ]
                 for half in ('base', 'new')
             )
-            found += [base, new, list(map(harmonic_mean, base, new))]
+            found += [base, new, list(map(statistics.harmonic_mean, zip(base, new)))]
         return found
 
     header = ['', *(f'{name}, {x}' for name in args.base2new for x in ('base', 'new', 'HM'))]

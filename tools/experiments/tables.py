@@ -18,11 +18,6 @@ def spread(values: list[float], digits: int = 2) -> str:
     return f'{mean} ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else mean
 
 
-def harmonic_mean(base: float, new: float) -> float:
-    """``2 b n / (b + n)``, and 0 where both are 0."""
-    return 2 * base * new / (base + new) if base + new else 0.0
-
-
 def markdown(rows: list[list[str]]) -> str:
     """A table in markdown; the first row is its head."""
     head, *body = rows

@@ -13,7 +13,7 @@ from .vocabulary_hook import KEY, compare_with_saved, innermost
 
 @HOOKS.register_module()
 class DatasetVocabularyHook(Hook):
-    """Gives :class:`hyper_mm.PromptedCLIP` or ``RadialCLIP`` the classes of each data set it meets.
+    """Sets the classes of each data set in :class:`hyper_mm.PromptedCLIP` or ``RadialCLIP``.
 
     Training on the base classes and testing on the new ones takes nothing else. Names are taken
     whole: a comma is part of them. Checkpoints hold the names of training, and a run that is
@@ -35,15 +35,15 @@ class DatasetVocabularyHook(Hook):
         self.trained: Vocabulary | None = None
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Classes of the training set."""
+        """Sets the classes of the training set."""
         self.trained = self._set(runner, runner.train_dataloader)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Classes of the validation set."""
+        """Sets the classes of the validation set."""
         self._set(runner, runner.val_dataloader, self.halves)
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Classes of the test set."""
+        """Sets the classes of the test set."""
         self._set(runner, runner.test_dataloader, self.halves)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

@@ -65,7 +65,7 @@ class HyperbolicRadiusHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None
     ) -> None:
-        """Logs; see the class.
+        """Logs radii, clipped fractions and the curvature, where the observation was open.
 
         Raises:
             ValueError: If the model has no adapter, or did not show its embeddings.

@@ -12,7 +12,7 @@ from hyper_mm.registry import HOOKS
 
 
 def adapter_of(runner: Runner) -> HyperCLIPAdapter:
-    """The adapter of the runner's model.
+    """Returns the adapter of the runner's model.
 
     Raises:
         ValueError: If the model has none in its attribute ``adapter``.
@@ -50,12 +50,12 @@ class MergeAdaptersHook(Hook):
             )
 
     def before_val(self, runner: Runner) -> None:
-        """Keeps the weights from here on."""
+        """Caches the adapted weights, computed once."""
         if not set_cached(runner.model, True):
             raise ValueError(f'{_name(runner)} has no adapted weights: take MergeAdaptersHook out')
 
     def after_val(self, runner: Runner) -> None:
-        """Forgets them."""
+        """Drops the cached weights."""
         set_cached(runner.model, False)
 
     before_test, after_test = before_val, after_val

@@ -54,11 +54,11 @@ class VocabularyHook(Hook):
             )
 
     def before_val(self, runner: Runner) -> None:
-        """Names of validation."""
+        """Sets the names of the validation set."""
         self._set_names(runner, runner.val_dataloader)
 
     def before_test(self, runner: Runner) -> None:
-        """Names of testing."""
+        """Sets the names of the test set."""
         self._set_names(runner, runner.test_dataloader)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -105,19 +105,19 @@ class VocabularyHook(Hook):
 
 
 def innermost(model: nn.Module) -> nn.Module:
-    """The model inside the wrappers of distributed runs and of test-time augmentation."""
+    """Returns the model inside the wrappers of distributed runs and of test-time augmentation."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
 
 
 def class_names(loader) -> list[str]:
-    """The names of the classes of a data loader's data set; empty if it has none."""
+    """Returns the names of the classes of a data loader's data set; empty if it has none."""
     return list((getattr(loader.dataset, 'metainfo', None) or {}).get('classes') or ())
 
 
 def differences(lines: Sequence[str], own: int, others: int) -> str:
-    """What differs between a vocabulary and a data set, as the beginning of a message.
+    """Describes how a vocabulary and a data set differ, as the beginning of a message.
 
     Args:
         lines: See :meth:`hyper_mm.datasets.vocabulary.Vocabulary.differences`.

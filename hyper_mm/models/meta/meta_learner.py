@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hyper_mm.checks import check_choice, check_count, check_positive
+from hyper_mm.deprecation import renamed_property
 from hyper_mm.layers.meta.adapt import adapt, reptile_loss
 from hyper_mm.registry import MODELS
 
@@ -171,6 +172,8 @@ class MetaLearner(EpisodicModel):
         """Returns the parameters before the inner steps, and copies of the buffers, by name."""
         buffers = {n: b.clone() for n, b in self.model.named_buffers()}
         return dict(self.model.named_parameters()), buffers
+
+    start = renamed_property('initial_state')
 
     def loss(self, episodes: list[dict[str, Batch]]) -> dict[str, Tensor]:
         """Losses of the episodes, averaged; commits their buffers.

@@ -1,4 +1,4 @@
-"""The one way out for the losses of components inside a model (necks, adapters, backbones).
+"""Losses of components inside a model (necks, adapters, backbones), added to its own.
 
 Whatever belongs to one call of a model is kept in a *scope* of that call, never on a module: the
 scope is open while ``loss()`` or ``predict()`` runs, in its thread alone (:mod:`contextvars`), and
@@ -123,7 +123,7 @@ def hierarchies_are_collected() -> bool:
 
 
 def hand_out_hierarchy(found: FoundHierarchy) -> None:
-    """Gives a hierarchy to the open scope, if there is one."""
+    """Adds a hierarchy to the open scope, if there is one."""
     scope = _FOUND.get()
     if scope is not None:
         scope.append(found)

@@ -12,7 +12,7 @@ _WANTED: ContextVar[dict[str, Tensor] | None] = ContextVar('observed tensors', d
 
 
 def observe(**tensors: Tensor) -> None:
-    """Shows tensors to who has asked for them in this thread; else does nothing.
+    """Passes tensors to the :func:`observing` that is open in this thread, if there is one.
 
     Args:
         **tensors: By name; kept without their graph.

@@ -1,4 +1,4 @@
-"""CLIP models of open_clip: building, tokens never cut short, features in bounded memory."""
+"""CLIP models of open_clip: building, tokens without truncation, features in bounded memory."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def encode_text(
     checkpoint: bool = False,
     prompts: Sequence[Tensor] = (),
 ) -> Tensor:
-    """Text features: what ``clip.encode_text`` gives, faster and in bounded memory.
+    """Computes the text features of ``clip.encode_text``, faster and in bounded memory.
 
     The tower is causal, so positions after the end token cannot change its feature: they are left
     out, chunk by chunk. Prompts of ten tokens so cost about a seventh of the full context.
@@ -215,7 +215,7 @@ def _replace(x: Tensor, prompt: Tensor) -> Tensor:
 
 
 def encode_image(clip: open_clip.CLIP, images: Tensor, prompts: Sequence[Tensor] = ()) -> Tensor:
-    """Image features: what ``clip.encode_image`` gives, or with prompts behind the patches.
+    """Computes the image features of ``clip.encode_image``, or with prompts behind the patches.
 
     Args:
         clip: The model.

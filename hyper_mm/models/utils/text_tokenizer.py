@@ -1,4 +1,4 @@
-"""Tokenizers of CLIP models: each architecture its own, and never a text cut short unasked."""
+"""Tokenizers of CLIP models, one for each architecture; texts that are too long are errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CLIP whose texts are given a hierarchy around the empty text."""
+"""CLIP whose text tower learns a hierarchy of texts around the empty text."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
         return upcast(encode_image(self.clip, (batch - self.mean) / self.std))[0]
 
     def set_vocabulary(self, vocabulary: str | Sequence[str] | Mapping | Vocabulary) -> None:
-        """Gives the classes of images without texts; their features follow the weights.
+        """Sets the classes of images without texts; their features follow the weights.
 
         Args:
             vocabulary: What :meth:`hyper_mm.datasets.vocabulary.Vocabulary.load` takes; a list of
