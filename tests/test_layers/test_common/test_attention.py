@@ -9,16 +9,16 @@ from hyper_mm.layers.common.attention import Mlp
 def twin_of(attention: Attention, dropout: float = 0.0) -> nn.MultiheadAttention:
     """torch's own attention with the weights of ours."""
     width = attention.proj.in_features
-    twin = nn.MultiheadAttention(width, attention.num_heads, dropout, batch_first=True)
+    reference = nn.MultiheadAttention(width, attention.num_heads, dropout, batch_first=True)
     usual = (width // attention.num_heads) ** -0.5
     with torch.no_grad():
         query = attention.q_proj.weight * (attention.scale / usual)
-        twin.in_proj_weight.copy_(
+        reference.in_proj_weight.copy_(
             torch.cat([query, attention.k_proj.weight, attention.v_proj.weight])
         )
-        twin.in_proj_bias.zero_()
-        twin.out_proj.load_state_dict(attention.proj.state_dict())
-    return twin
+        reference.in_proj_bias.zero_()
+        reference.out_proj.load_state_dict(attention.proj.state_dict())
+    return reference
 
 
 @pytest.mark.parametrize('scale', [None, 1 / 0.07, 0.01])
