@@ -69,7 +69,7 @@ def squared_chord(x: Tensor, y: Tensor, root: Curvature) -> Tensor:
 
 
 def squared_chord_tangent0(u: Tensor, v: Tensor, root: Curvature) -> Tensor:
-    """The same as :func:`squared_chord`, from tangent vectors at the origin.
+    """Squared chord as of :func:`squared_chord`, from tangent vectors at the origin.
 
     ``4 sinh^2((ru - rv)/2) + sinh(ru) sinh(rv) |u^ - v^|^2``. ``u - v`` is exact for close vectors
     and both terms follow from it: ``ru - rv`` from the difference of squares, and ``|u^ - v^|``
@@ -181,7 +181,7 @@ def _refine(
 def _refine_dense(
     t: Tensor, x: Tensor, y: Tensor, close: Tensor, chord: Callable, root: Curvature
 ) -> Tensor:
-    """The same where the number of close pairs cannot be read: all pairs, some rows at a time."""
+    """As :func:`_refine`, without reading the number of close pairs: all, some rows at a time."""
     if isinstance(root, Tensor) and root.ndim > 1:
         root = root.unsqueeze(-1)
     step = max(1, _CHUNK // max(1, y.shape[-2] * y.shape[-1]))

@@ -108,7 +108,7 @@ def _check_shape(c: Tensor, rank: int, name: str, shared: bool) -> None:
     if c.ndim < rank:
         raise ValueError(
             f'{name} must have one element or the {rank} dimensions of the points, {shape}: it '
-            'would broadcast along other dimensions than it says'
+            'would broadcast along other dimensions than meant'
         )
     if shared and (c.ndim < 2 or c.shape[-2] != 1):
         raise ValueError(

@@ -230,11 +230,11 @@ class Adapted(nn.Module):
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple:
         return _new, (self._base,), self.__dict__.copy()
 
-    def _adapted(self, name: str) -> Tensor:
+    def _adapted(self, name: str) -> Tensor | None:
         adapted = cast('nn.ModuleDict | None', self._modules.get('parametrizations'))
         if adapted is not None and name in adapted:
             return adapted[name]()
-        weight = cast(Tensor, self._parameters[name])
+        weight = self._parameters[name]
         maps = cast('InputMaps | None', self._modules.get('input_maps'))
         return weight if maps is None or weight is None else maps.weight(weight)
 
@@ -333,8 +333,8 @@ def fold(module: nn.Module) -> Tensor | None:
             weight.copy_(maps.fold(weight))
             del module.input_maps
         if adapted is not None:
-            ((name, module_),) = adapted.items()
-            place = cast(AdaptedWeight, module_)
+            ((name, found),) = adapted.items()
+            place = cast(AdaptedWeight, found)
             weight = place.original
             frozen = weight.detach().clone()
             weight.copy_(place[0](weight))

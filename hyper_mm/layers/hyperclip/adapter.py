@@ -380,7 +380,7 @@ class HyperCLIPAdapter:
         return self.model
 
     def __repr__(self) -> str:
-        """Its size beside the model's."""
+        """Returns the number of its parameters beside the model's."""
         if self.model is None:
             return f'{type(self).__name__}(not attached)'
         own = sum(p.numel() for p in self.parameters())

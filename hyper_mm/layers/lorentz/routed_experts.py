@@ -236,7 +236,7 @@ def by_blocks(
     expert: Callable[..., Tensor],
     parameters: Sequence[Tensor],
 ) -> Tensor:
-    """The same in blocks of one expert each, whose number depends on shapes alone.
+    """Sends sorted rows through their experts in blocks, whose number depends on shapes alone.
 
     Expert e takes ``ceil(counts[e] / size)`` blocks; all together at most ``R / size + E``.
 

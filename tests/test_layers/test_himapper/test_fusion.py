@@ -48,6 +48,16 @@ class TestFusion:
         assert torch.equal(make(12, gate_init=0.25).gate, torch.full((12,), 0.25))
 
 
+@pytest.mark.parametrize(
+    ('name', 'missing', 'remedy'),
+    [('token', 'update', 'encode=True'), ('assignment', 'assignment', 'with_assignment=True')],
+)
+def test_hierarchy_that_lacks_a_part(name, missing, remedy):
+    tokens, found = inputs()
+    with pytest.raises(ValueError, match=f'must have an {missing}: .*{remedy}'):
+        MAKE[name](12)(tokens, found._replace(**{missing: None}))
+
+
 def test_token_fusion_adds_the_gated_update():
     tokens, found = inputs()
     fusion = TokenFusion(12)

@@ -90,7 +90,7 @@ class TestLift:
         'options, message',
         [
             (dict(manifold='poincare'), "manifold must be one of .*lorentz.*euclidean.*'poincare'"),
-            (dict(max_radius=0.0), 'max_radius must be positive or None, got 0.0'),
+            (dict(max_radius=0.0), 'max_radius must be positive, got 0.0'),
             (dict(max_radius=math.nan), 'max_radius must be positive'),
             (dict(alpha_init=0.0), r'alpha init must be positive and within .*1.0\), got 0.0'),
             (dict(alpha_init=1.5), 'alpha init .* got 1.5'),

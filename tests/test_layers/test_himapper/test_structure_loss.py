@@ -106,6 +106,15 @@ class TestStructureLoss:
         with pytest.raises(ValueError, match=f'structure.{name} must not be negative, got -1'):
             StructureLoss(**{name: -1})
 
+    @pytest.mark.parametrize('name', ['reconstruction', 'balance', 'containment'])
+    def test_without_an_assignment(self, name):
+        with pytest.raises(ValueError, match='assignment must be given .* got None'):
+            StructureLoss(**{name: 1.0})((), None, torch.randn(2, 5, 4))
+
+    def test_without_features(self):
+        with pytest.raises(ValueError, match='memory must be given .* got None'):
+            StructureLoss(reconstruction=1.0)((), soft())
+
 
 @pytest.mark.parametrize('competition', [False, True])
 @pytest.mark.parametrize('manifold', ['lorentz', 'euclidean'])

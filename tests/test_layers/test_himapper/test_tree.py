@@ -193,7 +193,7 @@ def test_leaves_must_fill_the_levels(leaves, levels):
     'options, message', [(dict(num_levels=0), 'num_levels'), (dict(max_samples=0), 'max_samples')]
 )
 def test_numbers_must_be_at_least_one(options, message):
-    with pytest.raises(ValueError, match=f'{message} must be at least 1, got 0'):
+    with pytest.raises(ValueError, match=f'{message} must be an integer of at least 1, got 0'):
         HierarchyTree(6, **options)
 
 

@@ -321,8 +321,8 @@ def test_parameters_of_vit_b16(block_size, count):
         (dict(layers=(3,)), 'layers must be numbers below 3 .* got 3'),
         (dict(layers=('visual.nothing',)), "layers must .* got 'visual.nothing'"),
         (dict(space='lorentz'), "space must be one of .* got 'lorentz'"),
-        (dict(curvature=0), 'curvature must be positive, got 0'),
-        (dict(text_curvature=-1.0), 'curvature must be positive, got -1.0'),
+        (dict(curvature=0), r'curvature must be in \(0, inf\), got 0'),
+        (dict(text_curvature=-1.0), r'curvature must be in \(0, inf\), got -1.0'),
         (dict(target='output'), "target must be one of .* got 'output'"),
         (
             dict(target='input', projections=('out',)),

@@ -111,8 +111,8 @@ def test_compiles():
         (dict(block_size=5), r'block_size must divide the width 12 .*6.*, got 5'),
         (dict(block_size=0), 'block_size .* got 0'),
         (dict(block_size=4, space='lorentz'), "space must be one of .*, got 'lorentz'"),
-        (dict(block_size=4, curvature=0.0), 'curvature must be positive, got 0.0'),
-        (dict(block_size=4, curvature=-1.0), 'curvature must be positive, got -1.0'),
+        (dict(block_size=4, curvature=0.0), r'curvature must be in \(0, inf\), got 0.0'),
+        (dict(block_size=4, curvature=-1.0), r'curvature must be in \(0, inf\), got -1.0'),
     ],
 )
 def test_bad_input(options, message):

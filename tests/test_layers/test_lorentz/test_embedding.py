@@ -28,5 +28,5 @@ def test_bad_input():
     with pytest.raises(ValueError, match='must be positive'):
         LorentzEmbedding(0, 8)
     for distance in (0.0, float('inf')):
-        with pytest.raises(ValueError, match='distance must be positive'):
+        with pytest.raises(ValueError, match='distance must be in'):
             LorentzEmbedding(50, 8, distance=distance)

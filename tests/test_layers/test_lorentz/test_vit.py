@@ -206,10 +206,10 @@ def test_experts():
         (dict(num_heads=3), 'num_heads must be a divisor of embed_dims = 16, got 3'),
         (dict(embed_dims=12), 'head_dims must be a positive multiple of 4, got 6'),
         (dict(embed_dims=0), 'embed_dims must be an integer of at least 1, got 0'),
-        (dict(depth=0), 'depth must be positive, got 0'),
+        (dict(depth=0), 'depth must be an integer of at least 1, got 0'),
         (dict(hidden_dims=-1), 'hidden_dims must be an integer of at least 1, got -1'),
-        (dict(patch_size=0), 'patch_size must be positive, got 0'),
-        (dict(image_size=(24, 0)), 'image_size must be positive, got 0'),
+        (dict(patch_size=0), 'patch_size must be an integer of at least 1, got 0'),
+        (dict(image_size=(24, 0)), 'image_size must be an integer of at least 1, got 0'),
         (
             dict(out_indices=(3,)),
             r'out_indices must be ascending .* 3 blocks, .*\(3,\)',

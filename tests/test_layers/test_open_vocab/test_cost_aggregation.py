@@ -129,17 +129,17 @@ def test_parameters_are_those_of_the_official_code():
     ('options', 'message'),
     [
         (dict(num_heads=3), 'num_heads must divide dim 16, got 3'),
-        (dict(num_heads=0), 'num_heads must be at least 1, got 0'),
-        (dict(num_prompts=0), 'num_prompts must be at least 1, got 0'),
+        (dict(num_heads=0), 'num_heads must be an integer of at least 1, got 0'),
+        (dict(num_prompts=0), 'num_prompts must be an integer of at least 1, got 0'),
         (dict(decoder_dims=(24, 16)), r'decoder_dims must .* got \(24, 16\)'),
         (dict(guidance_dims=(8,)), r'guidance_dims must be two .* got \(8,\)'),
         (dict(train_pooling=(0, 1)), r'train_pooling must be two .* got \(0, 1\)'),
         (dict(test_pooling=2), 'test_pooling must be two .* got 2'),
         (dict(decoder_guidance_dims=(16, 4)), r'below dim .* got \(16, 4\)'),
-        (dict(class_chunk=0), 'class_chunk must be at least 1, got 0'),
-        (dict(pad_len=-1), 'pad_len must be at least 0, got -1'),
-        (dict(window=0), 'window must be at least 1, got 0'),
-        (dict(class_chunk=-2), 'class_chunk must be at least 1, got -2'),
+        (dict(class_chunk=0), 'class_chunk must be an integer of at least 1, got 0'),
+        (dict(pad_len=-1), 'pad_len must be an integer of at least 0, got -1'),
+        (dict(window=0), 'window must be an integer of at least 1, got 0'),
+        (dict(class_chunk=-2), 'class_chunk must be an integer of at least 1, got -2'),
     ],
 )
 def test_bad_options(options, message):

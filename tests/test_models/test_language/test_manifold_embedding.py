@@ -32,7 +32,7 @@ def test_bad_input(monkeypatch):
         with pytest.raises(ImportError, match="embedding='manifold' needs geoopt"):
             ManifoldEmbedding(20, 7)
     pytest.importorskip('geoopt')
-    with pytest.raises(ValueError, match='distance must be positive'):
+    with pytest.raises(ValueError, match='distance must be in'):
         ManifoldEmbedding(20, 7, distance=0.0)
     with pytest.raises(ValueError, match='ids must be 0 to 19, got 0 to 20'):
         ManifoldEmbedding(20, 7)(torch.tensor([0, 20]))
