@@ -80,3 +80,16 @@ def test_masks_of_cached_tokens(kind):
         for name in ('doc_ids', 'attention_mask'):
             with pytest.raises(ValueError, match=rf'{name} must .* 8 tokens .*, \(2, 10\), got'):
                 decoder(ids[:, :2], caches=caches, **{name: mask[:, :2]})
+
+
+def test_scale_of_the_residual_connections():
+    ids = torch.arange(6)[None]
+    outputs = {}
+    for scale in (None, 4 * 18**0.5, 2.0):
+        torch.manual_seed(0)
+        decoder = MODELS.build({**DECODERS['helm-d'], 'residual_scale': scale}).double()
+        outputs[scale] = decoder(ids)
+        scales = {res.scale for block in decoder.blocks for res in (block.res1, block.res2)}
+        assert scales == {scale or 4 * 18**0.5}
+    assert torch.equal(outputs[None], outputs[4 * 18**0.5])
+    assert not torch.allclose(outputs[None], outputs[2.0])
