@@ -6,6 +6,7 @@
 _base_ = [
     '../_base_/models/upernet_deit.py',
     '../_base_/datasets/part_scenes.py',
+    '../_base_/schedules/adamw_400.py',
     '../_base_/default_runtime.py',
 ]
 norm_cfg = dict(type='BN', requires_grad=True)
@@ -26,26 +27,5 @@ model = dict(
     ),
     auxiliary_head=dict(in_channels=192, channels=64, num_classes=19, norm_cfg=norm_cfg),
 )
-optim_wrapper = dict(
-    type='OptimWrapper',
-    constructor='hyper_mm.ComponentOptimWrapperConstructor',
-    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.999), weight_decay=0.05),
-    clip_grad=dict(max_norm=1.0),
-    paramwise_cfg=dict(
-        component_lr_mult=1.0,  # the backbone is as new as any component: one learning rate
-        custom_keys={
-            'pos_embed': dict(decay_mult=0.0),
-            'cls_token': dict(decay_mult=0.0),
-            'norm': dict(decay_mult=0.0),
-        },
-    ),
-)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=40),
-    dict(type='PolyLR', eta_min=0.0, power=1.0, begin=40, end=400, by_epoch=False),
-]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=400, val_interval=400)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=100, max_keep_ckpts=2))
 auto_scale_lr = dict(enable=False, base_batch_size=16)

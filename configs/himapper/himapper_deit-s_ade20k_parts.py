@@ -3,19 +3,17 @@
 # Result: not run
 #   python tools/test.py configs/himapper/himapper_deit-s_ade20k_parts.py CHECKPOINT
 # Data: data/ade20k_full_sample/ADE20K_2021_17_01 (the release's folder).
-_base_ = 'himapper_deit-s_ade20k.py'
+_base_ = ['himapper_deit-s_ade20k.py', '../_base_/datasets/ade20k_parts.py']
 model = dict(neck=dict(keep_hierarchy=True), test_cfg=dict(_delete_=True, mode='whole'))
 test_dataloader = dict(
     dataset=dict(
-        type='hyper_mm.ADE20KPartsDataset',
-        data_root='{{$HYPER_MM_DATA:data}}/ade20k_full_sample/ADE20K_2021_17_01',
         data_prefix=dict(img_path='images/ADE/validation', seg_map_path='images/ADE/validation'),
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='Resize', scale=(2048, 512), keep_ratio=True),
-            dict(type='hyper_mm.LoadADE20KParts'),
-            dict(type='PackSegInputs'),
+            *_base_.load_parts,
         ],
+        **_base_.parts,
     )
 )
-test_evaluator = dict(_delete_=True, type='hyper_mm.HierarchyPurity', taxonomy='ade20k_parts')
+test_evaluator = dict(_delete_=True, **_base_.purity)

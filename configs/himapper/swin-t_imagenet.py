@@ -4,19 +4,11 @@
 # Data: data/imagenet. Batches of 1024 (8 GPUs x 128), 50 epochs of fine-tuning. Starts from
 # mmpretrain's public weights (--cfg-options load_from=None for random ones).
 _base_ = [
-    '../_base_/models/pooled_cls.py',
+    '../_base_/models/swin_cls.py',
     '../_base_/datasets/imagenet_224.py',
     '../_base_/schedules/adamw_50e.py',
 ]
-model = dict(
-    backbone=dict(type='SwinTransformer', arch='tiny', img_size=224, drop_path_rate=0.2),
-    head=dict(in_channels=768, init_cfg=None),
-    # as in mmpretrain's configs of Swin
-    init_cfg=[
-        dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
-        dict(type='Constant', layer='LayerNorm', val=1.0, bias=0.0),
-    ],
-)
+model = dict(backbone=dict(arch='tiny', drop_path_rate=0.2))
 load_from = (
     'https://download.openmmlab.com/mmclassification/v0/swin-transformer/'
     'swin_tiny_224_b16x64_300e_imagenet_20210616_090925-66df6be6.pth'

@@ -4,15 +4,12 @@
 # Before it:
 #   python tools/dataset_converters/amplitude_bank.py site2=data/fundus/site2/images site3=data/fundus/site3/images site4=data/fundus/site4/images -o work_dirs/fundus_amplitudes.npz
 # Data: data/fundus (layout: _base_/datasets/fundus_sites.py). 20000 iterations of 5 images.
-_base_ = './unet_fundus.py'
+_base_ = ['./unet_fundus.py', '../_base_/models/episodic_segmentor.py']
 model = dict(
     _delete_=True,
-    type='hyper_mm.EpisodicSegmentor',
     model=_base_.model,
-    inner_lr=1e-3,
-    clip=100.0,
-    boundary=dict(temperature=0.05, loss_weight=0.1),
     structures=[*_base_.structures.values()],
+    **_base_.episodic,
 )
 bank = 'work_dirs/fundus_amplitudes.npz'
 train_dataloader = dict(
@@ -20,9 +17,8 @@ train_dataloader = dict(
     dataset=dict(
         pipeline=[
             *_base_.augment,
-            # the banks are those of the images as they are: low frequencies survive the resizing
-            dict(type='hyper_mm.FrequencyAmplitudeMix', bank=bank, band=0.01),
-            dict(type='hyper_mm.PackEpisodicSegInputs', meta_keys=_base_.meta_keys),
+            dict(bank=bank, **_base_.style_mix),
+            dict(meta_keys=_base_.meta_keys, **_base_.pack_episode),
         ]
     ),
 )

@@ -6,7 +6,7 @@
 # site and 5 others of it; tested on 5 of the site left out.
 _base_ = [
     '../_base_/models/fcn_unet-small.py',
-    '../_base_/datasets/nuclei_sites.py',
+    '../_base_/datasets/nuclei_episodes.py',
     '../_base_/default_runtime.py',
     '../_base_/schedules/adam_meta_small.py',
 ]
@@ -19,23 +19,4 @@ model = dict(
 )
 # the rate is Reptile's epsilon
 optim_wrapper = dict(optimizer=dict(_delete_=True, type='SGD', lr=0.5))
-episodes = dict(type='hyper_mm.EpisodeDataset', by='domain', k_shot=5, n_query=5)
-train_dataloader = dict(
-    batch_size=4,
-    dataset=dict(
-        _delete_=True, num_episodes=100000, dataset=_base_.train_dataloader.dataset, **episodes
-    ),
-)
-val_dataloader = dict(
-    dataset=dict(
-        _delete_=True,
-        num_episodes=20,
-        dataset=_base_.val_dataloader.dataset,
-        pipeline=_base_.test_pipeline,
-        **episodes,
-    )
-)
-test_dataloader = val_dataloader
-val_evaluator = dict(_delete_=True, type='hyper_mm.FewShotIoUMetric')
-test_evaluator = val_evaluator
 test_cfg = dict(type='hyper_mm.FewShotEvalLoop', seeds=[0, 1, 2, 3, 4])

@@ -23,6 +23,16 @@ def column(c, points):
     return c.view(-1, *[1] * (points.ndim - 1))
 
 
+def check_gradients(pairwise_dist, g, limit, grad_limit):
+    """Sum of all distances, and its gradients by both points and the curvature."""
+    for k, c in enumerate(g['c']):
+        args = [x.clone().requires_grad_() for x in (g['grad_in_x'][k], g['grad_in_y'][k], c)]
+        total = pairwise_dist(*args).sum()
+        assert relative(total, g.exact('grad_sum')[k]) < limit
+        for grad, name in zip(torch.autograd.grad(total, args), 'xyc'):
+            assert of_max(grad, g.exact(f'grad_{name}')[k]) < grad_limit, name
+
+
 @pytest.mark.parametrize('dtype', PRECISIONS)
 @pytest.mark.parametrize('file', LORENTZ)
 class TestLorentzGolden:
@@ -132,17 +142,8 @@ class TestLorentzGolden:
             assert error < tolerance(dtype, fp32 or 0, fp64), f'radius {limit}'
 
     def test_golden_gradients(self, file, dtype):
-        g = Golden(file, dtype)
-        for k, c in enumerate(g['c']):
-            x = g['grad_in_x'][k].clone().requires_grad_()
-            y = g['grad_in_y'][k].clone().requires_grad_()
-            c = c.clone().requires_grad_()
-            total = L.pairwise_dist(x, y, c).sum()
-            assert relative(total, g.exact('grad_sum')[k]) < tolerance(dtype, 1e-6, 5e-14)
-            grads = torch.autograd.grad(total, (x, y, c))
-            for grad, name in zip(grads, 'xyc'):
-                expected = g.exact(f'grad_{name}')[k]
-                assert of_max(grad, expected) < tolerance(dtype, 1e-6, 5e-14), name
+        limit = tolerance(dtype, 1e-6, 5e-14)
+        check_gradients(L.pairwise_dist, Golden(file, dtype), limit, limit)
 
 
 @pytest.mark.parametrize('dtype', PRECISIONS)
@@ -202,14 +203,5 @@ class TestPoincareGolden:
         assert relative(own, g.exact('dist_xx')) < tolerance(dtype, 6e-5, 1e-12)
 
     def test_golden_gradients(self, file, dtype):
-        g = Golden(file, dtype)
-        for k, c in enumerate(g['c']):
-            x = g['grad_in_x'][k].clone().requires_grad_()
-            y = g['grad_in_y'][k].clone().requires_grad_()
-            c = c.clone().requires_grad_()
-            total = P.pairwise_dist(x, y, c).sum()
-            assert relative(total, g.exact('grad_sum')[k]) < tolerance(dtype, 1e-6, 1e-12)
-            grads = torch.autograd.grad(total, (x, y, c))
-            for grad, name in zip(grads, 'xyc'):
-                expected = g.exact(f'grad_{name}')[k]
-                assert of_max(grad, expected) < tolerance(dtype, 2e-6, 1e-12), name
+        limits = tolerance(dtype, 1e-6, 1e-12), tolerance(dtype, 2e-6, 1e-12)
+        check_gradients(P.pairwise_dist, Golden(file, dtype), *limits)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import math
 import re
 from pathlib import Path
 
@@ -12,16 +10,13 @@ import pytest
 pytest.importorskip('mmseg')  # the server of tests.helpers.runs has it loaded
 pytest.importorskip('mmdet')
 
-from tests.helpers import runs  # noqa: E402
-from tests.helpers.runs import REPO, SIZE  # noqa: E402
+from tests.helpers.runs import SIZE  # noqa: E402
+from tests.helpers.stock_scripts import StockScripts, write_config  # noqa: E402
 
 pytestmark = pytest.mark.mmdet
-STOCK = Path(importlib.util.find_spec('mmdet').origin).parent / '.mim' / 'tools'
+STOCK = StockScripts('mmdet')
 
 TINY = """
-_base_ = {base!r}
-custom_imports = dict(imports=['hyper_mm', 'tests.helpers.runs'], allow_failed_imports=False)
-env_cfg = dict(dist_cfg=dict(backend='gloo'))
 model = dict(
     backbone=dict(arch=dict(
         embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)),
@@ -36,8 +31,6 @@ val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=data)
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file={root!r} + '/annotations/instances_val.json')
 test_evaluator = val_evaluator
-train_cfg = dict(max_epochs=2, val_interval=2)
-default_hooks = dict(logger=dict(interval=1), record=dict(type='RecordHook'))
 """
 
 
@@ -47,29 +40,22 @@ def config(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp('data')
     root = generate(folder, ['coco'], 8, 3, (SIZE, SIZE), progress=False)['coco']
-    path = tmp_path_factory.mktemp('config') / 'tiny.py'
-    base = REPO / 'configs' / 'himapper/himapper_vit-mini_part-scenes_det.py'
-    path.write_text(TINY.format(base=str(base), root=str(root)))
-    return path
+    base = 'himapper/himapper_vit-mini_part-scenes_det.py'
+    return write_config(tmp_path_factory.mktemp('config'), base, TINY, root=str(root))
 
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory, config) -> Path:
-    folder = tmp_path_factory.mktemp('trained')
-    runs.run(STOCK / 'train.py', config, '--work-dir', folder, log=folder / 'log')
-    return folder
+    return STOCK.train(config, tmp_path_factory.mktemp('trained'))
 
 
 def test_train(trained):
-    losses = runs.losses(trained)
-    assert len(losses) >= 4
-    assert {'loss', 'loss_mask', 'loss_hier_cont', 'loss_hier_kl'} <= set(losses[0])
-    assert all(math.isfinite(value) for step in losses for value in step.values())
+    STOCK.check_losses(trained, 6, {'loss_mask'})
 
 
 def test_test(trained, config, tmp_path):
     args = ('--work-dir', tmp_path, '--show-dir', 'shown')
-    text = runs.run(STOCK / 'test.py', config, trained / 'epoch_2.pth', *args, log=tmp_path / 'log')
+    text = STOCK.run('test.py', config, trained / 'epoch_2.pth', *args, log=tmp_path / 'log')
     for metric in ('bbox', 'segm'):
         found = re.findall(rf'coco/{metric}_mAP: +(-?[0-9.]+)', text)
         assert found and -1 <= float(found[-1]) <= 1
@@ -77,22 +63,17 @@ def test_test(trained, config, tmp_path):
 
 
 def test_resume(trained, config, tmp_path):
-    args = ('--work-dir', tmp_path, '--resume', trained / 'epoch_1.pth')
-    runs.run(STOCK / 'train.py', config, *args, log=tmp_path / 'log')
-    unbroken, resumed = (runs.weights(folder / 'epoch_2.pth') for folder in (trained, tmp_path))
-    assert runs.differing(unbroken, resumed) == []
+    STOCK.check_resume(trained, config, tmp_path)
 
 
 def test_get_flops(config, tmp_path):
-    script = STOCK / 'analysis_tools' / 'get_flops.py'
-    text = runs.run(script, config, '--num-images', 1, log=tmp_path / 'log')
+    text = STOCK.run('analysis_tools/get_flops.py', config, '--num-images', 1, log=tmp_path / 'log')
     assert 'Flops' in text and 'Params' in text
 
 
 def test_browse_dataset(config, tmp_path):
-    script = STOCK / 'analysis_tools' / 'browse_dataset.py'
     args = ('--output-dir', tmp_path / 'shown', '--not-show')
-    runs.run(script, config, *args, log=tmp_path / 'log')
+    STOCK.run('analysis_tools/browse_dataset.py', config, *args, log=tmp_path / 'log')
     assert list((tmp_path / 'shown').rglob('*.*'))
 
 

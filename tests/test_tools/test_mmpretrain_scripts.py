@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -15,14 +13,12 @@ pytest.importorskip('mmpretrain')
 
 from tests.helpers import runs  # noqa: E402
 from tests.helpers.runs import REPO, SIZE  # noqa: E402
+from tests.helpers.stock_scripts import StockScripts, write_config  # noqa: E402
 
 pytestmark = pytest.mark.mmpretrain
-STOCK = Path(importlib.util.find_spec('mmpretrain').origin).parent / '.mim' / 'tools'
+STOCK = StockScripts('mmpretrain')
 
 TINY = """
-_base_ = {base!r}
-custom_imports = dict(imports=['hyper_mm', 'tests.helpers.runs'], allow_failed_imports=False)
-env_cfg = dict(dist_cfg=dict(backend='gloo'))
 model = dict(
     backbone=dict(
         arch=dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32),
@@ -35,9 +31,8 @@ data = dict(data_root={root!r})
 train_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False, dataset=data)
 val_dataloader = dict(batch_size=4, num_workers=0, persistent_workers=False, dataset=data)
 test_dataloader = val_dataloader
-train_cfg = dict(max_epochs=2, val_interval=2)
-default_hooks = dict(
-    logger=dict(interval=1), checkpoint=dict(max_keep_ckpts=2), record=dict(type='RecordHook'),
+default_hooks.update(
+    checkpoint=dict(max_keep_ckpts=2),
     ema=dict(type='EMAHook', momentum=0.1, priority='ABOVE_NORMAL'))
 """
 
@@ -53,45 +48,36 @@ def root(tmp_path_factory) -> Path:
 @pytest.fixture(scope='module')
 def config(tmp_path_factory, root) -> Path:
     """The config of PartScenes' things, made tiny, with averaged weights and mixed images."""
-    path = tmp_path_factory.mktemp('config') / 'tiny.py'
-    base = REPO / 'configs' / 'himapper/himapper_deit-t_part-scenes_cls.py'
-    path.write_text(TINY.format(base=str(base), root=str(root)))
-    return path
+    base = 'himapper/himapper_deit-t_part-scenes_cls.py'
+    return write_config(tmp_path_factory.mktemp('config'), base, TINY, root=str(root))
 
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory, config) -> Path:
-    folder = tmp_path_factory.mktemp('trained')
-    runs.run(STOCK / 'train.py', config, '--work-dir', folder, log=folder / 'log')
-    return folder
+    return STOCK.train(config, tmp_path_factory.mktemp('trained'))
 
 
 def test_train(trained):
-    losses = runs.losses(trained)
-    assert len(losses) == 6
-    assert {'loss', 'loss_hier_cont', 'loss_hier_kl'} <= set(losses[0])
-    assert all(math.isfinite(value) for step in losses for value in step.values())
+    STOCK.check_losses(trained, 6, set())
     assert 'accuracy/top1' in (trained / 'log').read_text()
 
 
 def test_test(trained, config, tmp_path):
     out = tmp_path / 'metrics.json'
     args = ('--work-dir', tmp_path, '--out', out, '--out-item', 'metrics')
-    runs.run(STOCK / 'test.py', config, trained / 'epoch_2.pth', *args, log=tmp_path / 'log')
+    STOCK.run('test.py', config, trained / 'epoch_2.pth', *args, log=tmp_path / 'log')
     found = json.loads(out.read_text())['accuracy/top1']
     assert f'accuracy/top1: {found:.4f}' in (trained / 'log').read_text()
 
 
 def test_resume(trained, config, tmp_path):
-    args = ('--work-dir', tmp_path, '--resume', trained / 'epoch_1.pth')
-    runs.run(STOCK / 'train.py', config, *args, log=tmp_path / 'log')
-    unbroken, resumed = (runs.weights(folder / 'epoch_2.pth') for folder in (trained, tmp_path))
-    assert runs.differing(unbroken, resumed) == []
+    STOCK.check_resume(trained, config, tmp_path)
 
 
 def test_get_flops(config, tmp_path):
-    script = STOCK / 'analysis_tools' / 'get_flops.py'
-    text = runs.run(script, config, '--shape', SIZE, SIZE, log=tmp_path / 'log')
+    text = STOCK.run(
+        'analysis_tools/get_flops.py', config, '--shape', SIZE, SIZE, log=tmp_path / 'log'
+    )
     assert 'Params' in text and 'neck' in text
 
 

@@ -76,3 +76,9 @@ def test_damaged_banks(bank, tmp_path, data):
     content = data.draw(changed(Path(bank).read_bytes()))
     (tmp_path / 'bank.npz').write_bytes(content)
     reads(lambda: build(bank=str(tmp_path / 'bank.npz')), 'bank.npz')
+
+
+def test_the_result_is_under_the_key(bank):
+    image = np.full((30, 40, 3), 100, np.uint8)
+    found = build(bank=bank, key='img_other', band=0.1)(dict(img=image, domain='a'))
+    assert 'img_mix' not in found and found['img_other'].shape == image.shape

@@ -19,3 +19,14 @@ def test_packed_episode_holds_both_images():
     assert torch.equal(*masks)
     with pytest.raises(KeyError, match='FrequencyAmplitudeMix'):
         pack(dict(img=image))
+
+
+def test_the_second_image_is_that_of_the_key():
+    image, other = (np.full((4, 5, 3), v, np.uint8) for v in (1, 2))
+    pack = TRANSFORMS.build(
+        dict(type='hyper_mm.PackEpisodicSegInputs', key='img_other', meta_keys=())
+    )
+    item = pack(dict(img=image, img_other=other, gt_seg_map=np.ones((4, 5), np.uint8)))
+    assert (item['query']['inputs'] == 2).all()
+    with pytest.raises(KeyError, match='img_other'):
+        pack(dict(img=image, img_mix=other))

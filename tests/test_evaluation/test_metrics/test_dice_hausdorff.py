@@ -109,3 +109,9 @@ def test_bad_options(options, message):
         evaluate([(squares(), squares())], **options)
     with pytest.raises(ValueError, match='predictions'):
         evaluate([(squares(), squares(size=9))])
+
+
+def test_pixels_of_the_ignored_label_do_not_count():
+    predicted, labels = squares((4, 4)), squares((4, 4))
+    predicted[0, :3], labels[0, :3] = 1, 7
+    assert evaluate([(predicted, labels)], ignore_index=7)['dice/one'] == 100

@@ -51,3 +51,10 @@ def test_perfect_and_empty():
     assert torch.tensor(evaluate([sample([[0, 0]], [[0, 0]], (3,))])['mIoU']).isnan()
     with pytest.raises(ValueError, match='predictions'):
         evaluate([sample([[0, 1]], [[0]], (3,))])
+
+
+def test_pixels_of_the_ignored_label_do_not_count():
+    metric = METRICS.build(dict(type='hyper_mm.FewShotIoUMetric', ignore_index=7))
+    metric.dataset_meta = dict(classes=['a', 'b'])
+    metric.process({}, [sample([[1, 1, 0, 0]], [[1, 7, 7, 0]], (1,))])
+    assert metric.evaluate(1)['mIoU'] == 100

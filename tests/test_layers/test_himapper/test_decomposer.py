@@ -119,3 +119,24 @@ class TestDecomposer:
             else:
                 is_scale = name.endswith('weight')
                 assert (parameter == float(is_scale)).all(), name
+
+
+def test_dropout_is_of_training_alone(tree):
+    queries, memory = tree(False), random(2, 5, DIM)
+    module = randomised(HierarchyDecomposer(DIM, WIDTH, HEADS, dropout=0.5))
+    plain = HierarchyDecomposer(DIM, WIDTH, HEADS, dropout=0.0).double()
+    plain.load_state_dict(module.state_dict())
+    for a, b in zip(module(memory, queries).levels, plain(memory, queries).levels):
+        torch.testing.assert_close(a, b)
+    a, b = (module.train()(memory, queries).levels[0] for _ in range(2))
+    assert not torch.allclose(a, b)
+
+
+def test_competition_changes_all_nodes(tree):
+    memory, queries = random(1, 5, DIM), tree(False)
+    plain = randomised(HierarchyDecomposer(DIM, WIDTH, HEADS))
+    competing = HierarchyDecomposer(DIM, WIDTH, HEADS, competition=True).double().eval()
+    competing.load_state_dict(plain.state_dict())
+    found, other = (m(memory, queries).levels for m in (competing, plain))
+    assert all(not torch.allclose(a, b) for a, b in zip(found, other))
+    assert all(x.isfinite().all() for x in found)

@@ -48,3 +48,12 @@ class TestEncoder:
 
     def test_one_block_a_level(self):
         assert len(HierarchyEncoder(DIM, 5, WIDTH, HEADS).blocks) == 5
+
+
+def test_dropout_is_of_training_alone(encoder):
+    module = HierarchyEncoder(DIM, 3, WIDTH, HEADS, dropout=0.5).double().eval()
+    module.load_state_dict(encoder.state_dict())
+    tokens, levels = random(2, 3, DIM), tuple(random(2, n, DIM) for n in (8, 4, 2))
+    torch.testing.assert_close(module(tokens, levels), encoder(tokens, levels))
+    a, b = (module.train()(tokens, levels) for _ in range(2))
+    assert not torch.allclose(a, b)

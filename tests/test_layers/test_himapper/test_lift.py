@@ -166,3 +166,12 @@ class TestPoints:
     def test_need_the_hyperboloid(self):
         with pytest.raises(ValueError, match="points=True needs manifold='lorentz'"):
             LorentzLift(12, 8, 'euclidean', points=True)
+
+
+@pytest.mark.parametrize('learn', [True, False])
+def test_the_scale_is_trained_where_asked_for(learn):
+    lift = LorentzLift(12, 8, alpha_init=0.5, learn_alpha=learn)
+    lift(torch.randn(2, 5, 12))[0].square().sum().backward()
+    names = {name for name, p in lift.named_parameters() if p.grad is not None}
+    assert ('alpha.log' in names) == learn and 'proj.weight' in names
+    assert lift.alpha().item() == pytest.approx(0.5)

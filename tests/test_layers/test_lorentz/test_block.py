@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 
 from hyper_mm.layers.lorentz.block import LorentzBlock
+from hyper_mm.layers.lorentz.norm import lorentz_sum
 
 from ...conftest import golden_files
 from ...helpers.golden import Golden, absolute, of_max
@@ -32,3 +34,18 @@ def test_golden_block(file, dtype):
     for key, grad in zip(leaves, grads):
         limit = 1e-9 if dtype == torch.float64 else 18e-6
         assert of_max(grad, g.exact(f'block.grad_{key}')) < limit, key
+
+
+class Same(nn.Module):
+    def forward(self, x, c, *others):
+        return x
+
+
+@pytest.mark.parametrize('weight', [0.3, 2.0])
+def test_weight_is_that_of_both_branches(weight):
+    x = torch.randn(2, 3, 6, dtype=torch.float64)
+    block = LorentzBlock(6, Same(), Same(), scale=1.5, weight=weight).double()
+    assert block.res1.weight.item() == block.res2.weight.item() == pytest.approx(weight)
+    expected = lorentz_sum(x, block.norm1(x), block.res1.weight, 0.7, 1.5)
+    expected = lorentz_sum(expected, block.norm2(expected), block.res2.weight, 0.7, 1.5)
+    torch.testing.assert_close(block(x, 0.7), expected)

@@ -1,5 +1,7 @@
 """Token embedding on the hyperboloid."""
 
+import math
+
 import pytest
 import torch
 
@@ -30,3 +32,13 @@ def test_bad_input():
     for distance in (0.0, float('inf')):
         with pytest.raises(ValueError, match='distance must be in'):
             LorentzEmbedding(50, 8, distance=distance)
+
+
+def test_curvature_is_that_of_the_points():
+    """At one distance the space components are longer, the more the space is curved."""
+    lengths = [
+        LorentzEmbedding(50, 8, curvature=c, distance=2.0).weight.norm(dim=-1) for c in (0.3, 1.0)
+    ]
+    for length, c in zip(lengths, (0.3, 1.0)):
+        wanted = math.sinh(2 * c**0.5) / c**0.5
+        torch.testing.assert_close(length, torch.full_like(length, wanted))

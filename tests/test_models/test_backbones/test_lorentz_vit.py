@@ -8,6 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
 
 from hyper_mm.engine.hooks.moe_balance_hook import MoEBalanceHook
+from hyper_mm.layers.lorentz.norm import LorentzResidual
 from hyper_mm.layers.lorentz.routed_experts import RoutedExperts
 from hyper_mm.models import LorentzViT
 from hyper_mm.ops import lorentz
@@ -342,3 +343,22 @@ class TestToolsOfMmpretrain:
             traced = torch.jit.trace(model, images(), check_trace=False)
             for x in (images(batch=3), images(48, 40), images(37, 29, batch=1)):
                 torch.testing.assert_close(traced(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_scale_of_the_residual_connections():
+    image, found = torch.randn(1, 3, 32, 32), []
+    for scale in (None, 1.5):
+        torch.manual_seed(0)
+        model = backbone(residual_scale=scale).eval()
+        expected = {model.embed_dims**0.5 if scale is None else scale}
+        assert {m.scale for m in model.modules() if isinstance(m, LorentzResidual)} == expected
+        found.append(model(image)[0])
+    assert not torch.allclose(*found)
+
+
+@pytest.mark.parametrize('layers, found', [(None, [1, 2]), ((0, 2), [0, 2]), ((-1,), [2])])
+def test_blocks_with_experts(layers, found):
+    model = backbone(experts=EXPERTS, expert_layers=layers)
+    assert [i for i, b in enumerate(model.vit.blocks) if isinstance(b.ffn, RoutedExperts)] == found
+    with pytest.raises(ValueError, match='expert_layers needs experts'):
+        backbone(expert_layers=(0,))

@@ -107,3 +107,25 @@ def test_nested_structures():
 def test_bad_input():
     with pytest.raises(ValueError, match='num_classes'):
         MODELS.build(dict(type='hyper_mm.BoundaryContrastHead', num_classes=1))
+
+
+def loss_of(labels, features, **options):
+    head = MODELS.build(dict(type='hyper_mm.BoundaryContrastHead', num_classes=3, **options))
+    return head.loss([features], samples(labels))['loss_boundary']
+
+
+def test_background_is_no_structure():
+    labels, features = torch.randint(0, 3, (2, 16, 16)), torch.randn(2, 4, 16, 16)
+    for background, structures in ((0, [[1], [2]]), (1, [[0], [2]]), (None, [[0], [1], [2]])):
+        found = loss_of(labels, features, background=background)
+        torch.testing.assert_close(found, loss_of(labels, features, structures=structures))
+    assert not torch.isclose(loss_of(labels, features), loss_of(labels, features, background=1))
+
+
+def test_ignored_label_is_the_one_that_is_set():
+    labels, features = torch.randint(0, 3, (2, 16, 16)), torch.randn(2, 4, 16, 16)
+    labels[:, :5] = 255
+    other = torch.where(labels == 255, 7, labels)
+    found = loss_of(labels, features)
+    torch.testing.assert_close(found, loss_of(other, features, ignore_index=7))
+    assert not torch.isclose(found, loss_of(other, features))

@@ -127,3 +127,19 @@ def test_the_old_name_of_the_width_is_accepted():
     with pytest.warns(DeprecationWarning, match="'dim' .*'embed_dims'"):
         head = MODELS.build(dict(type='hyper_mm.LatHAdapterHead', num_classes=12, dim=8))
     assert head.refiner.attributes.shape[1] == 8
+
+
+def test_options_of_the_hierarchy_reach_its_loss():
+    torch.manual_seed(1)
+    image, text = torch.randn(6, 8), torch.randn(12, 8)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2])
+    losses = {}
+    for margin in (0.1, 3.0):
+        torch.manual_seed(2)
+        head = build(hierarchy=dict(margin=margin))
+        assert head.hierarchy.margin == margin
+        losses[margin] = head.loss(image, text, labels)
+    assert losses[3.0]['loss_va'] > losses[0.1]['loss_va']
+    assert torch.equal(losses[3.0]['loss_ecls'], losses[0.1]['loss_ecls'])
+    with pytest.raises(TypeError, match='no_such'):
+        build(hierarchy=dict(no_such=1))

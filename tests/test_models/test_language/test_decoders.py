@@ -89,3 +89,16 @@ def test_the_old_name_of_the_width_is_accepted(kind):
     with pytest.warns(DeprecationWarning, match="'dims' .*'embed_dims'"):
         decoder = MODELS.build(dict(cfg, dims=width))
     assert decoder.embedding.weight.shape[1] == width
+
+
+def test_scale_of_the_residual_connections():
+    ids = torch.arange(6)[None]
+    outputs = {}
+    for scale in (None, 4 * 18**0.5, 2.0):
+        torch.manual_seed(0)
+        decoder = MODELS.build({**DECODERS['helm-d'], 'residual_scale': scale}).double()
+        outputs[scale] = decoder(ids)
+        scales = {res.scale for block in decoder.blocks for res in (block.res1, block.res2)}
+        assert scales == {scale or 4 * 18**0.5}
+    assert torch.equal(outputs[None], outputs[4 * 18**0.5])
+    assert not torch.allclose(outputs[None], outputs[2.0])

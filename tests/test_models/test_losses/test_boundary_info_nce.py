@@ -41,3 +41,14 @@ def test_pixels_without_label_are_in_no_band():
 def test_bad_options(option):
     with pytest.raises(ValueError, match=next(iter(option))):
         build(**option)
+
+
+@pytest.mark.parametrize(
+    'option', [dict(temperature=0.5), dict(pairs='unordered'), dict(resolution='full')]
+)
+def test_options_reach_the_contrast(option):
+    z, masks = torch.randn(3, 4, 8, 8), torch.rand(3, 2, 16, 16) > 0.5
+    found = build(loss_weight=1.0, **option)(z, masks).loss
+    bands = boundary_bands(masks, 1, 5)
+    torch.testing.assert_close(found, BoundaryInfoNCE(**option)(z, bands).loss)
+    assert not torch.isclose(found, BoundaryInfoNCE()(z, bands).loss)

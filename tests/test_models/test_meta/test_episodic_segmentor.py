@@ -114,3 +114,28 @@ def test_bad_input():
         build(Net(), boundary=dict(temperature=0))
     with pytest.raises(ValueError, match='structures'):
         build(Net(), boundary=dict(), structures=[[2]])
+
+
+def boundary_of(data, **options):
+    """The boundary loss alone, of a model with the same weights in each call."""
+    torch.manual_seed(3)
+    return build(Net(), boundary=dict(), **options)(data, mode='loss')['loss_boundary']
+
+
+def test_background_and_ignored_label_reach_the_boundary_loss():
+    data = episodes(1)
+    found = boundary_of(data)
+    torch.testing.assert_close(found, boundary_of(data, structures=[[1]]))
+    other = boundary_of(data, background=1)
+    torch.testing.assert_close(other, boundary_of(data, structures=[[0]]))
+    assert not torch.isclose(found, other)
+    for part in data[0].values():
+        for sample in part['data_samples']:
+            sample.gt_sem_seg.data[:, :2] = 7
+    torch.manual_seed(3)
+    masked = Net(lambda logits, y: (logits * (y < 2)).square().mean())
+    kept = build(masked, boundary=dict())(data, mode='loss')['loss_boundary']
+    torch.manual_seed(3)
+    masked = Net(lambda logits, y: (logits * (y < 2)).square().mean())
+    ignored = build(masked, boundary=dict(), ignore_index=7)(data, mode='loss')['loss_boundary']
+    assert not torch.isclose(kept, ignored)
