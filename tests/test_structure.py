@@ -18,7 +18,7 @@ FILES = {
 }
 # from what needs nothing to what needs everything; a part imports parts before it, and itself
 ORDER = (
-    {'version', 'compat', 'near_misses', 'checkpoint_types'},
+    {'version', 'compat', 'near_misses', 'checkpoint_types', 'checks', 'deprecation'},
     {'ops'},
     {'layers'},
     {'checkpoints'},

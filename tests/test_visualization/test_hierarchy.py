@@ -135,12 +135,3 @@ def test_image_of_the_readme(repo):
     path = repo / 'docs' / 'images' / 'hierarchy.png'
     assert path.stat().st_size < 400_000
     assert cv2.imread(str(path)).shape[1] == 1300
-
-
-def test_old_names_are_still_found():
-    import hyper_mm.visualization as visualization
-
-    with pytest.warns(DeprecationWarning, match='tree_colors .*tree_colors'):
-        assert visualization.tree_colors is visualization.tree_colors
-    with pytest.raises(AttributeError, match='no attribute'):
-        visualization.tree_hues  # noqa: B018
