@@ -8,8 +8,9 @@ pytest.importorskip('mmengine')
 from mmengine.dataset import DefaultSampler  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
-from hyper_mm.engine.hooks.equal_shards_hook import EqualShardsHook  # noqa: E402
+from hyper_mm.registry import HOOKS  # noqa: E402
 
+HOOK = dict(type='hyper_mm.EqualShardsHook')
 CASES = {  # images, round_up, a loop without end -> batches of each rank in the message
     'one image': (1, False, False, '[1, 0]'),
     'one image, by iterations': (1, False, True, '[1, 0]'),
@@ -30,7 +31,7 @@ def _rank(rank, folder):
         if endless:
             loop.dataloader_iterator = None
         try:
-            EqualShardsHook().before_train(SimpleNamespace(train_loop=loop))
+            HOOKS.build(HOOK).before_train(SimpleNamespace(train_loop=loop))
         except ValueError as error:
             found[name] = str(error)
     torch.save(found, f'{folder}/{rank}.pth')
@@ -48,4 +49,4 @@ def test_every_process_says_so_before_any_waits(tmp_path, monkeypatch):
 
 
 def test_one_process():
-    EqualShardsHook().before_train(SimpleNamespace(train_loop=SimpleNamespace(dataloader=[])))
+    HOOKS.build(HOOK).before_train(SimpleNamespace(train_loop=SimpleNamespace(dataloader=[])))

@@ -13,7 +13,7 @@ from mmengine.optim import build_optim_wrapper  # noqa: E402
 from torch.distributed.fsdp.wrap import transformer_auto_wrap_policy  # noqa: E402
 
 from hyper_mm.models.language.helm import Head  # noqa: E402
-from hyper_mm.models.utils.fully_sharded import ShardedModel  # noqa: E402
+from hyper_mm.registry import MODEL_WRAPPERS  # noqa: E402
 from tests.test_models.test_language.test_helm import model_of  # noqa: E402
 
 CASES = {
@@ -37,6 +37,10 @@ def train(model, ids):
     return [log['loss_lm'].item() for log in logs], sorted(logs[0]), torch.tensor(counts)
 
 
+def sharded(module, **options):
+    return MODEL_WRAPPERS.build(dict(type='hyper_mm.ShardedModel', module=module, **options))
+
+
 def build(kind):
     torch.manual_seed(0)
     return model_of(kind, loss_chunk=8), torch.randint(0, 37, (4, 12))
@@ -48,7 +52,7 @@ def _rank(rank, folder):
     torch.distributed.init_process_group('gloo', init_method=store, rank=rank, world_size=2)
     for name, (kind, policy) in CASES.items():
         model, ids = build(kind)
-        model = ShardedModel(model, auto_wrap_policy=policy)
+        model = sharded(model, auto_wrap_policy=policy)
         found = train(model, ids[2 * rank : 2 * rank + 2])
         torch.save((*found, model.state_dict()), f'{folder}/{name}{rank}.pth')
     torch.distributed.destroy_process_group()
@@ -74,8 +78,8 @@ def test_two_ranks_equal_one(tmp_path, monkeypatch):
 
 def test_bad_input():
     with pytest.raises(ValueError, match='use_orig_params must be True'):
-        ShardedModel(torch.nn.Linear(2, 2), use_orig_params=False)
+        sharded(torch.nn.Linear(2, 2), use_orig_params=False)
     model = torch.nn.Linear(2, 2)
     model.weight.manifold = 'a manifold'
     with pytest.raises(ValueError, match=r"must not be on a manifold .*\['weight'\]"):
-        ShardedModel(model)
+        sharded(model)
