@@ -59,7 +59,8 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         train_cfg: Not used.
         test_cfg: ``mode``: ``'whole'``, or ``'slide_global'`` with ``size``, ``window`` and
             ``stride`` (see :class:`GlobalWindows`). ``keep_scores``: whether predictions carry the
-            scores of all classes as ``seg_logits``.
+            scores of all classes as ``seg_logits``; None: those of the views of test-time
+            augmentation do, which are told by ``flip`` in their metainfo.
         pretrained: None, which mmseg's ``init_model`` passes; weights are named in ``clip``.
         init_cfg: See mmengine.
 
@@ -127,7 +128,9 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         self.clip.logit_scale.requires_grad_(False)  # plays no part
         return adapter
 
-    def _read_test_cfg(self, mode: str = 'whole', keep_scores: bool = False, **windows) -> None:
+    def _read_test_cfg(
+        self, mode: str = 'whole', keep_scores: bool | None = None, **windows
+    ) -> None:
         if mode not in ('whole', 'slide_global'):
             raise ValueError(f"test_cfg.mode must be 'whole' or 'slide_global', got {mode!r}")
         if mode == 'whole' and windows:
@@ -315,6 +318,7 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         """
         meta = sample.metainfo
         flip = meta.get('flip_direction') if meta.get('flip') else None
+        keep = 'flip' in meta if self.keep_scores is None else self.keep_scores
         best, label, kept = None, None, []
         for start in range(0, logits.shape[1], CLASSES_AT_A_TIME):
             scores = self._scores(logits[:, start : start + CLASSES_AT_A_TIME], size, flip)
@@ -324,7 +328,7 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
             else:
                 label = label.where(top <= best, index + start)
                 best = best.maximum(top)
-            if self.keep_scores:
+            if keep:
                 kept.append(scores)
         sample.set_data(dict(pred_sem_seg=PixelData(data=label[None])))
         if kept:
