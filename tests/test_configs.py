@@ -15,13 +15,8 @@ from mmengine.registry import MODELS, init_default_scope  # noqa: E402
 
 from hyper_mm.models.necks.hi_mapper_base import HiMapperBase  # noqa: E402
 from tests.conftest import no_mmseg_base  # noqa: E402
+from tests.helpers.small_configs import CONFIGS, NAMES, without_weights  # noqa: E402
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-NAMES = sorted(
-    path.relative_to(CONFIGS).as_posix()
-    for path in CONFIGS.rglob('*.py')
-    if '_base_' not in path.parts
-)
 BASELINES = [
     (name, name.replace('/himapper_', '/'))
     for name in NAMES
@@ -44,18 +39,6 @@ def differences(a: object, b: object, path: str = '') -> set[str]:
         place = f'{path}.{key}'.lstrip('.')
         found |= differences(a[key], b[key], place) if key in a and key in b else {place}
     return found
-
-
-def without_weights(model: dict) -> dict:
-    """The same model without the checkpoints that it would start from, at any depth."""
-    if isinstance(model, dict):
-        pretrained = dict(pretrained=None, init_cfg=None)
-        return type(model)(
-            {k: pretrained[k] if k in pretrained else without_weights(v) for k, v in model.items()}
-        )
-    if isinstance(model, (list, tuple)):
-        return type(model)(without_weights(part) for part in model)
-    return copy.deepcopy(model)
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -267,25 +264,6 @@ def test_torch_export(name):
     dims = ({axis: torch.export.Dim.DYNAMIC for axis in axes},)
     program = torch.export.export(model, (torch.randn(shape),), dynamic_shapes=dims)
     compare(program.module(), model, [shape, *others])
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings('ignore')
-def test_page(repo, tmp_path, monkeypatch):
-    """The code of docs/deploy.md runs as it is printed."""
-    for name in ('onnx', 'onnxscript', 'onnxruntime', 'open_clip', 'mmseg'):
-        pytest.importorskip(name)
-    (tmp_path / 'configs').symlink_to(repo / 'configs')
-    monkeypatch.chdir(tmp_path)
-    text = (Path(repo) / 'docs/deploy.md').read_text(encoding='utf-8')
-    blocks = re.findall(r'```python\n(.*?)```', text, re.S)
-    assert len(blocks) == 6
-    space: dict = {}
-    for block in blocks:
-        exec(compile(block, 'docs/deploy.md', 'exec'), space)
-    assert {'unet.onnx', 'unet18.onnx', 'unet.pt2', 'dense.onnx'} <= {
-        file.name for file in tmp_path.iterdir()
-    }
 
 
 def test_the_model_itself_stays_as_it_is():

@@ -25,6 +25,7 @@ from mmengine.runner import load_checkpoint  # noqa: E402
 from mmengine.runner.checkpoint import CheckpointLoader  # noqa: E402
 
 import hyper_mm.registry  # noqa: E402, F401
+from tests.conftest import no_mmseg_base  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 pytestmark = [pytest.mark.mmseg, pytest.mark.mmdet, pytest.mark.mmpretrain]
@@ -174,14 +175,23 @@ def deit(size: str, distilled: str = '') -> nn.Module:
     return randomized(timm.create_model(name, pretrained=False))
 
 
-@pytest.mark.parametrize('ours', ['', 'himapper_'])
-@pytest.mark.parametrize('size, distilled', PLAIN)
-def test_deit_of_mmseg(size, distilled, ours, tmp_path):
+ON_STOCK_BASE = 'himapper/himapper_deit-s_ade20k_mmseg-base.py'
+
+
+@pytest.mark.parametrize(
+    'size, name',
+    [
+        pytest.param(s, f'himapper/{ours}deit-{s}_ade20k.py', marks=() if s == 't' else SLOW)
+        for ours in ('', 'himapper_')
+        for s in 'tsb'
+    ]
+    + [pytest.param('s', ON_STOCK_BASE, marks=[SLOW, no_mmseg_base])],
+)
+def test_deit_of_mmseg(size, name, tmp_path):
     network = deit(size)
     torch.save(dict(model=network.state_dict()), tmp_path / 'deit.pth')
     # the run interpolates positions to the crop: here they are compared as they are
     options = dict(img_size=(224, 224), out_indices=11)
-    name = f'himapper/{ours}deit-{size}_ade20k.py'
     model, cfg = build(name, tmp_path / 'deit.pth', **options)
     missing, unexpected = load(model, cfg, tmp_path / 'deit.pth')
     assert not missing
@@ -308,5 +318,5 @@ def test_every_config_with_public_weights_is_here():
     here |= {f'himapper/swin-{name}.py' for name in ('t_coco', 't_ade20k')}
     here |= {f'himapper/swin-{s}_imagenet.py' for s in 'ts'}
     here |= {f'himapper/{n}_imagenet.py' for n in ('resnet-50', 'efficientnet-b4')}
-    here.add('metaseg/protonet_resnet-50_pascal5i.py')
+    here |= {'metaseg/protonet_resnet-50_pascal5i.py', ON_STOCK_BASE}
     assert found == here

@@ -27,6 +27,11 @@ TTA_MODELS = {
     ),
     'mmpretrain': dict(type='AverageClsScoreTTA'),
 }
+OPEN_VOCABULARY, OPEN_VOCABULARY_TTA = 'OpenVocabSegmentor', 'hyper_mm.OpenVocabTTAModel'
+MODELS_WITHOUT_TTA = dict(
+    HelmForCausalLM='texts have no views',
+    RadialCLIP='its metrics compare features, of which there is one an image',
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -90,18 +95,55 @@ def use_tta(cfg: Config) -> None:
         cfg: The config, changed in place.
 
     Raises:
-        ValueError: If the config has no ``tta_model`` and its library has none by default.
+        ValueError: If the config has no ``tta_model`` and its model has none by default, or its
+            pipeline cannot be run in several views.
     """
     from mmengine.config import ConfigDict
 
     from hyper_mm.engine.launch import innermost_datasets
 
+    model = tta_model(cfg)
+    for path, dataset in innermost_datasets(cfg.test_dataloader.dataset, 'test_dataloader.dataset'):
+        pipeline = cfg.get('tta_pipeline')
+        if pipeline is None and not dataset.get('pipeline'):
+            raise ValueError(f'--tta needs tta_pipeline in the config, or {path}.pipeline')
+        dataset.pipeline = pipeline or flipped_pipeline(dataset.pipeline)
+    cfg.model = ConfigDict(**model, module=cfg.model)
+
+
+def tta_model(cfg: Config) -> dict:
+    """Returns the config's model of test-time augmentation, or that which suits its model.
+
+    mmseg's ``SegTTAModel`` is the default of its runtime configs. It needs the logits of a softmax,
+    so the open-vocabulary segmentor gets its own in its place.
+
+    Args:
+        cfg: The config.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    kind = str(cfg.model.get('type')).rsplit('.', 1)[-1]
+    own = MODELS_WITHOUT_TTA.get(kind) or (
+        'masks have no mean' if has_masks(cfg.model) and 'tta_model' not in cfg else None
+    )
+    dataset = str(cfg.test_dataloader.dataset.get('type')).rsplit('.', 1)[-1]
+    if dataset in ('EpisodeDataset', 'MixedEpisodeDataset'):
+        own = f'a query of {dataset} is predicted by its support, not by itself'
+    if own:
+        raise ValueError(f'--tta does not suit {kind}: {own}')
     model = cfg.get('tta_model', TTA_MODELS.get(cfg.default_scope))
     if model is None:
         raise ValueError('--tta needs tta_model and tta_pipeline in the config')
-    for _, dataset in innermost_datasets(cfg.test_dataloader.dataset, ''):
-        dataset.pipeline = cfg.get('tta_pipeline') or flipped_pipeline(dataset.pipeline)
-    cfg.model = ConfigDict(**model, module=cfg.model)
+    stock = str(model.get('type')).rsplit('.', 1)[-1] == 'SegTTAModel'
+    return dict(model, type=OPEN_VOCABULARY_TTA) if stock and kind == OPEN_VOCABULARY else model
+
+
+def has_masks(model: object) -> bool:
+    """Returns whether a detector predicts masks, which mmdet cannot average over views."""
+    if isinstance(model, dict):
+        return 'mask_head' in model or any(has_masks(part) for part in model.values())
+    return isinstance(model, (list, tuple)) and any(has_masks(part) for part in model)
 
 
 def flipped_pipeline(pipeline: list[dict]) -> list[dict]:

@@ -111,6 +111,16 @@ class EpisodicModel(BaseModel):
         super().__init__(EpisodePreprocessor(model), init_cfg)
         self.model = model
 
+    @property
+    def out_channels(self) -> int:
+        """Channels of a segmentor's logits, as mmseg's test-time augmentation asks for it."""
+        return self.model.out_channels
+
+    @property
+    def decode_head(self) -> nn.Module:
+        """Head of a segmentor, likewise."""
+        return self.model.decode_head
+
     def forward(self, inputs, data_samples: list | None = None, mode: str = 'tensor', **options):
         """Runs the model.
 

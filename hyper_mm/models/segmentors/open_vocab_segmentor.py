@@ -60,7 +60,8 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         train_cfg: Accepted for the configs of mmseg, which name it; has no entries.
         test_cfg: ``mode``: ``'whole'``, or ``'slide_global'`` with ``size``, ``window`` and
             ``stride`` (see :class:`GlobalWindows`). ``keep_scores``: whether predictions carry the
-            scores of all classes as ``seg_logits``.
+            scores of all classes as ``seg_logits``; None: those of the views of test-time
+            augmentation do, which are told by ``flip`` in their metainfo.
         pretrained: None, which mmseg's ``init_model`` passes; weights are named in ``clip``.
         init_cfg: Initialization config of mmengine.
 
@@ -127,7 +128,9 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         self.clip.logit_scale.requires_grad_(False)  # plays no part
         return adapter
 
-    def _read_test_cfg(self, mode: str = 'whole', keep_scores: bool = False, **windows) -> None:
+    def _read_test_cfg(
+        self, mode: str = 'whole', keep_scores: bool | None = None, **windows
+    ) -> None:
         check_choice(('whole', 'slide_global'), **{'test_cfg.mode': mode})
         if mode == 'whole' and windows:
             raise ValueError(f'test_cfg {sorted(windows)} need mode="slide_global"')
@@ -314,6 +317,7 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         """
         meta = sample.metainfo
         flip = meta.get('flip_direction') if meta.get('flip') else None
+        keep = 'flip' in meta if self.keep_scores is None else self.keep_scores
         best, label, kept = None, None, []
         for start in range(0, logits.shape[1], CLASSES_AT_A_TIME):
             scores = self._scores(logits[:, start : start + CLASSES_AT_A_TIME], size, flip)
@@ -323,7 +327,7 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
             else:
                 label = label.where(top <= best, index + start)
                 best = best.maximum(top)
-            if self.keep_scores:
+            if keep:
                 kept.append(scores)
         sample.set_data(dict(pred_sem_seg=PixelData(data=label[None])))
         if kept:

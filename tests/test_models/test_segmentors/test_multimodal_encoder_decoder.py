@@ -15,6 +15,7 @@ from torch import nn  # noqa: E402
 
 from hyper_mm.registry import MODELS  # noqa: E402
 from tests.conftest import no_mmseg_base  # noqa: E402
+from tests.helpers.small_configs import shrink_san  # noqa: E402
 
 pytestmark = [pytest.mark.mmseg, no_mmseg_base]
 
@@ -29,26 +30,14 @@ META = dict(img_shape=(SIZE, SIZE), ori_shape=(SIZE, SIZE), pad_shape=(SIZE, SIZ
 def config(stock=False):
     """SAN as in the project's config, small, with an adapter or as mmseg has it."""
     model = Config.fromfile(CONFIG).model
-    image, head = model.image_encoder, model.decode_head
     model.pretrained = None
-    model.data_preprocessor = dict(type='SegDataPreProcessor', size=(SIZE, SIZE))
-    image.update(embed_dims=WIDTH, num_heads=4, num_layers=3, out_indices=(0, 1, 2))
-    image.update(img_size=(SIZE // 2, SIZE // 2))
-    model.text_encoder.update(vocabulary=['cat', 'dog', 'sky'], templates=['a {}.'])
-    model.text_encoder.update(dataset_name=None, embed_dims=16, output_dims=16)
-    model.text_encoder.update(num_layers=1, num_heads=2)
+    shrink_san(model, WIDTH)
+    model.text_encoder.update(vocabulary=['cat', 'dog', 'sky'], dataset_name=None)
+    head = model.decode_head
     head.num_classes, head.loss_decode[0].class_weight = 3, [1.0] * 3 + [0.1]
-    head.train_cfg.num_points = 16
-    head.san_cfg.update(clip_channels=WIDTH, embed_dims=24, num_queries=5)
-    head.san_cfg.cfg_encoder.update(num_heads=2)
-    head.san_cfg.cfg_decoder.update(num_heads=4, embed_channels=8, mlp_channels=8)
-    head.maskgen_cfg.update(embed_dims=WIDTH, num_heads=4, num_layers=2)
-    head.maskgen_cfg.update(out_dims=16, sos_token_num=5)
     if stock:
         model.type = 'MultimodalEncoderDecoder'
         del model.adapter
-    else:
-        model.adapter.block_size = 8
     return ConfigDict(model)
 
 

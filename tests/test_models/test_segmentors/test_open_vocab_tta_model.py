@@ -17,6 +17,7 @@ from mmengine.runner import Runner  # noqa: E402
 
 from hyper_mm.registry import METRICS, MODELS  # noqa: E402
 from tests.helpers.open_vocab import NAMES, batch, build, config  # noqa: E402
+from tests.helpers.tools import load_tool  # noqa: E402
 from tests.test_models.test_segmentors.test_open_vocab_runs import data, run_config  # noqa: E402, F401
 
 pytestmark = pytest.mark.mmseg
@@ -68,8 +69,17 @@ def test_scores_of_the_views_are_averaged():
 
 def test_stock_augmentation_takes_it_too(data):  # noqa: F811
     cfg = plain_config(data, 'stock')
-    cfg.model.test_cfg.keep_scores = True
     assert Runner.from_cfg(with_tta(cfg, 'SegTTAModel')).test().keys() >= {'mIoU'}
+
+
+@pytest.mark.parametrize('stock', [{}, dict(tta_model=dict(type='SegTTAModel'))])
+def test_our_tool_takes_its_own_model(data, stock):  # noqa: F811
+    """A config of one's own says nothing, or has what mmseg's runtime configs have."""
+    cfg = plain_config(data, 'tool')
+    cfg.update(stock)
+    load_tool('test.py').use_tta(cfg)
+    assert cfg.model.type == 'hyper_mm.OpenVocabTTAModel'
+    assert cfg.model.module.type == 'hyper_mm.OpenVocabSegmentor'
 
 
 class Other(BaseModel):
