@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 
 if hasattr(torch.compiler, 'is_compiling'):
     _is_compiling = torch.compiler.is_compiling
-else:  # torch 2.1 and 2.2; the compiler knows this function and takes it for True
-    from torch._dynamo.external_utils import is_compiling as _is_compiling
+else:  # torch 2.1 and 2.2
+
+    def _is_compiling() -> bool:
+        dynamo = sys.modules.get('torch._dynamo')
+        return dynamo is not None and dynamo.is_compiling()
+
 
 __all__ = ['in_backward', 'is_compiling', 'is_exporting']
 

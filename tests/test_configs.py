@@ -27,6 +27,7 @@ OWN_KEYS = {
     'model.neck',
     'model.backbone.output_cls_token',
     'model.backbone.out_type',
+    'himapper_mini',  # a variable of the config
 }
 
 

@@ -1,5 +1,5 @@
 # Hi-Mapper, DeiT-S + UPerNet on ADE20K.
-#   python tools/train.py configs/himapper_deit-s_ade20k.py
+#   python tools/train.py configs/himapper/himapper_deit-s_ade20k.py
 # Result: not trained (paper: 46.3 mIoU; without Hi-Mapper 43.0)
 # Data: data/ade/ADEChallengeData2016 (as mmseg prepares it). 8 GPUs x 2 images, 160k iterations.
 _base_ = 'deit-s_ade20k.py'

@@ -9,8 +9,10 @@ import contextlib
 import json
 import multiprocessing
 import os
+import runpy
 import signal
 import socket
+import sys
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -19,8 +21,6 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-
-from hyper_mm.engine.runs import as_script
 
 REPO = Path(__file__).resolve().parents[2]
 TRAIN, TEST = REPO / 'tools' / 'train.py', REPO / 'tools' / 'test.py'
@@ -312,4 +312,6 @@ def _run_tool(tool: str, args: list[str], log: str, env: dict[str, str]) -> None
         os.dup2(file.fileno(), 2)
     torch.set_num_threads(1)
     np.random.seed()  # the server's state would be the same in every run without a seed
-    as_script(tool, args)
+    sys.argv = [tool, *args]
+    sys.path.insert(0, str(Path(tool).parent))  # as Python does for a script
+    runpy.run_path(tool, run_name='__main__')  # hyper_mm is not imported before it

@@ -173,7 +173,7 @@ def test_amp_on_a_cpu_is_bfloat16(config, tmp_path):
 
 def test_amp_on_a_gpu_is_mmengines_own(monkeypatch):
     train = tool('train')
-    monkeypatch.setattr(train, 'get_device', lambda: 'cuda')
+    monkeypatch.setattr('mmengine.device.get_device', lambda: 'cuda')
     wrapper = dict(type='OptimWrapper')
     train.use_amp(wrapper)
     assert wrapper == dict(type='AmpOptimWrapper', loss_scale='dynamic')

@@ -295,10 +295,7 @@ class TestToolsOfMmpretrain:
                     paramwise_cfg=dict(layer_decay_rate=0.5),
                 ),
             )
-            names = {id(p): name for name, p in model.named_parameters()}
-            rates[kind] = {
-                names[id(p)]: group['lr'] for group in wrapper.param_groups for p in group['params']
-            }
+            rates[kind] = {group['param_name']: group['lr'] for group in wrapper.param_groups}
         ours, theirs = rates.values()
         assert set(ours) == {name for name, _ in self.classifier().named_parameters()}
         # 4 layers: embedding, two blocks, what follows

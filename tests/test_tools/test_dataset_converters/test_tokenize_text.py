@@ -15,7 +15,7 @@ pytest.importorskip('mmengine')
 pytest.importorskip('open_clip')
 
 from hyper_mm.datasets import text_tokenizers  # noqa: E402
-from hyper_mm.datasets.text_tokenizers import tokenizer_of  # noqa: E402
+from hyper_mm.datasets.text_tokenizers import build_tokenizer, tokenizer_of  # noqa: E402
 from tests.helpers.fuzz import FAST, changed, damaged, reads  # noqa: E402
 from tests.helpers.tools import load_tool  # noqa: E402
 
@@ -217,7 +217,7 @@ def halfway(tool, tmp_path):
     options = (path, '--val-share', '0', '--save-every', '4')
     args = tool.parse_args([str(out), *map(str, options)])
     out.mkdir()
-    ids = tool.build_tokenizer()
+    ids = build_tokenizer()
     start = [i for word in WORDS[:4] for i in (ids.bos_id, *ids.encode(word), ids.eos_id)]
     state = dict(PROGRESS, made_from=tool.description(args, ids.spec))
     state['tokens'] = dict(train=len(start), val=0)

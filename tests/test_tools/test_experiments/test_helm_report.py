@@ -34,7 +34,7 @@ def data(tmp_path):
     ids = [kept.index(i) for document in documents for i in document]
     for split in ('train', 'val'):
         np.array(ids, '<u2').tofile(tmp_path / f'{split}.bin')
-    (tmp_path / 'meta.json').write_text(json.dumps(dict(dtype='uint16')))
+    (tmp_path / 'meta.json').write_text(json.dumps(dict(dtype='uint16', vocab_size=len(kept))))
     return tmp_path, CompactTokenizer(base, kept)
 
 
