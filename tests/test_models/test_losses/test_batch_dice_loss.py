@@ -106,7 +106,7 @@ def test_masks_of_0_and_255_hold_no_class():
     logits, labels = torch.randn(2, 2, 5, 6), torch.zeros(2, 5, 6, dtype=torch.long)
     labels[:, 2:4] = 255
     loss = build(background=0)
-    with pytest.warns(UserWarning, match='in masks of 0 and 255 nothing is labelled'):
+    with pytest.warns(UserWarning, match='in masks of 0 and 255 nothing is labeled'):
         for _ in range(12):
             loss(logits, labels)
     # crops of background alone are common: one batch with a class settles it

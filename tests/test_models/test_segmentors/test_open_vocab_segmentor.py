@@ -227,11 +227,14 @@ class TestBadInput:
         [
             (dict(finetune='some'), "finetune must be one of .*got 'some'"),
             (dict(finetune='full', adapter=HYPERCLIP), "needs finetune='frozen', got 'full'"),
-            (dict(test_cfg=dict(mode='slide')), "mode must be 'whole' or .*got 'slide'"),
+            (
+                dict(test_cfg=dict(mode='slide')),
+                r"test_cfg.mode must be one of \(.whole., .slide_global.\), got 'slide'",
+            ),
             (dict(test_cfg=dict(mode='whole', size=3)), r"\['size'\] need mode"),
             (dict(test_cfg=dict(WINDOWS, stride=15)), 'must cover the square'),
             (dict(taps=(0, 2)), r'taps must lie in 0..1, got \[2\]'),
-            (dict(ignore='drop'), "ignore must be 'zero' or 'mask', got 'drop'"),
+            (dict(ignore='drop'), r"ignore must be one of \(.zero., .mask.\), got 'drop'"),
             (dict(text=dict(chunk=0)), 'chunk must be at least 1, got 0'),
             (dict(vocabulary=['cat', 'x ' * 80]), 'at most 77 tokens'),
             (dict(train_vocabulary=['x ' * 80]), 'at most 77 tokens'),
