@@ -157,7 +157,7 @@ SQUARE = (2, 3, 32, 32)
 OTHER = [(3, 3, 48, 40)]
 MODELS = {
     'vit': (vit, (2, 3, 24, 24), [(3, 3, 24, 24), (1, 3, 37, 41)], ALL),
-    'vit learnt': (lambda: vit(positions='learnt'), (2, 3, 24, 24), OTHER, ALL),
+    'vit learned': (lambda: vit(positions='learned'), (2, 3, 24, 24), OTHER, ALL),
     'vit experts': (
         lambda: vit(experts=dict(num_experts=3, top_k=2)), (2, 3, 24, 24), OTHER, ALL
     ),
