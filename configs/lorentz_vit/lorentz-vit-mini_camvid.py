@@ -11,7 +11,7 @@ model = dict(
         arch=dict(embed_dims=128, num_layers=4, num_heads=4),
         img_size=160,
         patch_size=16,
-        positions='learnt',  # as the baseline's
+        positions='learned',  # as the baseline's
         out_type='featmap',
         out_indices=[0, 1, 2, 3],
     ),

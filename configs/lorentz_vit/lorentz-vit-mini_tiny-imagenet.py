@@ -11,6 +11,6 @@ model = dict(
         arch=dict(embed_dims=128, num_layers=4, num_heads=4),
         img_size=128,
         patch_size=16,
-        positions='learnt',  # as the baseline's
+        positions='learned',  # as the baseline's
     ),
 )
