@@ -139,6 +139,7 @@ def check_config(values: dict, folder) -> None:
     """Names and arguments of components of ours are known; a whole model is built."""
     values = {k: v for k, v in values.items() if isinstance(v, (dict, list))}
     for part in dicts(values):
+        part.pop('_delete_', None)
         kind = str(part.get('type'))
         if kind.startswith('hyper_mm.'):
             check_arguments(kind.removeprefix('hyper_mm.'), part)
@@ -164,20 +165,33 @@ def check_arguments(name: str, part: dict) -> None:
     for components in COMPONENTS.values():
         if name in components:
             kind = load_component(name, *components[name])
-            given = {k: v for k, v in part.items() if k not in ('_delete_', '_scope_')}
+            given = {k: v for k, v in part.items() if k != '_scope_'}
             if set(given) - {'type'} - arguments_of(kind):
                 MODELS.build(given)
             return
     assert MODELS.get(f'hyper_mm.{name}') is not None, name
 
 
-@no_mmseg_base
-@pytest.mark.filterwarnings('ignore')
-def test_first_config_of_the_readme_starts(tmp_path):
-    """Built, initialized and trained one step as printed, without a network."""
+@pytest.fixture
+def first_config(tmp_path) -> Config:
+    """The first config of the README, as printed."""
     block = next(b for b in blocks(REPO / 'README.md') if b.language == 'python')
     (tmp_path / 'config.py').write_text(block.text)
-    cfg = Config.fromfile(tmp_path / 'config.py')
+    return Config.fromfile(tmp_path / 'config.py')
+
+
+@no_mmseg_base
+def test_first_config_of_the_readme_reads_no_file(first_config):
+    for part in dicts(first_config.model):
+        assert not part.get('pretrained') and not part.get('checkpoint')
+
+
+@no_mmseg_base
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore')
+def test_first_config_of_the_readme_starts(first_config):
+    """Built, initialized and trained one step as printed, without a network."""
+    cfg = first_config
     with DefaultScope.overwrite_default_scope('mmseg'):
         init_default_scope('mmseg')
         model = MODELS.build(cfg.model).train()
