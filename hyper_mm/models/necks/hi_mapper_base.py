@@ -30,9 +30,10 @@ class HiMapperBase(OwnInit, AuxLossSource, BaseModule):
             [0, 1], on top of ``memory_grad``; the gradient of the task is not touched. A value
             other than 1 costs a second pass of the decomposer in training.
         loss_warmup: Steps of the optimizer over which the losses of the hierarchy rise from 0 to
-            their weights, linearly, however many batches an accumulated step has, and however often
-            the neck runs in one of them. Where parameters are sharded (FSDP) or fixed, iterations
-            of mmengine's runner, or without one the calls of the model's ``loss()``.
+            their weights, linearly, in a run of mmengine's runner, however many batches an
+            accumulated step has, and however often the neck runs in one of them. Where parameters
+            are sharded (FSDP) or fixed, its iterations; without a runner, the calls of the model's
+            ``loss()``.
         encode: Build the encoder.
         keep_hierarchy: Models of ours give the hierarchy that the neck finds, detached, to the data
             samples that they predict. Elsewhere, read it with
@@ -156,9 +157,13 @@ class HiMapperBase(OwnInit, AuxLossSource, BaseModule):
             iteration = hub.get_info('iter') if hub.get_info('loop_stage') == 'train' else None
             own = [p for p in self.parameters() if p.requires_grad and p.is_leaf]
             state = tuple(p._version for p in own)  # an optimizer's step writes in place
-            if iteration is not None and (iteration == 0 or not own):
+            if iteration is None:
+                self.loss_steps += 1
+            elif not own:
                 self.loss_steps.fill_(iteration + 1)
-            elif not own or state != self._last_state:
+            elif self._last_state is None and (iteration == 0 or not self.loss_steps):
+                self.loss_steps.fill_(iteration + 1)  # not the count of another run
+            elif state != self._last_state:
                 self.loss_steps += 1
             self._last_state = state
         return ((self.loss_steps - 1) / self.loss_warmup).clamp(0.0, 1.0)
