@@ -3,9 +3,10 @@
 The functions equal short formulas of :mod:`hyper_mm.ops.lorentz` (the tests compare them), of which
 automatic differentiation would keep every term and go over all of them again. Here a function keeps
 its inputs, or its result where a matrix product keeps that anyway. Where the gradients are to be
-differentiated again (`create_graph=True`), the backward pass takes operations that autograd records:
-of the inputs where they are kept, by the formulas; of the result otherwise, which is a function of
-the inputs, too. Compiled code takes the formulas themselves, :mod:`hyper_mm.ops.unfused`.
+differentiated again (`create_graph=True`), the backward pass takes operations that autograd
+records: of the inputs where they are kept, by the formulas; of the result otherwise, which is a
+function of the inputs, too. Compiled code takes the formulas themselves,
+:mod:`hyper_mm.ops.unfused`.
 """
 
 from __future__ import annotations

@@ -148,8 +148,8 @@ class _Attach(torch.autograd.Function):
 class AuxLossSource:
     """Mixin of a component that has losses of its own.
 
-    The component calls :meth:`publish` in its forward pass where :attr:`publishes` is true, and goes
-    on with what it returns. A model of hyper_mm adds up what is published during its ``loss()``. In
+    The component calls :meth:`publish` in its forward pass where :attr:`publishes` is true, and
+    goes on with what it returns. A model of hyper_mm adds up what is published during its ``loss()``. In
     any other model the losses would be lost, unless :func:`collect_losses` is open: the component
     says so, once, when it first publishes.
 
@@ -245,7 +245,7 @@ class AuxLossSource:
             f'{name} computes {lost} but the model does not add them to its losses, so {name} is '
             'trained without them, and distributed training stops at parameters without gradient. '
             "Put hyper_mm in front of the type of the model (type='hyper_mm.EncoderDecoder' for "
-            "'EncoderDecoder', 'hyper_mm.FCOS' for 'FCOS', ...), set the weights of these losses to "
-            '0, or in a training loop of your own open hyper_mm.layers.collect_losses().',
+            "'EncoderDecoder', 'hyper_mm.FCOS' for 'FCOS', ...), set the weights of these losses "
+            'to 0, or in a training loop of your own open hyper_mm.layers.collect_losses().',
             stacklevel=3,
         )

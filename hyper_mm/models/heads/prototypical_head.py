@@ -16,7 +16,6 @@ from hyper_mm.layers.meta.prototypes import PrototypeClassifier
 from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.registry import MODELS
 
-
 _OF_THIS_CALL: ContextVar[Tensor | None] = ContextVar('hyper_mm_prototypes', default=None)
 
 

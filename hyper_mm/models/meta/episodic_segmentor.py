@@ -14,7 +14,6 @@ from hyper_mm.registry import MODELS
 from .episodic_model import Batch
 from .meta_learner import MetaLearner
 
-
 _MAPS: ContextVar[list[Tensor] | None] = ContextVar('hyper_mm_feature_maps', default=None)
 """Feature maps that the passes of an episode have met."""
 

@@ -155,8 +155,9 @@ class HiMapperBase(OwnInit, AuxLossSource, BaseModule):
         if self.is_first_pass:
             hub = MessageHub.get_current_instance()
             iteration = hub.get_info('iter') if hub.get_info('loop_stage') == 'train' else None
-            own = [p for p in self.parameters() if p.requires_grad and p.is_leaf]
-            state = tuple(p._version for p in own)  # an optimizer's step writes in place
+            # a step of the optimizer writes in place; numbers, such as curvatures, are also clamped
+            own = [p for p in self.parameters() if p.requires_grad and p.is_leaf and p.ndim > 1]
+            state = tuple(p._version for p in own)
             if iteration is None:
                 self.loss_steps += 1
             elif not own:

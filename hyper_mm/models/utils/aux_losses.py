@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from hyper_mm.layers import Hierarchy
 from hyper_mm.layers.common.aux_losses import (
     AuxLossSource,
-    LossScope,
     collect_losses,
 )
 
