@@ -149,9 +149,9 @@ class AuxLossSource:
     """Mixin of a component that has losses of its own.
 
     The component calls :meth:`publish` in its forward pass where :attr:`publishes` is true, and
-    goes on with what it returns. A model of hyper_mm adds up what is published during its ``loss()``. In
-    any other model the losses would be lost, unless :func:`collect_losses` is open: the component
-    says so, once, when it first publishes.
+    goes on with what it returns. A model of hyper_mm adds up what is published during its
+    ``loss()``. In any other model the losses would be lost, unless :func:`collect_losses` is open:
+    the component says so, once, when it first publishes.
 
     Activation checkpointing runs a forward pass again within the backward pass. There:
 
