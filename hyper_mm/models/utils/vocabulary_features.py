@@ -126,7 +126,7 @@ class VocabularyEncoder:
         key = vocabulary, bool(prompts), kind
         kept = self._features.get(key)
         if kept is None or kept[0] != state:
-            # without autocast and inference mode: what is kept must not depend on who asks first
+            # without autocast, inference mode: what is kept must not depend on who asks first
             device = self.clip.positional_embedding.device.type
             with (
                 torch.inference_mode(False),
