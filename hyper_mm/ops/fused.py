@@ -155,7 +155,8 @@ class _GatedAmbient(Function):
     def backward(ctx, grad: Tensor):
         a, b, out = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return _gradients(lambda a, b, k: unfused.gated_ambient(a, b, 1 / k), (a, b, ctx.k), grad)
+            inputs = a, b, ctx.k
+            return _gradients(lambda a, b, k: unfused.gated_ambient(a, b, 1 / k), inputs, grad)
         ga, gb, ratio = torch.empty_like(a), torch.empty_like(b), grad[..., :1] / out[..., :1]
         views = (grad, out, ratio, a, b, ga, gb)
         g2, o2, r2, a2, b2, ga2, gb2 = (x.reshape(-1, x.shape[-1]) for x in views)
