@@ -176,7 +176,9 @@ MODELS = {
         lambda: Function(clip(), lambda m, x: m.encode_image(x, normalize=True)),
         SQUARE, [(3, 3, 32, 32)], BATCH,
     ),
-    'clip dense': (lambda: DenseCLIP(clip().visual, taps=(0, 1)), SQUARE, [(3, 3, 32, 32)], BATCH),
+    'clip dense': (
+        lambda: DenseCLIP(clip().visual, taps=(0, 1)), SQUARE, [(3, 3, 32, 32), (3, 3, 48, 40)], ALL
+    ),
 }  # fmt: skip
 every = pytest.mark.parametrize('name', list(MODELS))
 

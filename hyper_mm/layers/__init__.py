@@ -1,6 +1,6 @@
 """Plain :class:`torch.nn.Module` building blocks, one room a method. Needs torch alone."""
 
-from .common import Attention, Curvature, LogParameter
+from .common import Attention, Curvature, LogParameter, LossScope, collect_losses
 from .himapper import (
     AssignmentFusion,
     HierarchicalContrastiveLoss,
@@ -72,6 +72,7 @@ __all__ = [
     'LorentzResidual',
     'LorentzSwiGLU',
     'LorentzVisionTransformer',
+    'LossScope',
     'MiCE',
     'MaPLe',
     'NodeFusion',
@@ -86,4 +87,5 @@ __all__ = [
     'VPT',
     'apply_hyperclip',
     'boundary_bands',
+    'collect_losses',
 ]

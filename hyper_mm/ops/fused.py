@@ -2,15 +2,16 @@
 
 The functions equal short formulas of :mod:`hyper_mm.ops.lorentz` (the tests compare them), of which
 automatic differentiation would keep every term and go over all of them again. Here a function keeps
-its inputs, or its result where a matrix product keeps that anyway. The gradients cannot be
-differentiated again, and raise where that is asked (`create_graph=True`). Compiled code takes the
-formulas themselves, :mod:`hyper_mm.ops.unfused`.
+its inputs, or its result where a matrix product keeps that anyway. Where the gradients are to be
+differentiated again (`create_graph=True`), the backward pass takes operations that autograd
+records: of the inputs where they are kept, by the formulas; of the result otherwise, which is a
+function of the inputs, too. Compiled code takes the formulas themselves,
+:mod:`hyper_mm.ops.unfused`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
 
 import torch
 from torch import Tensor
@@ -28,16 +29,29 @@ _SMALL = 2**14
 """Elements, a few tokens, up to which calls take longer than memory."""
 
 
-def _once(backward: Callable) -> Callable:
-    """Raises where the gradients are to be differentiated again."""
+def _gradients(
+    formula: Callable[..., Tensor], inputs: Sequence[object], grad: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Gradients of a formula that can be differentiated again.
 
-    @wraps(backward)
-    def checked(ctx, *grads):
-        if torch.is_grad_enabled():
-            raise RuntimeError('hyper_mm.ops.fused has no second derivatives (create_graph=True)')
-        return backward(ctx, *grads)
+    Args:
+        formula: Function of the inputs.
+        inputs: Tensors, of which some may depend on others, and numbers.
+        grad: Gradient of its result.
 
-    return checked
+    Returns:
+        For each input its gradient, None where there is none.
+    """
+    # fresh names: the gradient of each must not contain paths through another
+    own = [x.view_as(x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
+    wanted = [i for i, x in enumerate(own) if isinstance(x, Tensor) and x.requires_grad]
+    found = torch.autograd.grad(
+        formula(*own), [own[i] for i in wanted], grad, create_graph=True, allow_unused=True
+    )
+    all_of_them: list[Tensor | None] = [None] * len(own)
+    for i, gradient in zip(wanted, found):
+        all_of_them[i] = gradient
+    return tuple(all_of_them)
 
 
 class _Forgetful:
@@ -47,6 +61,9 @@ class _Forgetful:
         pass
 
     def mark_non_differentiable(self, *_) -> None:
+        pass
+
+    def set_materialize_grads(self, _) -> None:
         pass
 
 
@@ -91,7 +108,6 @@ class _Ambient(Function):
         return out
 
     @staticmethod
-    @_once
     def backward(ctx, grad: Tensor):
         (out,) = ctx.saved_tensors
         ratio = grad[..., :1] / out[..., :1]  # (..., 1): gradient of the time over the time
@@ -136,9 +152,11 @@ class _GatedAmbient(Function):
         return out
 
     @staticmethod
-    @_once
     def backward(ctx, grad: Tensor):
         a, b, out = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            inputs = a, b, ctx.k
+            return _gradients(lambda a, b, k: unfused.gated_ambient(a, b, 1 / k), inputs, grad)
         ga, gb, ratio = torch.empty_like(a), torch.empty_like(b), grad[..., :1] / out[..., :1]
         views = (grad, out, ratio, a, b, ga, gb)
         g2, o2, r2, a2, b2, ga2, gb2 = (x.reshape(-1, x.shape[-1]) for x in views)
@@ -177,13 +195,15 @@ class _RMSNorm(Function):
     def forward(ctx, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         # (..., 1); the norm in one pass, where squares would be written out first
         rate = _norm(x).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        ctx.eps = eps
         ctx.save_for_backward(x, weight, rate)
         return (x * rate).mul_(weight)
 
     @staticmethod
-    @_once
     def backward(ctx, grad: Tensor):
         x, weight, rate = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _gradients(unfused.rms_norm, (x, weight, ctx.eps), grad)
         product = (grad * x).mul_(rate)  # (..., d), for the weight and for the rate
         g_weight = product.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
         share = product.mul_(weight).sum(-1, keepdim=True).mul_(rate).mul_(rate)
@@ -235,12 +255,17 @@ class _Sum(Function):
         return out.mul_(rate)
 
     @staticmethod
-    @_once
     def backward(ctx, grad: Tensor):
         c, scale, *weights = ctx.numbers
         *saved, norm, rate = ctx.saved_tensors
         n = len(weights)
         points, times, chords = saved[:n], saved[n : 2 * n], iter(saved[2 * n :])
+        if torch.is_grad_enabled():
+
+            def formula(c: Curvature, scale: Curvature, *tensors: Tensor) -> Tensor:
+                return unfused.normalized_sum(tensors[-n:], tensors[:-n], c, scale)
+
+            return _gradients(formula, (c, scale, *weights[1:], *points), grad)
         # out = rate (x_1 + sum w_i x_i): first through the sum with the rate held, then through it
         dots = [(grad * x).sum(-1, keepdim=True) for x in points]  # n of (..., 1)
         g_rate = sum(w * dot for w, dot in zip(weights, dots))
@@ -345,8 +370,8 @@ class _Heads(Function):
         return out, middle
 
     @staticmethod
-    @_once
     def backward(ctx, grad, _):
+        # all of it can be differentiated again: out stands for the inputs
         out, table, middle = ctx.saved_tensors
         factor, start, space = ctx.factor, ctx.start, slice(1, ctx.dims + 1)
         time = out[..., :1] if middle is None else out[..., :1] + middle[..., :1]
@@ -358,9 +383,10 @@ class _Heads(Function):
             gx.addcmul_(middle[..., space], ratio)
         g_k, g_factor = ratio / 2, None
         if factor is not None:
-            gx.mul_(factor)
+            gx = gx * factor if torch.is_grad_enabled() else gx.mul_(factor)
             g_k = g_k * factor.square()
-            g_factor = _to((grad * out).sum(-1, keepdim=True), factor) / factor
+            whole = out if middle is None else out + middle
+            g_factor = _to((grad * whole).sum(-1, keepdim=True), factor) / factor
         if table is not None:
             gx[..., start:] = _rotate(gx[..., start:], table.conj())  # turned back
         return gx, _to(g_k, ctx.k), None, g_factor, None, None
@@ -400,10 +426,13 @@ def heads(
 
 
 class _Normalize(Function):
-    """``U r`` with ``U = u + middle`` and ``r = (-c <U, U>_L)^(-1/2)``."""
+    """``U r`` with ``U = u + middle`` and ``r = (-c <U, U>_L)^(-1/2)``, and ``r`` itself.
+
+    ``r`` is a result so that it can be differentiated where the gradients are.
+    """
 
     @staticmethod
-    def forward(ctx, u: Tensor, middle: Tensor | None, c: Curvature) -> Tensor:
+    def forward(ctx, u: Tensor, middle: Tensor | None, c: Curvature) -> tuple[Tensor, Tensor]:
         # u (..., 1 + d), middle the same or broadcast; the result stands in for U, which is out / r
         out = u.clone() if middle is None else u + middle
         time = out[..., :1]
@@ -414,14 +443,19 @@ class _Normalize(Function):
         rate = norm.clamp_min(0.5).rsqrt_()
         out.mul_(rate)
         ctx.c = c
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(out, rate, norm > 0.5)
-        return out
+        return out, rate
 
     @staticmethod
-    @_once
-    def backward(ctx, grad: Tensor, *_):
+    def backward(ctx, grad: Tensor | None, g_rate: Tensor | None):
         out, rate, held = ctx.saved_tensors
-        dot = torch.where(held, (grad * out).sum(-1, keepdim=True), 0)
+        if grad is None:
+            grad = torch.zeros_like(out)
+        dot = (grad * out).sum(-1, keepdim=True)
+        if g_rate is not None:
+            dot = dot + g_rate * rate
+        dot = torch.where(held, dot, 0)
         # dr = c r^3 <U, dU>_L; signature: minus for the time
         gu, pull = grad * rate, dot * rate * ctx.c
         gu[..., 1:].addcmul_(out[..., 1:], pull)
@@ -446,7 +480,7 @@ def normalize(u: Tensor, middle: Tensor | None, c: Curvature) -> Tensor:
         u, middle = upcast(u, middle)
     if takes_formulas(u, middle, c):
         return unfused.normalize(u, middle, c)
-    return _run(_Normalize, u, middle, check_curvature(c, u))
+    return _run(_Normalize, u, middle, check_curvature(c, u))[0]
 
 
 __getattr__ = renamed_attributes(

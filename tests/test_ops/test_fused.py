@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.autograd import forward_ad, gradcheck
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.nn import functional as F
 from torch.testing import assert_close
 
@@ -139,12 +139,40 @@ def test_gradients_equal_differences(name):  # what keys and values lose counts 
     assert gradcheck(function, args)
 
 
-@named
-def test_a_second_derivative_is_refused(name):
+@pytest.mark.parametrize('name', [n for n in NAMES if n not in ('keys', 'values')])
+def test_second_derivatives_equal_differences(name):
     function, _, args = cases(0.7)[name]
-    x = args[0]
-    with pytest.raises(RuntimeError, match='no second derivatives'):
-        torch.autograd.grad(function(*args).square().sum(), x, create_graph=True)
+    assert gradgradcheck(function, args)
+
+
+@named
+@curvatures
+def test_second_derivatives_equal_the_formula(name, c):
+    """In plain autograd, by all inputs, of which one depends on another."""
+    function, plain, args = cases(c)[name]
+    leaves = [a for a in args if isinstance(a, torch.Tensor) and a.requires_grad]
+    found = []
+    for f in (function, plain):
+        tied = [a * (1 + 1e-3 * leaves[-1].mean()) if a is leaves[0] else a for a in args]
+        out = f(*tied)
+        total = (out * randn(*out.shape, seed=9)).sum() + out.square().sum()
+        orders = []
+        for order in range(2):
+            gradients = torch.autograd.grad(total, leaves, create_graph=order < 1)
+            orders += gradients
+            total = sum((g * randn(g.numel(), seed=order).view_as(g)).sum() for g in gradients)
+        found.append(orders)
+    for a, b in zip(*found):
+        assert (a - b).abs().max() <= 1e-8 * (1 + b.abs().max())
+
+
+def test_hessian_of_plain_autograd():
+    x, cot = randn(2, 3), randn(2, 4)
+    found, wanted = (
+        torch.autograd.functional.hessian(lambda x, f=f: (f(x, 0.7) * cot).sum(), x)
+        for f in (fused.to_ambient, lifted)
+    )
+    assert_close(found, wanted)
 
 
 @named

@@ -9,18 +9,36 @@ from ...ops.stable import safe_norm
 
 
 class RiemannianGradient(torch.autograd.Function):
-    """Identity; the gradient is scaled by ``(1 - c |z|^2)^2 / 4``, as in HIER's official code."""
+    """Identity; the gradient is scaled by ``(1 - c |z|^2)^2 / 4``, as in HIER's official code.
+
+    The tangents of forward mode are scaled likewise: it is the same linear map, its own transpose.
+    """
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx, z: Tensor, c: float) -> Tensor:
+    def forward(z: Tensor, c: float) -> Tensor:
+        return z.clone()  # a view would have to have views as tangents
+
+    @staticmethod
+    def setup_context(ctx, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        z, ctx.c = inputs
         ctx.save_for_backward(z)
-        ctx.c = c
-        return z.view_as(z)
+        ctx.save_for_forward(z)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
         (z,) = ctx.saved_tensors
-        return grad * (1 - ctx.c * z.square().sum(-1, keepdim=True)).square() / 4, None
+        return grad * _rate(z, ctx.c), None
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor, _: None) -> Tensor:
+        (z,) = ctx.saved_tensors
+        return tangent * _rate(z, ctx.c)
+
+
+def _rate(z: Tensor, c: float) -> Tensor:
+    return (1 - c * z.square().sum(-1, keepdim=True)).square() / 4
 
 
 def official_pairwise_dist(x: Tensor, y: Tensor, c: float) -> Tensor:

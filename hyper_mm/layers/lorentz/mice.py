@@ -47,7 +47,7 @@ class MiCE(RoutedExperts):
         combine: ``'centroid'`` as above, or ``'sequential'``, the official code: experts in the
             order of their indices are added to the origin, ``y <- 2 (y + g e_i)``, and the result
             to the shared expert by a learned residual connection.
-        balance_weight: Weight of the balance loss; see :meth:`aux_losses`.
+        balance_weight: Weight of the balance loss; see :class:`RoutedExperts`.
 
     Raises:
         ValueError: If ``top_k`` exceeds ``num_experts``, or another argument is out of range.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -11,9 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...checks import check_choice
-from ...compat import is_exporting
+from ...compat import in_backward, is_compiling, is_exporting
 from ...deprecation import renamed_arguments
 from ...ops.stable import upcast
+from ..common.aux_losses import AuxLossSource
+
+_LOADS = threading.Lock()
+"""Held where the tokens of experts are counted: threads may share a model."""
 
 
 class Routing(NamedTuple):
@@ -32,8 +37,15 @@ class Routing(NamedTuple):
     counts: Tensor
 
 
-class RoutedExperts(nn.Module):
-    """Base of layers whose tokens go to the best few experts.
+class RoutedExperts(AuxLossSource, nn.Module):
+    r"""Base of layers whose tokens go to the best few experts.
+
+    In training they publish ``loss_balance``, which :func:`hyper_mm.layers.collect_losses` and the
+    models of hyper_mm collect:
+
+    .. math:: \alpha \sum_e f_e P_e,\qquad f_e = \frac{E\, n_e}{k T}
+
+    with :math:`n_e` the tokens of expert e and :math:`P_e` its mean share of the scores.
 
     Args:
         embed_dims: Dimensions of a token.
@@ -41,13 +53,15 @@ class RoutedExperts(nn.Module):
         top_k: Experts of a token.
         score: ``'softmax'`` or ``'sigmoid'``.
         renormalize: Gates of a token add up to 1.
-        balance_weight: Weight of the balance loss; see :meth:`aux_losses`.
+        balance_weight: Weight :math:`\alpha` of the balance loss; 0 leaves it out.
 
     Raises:
         ValueError: If ``top_k`` exceeds ``num_experts``, or another argument is out of range.
     """
 
     bias: Tensor
+
+    adds_up = True
 
     @renamed_arguments(dims='embed_dims', renormalise='renormalize')
     def __init__(
@@ -74,8 +88,6 @@ class RoutedExperts(nn.Module):
         self.gate = nn.Parameter(torch.empty(num_experts, embed_dims))
         nn.init.xavier_uniform_(self.gate)
         self.register_buffer('bias', torch.zeros(num_experts))
-        self._routing: Routing | None = None
-        self._counted: Tensor | None = None
         self._load: Tensor | None = None
 
     def route(self, x: Tensor, counted: Tensor | None = None) -> Routing:
@@ -96,16 +108,27 @@ class RoutedExperts(nn.Module):
             gates = gates / gates.sum(-1, keepdim=True)
         flat = indices.flatten()
         counts = self._counts(flat, torch.ones_like(flat))
-        routing = Routing(indices, gates, scores, counts)
-        if self.training:
-            self._routing, self._counted = routing, None
-            if counted is not None:
-                # sums with weights 0 and 1: choosing rows would wait for their number
-                self._counted = counted.flatten()
-                counts = self._counts(flat, self._counted.to(flat).repeat_interleave(self.top_k))
-                self._routing = routing._replace(counts=counts)
+        if not self.training:
+            return Routing(indices, gates, scores, counts)
+        kept, of_balance = None, counts
+        if counted is not None:
+            # sums with weights 0 and 1: choosing rows would wait for their number
+            kept = counted.flatten()
+            of_balance = self._counts(flat, kept.to(flat).repeat_interleave(self.top_k))
+        if not in_backward():  # where activation checkpointing repeats the pass
+            self._count(of_balance)
+        if self.balance_weight and self.publishes:
+            (gates,) = self.publish(
+                {'loss_balance': self._balance_loss(scores, of_balance, kept)}, gates
+            )
+        return Routing(indices, gates, scores, counts)
+
+    def _count(self, counts: Tensor) -> None:
+        if is_compiling():  # knows no locks
             self._load = counts + (0 if self._load is None else self._load)
-        return routing
+            return
+        with _LOADS:
+            self._load = counts + (0 if self._load is None else self._load)
 
     def _counts(self, experts: Tensor, weights: Tensor) -> Tensor:
         return experts.new_zeros(self.num_experts).scatter_add_(0, experts, weights)
@@ -146,26 +169,17 @@ class RoutedExperts(nn.Module):
         back = torch.empty_like(order).scatter_(0, order, steps)
         return rows.index_select(0, back).unflatten(0, indices.shape)
 
-    def aux_losses(self) -> dict[str, Tensor]:
-        r"""Balance loss of the last forward pass of training, handed out once.
-
-        .. math:: \alpha \sum_e f_e P_e,\qquad f_e = \frac{E\, n_e}{k T}
-
-        with :math:`n_e` the tokens of expert e and :math:`P_e` its mean share of the scores.
-        """
-        routing, self._routing = self._routing, None
-        if routing is None or not self.balance_weight:
-            return {}
-        share = routing.scores / routing.scores.sum(-1, keepdim=True)
-        tokens: int | Tensor = len(share)
-        if self._counted is None:
-            share = share.mean(0)
+    def _balance_loss(self, scores: Tensor, counts: Tensor, kept: Tensor | None) -> Tensor:
+        """Balance loss of scores ``(T, E)``; ``counts`` are of the tokens ``kept``."""
+        share = scores / scores.sum(-1, keepdim=True)
+        if kept is None:
+            tokens, share = len(share), share.mean(0)
         else:
-            kept = self._counted.to(share.dtype)
-            tokens = kept.sum().clamp_min(1)
-            share = (kept @ share) / tokens
-        fraction = routing.counts.to(share.dtype) * self.num_experts / (tokens * self.top_k)
-        return {'loss_balance': self.balance_weight * (fraction * share).sum()}
+            weights = kept.to(share.dtype)
+            tokens = weights.sum().clamp_min(1)
+            share = (weights @ share) / tokens
+        fraction = counts.to(share.dtype) * self.num_experts / (tokens * self.top_k)
+        return self.balance_weight * (fraction * share).sum()
 
     @torch.no_grad()
     def update_bias(self, speed: float = 0.005) -> None:
@@ -175,13 +189,14 @@ class RoutedExperts(nn.Module):
 
         Tokens of all processes count. To be called after each step of the optimizer.
         """
-        if self._load is None:
+        with _LOADS:
+            load, self._load = self._load, None
+        if load is None:
             return
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(self._load)
-        use = self._load.to(self.bias.dtype) / self._load.sum().clamp_min(1)
+            torch.distributed.all_reduce(load)
+        use = load.to(self.bias.dtype) / load.sum().clamp_min(1)
         self.bias += speed * (use.mean() - use)
-        self._load = None
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -90,6 +90,33 @@ def dense_block(block: Block, x: Tensor) -> Tensor:
     return y + block.ls_2(block.mlp(block.ln_2(y)))
 
 
+def exported_block(block: nn.Module, x: Tensor) -> Tensor:
+    """A transformer block in operations that know no number of tokens.
+
+    :class:`torch.nn.MultiheadAttention` writes the number of tokens of the traced images into its
+    reshapes.
+
+    Args:
+        block: See :func:`dense_block`; in evaluation, without a mask.
+        x: Tokens ``(B, L, d)``.
+
+    Returns:
+        Tokens ``(B, L, d)``.
+    """
+    attention, entering = block.attn, block.ln_1(x)
+    weights = attention.in_proj_weight.chunk(3)
+    biases = attention.in_proj_bias.chunk(3)
+    query, key, value = (
+        F.linear(attention_input(attention, entering, name), weight, bias)
+        .unflatten(-1, (attention.num_heads, -1))
+        .transpose(1, 2)
+        for name, weight, bias in zip('qkv', weights, biases)
+    )
+    found = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(-2)
+    x = x + block.ls_1(attention.out_proj(found))
+    return x + block.ls_2(block.mlp(block.ln_2(x)))
+
+
 def resize_positions(positions: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
     """Resizes the position embedding of a grid of patches (bicubic).
 
@@ -132,6 +159,8 @@ def dense_features(visual: VisionTower, images: Tensor, taps: Sequence[int] = ()
     for index, block in enumerate(blocks[:-1]):
         if visual.transformer.grad_checkpointing and visual.training:
             x = checkpoint(block, x, use_reentrant=False)
+        elif is_exporting():
+            x = exported_block(block, x)
         else:
             x = block(x)
         if index in taps:

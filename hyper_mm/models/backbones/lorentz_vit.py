@@ -10,7 +10,6 @@ from torch import Tensor
 
 from hyper_mm.checks import check_choice
 from hyper_mm.layers.common.curvature import Curvature
-from hyper_mm.layers.lorentz.mice import MiCE
 from hyper_mm.layers.lorentz.vit import LorentzVisionTransformer
 from hyper_mm.models.utils.aux_losses import AuxLossSource
 from hyper_mm.models.utils.own_init import OwnInit
@@ -36,7 +35,7 @@ class LorentzViT(OwnInit, AuxLossSource, BaseModule):
     equally wide (``embed_dims`` are space dimensions), deep, and with about as many parameters.
     Images may be of any size.
 
-    With ``experts`` it publishes ``loss_balance``, which a model of ours adds to its losses
+    Its ``experts`` publish ``loss_balance``, which a model of ours adds to its losses
     (``hyper_mm.ImageClassifier``, ``EncoderDecoder``, ``MaskRCNN``, ...); see
     ``hyper_mm.MoEBalanceHook``, too.
 
@@ -189,7 +188,7 @@ class LorentzViT(OwnInit, AuxLossSource, BaseModule):
         """
         points, size, c = self.vit(inputs)
         if self.publishes:
-            self.publish(self._losses() | self._diagnostics())
+            self.publish(self._diagnostics())
         return tuple(self._format(x, size, c) for x in points)
 
     def _format(self, x: Tensor, size: tuple[int, int], c: Tensor) -> Tensor:
@@ -209,11 +208,6 @@ class LorentzViT(OwnInit, AuxLossSource, BaseModule):
             if self.out_type == 'featmap'
             else x
         )
-
-    def _losses(self) -> dict[str, Tensor]:
-        losses = [m.aux_losses() for m in self.modules() if isinstance(m, MiCE)]
-        losses = [loss['loss_balance'] for loss in losses if loss]
-        return {'loss_balance': torch.stack(losses).sum()} if losses else {}
 
     def _diagnostics(self) -> dict[str, Tensor]:
         """The learned curvatures: that of the points, and the extremes of the experts'."""

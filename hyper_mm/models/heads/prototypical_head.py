@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from mmengine.model import BaseModule
@@ -13,6 +15,8 @@ from hyper_mm.checks import check_at_least
 from hyper_mm.layers.meta.prototypes import PrototypeClassifier
 from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.registry import MODELS
+
+_OF_THIS_CALL: ContextVar[Tensor | None] = ContextVar('hyper_mm_prototypes', default=None)
 
 
 @MODELS.register_module()
@@ -63,9 +67,14 @@ class PrototypicalHead(OwnInit, BaseModule):
         Raises:
             RuntimeError: If no support has been set.
         """
-        if self.prototypes is None:
+        return self.classifier.logits(inputs[self.in_index], self._prototypes())
+
+    def _prototypes(self) -> Tensor:
+        found = _OF_THIS_CALL.get()
+        found = self.prototypes if found is None else found
+        if found is None:
             raise RuntimeError('PrototypicalHead has no prototypes: call set_support first')
-        return self.classifier.logits(inputs[self.in_index], self.prototypes)
+        return found
 
     def masks(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Masks of the ways ``(W, K, H, W)`` and of the background ``(K, H, W)``.
@@ -85,14 +94,35 @@ class PrototypicalHead(OwnInit, BaseModule):
         return torch.stack([labels == k for k in range(1, self.num_classes)]), labels == 0
 
     def set_support(self, inputs: Sequence[Tensor], labels: Tensor) -> None:
-        """Computes the prototypes.
+        """Sets the prototypes of all calls from now on, in all threads, without gradients.
 
         Args:
             inputs: Feature maps of the support images.
             labels: Their label maps ``(K, H, W)``.
         """
-        fore, back = self.masks(labels)
-        self.prototypes = self.classifier.prototypes(inputs[self.in_index], fore, back)
+        self.prototypes = self.prototypes_of(inputs, labels).detach()
+
+    def prototypes_of(self, inputs: Sequence[Tensor], labels: Tensor) -> Tensor:
+        """Prototypes of a support.
+
+        Args:
+            inputs: Feature maps of the support images.
+            labels: Their label maps ``(K, H, W)``.
+        """
+        return self.classifier.prototypes(inputs[self.in_index], *self.masks(labels))
+
+    @contextmanager
+    def using(self, prototypes: Tensor) -> Iterator[None]:
+        """Context in which this thread's calls take other prototypes.
+
+        Args:
+            prototypes: Of :meth:`prototypes_of`.
+        """
+        token = _OF_THIS_CALL.set(prototypes)
+        try:
+            yield
+        finally:
+            _OF_THIS_CALL.reset(token)
 
     def episode_loss(
         self,
@@ -148,7 +178,7 @@ class PrototypicalHead(OwnInit, BaseModule):
         """
         logits = self(inputs)
         if not logits.isfinite().all():
-            where = 'prototypes' if not self.prototypes.isfinite().all() else 'features'
+            where = 'prototypes' if not self._prototypes().isfinite().all() else 'features'
             raise RuntimeError(
                 f'PrototypicalHead: logits are not finite, since the {where} are not: look at the '
                 'training loss and the weights'

@@ -24,7 +24,6 @@ from hyper_mm.layers.lorentz.ffn import LorentzSwiGLU
 from hyper_mm.layers.lorentz.linear import LorentzLinear
 from hyper_mm.layers.lorentz.mice import MiCE
 from hyper_mm.layers.lorentz.norm import LorentzRMSNorm
-from hyper_mm.layers.lorentz.routed_experts import RoutedExperts
 from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.ops.fused import to_ambient
 from hyper_mm.registry import MODELS
@@ -130,12 +129,6 @@ class Decoder(OwnInit, nn.Module):
         for i, block in enumerate(self.blocks):
             x = block(x, *shared, None if caches is None else caches[i], mask, counted)
         return x
-
-    def aux_losses(self) -> dict[str, Tensor]:
-        """Balance losses of the experts of the last forward pass, added up."""
-        losses = [m.aux_losses() for m in self.modules() if isinstance(m, RoutedExperts)]
-        losses = [loss['loss_balance'] for loss in losses if loss]
-        return {'loss_balance': torch.stack(losses).sum()} if losses else {}
 
     def diagnostics(self) -> dict[str, Tensor]:
         """Returns the numbers to log; none here."""

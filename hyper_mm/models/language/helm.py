@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from hyper_mm.checks import check_at_least, check_choice, check_range
+from hyper_mm.layers.common.aux_losses import collect_losses
 from hyper_mm.layers.lorentz.embedding import check_ids
 from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.registry import MODELS
@@ -215,9 +216,10 @@ class HelmForCausalLM(OwnInit, BaseModel):
             attention_mask: The same.
             labels: The same.
         """
-        nll, labels = self._nll(input_ids, doc_ids, attention_mask, labels)
+        with collect_losses(self) as scope:
+            nll, labels = self._nll(input_ids, doc_ids, attention_mask, labels)
         losses = {'loss_lm': nll.sum() / (labels != IGNORED).sum().clamp_min(1)}
-        losses.update(self.decoder.aux_losses())
+        losses.update(scope.total(taken=losses))
         losses.update({f'decoder/{k}': v for k, v in self.decoder.diagnostics().items()})
         return losses
 

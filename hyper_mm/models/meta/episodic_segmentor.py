@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
@@ -11,6 +13,9 @@ from hyper_mm.registry import MODELS
 
 from .episodic_model import Batch
 from .meta_learner import MetaLearner
+
+_MAPS: ContextVar[list[Tensor] | None] = ContextVar('hyper_mm_feature_maps', default=None)
+"""Feature maps that the passes of an episode have met."""
 
 
 @MODELS.register_module()
@@ -74,13 +79,8 @@ class EpisodicSegmentor(MetaLearner):
             modules = dict(self.model.named_modules())
             if feature not in modules:
                 raise ValueError(f'feature must be a module of the segmentor, got {feature!r}')
-            modules[feature].register_forward_pre_hook(self._keep)
+            modules[feature].register_forward_pre_hook(_keep)
             self.feature = feature
-        self._features: list[Tensor] = []
-
-    def _keep(self, module, args) -> None:
-        if self.training and torch.is_grad_enabled():
-            self._features.append(args[0])
 
     def episode_loss(self, support: Batch, query: Batch) -> dict[str, Tensor]:
         """Losses of an episode.
@@ -93,15 +93,19 @@ class EpisodicSegmentor(MetaLearner):
             ``loss_support``, ``loss_query``, and with ``boundary``, ``loss_boundary`` and
             ``boundary_contrast/empty``.
         """
-        self._features = []
-        parameters, buffers = self.initial_state()
-        options = (self.inner_steps, self.first_order, True)
-        adapted, before = self.inner(support, parameters, buffers, *options)
-        after = self.model.parse_losses(self.call(adapted, buffers, query, 'loss'))[0]
-        self._left.append(buffers)
+        maps: list[Tensor] = []
+        token = _MAPS.set(maps)
+        try:
+            parameters, buffers = self.initial_state()
+            options = (self.inner_steps, self.first_order, True)
+            adapted, before = self.inner(support, parameters, buffers, *options)
+            after = self.model.parse_losses(self.call(adapted, buffers, query, 'loss'))[0]
+        finally:
+            _MAPS.reset(token)
+        self.leave(buffers)
         losses = dict(loss_support=before[0], loss_query=after)
         if self.boundary is not None:
-            features = [self._features[i] for i in (0, -1) if self._features]
+            features = [maps[i] for i in (0, -1) if maps]
             if not features or not all(isinstance(z, Tensor) and z.ndim == 4 for z in features):
                 raise ValueError(
                     'feature must be a module that the segmentor calls with a feature map '
@@ -111,7 +115,6 @@ class EpisodicSegmentor(MetaLearner):
             found = self.boundary(features, masks, valid)
             losses['loss_boundary'] = found.loss
             losses['boundary_contrast/empty'] = found.empty.to(found.loss.dtype)
-        self._features = []
         return losses
 
     def _masks(self, samples: list) -> tuple[Tensor, Tensor]:
@@ -121,3 +124,10 @@ class EpisodicSegmentor(MetaLearner):
         if labels.shape[1] > 1:  # masks of structures that overlap
             return labels == 1, valid
         return structure_masks(labels.squeeze(1), self.structures), valid
+
+
+def _keep(module: nn.Module, args: tuple) -> None:
+    """Pre-hook of the module that meets the feature map."""
+    maps = _MAPS.get()
+    if maps is not None and torch.is_grad_enabled():
+        maps.append(args[0])

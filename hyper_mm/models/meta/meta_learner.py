@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import re
+from contextvars import ContextVar
 
 import torch
 from mmengine.model import BaseModel
@@ -19,6 +21,9 @@ from .episodic_model import Batch, EpisodicModel
 
 ALGORITHMS = {'maml': False, 'fomaml': True, 'anil': False, 'metasgd': False, 'reptile': True}
 """Algorithm -> whether it is first-order by default."""
+
+_LEFT: ContextVar[list[dict[str, Tensor]] | None] = ContextVar('hyper_mm_buffers', default=None)
+"""Buffers that the episodes of a batch have left."""
 
 
 @MODELS.register_module()
@@ -86,7 +91,6 @@ class MetaLearner(EpisodicModel):
         self.inner_steps, self.test_steps = inner_steps, test_steps
         self.first_order = ALGORITHMS[algorithm] if first_order is None else first_order
         self.commit_buffers = commit_buffers
-        self._left: list[dict[str, Tensor]] = []
         adapt = ('head' if algorithm == 'anil' else '') if adapt is None else adapt
         try:
             self.adapt = re.compile(adapt)
@@ -181,16 +185,29 @@ class MetaLearner(EpisodicModel):
         Args:
             episodes: With ``support`` and ``query``.
         """
-        self._left = []
-        losses = super().loss(episodes)
+        batch: list[dict[str, Tensor]] = []
+        token = _LEFT.set(batch)
+        try:
+            losses = super().loss(episodes)
+        finally:
+            _LEFT.reset(token)
         if self.commit_buffers:
             with torch.no_grad():
                 for name, buffer in self.model.named_buffers():
-                    values = torch.stack([left[name] for left in self._left])
+                    values = torch.stack([left[name] for left in batch])
                     kept = values.mean(0) if buffer.is_floating_point() else values.amax(0)
                     buffer.copy_(kept)
-        self._left = []
         return losses
+
+    def leave(self, buffers: dict[str, Tensor]) -> None:
+        """Hands over the buffers at the end of an episode, for :meth:`loss` to write back.
+
+        Args:
+            buffers: By name.
+        """
+        batch = _LEFT.get()
+        if batch is not None:
+            batch.append(buffers)
 
     def episode_loss(self, support: Batch, query: Batch) -> dict[str, Tensor]:
         """Losses of an episode.
@@ -209,10 +226,10 @@ class MetaLearner(EpisodicModel):
         )
         logged = {'meta/support': before[0].detach()}
         if self.algorithm == 'reptile':
-            self._left.append(buffers)
+            self.leave(buffers)
             return dict(loss_reptile=reptile_loss(parameters, adapted), **logged)
         losses = self.call(adapted, buffers, query, 'loss')
-        self._left.append(buffers)
+        self.leave(buffers)
         total, terms = self.model.parse_losses(losses)
         for name, value in terms.items():
             if name != 'loss':
@@ -228,16 +245,22 @@ class MetaLearner(EpisodicModel):
         """
         parameters, buffers = self.initial_state()
         parameters = {n: p.detach() for n, p in parameters.items()}
-        training = self.model.training
-        self.model.train()
-        try:
-            if self.test_steps:
-                parameters, _ = self.inner(support, parameters, buffers, self.test_steps, True)
-        finally:
-            self.model.train(training)
+        # other threads may run the model with its own weights, or adapt it, at the same time
+        own = copy.copy(self)
+        own._modules = {**self._modules, 'model': duplicate(self.model)}
+        if self.test_steps:
+            own.model.train()
+            parameters, _ = own.inner(support, parameters, buffers, self.test_steps, True)
+            own.model.train(self.model.training)
         with torch.no_grad():
-            found = [self.call(parameters, buffers, batch, 'predict') for batch in query]
+            found = [own.call(parameters, buffers, batch, 'predict') for batch in query]
         return [sample for samples in found for sample in samples]
+
+
+def duplicate(model: nn.Module) -> nn.Module:
+    """A copy of a model's structure and state whose parameters and buffers are the same tensors."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
 
 
 def places(model: nn.Module) -> dict[str, str]:

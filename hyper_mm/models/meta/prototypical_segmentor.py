@@ -58,15 +58,15 @@ class PrototypicalSegmentor(EpisodicModel):
 
     @torch.no_grad()
     def set_support(self, items: Sequence[dict]) -> None:
-        """Sets the support by which images are segmented from now on; it is not saved.
+        """Sets the support by which images are segmented from now on, in all threads.
+
+        It is not saved. Episodes, which hold a support of their own, do not touch it.
 
         Args:
             items: Packed items with labels, as a data set of mmseg returns them, each with labels
                 0 (background) to W.
         """
-        self._set_support(self.data_preprocessor(pseudo_collate(list(items)), True))
-
-    def _set_support(self, batch: Batch) -> None:
+        batch = self.data_preprocessor(pseudo_collate(list(items)), True)
         features = self.model.extract_feat(batch['inputs'])
         self.model.decode_head.set_support(features, _labels(batch))
 
@@ -78,12 +78,9 @@ class PrototypicalSegmentor(EpisodicModel):
             query: Batches to segment.
         """
         head = self.model.decode_head
-        before = head.prototypes
-        self._set_support(support)
-        try:
+        features = self.model.extract_feat(support['inputs'])
+        with head.using(head.prototypes_of(features, _labels(support))):
             return [x for batch in query for x in self.model(**batch, mode='predict')]
-        finally:
-            head.prototypes = before
 
 
 def _labels(batch: Batch) -> Tensor:

@@ -29,10 +29,11 @@ class HiMapperBase(OwnInit, AuxLossSource, BaseModule):
         loss_grad: Factor of the gradient from the losses of the hierarchy into the backbone, in
             [0, 1], on top of ``memory_grad``; the gradient of the task is not touched. A value
             other than 1 costs a second pass of the decomposer in training.
-        loss_warmup: Training iterations over which the losses of the hierarchy rise from 0 to
-            their weights, linearly. They are the iterations of mmengine's runner, as its parameter
-            schedulers count them, however often the neck runs in one of them; without a runner,
-            the calls of the model's ``loss()``.
+        loss_warmup: Steps of the optimizer over which the losses of the hierarchy rise from 0 to
+            their weights, linearly, in a run of mmengine's runner, however many batches an
+            accumulated step has, and however often the neck runs in one of them. Where parameters
+            are sharded (FSDP) or fixed, its iterations; without a runner, the calls of the model's
+            ``loss()``.
         encode: Build the encoder.
         keep_hierarchy: Models of ours give the hierarchy that the neck finds, detached, to the data
             samples that they predict. Elsewhere, read it with
@@ -71,6 +72,7 @@ class HiMapperBase(OwnInit, AuxLossSource, BaseModule):
         self.loss_warmup = loss_warmup
         if loss_warmup:
             self.register_buffer('loss_steps', torch.zeros((), dtype=torch.long))
+            self._last_state: tuple[int, ...] | None = None
         self.mapper = HierarchyMapper(dim, encode=encode, **mapper)
         self.with_assignment = False
         self.keep_hierarchy = keep_hierarchy
@@ -109,7 +111,7 @@ class HiMapperBase(OwnInit, AuxLossSource, BaseModule):
         keep = self.keep_hierarchy and hierarchies_are_collected()
         found = self.mapper(memory, token, with_assignment=self.with_assignment or keep)
         if self.publishes:
-            self._publish_losses(memory, found, diagnostics)
+            found = self._publish_losses(memory, found, diagnostics)
         if keep:
             hierarchy = Hierarchy(
                 levels=tuple(x.detach() for x in found.levels),
@@ -122,25 +124,49 @@ class HiMapperBase(OwnInit, AuxLossSource, BaseModule):
 
     def _publish_losses(
         self, memory: Tensor, found: Hierarchy, diagnostics: dict[str, Tensor]
-    ) -> None:
+    ) -> Hierarchy:
+        """Publishes the losses; returns the hierarchy with which the pass goes on."""
+        judged = found
         if self.loss_grad != 1:
             memory = scale_gradient(memory, self.loss_grad)
-            found = self.mapper.decompose(memory, found.queries)
-        losses, more = self.mapper.losses(found.levels, found.assignment, memory)
+            judged = self.mapper.decompose(memory, found.queries)
+        losses, more = self.mapper.losses(judged.levels, judged.assignment, memory)
         rate = self._warmup_rate() if self.loss_warmup else 1.0
-        self.publish(
+        update = () if found.update is None else (found.update,)
+        count, assignment = len(found.levels), found.assignment or ()
+        outputs = self.publish(
             {f'loss_hier_{name}': rate * loss for name, loss in losses.items()}
-            | {f'hi_mapper/{name}': value for name, value in (more | diagnostics).items()}
+            | {f'hi_mapper/{name}': value for name, value in (more | diagnostics).items()},
+            found.token,
+            *found.levels,
+            *assignment,
+            *update,
+        )
+        levels, rest = outputs[1 : count + 1], outputs[count + 1 :]
+        return found._replace(
+            token=outputs[0],
+            levels=levels,
+            assignment=rest[: len(assignment)] if assignment else found.assignment,
+            update=rest[-1] if update else None,
         )
 
     def _warmup_rate(self) -> Tensor:
-        """Share of the losses' weights; equal for all passes of an iteration, repeated ones too."""
+        """Share of the losses' weights; equal for all passes of a step, repeated ones too."""
         if self.is_first_pass:
             hub = MessageHub.get_current_instance()
-            if hub.get_info('loop_stage') == 'train':
-                self.loss_steps.fill_(hub.get_info('iter') + 1)
-            else:
+            iteration = hub.get_info('iter') if hub.get_info('loop_stage') == 'train' else None
+            # a step of the optimizer writes in place; numbers, such as curvatures, are also clamped
+            own = [p for p in self.parameters() if p.requires_grad and p.is_leaf and p.ndim > 1]
+            state = tuple(p._version for p in own)
+            if iteration is None:
                 self.loss_steps += 1
+            elif not own:
+                self.loss_steps.fill_(iteration + 1)
+            elif self._last_state is None and (iteration == 0 or not self.loss_steps):
+                self.loss_steps.fill_(iteration + 1)  # not the count of another run
+            elif state != self._last_state:
+                self.loss_steps += 1
+            self._last_state = state
         return ((self.loss_steps - 1) / self.loss_warmup).clamp(0.0, 1.0)
 
     def _check_finite(self, features: Tensor, what: str) -> None:

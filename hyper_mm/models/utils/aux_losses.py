@@ -8,58 +8,19 @@ times in a call, and ``deepcopy`` of a model never meets the graph of an earlier
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
-import torch
 from mmengine.structures import BaseDataElement, PixelData
 from torch import Tensor, nn
 
-from hyper_mm.compat import in_backward
 from hyper_mm.layers import Hierarchy
-
-
-class LossScope:
-    """The losses that components publish while it is open; see :func:`collect_losses`."""
-
-    def __init__(self) -> None:
-        self.with_grad = torch.is_grad_enabled()
-        self._entries: dict[AuxLossSource, dict[str, list[Tensor]]] = {}
-        self._seen: set[int] = set()
-
-    def add(self, source: AuxLossSource, losses: dict[str, Tensor]) -> None:
-        """Adds what a forward pass of a component has published."""
-        entries = self._entries.setdefault(source, {})
-        for name, value in losses.items():
-            entries.setdefault(name, []).append(value)
-
-    def is_first_pass(self, source: AuxLossSource) -> bool:
-        """Whether a component asks this for the first time in the scope."""
-        first = id(source) not in self._seen
-        self._seen.add(id(source))
-        return first
-
-    def sources(self) -> list[AuxLossSource]:
-        """The components that have published, in the order of their first pass."""
-        return list(self._entries)
-
-    def of(self, source: AuxLossSource) -> dict[str, Tensor]:
-        """What a component has published.
-
-        Args:
-            source: The component.
-
-        Returns:
-            Its losses, added up over its forward passes, and the means of its diagnostics.
-        """
-        entries = self._entries.get(source, {})
-        return {
-            name: sum(values) if 'loss' in name or len(values) == 1 else sum(values) / len(values)
-            for name, values in entries.items()
-        }
+from hyper_mm.layers.common.aux_losses import (
+    AuxLossSource,
+    collect_losses,
+)
 
 
 class FoundHierarchy(NamedTuple):
@@ -76,30 +37,7 @@ class FoundHierarchy(NamedTuple):
     size: tuple[int, int] | None
 
 
-_LOSSES: ContextVar[LossScope | None] = ContextVar('hyper_mm_losses', default=None)
 _FOUND: ContextVar[list[FoundHierarchy] | None] = ContextVar('hyper_mm_hierarchies', default=None)
-
-
-@contextmanager
-def collect_losses() -> Iterator[LossScope]:
-    """Opens a scope for the losses that components publish in this thread.
-
-    A model with :class:`AuxLossMixin` does so by itself. Of nested scopes the innermost collects.
-
-    Yields:
-        The scope, to be read with :meth:`LossScope.of`.
-
-    Example:
-        >>> with collect_losses() as scope:
-        ...     features = neck(features)
-        >>> loss = sum(value for name, value in scope.of(neck).items() if 'loss' in name)
-    """
-    scope = LossScope()
-    token = _LOSSES.set(scope)
-    try:
-        yield scope
-    finally:
-        _LOSSES.reset(token)
 
 
 @contextmanager
@@ -129,95 +67,6 @@ def hand_out_hierarchy(found: FoundHierarchy) -> None:
         scope.append(found)
 
 
-class AuxLossSource:
-    """Mixin of a component that has losses of its own.
-
-    The component calls :meth:`publish` in its forward pass where :attr:`publishes` is true. A model
-    with :class:`AuxLossMixin` adds up what is published during its ``loss()``. In any other model
-    the losses would be lost: the component warns once, when it first publishes.
-
-    Activation checkpointing runs a forward pass again within the backward pass. There:
-
-    - Non-reentrant (``use_reentrant=False``): the losses of the first pass have a graph, whose
-      tensors the second one restores. What the second publishes is the same and is ignored.
-    - Reentrant: the first pass runs without gradients. The model gets a stand-in of each loss, a
-      leaf with its value; the second pass back-propagates the loss with the gradient that has
-      arrived at its stand-in (so with the loss scale and the weight that the model has applied).
-    """
-
-    _warned = False
-    _stand_ins: list[dict[str, Tensor]] | None = None
-
-    @property
-    def publishes(self) -> bool:
-        """Whether this forward pass is to compute and publish losses."""
-        if not self.training:
-            return False
-        scope = _LOSSES.get()
-        if torch.is_grad_enabled():
-            return True  # also where nobody collects: a pass and its repetition do the same
-        return scope is not None and scope.with_grad and self._is_trained()
-
-    def _is_trained(self) -> bool:
-        return any(parameter.requires_grad for parameter in self.parameters())
-
-    @property
-    def is_first_pass(self) -> bool:
-        """Whether this is the first question for it since the model's ``loss()`` has begun."""
-        scope = _LOSSES.get()
-        return scope is not None and scope.is_first_pass(self)
-
-    def publish(self, losses: dict[str, Tensor]) -> None:
-        """Hands the losses of this forward pass to the model.
-
-        Args:
-            losses: Entries for the loss dict of the model: ``loss_*`` are added up and
-                back-propagated, other names are logged.
-        """
-        if in_backward():
-            self._back_propagate(losses)
-            return
-        scope = _LOSSES.get()
-        if scope is None:
-            self._warn(sorted(name for name in losses if 'loss' in name))
-            return
-        if not torch.is_grad_enabled():  # the first pass of reentrant checkpointing
-            stand_ins = {n: v.detach().requires_grad_() for n, v in losses.items() if 'loss' in n}
-            self._stand_ins = [*(self._stand_ins or ()), stand_ins]
-            losses = losses | stand_ins
-        scope.add(self, losses)
-
-    def forget_stand_ins(self) -> None:
-        """Drops the stand-ins of losses that were never back-propagated."""
-        self._stand_ins = None
-
-    def _back_propagate(self, losses: dict[str, Tensor]) -> None:
-        if not self._stand_ins or not torch.is_grad_enabled():
-            return
-        stand_ins = self._stand_ins.pop()  # the last pass is the first to run again
-        pairs = [
-            (losses[name], stand_in.grad)
-            for name, stand_in in stand_ins.items()
-            if stand_in.grad is not None and losses[name].requires_grad
-        ]
-        if pairs:  # the outputs of this pass need its graph, too
-            torch.autograd.backward(*zip(*pairs), retain_graph=True)
-
-    def _warn(self, lost: list[str]) -> None:
-        if not lost or self._warned:
-            return
-        self._warned = True
-        name = type(self).__name__
-        warnings.warn(
-            f'{name} computes {lost} but the model does not add them to its losses, so {name} is '
-            'trained without them, and distributed training stops at parameters without gradient. '
-            "Put hyper_mm in front of the type of the model (type='hyper_mm.EncoderDecoder' for "
-            "'EncoderDecoder', 'hyper_mm.FCOS' for 'FCOS', ...), or set the weights of these "
-            'losses to 0.',
-            stacklevel=3,
-        )
-
-
 class AuxLossMixin:
     """Mixin of a model, before its stock class: adds what :class:`AuxLossSource` parts publish.
 
@@ -237,17 +86,10 @@ class AuxLossMixin:
             The loss dict. The losses of a component that runs several times are added up. Two
             components that publish the same name get the path of the module in front of it.
         """
-        if _LOSSES.get() is None:
-            for source in aux_loss_sources(self).values():
-                source.forget_stand_ins()
-        with collect_losses() as scope:
+        with collect_losses(self) as scope:
             losses = super().loss(*args, **kwargs)
         paths = {module: path for path, module in self.named_modules()}
-        for source in scope.sources():
-            path = paths.get(source, type(source).__name__)
-            for name, value in scope.of(source).items():
-                losses[f'{path}.{name}' if name in losses else name] = value
-        return losses
+        return losses | scope.total(paths, losses)
 
     def predict(self, *args, **kwargs) -> list[BaseDataElement]:
         """Predictions of the stock model, with the hierarchy found on the way.

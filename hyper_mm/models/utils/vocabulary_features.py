@@ -126,9 +126,13 @@ class VocabularyEncoder:
         key = vocabulary, bool(prompts), kind
         kept = self._features.get(key)
         if kept is None or kept[0] != state:
-            # without autocast: what is kept must not depend on who asks first
+            # without autocast, inference mode: what is kept must not depend on who asks first
             device = self.clip.positional_embedding.device.type
-            with torch.no_grad(), torch.autocast(device, enabled=False):
+            with (
+                torch.inference_mode(False),
+                torch.no_grad(),
+                torch.autocast(device, enabled=False),
+            ):
                 kept = state, trained, self._reduced(vocabulary, prompts, kind)
             self._features = _remember(self._features, key, kept)
         return kept[2]

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +12,7 @@ from mmengine.dataset import DefaultSampler  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from hyper_mm.registry import HOOKS  # noqa: E402
+from tests.helpers import runs  # noqa: E402
 
 HOOK = dict(type='hyper_mm.EqualShardsHook')
 CASES = {  # images, round_up, a loop without end -> batches of each rank in the message
@@ -50,3 +54,35 @@ def test_every_process_says_so_before_any_waits(tmp_path, monkeypatch):
 
 def test_one_process():
     HOOKS.build(HOOK).before_train(SimpleNamespace(train_loop=SimpleNamespace(dataloader=[])))
+
+
+@pytest.mark.slow
+@pytest.mark.mmseg
+@pytest.mark.parametrize('endless', [False, True], ids=['epochs', 'iterations'])
+def test_a_run_of_two_ranks_ends_with_the_error(tmp_path, endless):
+    """By torchrun and tools/train.py, on one image."""
+    pytest.importorskip('mmseg')
+    root = runs.make_data(tmp_path / 'data')
+    for folder in ('images', 'annotations'):
+        for file in sorted((root / folder / 'training').iterdir())[1:]:
+            file.unlink()
+    loop = dict(type='IterBasedTrainLoop', max_iters=2, val_interval=10)
+    if not endless:
+        loop = dict(type='EpochBasedTrainLoop', max_epochs=2, val_interval=10, _delete_=True)
+    sampler = dict(type='DefaultSampler', shuffle=True, round_up=False, _delete_=True)
+    config = runs.write_config(
+        tmp_path, root, train_cfg=loop, train_dataloader=dict(batch_size=1, sampler=sampler)
+    )
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node=2']
+    command += [f'--master-port={runs.free_port()}', str(runs.TRAIN), str(config)]
+    command += ['--launcher', 'pytorch', '--work-dir', str(tmp_path / 'run')]
+    done = subprocess.run(
+        command,
+        cwd=runs.REPO,
+        env={**os.environ, **runs.ENVIRONMENT},
+        capture_output=True,
+        text=True,
+        timeout=runs.TIMEOUT,
+    )
+    assert done.returncode != 0
+    assert 'the processes get [1, 0] batches' in done.stdout + done.stderr

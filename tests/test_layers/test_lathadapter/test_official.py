@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 from hyper_mm.layers.lathadapter.official import RiemannianGradient, official_pairwise_dist
 from hyper_mm.ops import poincare
@@ -31,3 +32,23 @@ def test_distances_differ_by_what_is_added_to_the_denominator(c):
     # at norms up to 0.6 the denominator is at least (1 - 0.6 * 0.6)^2: the term is 2.5e-5 of it
     torch.testing.assert_close(found, exact, rtol=1e-4, atol=1e-9)
     assert ((found - exact).abs() > 1e-9 * exact).any()
+
+
+def apply(z):
+    return RiemannianGradient.apply(z, 0.5)
+
+
+def test_gradient_is_scaled_in_all_modes():
+    z = (0.3 * torch.randn(4, 3, dtype=torch.float64)).requires_grad_()
+    rate = (1 - 0.5 * z.detach().square().sum(-1, keepdim=True)).square() / 4
+    v = torch.randn_like(z)
+    assert torch.equal(apply(z), z)
+    torch.testing.assert_close(torch.autograd.grad(apply(z), z, v)[0], rate * v)
+    with forward_ad.dual_level():
+        dual = forward_ad.unpack_dual(apply(forward_ad.make_dual(z.detach(), v)))
+    torch.testing.assert_close(dual.tangent, rate * v)
+    z = z.detach()
+    torch.testing.assert_close(torch.func.jvp(apply, (z,), (v,))[1], rate * v)
+    wanted = torch.diag_embed(rate.expand(-1, 3))
+    for jacobian in (torch.func.jacrev, torch.func.jacfwd):
+        torch.testing.assert_close(torch.func.vmap(jacobian(apply))(z), wanted)

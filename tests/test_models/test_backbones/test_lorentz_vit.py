@@ -295,7 +295,12 @@ class TestToolsOfMmpretrain:
                     paramwise_cfg=dict(layer_decay_rate=0.5),
                 ),
             )
-            rates[kind] = {group['param_name']: group['lr'] for group in wrapper.param_groups}
+            names = {id(p): name for name, p in model.named_parameters()}
+            rates[kind] = {
+                names[id(p)]: group['lr']
+                for group in wrapper.optimizer.param_groups
+                for p in group['params']
+            }
         ours, theirs = rates.values()
         assert set(ours) == {name for name, _ in self.classifier().named_parameters()}
         # 4 layers: embedding, two blocks, what follows

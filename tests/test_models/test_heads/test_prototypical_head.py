@@ -1,5 +1,8 @@
 """The prototypical head and its segmentor."""
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -41,3 +44,28 @@ def test_bad_input():
     data['support']['data_samples'][0].gt_sem_seg.data[0, 0, 0] = 2
     with pytest.raises(ValueError, match='labels'):
         build()([data], mode='loss')
+
+
+def test_threads_segment_by_their_own_support():
+    model = build().eval()
+    data = [episode() for _ in range(6)]
+
+    def predict(one):
+        with torch.no_grad():
+            found = model.episode_predict(one['support'], [one['query']])
+        return torch.stack([sample.seg_logits.data for sample in found])
+
+    wanted = [predict(one) for one in data]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(predict, data * 3))
+    for i, logits in enumerate(found):
+        torch.testing.assert_close(logits, wanted[i % 6])
+    assert model.model.decode_head.prototypes is None
+
+
+def test_a_support_with_gradients_can_be_copied():
+    head = build().model.decode_head
+    maps, labels = torch.randn(2, 8, 4, 4, requires_grad=True), torch.zeros(2, 4, 4).long()
+    labels[:, 1:3] = 1
+    head.set_support([maps], labels)
+    assert torch.equal(copy.deepcopy(head).prototypes, head.prototypes)

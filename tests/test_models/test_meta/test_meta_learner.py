@@ -1,6 +1,7 @@
 """Meta-learning wrapper."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -258,3 +259,28 @@ def test_two_ranks_equal_one(tmp_path):
             grads = torch.load(tmp_path / f'{algorithm}{rank}.pth')
             for grad, p in zip(grads, learner.parameters()):
                 torch.testing.assert_close(grad, p.grad)
+
+
+@pytest.mark.parametrize('norm', [False, True])
+def test_threads_adapt_one_model_each_to_its_own_support(norm):
+    learner = build(Net(norm=norm), inner_lr=0.5, inner_steps=2).eval()
+    data = [episodes(1)[0] for _ in range(6)]
+
+    def predict(episode):
+        return torch.stack(learner.episode_predict(episode['support'], [episode['query']]))
+
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(predict, data * 5))
+    wanted = [predict(episode) for episode in data]
+    assert not torch.allclose(wanted[0], wanted[1])
+    for i, maps in enumerate(found):
+        torch.testing.assert_close(maps, wanted[i % 6])
+    assert not learner.model.training
+
+
+def test_an_error_leaves_no_graph():
+    learner, data = build(Net(), algorithm='maml'), episodes(2)
+    broken = [data[0], dict(data[1], query=None)]
+    with pytest.raises(TypeError):
+        learner(broken, mode='loss')
+    copy.deepcopy(learner)(data, mode='loss')

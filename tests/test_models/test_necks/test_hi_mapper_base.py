@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmengine.logging import MessageHub
+from mmengine.optim import OptimWrapper
 
 from hyper_mm.models import HiMapper
 from hyper_mm.models.utils.aux_losses import collect_losses
@@ -64,30 +65,59 @@ def test_loss_warmup_rises_to_the_full_weight_and_resumes():
     assert rates == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1], abs=1e-5)
 
 
-def test_loss_warmup_counts_the_iterations_of_a_runner():
-    """Not the passes: a neck may run several times in one, with checkpointing or two branches."""
-    plain, warm = make(), make(loss_warmup=4)
-    x = torch.randn(2, 12, 3, 3)
-    full = run(plain, (x,))[1]['loss_hier_cont']
+@pytest.fixture
+def hub():
     hub = MessageHub.get_current_instance()
     hub.update_info('loop_stage', 'train')
-    try:
-        rates = []
-        for iteration in (0, 1, 3, 7):
-            hub.update_info('iter', iteration)
-            with collect_losses() as scope:
-                for _ in range(3):
-                    warm((x,))
-            rates.append((scope.of(warm)['loss_hier_cont'] / (3 * full)).item())
-            assert warm.loss_steps == iteration + 1
-        assert rates == pytest.approx([0, 0.25, 0.75, 1], abs=1e-5)
-        resumed = make(loss_warmup=4)  # the runner brings the iteration
+    yield hub
+    hub.pop_info('loop_stage')
+    hub.pop_info('iter')
+
+
+@pytest.mark.parametrize('accumulated', [1, 4])
+def test_loss_warmup_counts_the_steps_of_the_optimizer(hub, accumulated):
+    """Not the passes: a neck may run several times in one; nor batches that are accumulated."""
+    warm, x = make(loss_warmup=4), torch.randn(2, 12, 3, 3)
+    plain = make()
+    wrapper = OptimWrapper(torch.optim.AdamW(warm.parameters()), accumulative_counts=accumulated)
+    wrapper.initialize_count_status(warm, 0, 6 * accumulated)
+    rates = []
+    for iteration in range(6 * accumulated):
+        hub.update_info('iter', iteration)
+        if iteration == 2 * accumulated:  # a step has just been made
+            state = warm.state_dict()
+            warm = make(loss_warmup=4)
+            warm.load_state_dict(state)
+            wrapper = OptimWrapper(
+                torch.optim.AdamW(warm.parameters()), accumulative_counts=accumulated
+            )
+            wrapper.initialize_count_status(warm, iteration, 6 * accumulated)
+        with collect_losses() as scope:
+            for _ in range(3):
+                warm((x,))
+        loss = scope.of(warm)['loss_hier_cont']
+        plain.load_state_dict(warm.state_dict(), strict=False)
+        full = run(plain, (x,))[1]['loss_hier_cont']
+        rates.append((loss / (3 * full)).item())
+        assert warm.loss_steps == iteration // accumulated + 1
+        wrapper.update_params(loss + 0 * warm((x,))[0].sum())
+    wanted = [min(i // accumulated / 4, 1) for i in range(6 * accumulated)]
+    assert rates == pytest.approx(wanted, abs=1e-4)
+
+
+def test_loss_warmup_takes_the_iteration_where_nothing_else_is_known(hub):
+    plain, x = make(), torch.randn(2, 12, 3, 3)
+    full = run(plain, (x,))[1]['loss_hier_cont']
+    for frozen in (False, True):
+        warm = make(loss_warmup=4)
+        warm.requires_grad_(not frozen)
         hub.update_info('iter', 2)
-        found = run(resumed, (x,))[1]['loss_hier_cont']
+        found = run(warm, (x.requires_grad_(),))[1]['loss_hier_cont']
         assert (found / full).item() == pytest.approx(0.5, abs=1e-5)
-    finally:
-        hub.pop_info('loop_stage')
-        hub.pop_info('iter')
+    state, tuned = warm.state_dict(), make(loss_warmup=4)
+    tuned.load_state_dict(state)
+    hub.update_info('iter', 0)  # another run begins with the weights of this one
+    assert run(tuned, (x,))[1]['loss_hier_cont'] == 0
 
 
 def test_evaluation_does_not_warm_up():
