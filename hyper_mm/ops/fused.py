@@ -44,9 +44,9 @@ def _gradients(
     """
     # fresh names: the gradient of each must not contain paths through another
     own = [x.view_as(x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
-    wanted = [i for i, x in enumerate(own) if isinstance(x, Tensor) and x.requires_grad]
+    wanted = {i: x for i, x in enumerate(own) if isinstance(x, Tensor) and x.requires_grad}
     found = torch.autograd.grad(
-        formula(*own), [own[i] for i in wanted], grad, create_graph=True, allow_unused=True
+        formula(*own), list(wanted.values()), grad, create_graph=True, allow_unused=True
     )
     all_of_them: list[Tensor | None] = [None] * len(own)
     for i, gradient in zip(wanted, found):

@@ -9,7 +9,7 @@ earlier one.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -54,7 +54,7 @@ class LossScope:
         """
         entries = self._entries.get(source, {})
         return {
-            name: sum(values) if 'loss' in name or len(values) == 1 else sum(values) / len(values)
+            name: torch.stack(values).sum(0) if 'loss' in name else torch.stack(values).mean(0)
             for name, values in entries.items()
         }
 
@@ -163,6 +163,9 @@ class AuxLossSource:
       model has applied). Each parameter gets one gradient, as distributed training needs it.
     """
 
+    training: bool
+    parameters: Callable[..., Iterator[nn.Parameter]]
+
     adds_up = False
     """Whether losses of one name are those of all such components, such as layers of a model."""
 
@@ -233,7 +236,8 @@ class AuxLossSource:
             return outputs
         if any(x.requires_grad for x in outputs):
             return _Attach.apply(sum((x * g).sum() for x, g in pairs), *outputs)
-        torch.autograd.backward(*zip(*pairs), retain_graph=True)  # this pass goes on with its graph
+        tensors, grads = map(list, zip(*pairs))
+        torch.autograd.backward(tensors, grads, retain_graph=True)  # this pass needs its graph
         return outputs
 
     def _warn(self, lost: list[str]) -> None:
