@@ -290,7 +290,7 @@ class TestToolsOfMmpretrain:
             wrapper = build_optim_wrapper(
                 model,
                 dict(
-                    constructor='LearningRateDecayOptimWrapperConstructor',
+                    constructor='mmpretrain.LearningRateDecayOptimWrapperConstructor',
                     optimizer=dict(type='AdamW', lr=1.0, weight_decay=0.1),
                     paramwise_cfg=dict(layer_decay_rate=0.5),
                 ),
