@@ -162,6 +162,11 @@ def _swin(part: dict) -> tuple[int, dict]:
     return SIDE, {**{4 * w: w for w in (24, 48, 96, 192)}, 256: 16}
 
 
+def _efficient_net(part: dict) -> tuple[int, dict]:
+    part['arch'] = 'b0'
+    return SIDE, {1792: 1280}
+
+
 def _clip(part: dict) -> tuple[int, dict]:
     for holder in dicts(part):
         if 'clip' in holder:
@@ -170,7 +175,7 @@ def _clip(part: dict) -> tuple[int, dict]:
             depths = [key for key in ('depth', 'image_depth') if key in holder['prompts']]
             holder['prompts'].update(dict.fromkeys(depths, 2))
         if holder.get('type') == 'hyper_mm.LatHAdapterHead':
-            holder['dim'] = CLIP['embed_dim']
+            holder['embed_dims'] = CLIP['embed_dim']
         if holder.get('type') == 'hyper_mm.HyperCLIPAdapter':
             holder['block_size'] = 8
     return CLIP['vision_cfg']['image_size'], {}
@@ -215,6 +220,7 @@ SHRINK: dict[str, Callable[[dict], tuple[int, dict] | None]] = dict(
     DistilledVisionTransformer=_transformer,
     LorentzViT=_transformer,
     SwinTransformer=_swin,
+    EfficientNet=_efficient_net,
     OpenVocabSegmentor=_open_vocabulary,
     MultimodalEncoderDecoder=shrink_san,
     PromptedCLIP=_clip,
