@@ -98,7 +98,7 @@ class Place:
             with torch.no_grad():
                 inside.frozen = FrozenTargets(texts, inside.text_features(texts).numpy())
         if hasattr(inside, 'set_support'):
-            inside.set_support(self.items(2))
+            inside.eval().set_support(self.items(2))
         return model
 
     def save(self) -> None:
