@@ -12,6 +12,7 @@ function of the inputs, too. Compiled code takes the formulas themselves,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -46,7 +47,11 @@ def _gradients(
     own = [x.view_as(x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
     wanted = [i for i, x in enumerate(own) if isinstance(x, Tensor) and x.requires_grad]
     found = torch.autograd.grad(
-        formula(*own), [own[i] for i in wanted], grad, create_graph=True, allow_unused=True
+        formula(*own),
+        [cast(Tensor, own[i]) for i in wanted],
+        grad,
+        create_graph=True,
+        allow_unused=True,
     )
     all_of_them: list[Tensor | None] = [None] * len(own)
     for i, gradient in zip(wanted, found):

@@ -9,9 +9,10 @@ earlier one.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,10 @@ class LossScope:
         """
         entries = self._entries.get(source, {})
         return {
-            name: sum(values) if 'loss' in name or len(values) == 1 else sum(values) / len(values)
+            name: cast(
+                Tensor,
+                sum(values) if 'loss' in name or len(values) == 1 else sum(values) / len(values),
+            )
             for name, values in entries.items()
         }
 
@@ -166,6 +170,8 @@ class AuxLossSource:
     adds_up = False
     """Whether losses of one name are those of all such components, such as layers of a model."""
 
+    training: bool
+    parameters: Callable[..., Iterator[nn.Parameter]]
     _warned = False
     _stand_ins: list[dict[str, Tensor]] | None = None
 
@@ -233,7 +239,10 @@ class AuxLossSource:
             return outputs
         if any(x.requires_grad for x in outputs):
             return _Attach.apply(sum((x * g).sum() for x, g in pairs), *outputs)
-        torch.autograd.backward(*zip(*pairs), retain_graph=True)  # this pass goes on with its graph
+        values, grads = zip(*pairs)
+        torch.autograd.backward(
+            values, grads, retain_graph=True
+        )  # this pass goes on with its graph
         return outputs
 
     def _warn(self, lost: list[str]) -> None:

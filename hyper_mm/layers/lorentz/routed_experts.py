@@ -172,8 +172,9 @@ class RoutedExperts(AuxLossSource, nn.Module):
     def _balance_loss(self, scores: Tensor, counts: Tensor, kept: Tensor | None) -> Tensor:
         """Balance loss of scores ``(T, E)``; ``counts`` are of the tokens ``kept``."""
         share = scores / scores.sum(-1, keepdim=True)
+        tokens: int | Tensor = len(share)
         if kept is None:
-            tokens, share = len(share), share.mean(0)
+            share = share.mean(0)
         else:
             weights = kept.to(share.dtype)
             tokens = weights.sum().clamp_min(1)

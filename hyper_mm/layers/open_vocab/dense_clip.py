@@ -90,7 +90,7 @@ def dense_block(block: Block, x: Tensor) -> Tensor:
     return y + block.ls_2(block.mlp(block.ln_2(y)))
 
 
-def exported_block(block: nn.Module, x: Tensor) -> Tensor:
+def exported_block(block: Block, x: Tensor) -> Tensor:
     """A transformer block in operations that know no number of tokens.
 
     :class:`torch.nn.MultiheadAttention` writes the number of tokens of the traced images into its
