@@ -12,7 +12,6 @@ function of the inputs, too. Compiled code takes the formulas themselves,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
 
 import torch
 from torch import Tensor

@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -170,8 +169,6 @@ class AuxLossSource:
     adds_up = False
     """Whether losses of one name are those of all such components, such as layers of a model."""
 
-    training: bool
-    parameters: Callable[..., Iterator[nn.Parameter]]
     _warned = False
     _stand_ins: list[dict[str, Tensor]] | None = None
 
