@@ -403,7 +403,8 @@ def main(argv: list[str] | None = None) -> None:
         table.add_row(name, *(f'{scores[when][name]:.2f}' for when in ('before', 'after')))
     console = Console()
     console.print(table)
-    console.print(f'python tools/test.py {args.out}/adapted.py {args.out}/adapted.pth')
+    command = f'python tools/test.py {args.out}/adapted.py {args.out}/adapted.pth'
+    console.print(command, markup=False, soft_wrap=True)  # in one line, to be copied
 
 
 if __name__ == '__main__':

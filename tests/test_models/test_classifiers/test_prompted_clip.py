@@ -269,7 +269,7 @@ class TestPromptedCLIP:
             (dict(vocabulary=['cat ' * 80]), 'at most 77 tokens'),
             (
                 dict(head=dict(type='hyper_mm.LatHAdapterHead', num_classes=4, embed_dims=8)),
-                'head.dim',
+                'head.embed_dims',
             ),
         ],
     )

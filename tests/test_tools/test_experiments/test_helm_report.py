@@ -34,7 +34,9 @@ def data(tmp_path):
     ids = [kept.index(i) for document in documents for i in document]
     for split in ('train', 'val'):
         np.array(ids, '<u2').tofile(tmp_path / f'{split}.bin')
-    (tmp_path / 'meta.json').write_text(json.dumps(dict(dtype='uint16', vocab_size=len(kept))))
+    meta = dict(dtype='uint16', vocab_size=len(kept))
+    meta.update(bos_id=kept.index(base.bos_id), eos_id=kept.index(base.eos_id))
+    (tmp_path / 'meta.json').write_text(json.dumps(meta))
     return tmp_path, CompactTokenizer(base, kept)
 
 
