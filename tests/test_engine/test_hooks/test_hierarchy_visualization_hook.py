@@ -14,6 +14,7 @@ pytest.importorskip('mmseg')
 from hyper_mm.datasets.part_scenes import generate  # noqa: E402
 from tests.helpers import runs  # noqa: E402
 from tests.helpers.runs import SIZE, TRAIN  # noqa: E402
+from tests.helpers.stock_scripts import write_config  # noqa: E402
 
 HOOK = "dict(type='hyper_mm.HierarchyVisualizationHook', interval=2, num_images=2)"
 
@@ -40,25 +41,18 @@ def mmdet(folder):
     from tests.test_tools.test_mmdet_scripts import TINY
 
     root = generate(folder / 'data', ['coco'], 8, 3, (SIZE, SIZE), progress=False)['coco']
-    path, base = (
-        folder / 'tiny.py',
-        runs.REPO / 'configs' / 'himapper/himapper_vit-mini_part-scenes_det.py',
+    text = TINY + 'train_cfg["max_epochs"] = 1\n'
+    return write_config(
+        folder, 'himapper/himapper_vit-mini_part-scenes_det.py', text, root=str(root)
     )
-    path.write_text(TINY.format(base=str(base), root=str(root)) + 'train_cfg["max_epochs"] = 1\n')
-    return path
 
 
 def mmpretrain(folder):
     pytest.importorskip('mmpretrain')
     from tests.test_tools.test_mmpretrain_scripts import TINY
 
-    root = generate(folder / 'data', ['imagenet'], 12, 12, (SIZE, SIZE), progress=False)
-    path, base = (
-        folder / 'tiny.py',
-        runs.REPO / 'configs' / 'himapper/himapper_deit-t_part-scenes_cls.py',
-    )
-    path.write_text(TINY.format(base=str(base), root=str(root['imagenet'])))
-    return path
+    root = generate(folder / 'data', ['imagenet'], 12, 12, (SIZE, SIZE), progress=False)['imagenet']
+    return write_config(folder, 'himapper/himapper_deit-t_part-scenes_cls.py', TINY, root=str(root))
 
 
 @pytest.mark.parametrize(
