@@ -298,6 +298,8 @@ class TestInferencer:
         from mmengine.config import Config
         from mmpretrain import ImageClassificationInferencer
 
+        init_default_scope('mmpretrain')  # the inferencer leaves one that is set as it is
+
         def make(vocabulary=None, classes=('ant', 'bee', 'cat')):
             model = build(vocabulary=vocabulary)
             path = str(tmp_path / 'weights.pth')

@@ -36,6 +36,8 @@ def data(tmp_path):
         np.array(ids, '<u2').tofile(tmp_path / f'{split}.bin')
     meta = dict(dtype='uint16', vocab_size=len(kept))
     meta.update(bos_id=kept.index(base.bos_id), eos_id=kept.index(base.eos_id))
+    meta['splits'] = {split: dict(tokens=len(ids)) for split in ('train', 'val')}
+    meta.update(tokenizer=dict(type='open_clip'), original_ids=kept)
     (tmp_path / 'meta.json').write_text(json.dumps(meta))
     return tmp_path, CompactTokenizer(base, kept)
 
