@@ -296,6 +296,7 @@ class TestInferencer:
     @pytest.fixture
     def start(self, tmp_path):
         from mmengine.config import Config
+        from mmengine.registry import init_default_scope
         from mmpretrain import ImageClassificationInferencer
 
         init_default_scope('mmpretrain')  # the inferencer leaves one that is set as it is
