@@ -19,8 +19,9 @@ env:  ## create .venv with the tested stack; returns at once if it is up to date
 demo: env  ## train and test Hi-Mapper on generated scenes, with pictures (minutes)
 	@$(PY) tools/demo.py $(ARGS)
 
+# a worker a core, with one thread each: two threads on a busy core are slower than one
 test: env  ## run the tests, but for the slow ones
-	@$(PY) -m pytest -q $(ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -q -n auto --dist loadfile $(ARGS)
 
 test-slow: env  ## run all tests
 	@$(PY) -m pytest -q -m '' $(ARGS)

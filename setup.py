@@ -25,7 +25,7 @@ EXTRAS = {
     'language': ['open_clip_torch', 'tokenizers', 'geoopt'],
 }
 EXTRAS['all'] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
-EXTRAS['tests'] = ['pytest', 'hypothesis', 'ruff']
+EXTRAS['tests'] = ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy']
 
 
 def read_version() -> str:
