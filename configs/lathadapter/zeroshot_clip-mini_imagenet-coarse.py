@@ -1,6 +1,6 @@
 # A small CLIP on nine superclasses of ImageNet as it is: by the names of the classes alone.
 #   python tools/test.py configs/lathadapter/zeroshot_clip-mini_imagenet-coarse.py data/clip_mini.pt
-# Result: 5.00 % top-1 with 16 shots, seeds 1 2 3 (docs/tables/lathadapter.md)
+# Result: 5.00 % top-1, without training (docs/tables/lathadapter.md)
 # Data: data/imagenet_sample and data/imagenet_coarse.json; CLIP:
 # tools/experiments/pretrain_tiny_clip.py.
 _base_ = [

@@ -1,6 +1,6 @@
 # A small CLIP on Omniglot's five alphabets as it is: by the names of the classes alone.
 #   python tools/test.py configs/lathadapter/zeroshot_clip-mini_omniglot.py data/clip_mini.pt
-# Result: 29.56 % top-1 with 16 shots, seeds 1 2 3 (docs/tables/lathadapter.md)
+# Result: 29.56 % top-1, without training (docs/tables/lathadapter.md)
 # Data: data/omniglot; CLIP: tools/experiments/pretrain_tiny_clip.py.
 _base_ = [
     '../_base_/models/clip-mini_prompted.py',
