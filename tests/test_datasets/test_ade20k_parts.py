@@ -49,6 +49,15 @@ def test_the_rest_of_an_object_can_be_left_out(scene):
     assert labels[1, 0] == 3 * BASE
 
 
+@pytest.mark.parametrize('rest, ignored', [('part', 1), ('ignore', 2)])
+def test_ignore_index_marks_what_is_left_out(scene, rest, ignored):
+    paths = dict(seg_map_path=str(scene / 'a_seg.png'))
+    plain = LoadADE20KParts(rest).transform(dict(paths))['gt_seg_map']
+    labels = LoadADE20KParts(rest, ignore_index=65535).transform(dict(paths))['gt_seg_map']
+    assert (labels == 65535).sum() == ignored
+    assert labels.tolist() == np.where(plain == 255, 65535, plain).tolist()
+
+
 def test_an_image_without_parts(scene):
     (scene / 'a_parts_1.png').unlink()
     labels = LoadADE20KParts().transform(dict(seg_map_path=str(scene / 'a_seg.png')))['gt_seg_map']

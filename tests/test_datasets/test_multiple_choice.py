@@ -10,8 +10,10 @@ from torch.utils.data import default_collate
 pytest.importorskip('mmengine')
 pytest.importorskip('open_clip')
 
+from hyper_mm.datasets.text_tokenizers import build_tokenizer  # noqa: E402
 from hyper_mm.registry import DATASETS, METRICS, MODELS  # noqa: E402
 
+from ..helpers import tokens  # noqa: E402
 from ..helpers.fuzz import FAST, damaged, reads  # noqa: E402
 
 QUESTIONS = [
@@ -57,6 +59,22 @@ def test_items_and_metric(tmp_path):
         wanted = sum(logits[i - 1, ids[i]].item() for i in range(start, len(ids)))
         assert result['score'] == pytest.approx(wanted, abs=1e-4)
     assert metric.evaluate(5)['choice/questions'] == 2
+
+
+def test_the_tokenizer_of_a_folder_of_tokens(tmp_path):
+    """Of one that has renumbered the ids of its corpus."""
+    lines, tokenizer = [*map(json.dumps, QUESTIONS)], build_tokenizer()
+    plain = build(tmp_path, lines)
+    kept = sorted({i for item in plain for i in item['input_ids'].tolist()})
+    ends = {f'{e}_id': kept.index(getattr(tokenizer, f'{e}_id')) for e in ('bos', 'eos')}
+    root = tokens.write(tmp_path, range(5), original_ids=kept, vocab_size=len(kept), **ends)
+    data = build(tmp_path, lines, tokens=str(root))
+    assert len(data) == len(plain) and data.eos_id == ends['eos_id'] != plain.eos_id
+    for item, other in zip(data, plain):
+        assert [kept[i] for i in item.pop('input_ids')] == other.pop('input_ids').tolist()
+        assert torch.equal(item.pop('doc_ids'), other.pop('doc_ids')) and item == other
+    with pytest.raises(ValueError, match=r"without \['cat'\]"):
+        build(tmp_path, [json.dumps(dict(QUESTIONS[0], context='cat'))], tokens=str(root))
 
 
 @pytest.mark.parametrize(

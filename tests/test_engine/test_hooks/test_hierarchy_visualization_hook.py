@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 pytest.importorskip('mmseg')
 
 from hyper_mm.datasets.part_scenes import generate  # noqa: E402
+from hyper_mm.layers import HierarchyMapper  # noqa: E402
 from tests.helpers import runs  # noqa: E402
 from tests.helpers.runs import SIZE, TRAIN  # noqa: E402
 from tests.helpers.stock_scripts import write_config  # noqa: E402
@@ -91,6 +93,53 @@ def test_draws_and_logs_and_changes_nothing(make, tmp_path):
     curves = {'hi_mapper/curvature', 'hi_mapper/radius_1', 'hi_mapper/capped'}
     assert names | curves <= set(events.Tags()['scalars'])
     assert not list(without.rglob('hierarchy_*.png'))
+
+
+class Pooled(torch.nn.Module):
+    """A Hi-Mapper on pooled pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.mapper = HierarchyMapper(8, num_leaves=4, num_levels=2, width=8, num_heads=2)
+
+    def data_preprocessor(self, data, training):
+        return dict(inputs=torch.stack(data['inputs']).float())
+
+    def extract_feat(self, inputs):
+        x = torch.nn.functional.avg_pool2d(inputs, 4).repeat(1, 3, 1, 1)[:, :8]
+        x = x.flatten(2).mT
+        self.mapper(x, x.mean(1, keepdim=True))
+
+
+class Written:
+    """Names of the scalars and pictures that a visualizer gets, with their steps."""
+
+    def __init__(self):
+        self.scalars, self.pictures = {}, []
+
+    def add_scalars(self, scalars, step):
+        self.scalars[step] = scalars
+
+    def add_image(self, name, picture, step):
+        assert picture.std() > 20
+        self.pictures.append((name, step))
+
+
+def test_without_draw_there_are_scalars_alone():
+    from hyper_mm.engine.hooks.hierarchy_visualization_hook import HierarchyVisualizationHook
+
+    images = [torch.randint(256, (3, 16, 24), dtype=torch.uint8) for _ in range(2)]
+    data, model, found = dict(inputs=images, data_samples=[None, None]), Pooled(), {}
+    for draw in (True, False):
+        found[draw] = Written()
+        hook = HierarchyVisualizationHook(interval=2, draw=draw)
+        for i in range(3):
+            runner = SimpleNamespace(iter=i, model=model, visualizer=found[draw])
+            hook.after_train_iter(runner, i, data)
+    assert found[True].pictures == [('hierarchy_0', 2), ('hierarchy_1', 2)]
+    assert found[False].pictures == []
+    assert found[False].scalars == found[True].scalars and [*found[False].scalars] == [2]
+    assert 'hi_mapper/leaf_cosine' in found[False].scalars[2]
 
 
 def test_model_without_a_hierarchy_is_refused(tmp_path):

@@ -195,7 +195,7 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, workers):
     assert runs.differing(unbroken, runs.weights(tmp_path / 'a' / 'iter_3.pth'))
 
 
-def few_shot(folder):
+def few_shot(folder, **options):
     dataset = dict(type='hyper_mm.Dots', domains='abc')
     episodes = dict(type='hyper_mm.EpisodeDataset', dataset=dataset, by='domain', k_shot=2)
     episodes.update(n_query=3, num_episodes=4)
@@ -204,7 +204,7 @@ def few_shot(folder):
         folder,
         LEARNER,
         test=loader(episodes),
-        test_cfg=dict(type='hyper_mm.FewShotEvalLoop', seeds=[0, 1]),
+        test_cfg=dict(type='hyper_mm.FewShotEvalLoop', seeds=[0, 1], **options),
     )
 
 
@@ -234,6 +234,23 @@ def test_few_shot_evaluation_over_seeds(tmp_path):
     assert all(torch.equal(state[k], v) for k, v in found.model.state_dict().items())
     again = found.test()
     assert again == metrics == few_shot(tmp_path).test()
+
+
+@pytest.mark.parametrize('fp16', [False, True])
+def test_few_shot_evaluation_in_half_precision(tmp_path, fp16):
+    """The queries are; the learner takes its inner steps, with gradients, in float32."""
+    found, seen = few_shot(tmp_path, fp16=fp16), set()
+
+    def spy(conv, inputs, output):
+        on = torch.is_autocast_enabled(output.device.type)
+        seen.add((torch.is_grad_enabled(), on, output.dtype))
+
+    found.model.model.conv.register_forward_hook(spy)
+    assert np.isfinite(found.test()['mean'])
+    half = torch.float16 if torch.cuda.is_available() else torch.bfloat16
+    query = (False, fp16, half if fp16 else torch.float32)
+    assert seen == {(True, False, torch.float32), query}
+    assert all(p.dtype == torch.float32 for p in found.model.parameters())
 
 
 @pytest.mark.parametrize(

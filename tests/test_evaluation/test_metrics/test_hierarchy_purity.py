@@ -118,6 +118,19 @@ def test_an_image_without_labels_does_not_count():
         score([void])
 
 
+def test_ignore_index_names_the_pixels_that_are_left_out():
+    labels = torch.tensor([[0, 0, 1, 1], [2, 2, 3, 3]])
+    leaf = torch.tensor([[0, 0, 1, 1], [2, 2, 2, 2]])
+    data = [sample(leaf, labels)]
+    # leaf 2: two of four pixels are of its majority, all of them without part 3
+    assert score(data)['leaf_purity'] == 0.75
+    assert score(data, ignore_index=3)['leaf_purity'] == 1
+    void = [sample(leaf, labels.where(labels != 3, 7))]
+    assert score(void, ignore_index=7) == score(data, ignore_index=3)
+    with pytest.raises(ValueError, match=r'or ignore_index=255, got \[0, 7\]'):
+        score(void)
+
+
 @pytest.mark.parametrize(
     'options, message',
     [

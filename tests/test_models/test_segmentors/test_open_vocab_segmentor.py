@@ -158,6 +158,22 @@ class TestArms:
                 assert gradient.ne(0).any(), name
 
 
+def test_taps_choose_the_blocks_that_guide_the_head():
+    images, found, outputs = torch.randn(1, 3, SIZE, SIZE), {}, []
+    for taps in (None, (0, 1), (1, 0)):
+        torch.manual_seed(0)
+        model = build(taps=taps).eval()
+        for block in model.clip.visual.transformer.resblocks[:-1]:
+            block.register_forward_hook(lambda _, inputs, output: outputs.append(output))
+        with torch.no_grad():
+            found[taps] = model(images)
+            maps = model.extract_feat(images).intermediate
+        for tap, x in zip(taps or (0, 1), maps):
+            torch.testing.assert_close(x.flatten(2).mT, outputs[-2:][tap][:, 1:])
+    assert torch.equal(found[None], found[0, 1])
+    assert (found[1, 0] - found[0, 1]).abs().max() > 1e-4
+
+
 class TestPredict:
     @pytest.mark.parametrize('test_cfg', [dict(mode='whole'), WINDOWS], ids=['whole', 'slide'])
     def test_images_of_a_batch_do_not_depend_on_each_other(self, test_cfg):
