@@ -12,10 +12,10 @@ domain_gen    16 shots of ImageNet; accuracy on each of its variants
 
 A method is a config without its ending or the path of a config. The config of a set is
 configs/lathadapter/METHOD_BACKBONE_SET.py where there is one; otherwise that of Caltech101, whose
-data set is replaced by the set, or by a folder with one folder of images a class. Where the papers' settings
-depend on the protocol, theirs are used (hyper_mm/engine/prompt_recipes.py). Runs that are
-finished are kept, in a folder for each config, and used again where config, options, data folder,
-teacher and code are the same: the command resumes where it stopped.
+data set is replaced by the set, or by a folder with one folder of images a class. Where the
+papers' settings depend on the protocol, theirs are used (hyper_mm/engine/prompt_recipes.py). Runs
+that are finished are kept, in a folder for each config, and used again where config, options,
+data folder, teacher and code are the same: the command resumes where it stopped.
 """
 
 from __future__ import annotations
