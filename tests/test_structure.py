@@ -21,7 +21,7 @@ ORDER = (
     {'version', 'compat', 'near_misses', 'checkpoint_types', 'checks', 'deprecation'},
     {'ops'},
     {'layers'},
-    {'checkpoints'},
+    {'package_weights', 'checkpoints'},
     {'loaders', 'engine.records', 'engine.file_backend'},
     {'registry'},
     {'datasets'},

@@ -26,6 +26,10 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = '<!-- configs -->', '<!-- end of configs -->'
 PAPERS = {
+    'efficientnet_lite': (
+        'EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks',
+        'https://arxiv.org/abs/1905.11946',
+    ),
     'helm': (
         'HELM: Hyperbolic Large Language Models via Mixture-of-Curvature Experts',
         'https://arxiv.org/abs/2505.24722',

