@@ -345,6 +345,8 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS)
 METRICS = _child(root.METRICS)
 VISUALIZERS = _child(root.VISUALIZERS)
 
-MODULE2PACKAGE.setdefault('hyper_mm', 'hyper_mm')  # where mmengine finds _base_ = 'hyper_mm::...'
+# Where mmengine finds _base_ = 'hyper_mm::...'. Of a distribution's name it would look beside the
+# metadata, where an editable install has no package; of a module it asks Python.
+MODULE2PACKAGE.setdefault('hyper_mm', 'hyper_mm.version')
 compat.setup()
 file_backend.install()

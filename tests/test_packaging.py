@@ -23,6 +23,7 @@ import pytest
 from tests.helpers.tools import load_tool
 
 ROOT = Path(__file__).resolve().parents[1]
+MIM = ('configs/folder/probe.py', 'tools/probe.py', 'model-index.yml')
 OPENMMLAB = ('mmengine', 'mmcv', 'mmseg', 'mmdet', 'mmpretrain', 'onedl')
 
 
@@ -49,15 +50,15 @@ def source(tmp_path_factory) -> Path:
         shutil.copy(ROOT / name, folder)
     ignore = shutil.ignore_patterns('__pycache__', '.mim')
     shutil.copytree(ROOT / 'hyper_mm', folder / 'hyper_mm', ignore=ignore)
-    for name in ('configs', 'tools'):
-        (folder / name).mkdir()
+    for name in ('configs/folder', 'tools'):
+        (folder / name).mkdir(parents=True)
         (folder / name / 'probe.py').write_text('x = 1\n')
     (folder / 'model-index.yml').write_text('Import: []\n')
     return folder
 
 
-def python(*args: str, cwd: Path) -> str:
-    done = subprocess.run([sys.executable, *args], cwd=cwd, capture_output=True, text=True)
+def python(*args: str, cwd: Path, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run([sys.executable, *args], cwd=cwd, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -106,7 +107,7 @@ def test_wheel_holds_every_package_and_mim_folder(source):
     modules = {str(file.relative_to(source)) for file in source.glob('hyper_mm/**/*.py')}
     modules = {name for name in modules if '/.mim/' not in name}
     assert modules <= names, 'is an __init__.py missing?'
-    mim = {f'hyper_mm/.mim/{n}' for n in ('configs/probe.py', 'tools/probe.py', 'model-index.yml')}
+    mim = {f'hyper_mm/.mim/{n}' for n in MIM}
     assert mim <= names
 
 
@@ -120,6 +121,29 @@ def test_editable_install_links_to_the_checkout(source):
         link = source / 'hyper_mm' / '.mim' / name
         assert link.is_symlink()
         assert link.resolve() == source / name
+
+
+@pytest.mark.parametrize('editable', [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_base_config_by_the_name_of_the_package(source, tmp_path, editable):
+    pytest.importorskip('mmengine')
+    build = f'build_{"editable" if editable else "wheel"}'
+    python('-c', f"from setuptools import build_meta; build_meta.{build}('by_name')", cwd=source)
+    site = tmp_path / 'site-packages'
+    with zipfile.ZipFile(next((source / 'by_name').glob('*.whl'))) as wheel:
+        wheel.extractall(site)
+    shutil.rmtree(source / 'by_name')
+    config = tmp_path / 'config.py'
+    config.write_text("_base_ = 'hyper_mm::folder/probe.py'\ny = 2\n")
+    code = (
+        'import hyper_mm.registry\nfrom mmengine import Config\n'
+        f'print(hyper_mm.__file__, dict(Config.fromfile({str(config)!r})))'
+    )
+    paths = [site, source] if editable else [site]
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, paths))}
+    shown = python('-c', code, cwd=tmp_path, env=env)
+    assert shown.split() == [
+        *(str(paths[-1] / 'hyper_mm' / '__init__.py'), "{'x':", '1,', "'y':", '2}'),
+    ]
 
 
 # requirement files

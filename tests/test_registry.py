@@ -177,19 +177,6 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
     python(code)
 
 
-def test_base_config_by_the_name_of_the_package(tmp_path):
-    """As of any library of OpenMMLab, where hyper_mm is installed."""
-    from mmengine.config import Config
-    from mmengine.utils import get_installed_path
-
-    if not (Path(get_installed_path('hyper_mm')) / '.mim').is_dir():
-        pytest.skip('hyper_mm is not installed (pip install -e .)')
-    config = tmp_path / 'config.py'
-    config.write_text("_base_ = 'hyper_mm::himapper/deit-t_ade20k.py'\nmodel = dict(a=1)\n")
-    model = Config.fromfile(config, import_custom_modules=False).model
-    assert model.a == 1 and model.type == 'EncoderDecoder'
-
-
 # configs of the libraries, with one component added
 
 

@@ -184,6 +184,10 @@ def install(stack: Stack, venv: Path, version: str | None) -> None:
     mend_opencv(uv, python)
     call([uv, 'pip', 'install', '-q', '-p', python, '--no-build-isolation', '--no-deps', '-e', '.'])
 
+    say('compiling the packages to bytecode')
+    # else each process does so, where PYTHONDONTWRITEBYTECODE is set: mmseg takes thrice the time
+    runs([python, '-m', 'compileall', '-qq', '-j', '0', str(venv / 'lib')])
+
     say('checking the environment')
     call([python, '-m', 'hyper_mm.doctor', '--strict'])
 
