@@ -24,6 +24,9 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -236,8 +239,38 @@ def install_checkpoint_loader() -> None:
     _installed = True
 
 
+_RUNNER = 'mmengine.runner.checkpoint'
+
+
+class _AfterRunner(MetaPathFinder, Loader):
+    """Registers the loaders as soon as somebody imports mmengine's runner.
+
+    Importing the runner with hyper_mm would take as long as importing torch.
+    """
+
+    def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
+        """Finds the runner's module as Python does, with ``self`` as its loader."""
+        if name != _RUNNER:
+            return None
+        sys.meta_path.remove(self)
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            self._loader, spec.loader = spec.loader, self
+        return spec
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        install_checkpoint_loader()
+
+
 def setup() -> None:
     """Prepares mmengine for safe checkpoints; called when hyper_mm is imported."""
     allow_mmengine_checkpoints()
-    if 'mmengine.runner.checkpoint' in sys.modules:
+    if _RUNNER in sys.modules:
         install_checkpoint_loader()
+    elif not any(isinstance(finder, _AfterRunner) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _AfterRunner())

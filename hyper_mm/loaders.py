@@ -1,8 +1,8 @@
-"""Importing this module registers hyper_mm's checkpoint loaders with mmengine's runner.
+"""Importing this module registers hyper_mm's checkpoint loaders with mmengine's runner at once.
 
-Importing :mod:`hyper_mm` alone does so only where the runner is imported already, for importing the
-runner takes as long as importing torch. A config that names no component of ours, but reads
-``timm-vit+ADDRESS``, therefore has ``custom_imports = dict(imports=['hyper_mm.loaders'])``.
+Importing :mod:`hyper_mm` alone does so when the runner is imported, before or after. A config that
+names no component of ours, but reads ``timm-vit+ADDRESS``, imports one of the two:
+``custom_imports = dict(imports=['hyper_mm.loaders'])``.
 """
 
 from .checkpoints import install_checkpoint_loader
