@@ -6,7 +6,7 @@
 # Data: data/part_scenes/coco, generated in seconds: 3 epochs.
 _base_ = 'vit-mini_coco-mini.py'
 dataset_type = 'hyper_mm.PartScenesDetDataset'
-data_root = 'data/part_scenes/coco/'
+data_root = '{{$HYPER_MM_DATA:data}}/part_scenes/coco/'
 model = dict(
     roi_head=dict(bbox_head=dict(num_classes=12), mask_head=dict(num_classes=12)),
 )

@@ -2,5 +2,5 @@
 #   python tools/train.py configs/lathadapter/maple_clip-mini_part-scenes.py
 # Result: 55.15 ± 0.87 % top-1 with 16 shots, seeds 1 2 3 (docs/tables/lathadapter.md)
 #   python tools/test.py configs/lathadapter/maple_clip-mini_part-scenes.py CHECKPOINT
-# Data: data/part_scenes/imagenet; CLIP: tools/experiments/pretrain_tiny_clip.py.
+# Data: data/part_scenes_shots/imagenet; CLIP: tools/experiments/pretrain_tiny_clip.py.
 _base_ = ['../_base_/models/maple_clip-mini.py', '../_base_/datasets/few_shot_part-scenes.py']

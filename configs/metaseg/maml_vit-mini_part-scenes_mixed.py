@@ -3,10 +3,10 @@
 # Result: not trained
 #   python tools/test.py configs/metaseg/maml_vit-mini_part-scenes_mixed.py CHECKPOINT
 # Before it:
-#   python tools/dataset_converters/part_scenes.py data/part_scenes --formats ade coco imagenet --num-train 400 --num-val 200 --size 96 96
-# Data: data/part_scenes, all forms, drawn in a minute: 2000 iterations of 4 tasks.
+#   python tools/dataset_converters/part_scenes.py data/part_scenes_mixed --formats ade coco imagenet --num-train 400 --num-val 200 --size 96 96
+# Data: data/part_scenes_mixed, all forms, drawn in a minute: 2000 iterations of 4 tasks.
 _base_ = ['../_base_/models/faster-rcnn_vit-mini.py', '../_base_/default_runtime.py']
-root = 'data/part_scenes'
+root = '{{$HYPER_MM_DATA:data}}/part_scenes_mixed'
 mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 detector = dict(_base_.model, _scope_='mmdet', data_preprocessor=_base_.data_preprocessor)
 backbone = detector.pop('backbone')

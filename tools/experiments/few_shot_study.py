@@ -234,8 +234,8 @@ def page(args: argparse.Namespace, results: dict[tuple, dict]) -> str:
     parts = [
         f'Top-1 accuracy in percent, mean and standard deviation over seeds '
         f'{", ".join(map(str, args.seeds))}; differences are taken seed by seed. The CLIP has '
-        f'been trained on PartScenes alone (`tools/experiments/pretrain_tiny_clip.py`), so on the '
-        f'other sets it starts at chance. {args.steps} steps a run.',
+        f'been trained on PartScenes alone (`tools/experiments/pretrain_tiny_clip.py`), so what '
+        f'it has of the other sets is what guessing gives. {args.steps} steps a run.',
         f'## Few shots\n\nColumns: set, shots of each class ({shots}).',
         few_shot_table(args, results),
     ]

@@ -331,7 +331,7 @@ def main() -> None:
         write_table(
             args.out,
             args.work_dir.resolve().name,
-            f'# Domains left out\n\n{protocol(args)}\n\n{text}\n\n'
+            f'{protocol(args)}\n\n{text}\n\n'
             f'{command()}\n\n{versions()}; '
             f'{args.threads} threads a run, {sum(seconds) / len(seconds):.0f} s a run.',
         )

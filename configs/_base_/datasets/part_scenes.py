@@ -1,8 +1,8 @@
 # PartScenes, 19 wholes (sky, house, person, ...), in the ADE20K layout that its generator writes:
-#   python tools/dataset_converters/part_scenes.py data/part_scenes --num-train 400 --size 96 96
+#   python tools/dataset_converters/part_scenes.py data/part_scenes --num-train 400 --num-val 40 --size 96 96
 # (label 0 is void). For its 48 parts: dataset_type 'hyper_mm.PartScenesDataset' and annotations/.
 dataset_type = 'hyper_mm.PartScenesWholesDataset'
-data_root = 'data/part_scenes/ade'
+data_root = '{{$HYPER_MM_DATA:data}}/part_scenes/ade'
 crop_size = (96, 96)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
