@@ -28,7 +28,12 @@ def renamed_arguments(**renamed: str) -> Callable[[_F], _F]:
             for old in renamed.keys() & kwargs.keys():
                 new = renamed[old]
                 if new in kwargs:
-                    raise TypeError(f'{new} and {old}, its old name, were both passed')
+                    raise TypeError(
+                        f'{function.__qualname__}: {old!r} is the old name of {new!r}, and both '
+                        f'are given. Set {new!r} alone; a config that changes one of ours inherits '
+                        f'{new}={kwargs[new]!r} and needs {new}={kwargs[old]!r} in place of '
+                        f'{old}=...'
+                    )
                 _warn(f'{function.__qualname__}: argument {old!r}', repr(new))
                 kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)

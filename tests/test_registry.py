@@ -181,17 +181,20 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 
 
 SCRIPT = """
+import os
 import sys
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-cfg = Config.fromfile({config!r})
-cfg.merge_from_dict({options!r})
-init_default_scope(cfg.default_scope)
-assert not any(name.startswith('hyper_mm') for name in sys.modules) or {imports!r}
-model = MODELS.build(cfg.model)
-kinds = [type(module).__module__ for module in model.modules()]
-assert 'hyper_mm.models.necks.hi_mapper' in kinds
-print('built', type(model).__module__)
+
+def build(path, imports):
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict({options!r})
+    init_default_scope(cfg.default_scope)
+    assert imports or not any(name.startswith('hyper_mm') for name in sys.modules)
+    model = MODELS.build(cfg.model)
+    kinds = [type(module).__module__ for module in model.modules()]
+    assert 'hyper_mm.models.necks.hi_mapper' in kinds
+    print('built', type(model).__module__, flush=True)
 """
 SMALL = dict(num_leaves=8, num_levels=3, width=16)
 STOCK = {
@@ -245,7 +248,18 @@ def stock(library: str) -> tuple[str, dict]:
     return config, options
 
 
-@pytest.mark.parametrize('imports', [False, True], ids=['plain', 'custom_imports'])
+FORKED = """
+import {library}.models
+assert not any(name.startswith('hyper_mm') for name in sys.modules)
+for imports, path in {configs!r}.items():  # each in a process where nothing has imported hyper_mm
+    child = os.fork()
+    if not child:
+        build(path, imports)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
 @pytest.mark.parametrize(
     'library',
     [
@@ -254,15 +268,16 @@ def stock(library: str) -> tuple[str, dict]:
         pytest.param('mmpretrain', marks=pytest.mark.mmpretrain),
     ],
 )
-def test_stock_config_takes_a_component(tmp_path, library, imports):
+def test_stock_config_takes_a_component(tmp_path, library):
+    """Without and with ``custom_imports``."""
     pytest.importorskip(library)
     config, options = stock(library)
-    local = tmp_path / 'config.py'
-    local.write_text(f'_base_ = {config!r}\n')
-    if imports:
-        local.write_text(f"_base_ = {config!r}\ncustom_imports = dict(imports=['hyper_mm'])\n")
-    # a fresh process: nothing has imported hyper_mm
-    assert 'built' in python(SCRIPT.format(config=str(local), options=options, imports=imports))
+    plain, imports = tmp_path / 'plain.py', tmp_path / 'imports.py'
+    plain.write_text(f'_base_ = {config!r}\n')
+    imports.write_text("_base_ = 'plain.py'\ncustom_imports = dict(imports=['hyper_mm'])\n")
+    configs = {False: str(plain), True: str(imports)}
+    code = SCRIPT.format(options=options) + FORKED.format(library=library, configs=configs)
+    assert python(code).split().count('built') == 2
 
 
 @pytest.mark.slow
@@ -272,6 +287,6 @@ def test_with_one_library_installed(library, tmp_path):
     config, options = stock(library)
     local = tmp_path / 'config.py'
     local.write_text(f'_base_ = {config!r}\n')
-    code = SCRIPT.format(config=str(local), options=options, imports=True)
+    code = f'{SCRIPT.format(options=options)}\nbuild({str(local)!r}, True)\n'
     others = tuple(name for name in LIBRARIES if name != library)
     python('import hyper_mm\nhyper_mm.register_all_modules()\n' + code, blocked=others)

@@ -63,7 +63,9 @@ def by_row(value: Tensor, reference: Tensor) -> float:
     return error.nan_to_num(0.0, posinf=float('inf')).max().item()
 
 
-def rounding(function: Callable[[], Sequence[Tensor]], tensors: Sequence[Tensor]) -> list[float]:
+def rounding(
+    function: Callable[[], Sequence[Tensor]], tensors: Sequence[Tensor], trials: int = 16
+) -> list[float]:
     """What one rounding to float32 of all arguments changes: eps times the condition.
 
     A few dozen roundings in a row, as a layer makes, change some multiple of it.
@@ -71,15 +73,16 @@ def rounding(function: Callable[[], Sequence[Tensor]], tensors: Sequence[Tensor]
     Args:
         function: Function of ``tensors`` in float64, which are changed in place and set back.
         tensors: Its arguments.
+        trials: How often.
 
     Returns:
-        For each result, the largest change relative to its largest entry, in 16 trials, and at
+        For each result, the largest change relative to its largest entry, in all trials, and at
         least eps.
     """
     eps = torch.finfo(torch.float32).eps
     exact, kept = [y.detach() for y in function()], [t.detach().clone() for t in tensors]
     found = [eps] * len(exact)
-    for _ in range(16):
+    for _ in range(trials):
         with torch.no_grad():
             for tensor in tensors:
                 tensor *= 1 + eps * (2 * torch.rand_like(tensor) - 1)

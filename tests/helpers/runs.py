@@ -13,6 +13,7 @@ import runpy
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -21,6 +22,8 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+
+from tests.conftest import make_runs_fast
 
 REPO = Path(__file__).resolve().parents[2]
 TRAIN, TEST = REPO / 'tools' / 'train.py', REPO / 'tools' / 'test.py'
@@ -262,6 +265,19 @@ def run(tool: Path, *args: object, log: Path, env: dict | None = None) -> str:
     return text
 
 
+def ranks(target: Callable, *args: object, count: int = 2) -> None:
+    """Calls ``target(rank, *args)``, a function of a module, in processes that must end well."""
+    processes = [_server().Process(target=target, args=(k, *args)) for k in range(count)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(TIMEOUT)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    assert codes == [0] * count, codes
+
+
 def free_port() -> int:
     with contextlib.closing(socket.socket()) as sock:
         sock.bind(('127.0.0.1', 0))
@@ -307,6 +323,7 @@ def _server() -> multiprocessing.context.BaseContext:
 
 def _run_tool(tool: str, args: list[str], log: str, env: dict[str, str]) -> None:
     os.environ.update(env)
+    make_runs_fast()
     with open(log, 'w') as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

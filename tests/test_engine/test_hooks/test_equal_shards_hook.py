@@ -42,9 +42,8 @@ def _rank(rank, folder):
     torch.distributed.destroy_process_group()
 
 
-def test_every_process_says_so_before_any_waits(tmp_path, monkeypatch):
-    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
-    torch.multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
+def test_every_process_says_so_before_any_waits(tmp_path):
+    runs.ranks(_rank, str(tmp_path))
     for rank in range(2):
         found = torch.load(tmp_path / f'{rank}.pth')
         assert found.keys() == {name for name, case in CASES.items() if case[-1]}

@@ -1,3 +1,5 @@
+import importlib.util
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,30 +13,40 @@ from mmengine.runner import Runner, load_checkpoint  # noqa: E402
 from hyper_mm.engine.hooks.trained_weights_hook import TrainedWeightsHook  # noqa: E402
 from hyper_mm.models.utils.trained_weights import FROZEN  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
+from tests.helpers import runs  # noqa: E402
 from tests.helpers.open_vocab import HYPERCLIP, build, config  # noqa: E402
 from tests.helpers.open_vocab_runs import run_config, write_images  # noqa: E402
 
 pytestmark = pytest.mark.mmseg
 
 
-@pytest.fixture
-def data(tmp_path):
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
     """Images, and CLIP's weights as a file."""
-    torch.save(build().clip.state_dict(), tmp_path / 'clip.pth')
-    torch.save(build().clip.state_dict(), tmp_path / 'other.pth')
-    return write_images(tmp_path)
+    folder = tmp_path_factory.mktemp('data')
+    torch.save(build().clip.state_dict(), folder / 'clip.pth')
+    torch.save(build().clip.state_dict(), folder / 'other.pth')
+    return write_images(folder)
+
+
+@pytest.fixture(scope='module')
+def whole(data):
+    """A run of four steps, with checkpoints after two and four."""
+    runner = make(data, 'whole')
+    runner.train()
+    return runner
 
 
 def clip_of(data, file='clip.pth'):
     return dict(config().clip, pretrained=str(data / file))
 
 
-def make(data, name, iters=2, resume=None, hooks=(), file='clip.pth', **model):
+def settings(data, name, resume=None, hooks=(), file='clip.pth', **model):
     cfg = run_config(data, **{**dict(clip=clip_of(data, file)), **model})
     cfg.work_dir = str(data / name)
     cfg.visualizer.name += name
     cfg.randomness = dict(seed=0)
-    cfg.train_cfg.max_iters = iters
+    cfg.train_cfg.max_iters = 4
     cfg.optim_wrapper.optimizer.lr = 0.1
     cfg.default_hooks.checkpoint.update(save_best='mIoU')
     cfg.default_hooks.pop('visualization')
@@ -46,54 +58,71 @@ def make(data, name, iters=2, resume=None, hooks=(), file='clip.pth', **model):
     ]
     if resume is not None:
         cfg.resume, cfg.load_from = True, str(resume)
-    return Runner.from_cfg(cfg)
+    return cfg
+
+
+def make(*args, **kwargs):
+    return Runner.from_cfg(settings(*args, **kwargs))
 
 
 def trained(runner):
     return {n: p.detach().clone() for n, p in runner.model.named_parameters() if p.requires_grad}
 
 
-def test_holds_what_is_trained(data):
-    runner = make(data, 'run')
-    runner.train()
-    (best,) = (data / 'run').glob('best_*.pth')
-    frozen = [n for n, p in runner.model.named_parameters() if not p.requires_grad]
-    for file in (best, data / 'run' / 'iter_2.pth'):
+def test_holds_what_is_trained(data, whole):
+    (best,) = (data / 'whole').glob('best_*.pth')
+    frozen = [n for n, p in whole.model.named_parameters() if not p.requires_grad]
+    for file in (best, data / 'whole' / 'iter_4.pth'):
         state = torch.load(file, weights_only=False)['state_dict']
         assert not set(frozen) & set(state)
-        assert set(trained(runner)) <= set(state)
+        assert set(trained(whole)) <= set(state)
         assert state[FROZEN].shape == (len(frozen), 2)
         count = sum(value.numel() for name, value in state.items() if name.startswith('clip.'))
-        assert count < 0.1 * sum(p.numel() for p in runner.model.clip.parameters())
+        assert count < 0.1 * sum(p.numel() for p in whole.model.clip.parameters())
 
 
-def test_resume_equals_the_unbroken_run(data):
-    whole = make(data, 'whole', iters=4)
-    whole.train()
-    make(data, 'first').train()
-    second = make(data, 'second', iters=4, resume=data / 'first' / 'iter_2.pth')
+def test_resume_equals_the_unbroken_run(data, whole):
+    second = make(data, 'second', resume=data / 'whole' / 'iter_2.pth')
     second.train()
     expected, found = trained(whole), trained(second)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_test_and_inferencers_read_it(data):
-    runner = make(data, 'run')
-    runner.train()
-    expected = runner.message_hub.get_scalar('val/mIoU').current()
-    file = str(data / 'run' / 'iter_2.pth')
-    again = make(data, 'test')
-    again._load_from = file
-    assert again.test()['mIoU'] == pytest.approx(expected, abs=1e-4)
-    model = MODELS.build(config(adapter=HYPERCLIP, clip=clip_of(data)))
-    load_checkpoint(model, file, map_location='cpu', strict=True)  # as the inferencers do
-    for name, value in runner.model.state_dict().items():
+@pytest.fixture(scope='module')
+def config_file(data):
+    """The config of the run, as the scripts read it."""
+    cfg = settings(data, 'config')
+    cfg.log_level = 'INFO'
+    cfg.dump(data / 'config.py')
+    return data / 'config.py'
+
+
+STOCK = Path(importlib.util.find_spec('mmseg').origin).parent / '.mim' / 'tools' / 'test.py'
+
+
+@pytest.mark.parametrize('script', [runs.TEST, STOCK], ids=['ours', 'stock'])
+def test_scripts_read_it(data, whole, config_file, script, tmp_path):
+    expected = whole.message_hub.get_scalar('val/mIoU').current()
+    args = (config_file, data / 'whole' / 'iter_4.pth', '--work-dir', tmp_path)
+    text = runs.run(script, *args, log=tmp_path / 'log')
+    assert f'mIoU: {expected:.4f}' in text
+
+
+def test_inferencers_read_it(data, whole, config_file):
+    from mmseg.apis import MMSegInferencer, inference_model, init_model
+
+    file, image = str(data / 'whole' / 'iter_4.pth'), str(data / 'images' / '0.jpg')
+    model = init_model(str(config_file), file, device='cpu')
+    for name, value in whole.model.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
+    expected = inference_model(model, image).pred_sem_seg.data[0].numpy()
+    for weights in (file, f'weights-only+{file}'):
+        inferencer = MMSegInferencer(model=str(config_file), weights=weights, device='cpu')
+        assert (inferencer(image)['predictions'] == expected).all()
 
 
-def test_other_frozen_weights_are_refused(data):
-    make(data, 'run').train()
-    file = str(data / 'run' / 'iter_2.pth')
+def test_other_frozen_weights_are_refused(data, whole):
+    file = str(data / 'whole' / 'iter_2.pth')
     for strict in (True, False):
         model = MODELS.build(config(adapter=HYPERCLIP, clip=clip_of(data, 'other.pth')))
         with pytest.raises(
@@ -114,11 +143,9 @@ def test_moving_averages(data):
     state = torch.load(data / 'ema' / 'iter_2.pth', weights_only=False)
     frozen = {f'module.{n}' for n, p in runner.model.named_parameters() if not p.requires_grad}
     assert not frozen & set(state['ema_state_dict'])
-    resumed = make(data, 'ema2', iters=4, resume=data / 'ema' / 'iter_2.pth', hooks=[ema])
+    resumed = make(data, 'ema2', resume=data / 'ema' / 'iter_2.pth', hooks=[ema])
     resumed.train()
-    whole = make(data, 'whole', iters=4, hooks=[ema])
-    whole.train()
-    expected, found = trained(whole), trained(resumed)
+    expected, found = trained(runner), trained(resumed)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 

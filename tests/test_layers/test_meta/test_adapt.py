@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch.func import functional_call
 from torch.nn import functional as F
 
-from hyper_mm.layers import Bands, BatchDice, BoundaryInfoNCE
+from hyper_mm.layers import Bands, BatchDice, BoundaryInfoNCE, LorentzVisionTransformer
 from hyper_mm.layers.meta.adapt import adapt, reptile_loss
 
 from ...conftest import golden_files
@@ -110,6 +111,37 @@ def test_golden_episode(file, case, dtype):
     if case == 'fo':
         check_grads(g, 'ep_inner_grad.', inner(theta), theta, limit(dtype, 2e-6))
     check_grads(g, f'ep_{case}_grad.', total, theta, limit(dtype, single))
+
+
+def test_second_order_through_a_lorentz_vit():
+    """The meta-gradient along a direction is the difference quotient of the query loss."""
+    vit = LorentzVisionTransformer(8, 2, 2, image_size=(16, 16), patch_size=8).double()
+    support, query = torch.randn(2, 2, 3, 16, 16, dtype=torch.float64)
+    theta = {n: p.detach().clone().requires_grad_() for n, p in vit.named_parameters()}
+
+    def loss(parameters, images):
+        return functional_call(vit, parameters, (images,)).points[0].square().mean()
+
+    def meta(parameters, first_order=False):
+        phi = adapt(lambda p: loss(p, support), parameters, 0.5, 2, first_order)
+        return loss(phi, query)
+
+    values = list(theta.values())
+    found = torch.autograd.grad(meta(theta), values, allow_unused=True)
+    first = torch.autograd.grad(meta(theta, first_order=True), values, allow_unused=True)
+    used = [k for k, grad in enumerate(found) if grad is not None]
+    direction = [torch.randn_like(values[k]) for k in used]
+    step = torch.finfo(torch.float64).eps ** (1 / 3)
+
+    def at(sign):
+        names = list(theta)
+        moved = {names[k]: values[k] + sign * step * d for k, d in zip(used, direction)}
+        return meta({n: p.detach().requires_grad_() for n, p in (theta | moved).items()})
+
+    quotient = ((at(1) - at(-1)) / (2 * step)).item()
+    along = [sum((g[k] * d).sum() for k, d in zip(used, direction)) for g in (found, first)]
+    assert along[0].item() == pytest.approx(quotient, rel=1e-6)
+    assert abs(along[1].item() - quotient) > 1e-3 * abs(quotient)
 
 
 @pytest.mark.parametrize('options', [dict(lr=0), dict(steps=0), dict(clip=0), dict(names=['x'])])

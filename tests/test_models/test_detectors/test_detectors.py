@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
@@ -151,33 +152,35 @@ HEADS = {
 def build(name, prefix='hyper_mm.', **neck):
     init_default_scope('mmdet')
     torch.manual_seed(0)
+    return MODELS.build(config(name, prefix, **neck))
+
+
+def config(name, prefix='hyper_mm.', **neck):
     small = dict(num_leaves=8, num_levels=3, width=8, num_heads=2, hyp_dim=8)
-    return MODELS.build(
-        ConfigDict(
-            type=prefix + name,
-            data_preprocessor=dict(
-                type='DetDataPreprocessor',
-                mean=[120.0] * 3,
-                std=[60.0] * 3,
-                pad_size_divisor=32,
-                pad_mask=name == 'MaskRCNN',
-            ),
-            backbone=dict(
-                type='mmpretrain.VisionTransformer',
-                arch=dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32),
-                img_size=64,
-                patch_size=16,
-                out_type='featmap',
-            ),
-            neck=dict(
-                type='hyper_mm.HiMapper',
-                in_channels=16,
-                neck=dict(type='hyper_mm.SimpleFeaturePyramid', in_channels=16, out_channels=WIDTH),
-                **small,
-                **neck,
-            ),
-            **copy.deepcopy(HEADS[name]),
-        )
+    return ConfigDict(
+        type=prefix + name,
+        data_preprocessor=dict(
+            type='DetDataPreprocessor',
+            mean=[120.0] * 3,
+            std=[60.0] * 3,
+            pad_size_divisor=32,
+            pad_mask=name == 'MaskRCNN',
+        ),
+        backbone=dict(
+            type='mmpretrain.VisionTransformer',
+            arch=dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32),
+            img_size=64,
+            patch_size=16,
+            out_type='featmap',
+        ),
+        neck=dict(
+            type='hyper_mm.HiMapper',
+            in_channels=16,
+            neck=dict(type='hyper_mm.SimpleFeaturePyramid', in_channels=16, out_channels=WIDTH),
+            **small,
+            **neck,
+        ),
+        **copy.deepcopy(HEADS[name]),
     )
 
 
@@ -258,6 +261,50 @@ class TestDetectors:
             train_step(model, batch((64, 64)))
         with pytest.raises(ValueError, match='HiMapper: .* are not finite'):
             predict(model, batch((64, 64)))
+
+
+SEMI = dict(
+    sup_weight=1.0, unsup_weight=4.0, pseudo_label_initial_score_thr=0.0, rpn_pseudo_thr=0.0,
+    cls_pseudo_thr=0.0, reg_pseudo_thr=1e9, jitter_times=2, jitter_scale=0.06,
+    min_pseudo_bbox_wh=(1e-2, 1e-2),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize('prefix', ['', 'hyper_mm.'], ids=['stock student', 'our student'])
+def test_soft_teacher(prefix):
+    """Losses of the hierarchy of both branches train the student; the teacher has none."""
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    detector = config('FasterRCNN', prefix)
+    model = MODELS.build(
+        ConfigDict(
+            type='hyper_mm.SoftTeacher',
+            detector=detector,
+            data_preprocessor=dict(
+                type='MultiBranchDataPreprocessor', data_preprocessor=detector.data_preprocessor
+            ),
+            semi_train_cfg=SEMI,
+            semi_test_cfg=dict(predict_on='teacher'),
+        )
+    ).train()
+    branches = {name: batch((64, 64)) for name in ('sup', 'unsup_teacher', 'unsup_student')}
+    data = {key: {n: b[key] for n, b in branches.items()} for key in ('inputs', 'data_samples')}
+    for part in data['data_samples'].values():
+        for k, found in enumerate(part):
+            found.set_metainfo(dict(homography_matrix=np.eye(3, dtype=np.float32), img_id=k))
+    passes = []
+    for part in (model.student.neck, model.teacher.neck):
+        part.register_forward_hook(lambda module, *_: passes.append(module))
+    total, logged = train_step(model, data)
+    assert passes.count(model.student.neck) == 2 and passes.count(model.teacher.neck) == 1
+    expected = {'loss_hier_cont', 'loss_hier_kl'}
+    if prefix:
+        expected |= {f'sup_{name}' for name in expected}
+    assert {name for name in logged if 'hier' in name and 'loss' in name} == expected
+    assert all(logged[name] > 0 for name in expected)
+    tree = model.student.neck.mapper.tree
+    assert all((p.grad != 0).any() for p in tree.parameters())
+    assert all(p.grad is None for p in model.teacher.parameters())
 
 
 def test_stock_detector_says_that_losses_are_lost():

@@ -13,6 +13,7 @@ from mmengine.structures import PixelData  # noqa: E402
 from mmseg.structures import SegDataSample  # noqa: E402
 from torch import nn  # noqa: E402
 
+from hyper_mm.models import HiMapperPooling  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
 from tests.conftest import no_mmseg_base  # noqa: E402
 from tests.helpers.small_configs import shrink_san  # noqa: E402
@@ -88,6 +89,37 @@ def test_every_layer_of_the_vision_tower_is_adapted_and_trains(pair):
     own = {id(weight) for weight in ours.adapter.parameters()}
     trained = {n for n, p in ours.named_parameters() if p.requires_grad and id(p) not in own}
     assert trained == {n for n, p in stock.named_parameters() if p.requires_grad}
+
+
+class Hierarchical(nn.Module):
+    """An image encoder with a hierarchy of its last map, whose losses it publishes."""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+        options = dict(num_leaves=4, num_levels=2, width=8, num_heads=2, hyp_dim=4)
+        self.hierarchy = HiMapperPooling(WIDTH, **options)
+
+    def forward(self, x):
+        outputs = self.encoder(x)
+        last = outputs[-1]
+        self.hierarchy(last if isinstance(last, torch.Tensor) else last[0])
+        return outputs
+
+
+def test_losses_of_components_are_collected(pair):
+    _, ours = pair
+    sample = SegDataSample(metainfo=META)
+    sample.gt_sem_seg = PixelData(data=torch.randint(3, (1, SIZE, SIZE)))
+    images = torch.randn(2, 3, SIZE, SIZE)
+    plain = ours.train().loss(images, [sample] * 2)
+    ours.image_encoder = Hierarchical(ours.image_encoder).train()
+    losses = ours.loss(images, [sample] * 2)
+    added = {name for name in losses if 'loss' in name} - plain.keys()
+    assert added == {'loss_hier_cont', 'loss_hier_kl'}
+    sum(losses[name] for name in added).backward()
+    found = [p.grad for p in ours.image_encoder.hierarchy.mapper.tree.parameters()]
+    assert found and all(grad.abs().sum() > 0 for grad in found)
 
 
 def test_merges_and_comes_back(pair):

@@ -14,6 +14,7 @@ from hyper_mm.models.utils.aux_losses import (
     aux_loss_sources,
     collect_losses,
 )
+from tests.helpers import runs
 
 
 class Part(AuxLossSource, nn.Module):
@@ -254,7 +255,50 @@ class Tail(AuxLossSource, nn.Module):
         return x
 
 
+class Losses(nn.Module):
+    """The losses of a model as its forward pass, for DistributedDataParallel."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model.loss(x)
+
+
+REPETITIONS = dict(none=None, reentrant=dict(use_reentrant=True), other=dict(use_reentrant=False))
+
+
+def _rank(rank, folder):
+    store = f'file://{folder}/store'
+    torch.distributed.init_process_group('gloo', init_method=store, rank=rank, world_size=2)
+    gradients = {}
+    for name, options in REPETITIONS.items():
+        torch.manual_seed(0)
+        model = CheckpointedModel([Mapper(), Tail()], False, options).double()
+        parallel = nn.parallel.DistributedDataParallel(Losses(model))
+        for step in range(2):
+            torch.manual_seed(10 * step + rank)
+            x = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
+            losses = parallel(x)
+            assert {'loss_hier_cont', 'loss_hier_kl', 'loss_tail'} < losses.keys()
+            sum(value for key, value in losses.items() if 'loss' in key).backward()
+        gradients[name] = [p.grad for p in model.parameters()]
+    torch.save(gradients, f'{folder}/{rank}.pth')
+    torch.distributed.destroy_process_group()
+
+
 class TestCheckpointing:
+    def test_in_two_processes(self, tmp_path):
+        """Gradients are those without checkpointing, averaged over the processes."""
+        runs.ranks(_rank, str(tmp_path))
+        first, second = (torch.load(tmp_path / f'{k}.pth', weights_only=True) for k in range(2))
+        expected = first.pop('none')
+        assert all(grad is not None and grad.any() for grad in expected)
+        for found in (*first.values(), *second.values()):
+            for a, b in zip(found, expected):
+                torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
     @staticmethod
     def train(whole, options, scale):
         torch.manual_seed(0)
