@@ -308,9 +308,10 @@ def differing(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> list[st
 
 def _server() -> multiprocessing.context.BaseContext:
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(
-        ['mmseg.models', 'mmseg.datasets', 'mmseg.engine', 'tests.helpers.runs']
-    )
+    preload = ['mmseg.models', 'mmseg.datasets', 'mmseg.engine', 'tests.helpers.runs']
+    if 'mmpretrain' in sys.modules:  # tests of it are about to run
+        preload += ['mmpretrain.models', 'mmpretrain.datasets']
+    context.set_forkserver_preload(preload)
     before = dict(os.environ)
     os.environ.update(ENVIRONMENT)
     try:

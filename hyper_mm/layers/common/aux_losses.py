@@ -199,7 +199,8 @@ class AuxLossSource:
                 back-propagated, other names are logged.
             *outputs: Tensors of the forward pass of which at least one is used further on, with a
                 gradient: where the pass is a repetition, the losses are back-propagated with them.
-                Without any, at once.
+                Without any, at once: the parameters behind the losses then get a second gradient,
+                which ``DistributedDataParallel`` refuses.
 
         Returns:
             The outputs, to be used in place of those given.

@@ -8,6 +8,7 @@ Nichol et al., Reptile, 2018.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
@@ -31,6 +32,7 @@ def adapt(
     r"""Gradient steps :math:`\theta \leftarrow \theta - \alpha \operatorname{clamp}(\nabla L)`.
 
     The result depends on ``parameters`` by differentiable operations; nothing is changed in place.
+    In second order, the losses are computed with attention that has second derivatives.
 
     Args:
         loss: Support loss of a dict of parameters, for example through
@@ -58,7 +60,8 @@ def adapt(
     unknown = sorted(set(chosen) - set(adapted))
     if unknown or not chosen:
         raise ValueError(f'names must be some of the parameters, got {unknown or chosen}')
-    with torch.enable_grad():
+    attention = nullcontext() if first_order else differentiable_attention()
+    with torch.enable_grad(), attention:
         frozen = [n for n in chosen if not adapted[n].requires_grad]
         adapted.update({n: adapted[n].detach().requires_grad_() for n in frozen})
         for _ in range(steps):
@@ -80,6 +83,15 @@ def adapt(
                     rate = lr[name] if isinstance(lr, Mapping) else lr
                     adapted[name] = adapted[name] - rate * grad
     return adapted
+
+
+def differentiable_attention() -> AbstractContextManager:
+    """Context in which scaled dot-product attention has second derivatives."""
+    try:
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+    except ImportError:  # torch < 2.3
+        return torch.backends.cuda.sdp_kernel(enable_flash=False, enable_mem_efficient=False)
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def reptile_loss(parameters: Parameters, adapted: Parameters) -> Tensor:

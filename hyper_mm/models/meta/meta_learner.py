@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import re
 from contextvars import ContextVar
@@ -165,8 +164,7 @@ class MetaLearner(EpisodicModel):
         if self.rates is not None:
             lr = dict(zip(self._rate_names, self.rates))
         device = next(iter(parameters.values())).device.type
-        attention = contextlib.nullcontext() if first_order else differentiable_attention()
-        with torch.autocast(device, enabled=False), attention:
+        with torch.autocast(device, enabled=False):
             adapted = adapt(
                 loss, parameters, lr, steps, first_order, self.clip, names, retain_graph
             )
@@ -285,12 +283,3 @@ def places(model: nn.Module) -> dict[str, str]:
         ):
             found[place] = names.setdefault(tensor, place)
     return found
-
-
-def differentiable_attention():
-    """Context in which scaled dot-product attention has second derivatives."""
-    try:
-        from torch.nn.attention import SDPBackend, sdpa_kernel
-    except ImportError:  # torch < 2.3
-        return torch.backends.cuda.sdp_kernel(enable_flash=False, enable_mem_efficient=False)
-    return sdpa_kernel(SDPBackend.MATH)

@@ -93,6 +93,7 @@ def config_file(data):
     """The config of the run, as the scripts read it."""
     cfg = settings(data, 'config')
     cfg.log_level = 'INFO'
+    cfg.test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
     cfg.dump(data / 'config.py')
     return data / 'config.py'
 

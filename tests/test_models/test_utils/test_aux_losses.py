@@ -255,6 +255,16 @@ class Tail(AuxLossSource, nn.Module):
         return x
 
 
+class JoinedTail(Tail):
+    """The same, with its loss joined to its output."""
+
+    def forward(self, x):
+        x = self.drop(self.layer(x))
+        if self.publishes:
+            (x,) = self.publish({'loss_tail': x.square().mean()}, x)
+        return x
+
+
 class Losses(nn.Module):
     """The losses of a model as its forward pass, for DistributedDataParallel."""
 
@@ -275,7 +285,7 @@ def _rank(rank, folder):
     gradients = {}
     for name, options in REPETITIONS.items():
         torch.manual_seed(0)
-        model = CheckpointedModel([Mapper(), Tail()], False, options).double()
+        model = CheckpointedModel([Mapper(), JoinedTail()], False, options).double()
         parallel = nn.parallel.DistributedDataParallel(Losses(model))
         for step in range(2):
             torch.manual_seed(10 * step + rank)
