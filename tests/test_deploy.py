@@ -192,13 +192,23 @@ def flat(value) -> list[Tensor]:
     return [tensor for part in value for tensor in flat(part)]
 
 
+def in_float64(model: nn.Module) -> nn.Module:
+    """A copy, with tensors that are in no state dict."""
+    wide = copy.deepcopy(model).double()
+    for module in wide.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor) and value.is_floating_point():
+                setattr(module, name, value.double())
+    return wide
+
+
 def compare(run, model, shapes):
     """Compares a function of images with a model.
 
     The order of sums differs. That is like a rounding of the inputs and weights of each layer, a
     few dozen times; what one such rounding changes is measured.
     """
-    wide = copy.deepcopy(model).double()
+    wide = in_float64(model)
     for shape in shapes:
         x = torch.randn(shape)
         with torch.no_grad():
