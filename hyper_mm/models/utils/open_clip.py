@@ -8,11 +8,14 @@ from collections.abc import Sequence
 
 import open_clip
 import torch
+from open_clip.hf_model import HFTextEncoder
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as checkpoint_activations
 
 from hyper_mm.checks import check_at_least
+from hyper_mm.models.utils.lite_clip import LITE_CLIP, PREFIX, build_lite_clip
 from hyper_mm.models.utils.text_tokenizer import CONTEXT_LENGTH, TextTokenizer
+from hyper_mm.near_misses import suggestion
 
 MEAN = (122.7709383, 116.7460125, 104.09373615)
 """Mean of CLIP's training images: red, green, blue, of 255."""
@@ -27,14 +30,15 @@ def build_open_clip(
     pretrained: str | None = None,
     image_size: int | None = None,
     precision: str = 'fp32',
-) -> open_clip.CLIP:
-    """Builds a CLIP model whose two towers are transformers.
+) -> open_clip.CLIP | open_clip.CustomTextCLIP:
+    """Builds a CLIP model of an image and a text tower, of any kind that open_clip has.
 
     Args:
-        model: Name of an open_clip architecture (with public weights it gets the activation that
-            they were trained with: QuickGELU for OpenAI's), or a dict of its model config
-            (``embed_dim``, ``vision_cfg``, ``text_cfg``, ``quick_gelu``), for random towers
-            of any size.
+        model: ``'lite-clip-b0'`` or ``'lite-clip-b2'``, whose weights packages carry (see
+            :mod:`hyper_mm.models.utils.lite_clip`); or the name of an open_clip architecture (with
+            public weights it gets the activation that they were trained with: QuickGELU for
+            OpenAI's); or a dict of its model config (``embed_dim``, ``vision_cfg``, ``text_cfg``,
+            ``quick_gelu``), for random towers of any size.
         pretrained: Tag of public weights (``'openai'``; only with a name), path of a checkpoint, or
             None for random weights; '' is None, as ``--cfg-options model.clip.pretrained=`` has it.
         image_size: Side of the images in pixels; the position embedding of the weights is resized
@@ -48,14 +52,21 @@ def build_open_clip(
 
     Raises:
         TypeError: If ``model`` is neither a name nor a dict.
-        ValueError: If there is no such architecture, weights or precision, or the model is not a
-            CLIP of two transformers.
+        ValueError: If there is no such architecture, weights or precision, or the model has other
+            parts than two towers, such as CoCa's decoder.
+        ModuleNotFoundError: If a package of LiteCLIP is not installed.
     """
     if precision != 'fp32' and precision not in _LOW_PRECISION:
         raise ValueError(f"precision must be 'fp32', 'fp16' or 'bf16', got {precision!r}")
     pretrained = pretrained or None
     if isinstance(model, dict):
         clip = _from_dict(model, pretrained, image_size, precision)
+    elif isinstance(model, str) and model.lower().startswith(PREFIX):
+        if precision != 'fp32':
+            raise ValueError(f"precision must be 'fp32' for {model}, got {precision!r}")
+        clip = build_lite_clip(model, image_size)
+        if pretrained is not None:
+            _load_file(clip, pretrained)
     elif isinstance(model, str):
         _check_name(model, pretrained)
         clip = open_clip.create_model(
@@ -67,10 +78,41 @@ def build_open_clip(
         )
     else:
         raise TypeError(f'model must be a name or a dict, got {type(model).__name__}')
-    if type(clip) is not open_clip.CLIP or not hasattr(clip.visual, 'transformer'):
-        raise ValueError(f'model must be a CLIP of two transformers, got {model!r}')
-    clip.tokenizer = TextTokenizer(model, clip.vocab_size)
+    if type(clip) not in (open_clip.CLIP, open_clip.CustomTextCLIP):
+        raise ValueError(
+            f'model must be a CLIP of two towers, got {model!r}, a {type(clip).__name__}'
+        )
+    if not hasattr(clip, 'tokenizer'):
+        free = takes_any_length(clip)
+        clip.tokenizer = TextTokenizer(model, clip.vocab_size, clip.context_length, not free)
     return clip
+
+
+def takes_any_length(clip: open_clip.CLIP | open_clip.CustomTextCLIP) -> bool:
+    """Whether the text tower is one of Hugging Face, whose rows need not be padded to a length."""
+    return isinstance(getattr(clip, 'text', None), HFTextEncoder)
+
+
+def embed_dim(clip: open_clip.CLIP | open_clip.CustomTextCLIP) -> int:
+    """Width of the features of a model."""
+    return clip.text.output_dim if hasattr(clip, 'text') else clip.visual.output_dim
+
+
+def image_size(clip: open_clip.CLIP | open_clip.CustomTextCLIP) -> tuple[int, int]:
+    """Height and width of the images that a model was trained with, in pixels."""
+    size = clip.visual.image_size
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def pixel_range(
+    clip: open_clip.CLIP | open_clip.CustomTextCLIP,
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation that a model takes its pixels by, of 255: its own, or CLIP's."""
+    own = [getattr(clip.visual, key, None) for key in ('image_mean', 'image_std')]
+    if None in own:
+        return MEAN, STD
+    mean, std = (tuple(255 * x for x in values) for values in own)
+    return mean, std
 
 
 def needs_quick_gelu(model: str, pretrained: str | None) -> bool:
@@ -87,7 +129,11 @@ def needs_quick_gelu(model: str, pretrained: str | None) -> bool:
 def _check_name(name: str, pretrained: str | None) -> None:
     """Raises ValueError for what open_clip does not know."""
     if ':' not in name and open_clip.get_model_config(name.replace('/', '-')) is None:
-        raise ValueError(f'model {name!r} is not known to open_clip; see open_clip.list_models()')
+        known = [*LITE_CLIP, *open_clip.list_models()]
+        raise ValueError(
+            f'model {name!r} is not known to open_clip{suggestion(name, known) or ";"} see '
+            'open_clip.list_models()'
+        )
     if pretrained is None or os.path.isfile(pretrained):
         return
     tags = open_clip.list_pretrained_tags_by_model(name.replace('/', '-'))
@@ -99,7 +145,7 @@ def _check_name(name: str, pretrained: str | None) -> None:
 
 def _from_dict(
     config: dict, pretrained: str | None, image_size: int | None, precision: str
-) -> open_clip.CLIP:
+) -> open_clip.CLIP | open_clip.CustomTextCLIP:
     """A model from its config."""
     missing = {'embed_dim', 'vision_cfg', 'text_cfg'} - config.keys()
     if missing:
@@ -110,14 +156,21 @@ def _from_dict(
     if image_size is not None:
         config['vision_cfg']['image_size'] = image_size
     dtype = _LOW_PRECISION.get(precision)
-    clip = open_clip.CLIP(**config, cast_dtype=dtype)
+    custom = config.pop('custom_text', False) or 'hf_model_name' in config['text_cfg']
+    kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
+    clip = kind(**config, cast_dtype=dtype)
     if dtype is not None:
         open_clip.convert_weights_to_lp(clip, dtype)
     if pretrained is not None:
-        if not os.path.isfile(pretrained):
-            raise ValueError(f'pretrained must be a file for a model dict, got {pretrained!r}')
-        open_clip.load_checkpoint(clip, pretrained)
+        _load_file(clip, pretrained)
     return clip
+
+
+def _load_file(clip: open_clip.CLIP | open_clip.CustomTextCLIP, path: str) -> None:
+    """Loads weights of a file; there are no tags here."""
+    if not os.path.isfile(path):
+        raise ValueError(f'pretrained must be a file for this model, got {path!r}')
+    open_clip.load_checkpoint(clip, path)
 
 
 def tokenize(
@@ -149,12 +202,13 @@ def encode_text(
 ) -> Tensor:
     """Computes the text features of ``clip.encode_text``, faster and in bounded memory.
 
-    The tower is causal, so positions after the end token cannot change its feature: they are left
-    out, chunk by chunk. Prompts of ten tokens so cost about a seventh of the full context.
+    A causal tower's positions after the end token cannot change its feature, and padding is masked
+    in towers of Hugging Face: both are left out, chunk by chunk. Prompts of ten tokens so cost
+    about a seventh of the full context.
 
     Args:
         clip: The model.
-        tokens: Tokens ``(N, context_length)``.
+        tokens: Tokens ``(N, context_length)``, or of any length for a tower of Hugging Face.
         chunk: Texts at a time; None: all at once.
         checkpoint: Whether to keep no activations and compute them again in the backward pass, so
             that the memory is that of one chunk. Without gradients it changes nothing.
@@ -168,9 +222,10 @@ def encode_text(
         ValueError: If the tokens do not have the tower's length, ``chunk`` is not positive, or the
             tower cannot take prompts.
     """
-    length = clip.positional_embedding.shape[0]
-    if tokens.ndim != 2 or tokens.shape[1] != length:
-        raise ValueError(f'tokens must have the shape (N, {length}), got {tuple(tokens.shape)}')
+    length, free = clip.context_length, takes_any_length(clip)
+    if tokens.ndim != 2 or (tokens.shape[1] > length if free else tokens.shape[1] != length):
+        wanted = f'at most {length}' if free else length
+        raise ValueError(f'tokens must have the shape (N, {wanted}), got {tuple(tokens.shape)}')
     if chunk is not None:
         check_at_least(1, chunk=chunk)
     if prompts:
@@ -187,6 +242,11 @@ def encode_text(
 
 def _encode(clip: open_clip.CLIP, tokens: Tensor, *prompts: Tensor) -> Tensor:
     """Features of some texts, without the positions after the last end token."""
+    if hasattr(clip, 'text'):
+        if takes_any_length(clip) and len(tokens):
+            used = (tokens != clip.text.config.pad_token_id).any(0).nonzero()
+            tokens = tokens[:, : int(used.max()) + 1 if len(used) else 1]
+        return clip.encode_text(tokens)
     if clip.attn_mask is None or clip.text_pool_type != 'argmax' or not len(tokens):
         return clip.encode_text(tokens)
     ends = tokens.argmax(dim=-1)  # the end token has the highest id
@@ -229,13 +289,12 @@ def encode_image(clip: open_clip.CLIP, images: Tensor, prompts: Sequence[Tensor]
     Raises:
         ValueError: If the images do not have the size of the tower, or it cannot take prompts.
     """
-    visual = clip.visual
-    if images.shape[-2:] != visual.image_size:
+    visual, size = clip.visual, image_size(clip)
+    if tuple(images.shape[-2:]) != size:
         raise ValueError(
-            f'images must have the size {tuple(visual.image_size)} of the tower, got '
-            f'{tuple(images.shape[-2:])}'
+            f'images must have the size {size} of the tower, got {tuple(images.shape[-2:])}'
         )
-    images = images.to(visual.conv1.weight.dtype)
+    images = images.to(next(visual.parameters()).dtype)
     if not prompts:
         return clip.encode_image(images)
     check_towers(clip)
@@ -252,6 +311,11 @@ def encode_image(clip: open_clip.CLIP, images: Tensor, prompts: Sequence[Tensor]
 
 def check_towers(clip: open_clip.CLIP) -> None:
     """Raises ValueError for a model whose towers cannot take prompts."""
+    if type(clip) is not open_clip.CLIP or not hasattr(clip.visual, 'transformer'):
+        raise ValueError(
+            'clip must have two transformers to learn prompts, as open_clip.CLIP has, got '
+            f'{type(clip).__name__} with {type(clip.visual).__name__}'
+        )
     if clip.text_pool_type != 'argmax' or clip.attn_mask is None:
         raise ValueError("clip must have a causal text tower pooled at the end token ('argmax')")
     if clip.visual.pool_type != 'tok' or clip.visual.attn_pool is not None:

@@ -25,9 +25,18 @@ class TextTokenizer:
         model: Name of an architecture, or its model config with ``text_cfg``; see
             :func:`hyper_mm.models.utils.open_clip.build_open_clip`. None: OpenAI's encoding.
         vocab_size: Number of ids that the text tower knows; None: not checked.
+        context_length: Most tokens that the text tower takes.
+        padded: Whether rows have ``context_length`` tokens, as most towers want them, or as many as
+            the longest text.
     """
 
-    def __init__(self, model: str | Mapping | None = None, vocab_size: int | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Mapping | None = None,
+        vocab_size: int | None = None,
+        context_length: int = CONTEXT_LENGTH,
+        padded: bool = True,
+    ) -> None:
         if isinstance(model, Mapping):
             text = model['text_cfg']
             keys = ('hf_tokenizer_name', 'hf_model_name', 'tokenizer_mode', 'tokenizer_kwargs')
@@ -35,6 +44,8 @@ class TextTokenizer:
             model = json.dumps(chosen, sort_keys=True) if chosen else None
         self.source = model
         self.vocab_size = vocab_size
+        self.context_length = context_length
+        self.padded = padded
 
     @property
     def tokenizer(self) -> SimpleTokenizer | HFTokenizer:
@@ -61,7 +72,7 @@ class TextTokenizer:
     def __call__(
         self,
         texts: Sequence[str],
-        context_length: int = CONTEXT_LENGTH,
+        context_length: int | None = None,
         allow_empty: bool = False,
         truncate: bool = False,
     ) -> torch.LongTensor:
@@ -69,12 +80,13 @@ class TextTokenizer:
 
         Args:
             texts: The texts, N of them.
-            context_length: Length of the rows; the rest of each is padding.
+            context_length: Length of the rows; the rest of each is padding. None: that of the
+                tower, or of the longest text where the tower takes any.
             allow_empty: Whether a text may be empty (start and end only).
             truncate: Whether to cut what is too long, as open_clip does without a word.
 
         Returns:
-            Tokens ``(N, context_length)``.
+            Tokens ``(N, L)``, L the length of the rows.
 
         Raises:
             TypeError: If ``texts`` is one string, or holds something else than strings.
@@ -90,16 +102,20 @@ class TextTokenizer:
                 raise TypeError(f'texts must be strings, got {text!r}')
             if not text.strip() and not allow_empty:
                 raise ValueError(f'texts must not be empty, got {text!r}')
-        if not truncate:
-            for text, length in zip(texts, self.lengths(texts)):
-                if length > context_length:
+        longest = self.context_length if context_length is None else context_length
+        if not truncate or (context_length is None and not self.padded):
+            lengths = self.lengths(texts)
+            for text, length in zip(texts, lengths):
+                if length > longest and not truncate:
                     raise ValueError(
-                        f'a text must have at most {context_length} tokens, start and end '
-                        f'included, got {length}: {text!r}'
+                        f'a text must have at most {longest} tokens, start and end included, got '
+                        f'{length}: {text!r}'
                     )
+            if context_length is None and not self.padded:
+                longest = min(longest, max(lengths, default=0))
         if not texts:
-            return torch.zeros(0, context_length, dtype=torch.long)
-        tokens = self.tokenizer(texts, context_length=context_length)
+            return torch.zeros(0, longest, dtype=torch.long)
+        tokens = self.tokenizer(texts, context_length=longest)
         if self.vocab_size is not None and tokens.max() >= self.vocab_size:
             raise ValueError(
                 f'the tokenizer {self} has the id {int(tokens.max())}, the text tower '

@@ -55,7 +55,7 @@ class VocabularyEncoder:
         Warns of classes whose prompts are the same, when it meets the vocabulary first.
 
         Returns:
-            Tokens ``(U, context length)`` of the different prompts, and the row of each name's
+            Tokens ``(U, L)`` of the different prompts, and the row of each name's
             prompts in them ``(names, P)``, class by class, both on the CPU.
 
         Raises:
@@ -66,7 +66,7 @@ class VocabularyEncoder:
             names = [texts for of_class in vocabulary.prompts() for texts in of_class]
             different = dict.fromkeys(chain.from_iterable(names))
             rows = {text: row for row, text in enumerate(different)}
-            tokens = self.clip.tokenizer(list(rows), self.clip.positional_embedding.shape[0])
+            tokens = self.clip.tokenizer(list(rows))
             index = torch.tensor([[rows[text] for text in texts] for texts in names])
             for group in vocabulary.ambiguous():
                 MMLogger.get_current_instance().warning(
@@ -127,7 +127,7 @@ class VocabularyEncoder:
         kept = self._features.get(key)
         if kept is None or kept[0] != state:
             # without autocast, inference mode: what is kept must not depend on who asks first
-            device = self.clip.positional_embedding.device.type
+            device = self.clip.logit_scale.device.type
             with (
                 torch.inference_mode(False),
                 torch.no_grad(),
@@ -148,7 +148,7 @@ class VocabularyEncoder:
         return [p for n, p in self.clip.named_parameters() if not n.startswith('visual.')]
 
     def _encode(self, vocabulary: Vocabulary, prompts: Sequence[Tensor]) -> Tensor:
-        device = self.clip.positional_embedding.device
+        device = self.clip.logit_scale.device
         tokens, index = (x.to(device) for x in self.tokens(vocabulary))
         chunk = self.chunk or (None if torch.is_grad_enabled() else CHUNK)
         features = encode_text(self.clip, tokens, chunk, self.checkpoint, prompts)

@@ -14,7 +14,14 @@ from hyper_mm.checks import check_at_least, check_choice
 from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.evaluation.functional.caption_hierarchy import radius_order
 from hyper_mm.layers.radial.radial import text_radii
-from hyper_mm.models.utils.open_clip import MEAN, STD, build_open_clip, encode_image, encode_text
+from hyper_mm.models.utils.open_clip import (
+    build_open_clip,
+    embed_dim,
+    encode_image,
+    encode_text,
+    image_size,
+    pixel_range,
+)
 from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.models.utils.trained_weights import LoadsTrainedWeights
 from hyper_mm.models.utils.vocabulary_features import VocabularyEncoder
@@ -124,7 +131,7 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
                 )
             self.adapter.attach(self.clip)
         self.frozen: FrozenTargets | None = None
-        mean, std = (torch.tensor(x).view(1, 3, 1, 1) for x in (MEAN, STD))
+        mean, std = (torch.tensor(x).view(1, 3, 1, 1) for x in pixel_range(self.clip))
         self.register_buffer('mean', mean, persistent=False)
         self.register_buffer('std', std, persistent=False)
         trained = sum(p.numel() for p in self.parameters() if p.requires_grad)
@@ -136,7 +143,7 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
     @property
     def dim(self) -> int:
         """Width of the features."""
-        return self.clip.visual.output_dim
+        return embed_dim(self.clip)
 
     @property
     def needs_frozen(self) -> bool:
@@ -171,8 +178,7 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
         Raises:
             ValueError: If an image has another size.
         """
-        size = self.clip.visual.image_size
-        size = (size, size) if isinstance(size, int) else tuple(size)
+        size = image_size(self.clip)
         for image in images:
             if tuple(image.shape) != (3, *size):
                 raise ValueError(f'images must be (3, {size[0]}, {size[1]}), got {image.shape}')
@@ -287,11 +293,8 @@ class RadialCLIP(LoadsTrainedWeights, OwnInit, BaseModel):
             raise
 
     def _tokens(self, texts: Sequence[str]) -> Tensor:
-        position = self.clip.positional_embedding
-        tokens = self.clip.tokenizer(
-            texts, position.shape[0], allow_empty=True, truncate=self.truncate
-        )
-        return tokens.to(position.device)
+        tokens = self.clip.tokenizer(texts, allow_empty=True, truncate=self.truncate)
+        return tokens.to(self.mean.device)
 
     def _predict(
         self,

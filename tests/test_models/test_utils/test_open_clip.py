@@ -88,11 +88,8 @@ class TestBuild:
             (dict(model=SMALL, pretrained='openai'), ValueError, "file .* got 'openai'"),
             (dict(model=dict(embed_dim=4)), ValueError, 'lacks .*text_cfg.*vision_cfg'),
             (dict(model=SMALL, precision='int8'), ValueError, "precision .* got 'int8'"),
-            (
-                dict(model={**SMALL, 'vision_cfg': dict(layers=(1, 1, 1, 1), width=16)}),
-                ValueError,
-                'two transformers',
-            ),
+            (dict(model='coca_ViT-B-32'), ValueError, 'two towers, got .*coca_ViT-B-32.*CoCa'),
+            (dict(model='ViT-B-61'), ValueError, "did you mean 'ViT-B-16"),
         ],
     )
     def test_bad_input(self, arguments, error, message):

