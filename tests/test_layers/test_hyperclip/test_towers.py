@@ -9,7 +9,8 @@ from torch import nn
 
 from hyper_mm import apply_hyperclip
 from hyper_mm.layers import HyperCLIPAdapter
-from hyper_mm.layers.hyperclip.weight_updates import apply_lora, tower_attentions, train_parts
+from hyper_mm.layers.hyperclip.attention_kinds import tower_attentions
+from hyper_mm.layers.hyperclip.weight_updates import apply_lora, train_parts
 
 open_clip = pytest.importorskip('open_clip')
 
