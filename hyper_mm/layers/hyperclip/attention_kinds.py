@@ -271,7 +271,7 @@ def _warn(model: nn.Module, rest: Sequence[str]) -> None:
         warnings.warn(
             f'{len(rest)} attention layers of {type(model).__name__} are not adapted, since they '
             f'are no self-attention of its towers: {_short(rest)}',
-            stacklevel=4,
+            stacklevel=6,
         )
 
 
