@@ -150,7 +150,7 @@ class AdaptedWeight(Cached):
         del self._modules[key]
         self.switch(key, True)
 
-    def keys(self) -> list[str]:
+    def all_keys(self) -> list[str]:
         """Keys of the modules, in the order in which they are applied."""
         return list(self._modules)
 
@@ -410,13 +410,13 @@ def fold(module: nn.Module, key: str | None = None) -> Tensor | None:
         if adapted is not None:
             ((name, found),) = adapted.items()
             place = cast(AdaptedWeight, found)
-            if key is not None and key not in place.keys():
+            if key is not None and key not in place.all_keys():
                 return None
             weight = place.original
             frozen = weight.detach().clone()
             for one in place.active() if key is None else [key]:
                 weight.copy_(place._modules[one](weight))  # type: ignore[misc]  # a module
-            if key is not None and len(place.keys()) > 1:
+            if key is not None and len(place.all_keys()) > 1:
                 place.remove(key)
                 place.cache.clear()
                 return frozen

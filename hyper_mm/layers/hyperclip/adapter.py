@@ -143,7 +143,7 @@ class HyperCLIPAdapter(WeightAdapter):
             layer = found[2]
             if self.target == 'input' and layer.kind.mark is not None:
                 raise ValueError(
-                    f"{found[0]} ({type(layer.module).__name__}) computes q, k and v past its "
+                    f'{found[0]} ({type(layer.module).__name__}) computes q, k and v past its '
                     "linear layer: target must be 'weight', got 'input'"
                 )
             if self.target == 'input' and any(w.adapted is not None for w in layer.weights):

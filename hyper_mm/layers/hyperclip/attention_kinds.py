@@ -288,7 +288,7 @@ def check_free(layers: dict[str, dict[str, AttentionLayer]], key: str) -> None:
     for name, layer in ((n, a) for found in layers.values() for n, a in found.items()):
         for weight in layer.weights:
             adapted = weight.adapted
-            taken = adapted is not None and key in adapted.keys()
+            taken = adapted is not None and key in adapted.all_keys()
             foreign = not isinstance(weight.owner, Adapted) and is_parametrized(weight.owner)
             if taken or foreign or weight.input_maps is not None:
                 raise ValueError(

@@ -410,7 +410,7 @@ _RESERVED = ('cache', 'off', 'original', 'training', DEFAULT)
 def adapter_names(model: nn.Module) -> list[str]:
     """Names of the adapters of a model, in the order in which they were attached."""
     places = [module for module in model.modules() if isinstance(module, AdaptedWeight)]
-    keys = dict.fromkeys(key for place in places for key in place.keys())
+    keys = dict.fromkeys(key for place in places for key in place.all_keys())
     return ['default' if key == DEFAULT else key for key in keys]
 
 
@@ -433,5 +433,5 @@ def use_adapters(model: nn.Module, *names: str) -> None:
         if places and name not in known:
             raise ValueError(f'names must be some of {known}, got {name!r}')
     for place in places:
-        for key in place.keys():
+        for key in place.all_keys():
             place.switch(key, ('default' if key == DEFAULT else key) in names)

@@ -147,7 +147,10 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         for name, module in self.clip.named_modules():
             if not isinstance(module, TrainedParts):
                 continue
-            own, (attention, _, rest) = f'{prefix}clip.{name}', name.rpartition('.parametrizations.')
+            own, (attention, _, rest) = (
+                f'{prefix}clip.{name}',
+                name.rpartition('.parametrizations.'),
+            )
             plain = f'{prefix}clip.{attention}.{rest.partition(".")[0]}'
             if plain in state and f'{own}.parts' not in state:
                 weight = state.pop(plain)

@@ -253,7 +253,7 @@ class TestFiles:
             LoRAAdapter(2, alpha=8.0, checkpoint=file).attach(make_clip())
         with pytest.raises(ValueError, match="adapter='lora', the model has adapter='parts'"):
             TrainedPartsAdapter(checkpoint=file).attach(make_clip())
-        with pytest.raises(ValueError, match=r"there is no .*nothing\.pth"):
+        with pytest.raises(ValueError, match=r'there is no .*nothing\.pth'):
             LoRAAdapter(2, checkpoint=tmp_path / 'nothing.pth')
 
 
@@ -263,3 +263,19 @@ def test_layers_of_lora():
     assert [layer.name for layer in adapter.layers] == ['1']
     with pytest.raises(ValueError, match='layers must be numbers below 2'):
         LoRAAdapter(2, layers=(2,), name='x').attach(model)
+
+
+def test_the_page_of_plain_pytorch(tmp_path, monkeypatch):
+    """docs/hyperclip.md: adapt, train, save, load, merge."""
+    pytest.importorskip('transformers')
+    from tests.helpers.documents import DOCUMENTS, blocks
+
+    page = next(path for path in DOCUMENTS if path.name == 'hyperclip.md')
+    (code,) = [b.text for b in blocks(page) if 'transformers' in b.text and b.language == 'python']
+    monkeypatch.chdir(tmp_path)
+    space: dict = {}
+    exec(compile(code, str(page), 'exec'), space)
+    assert repr(space['adapter']).startswith('HyperCLIPAdapter(4 layers, 12,288 parameters')
+    assert (tmp_path / 'adapter.safetensors').stat().st_size < 60_000
+    assert space['again'].merged
+    assert len(code.splitlines()) <= 26
