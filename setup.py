@@ -22,6 +22,7 @@ EXTRAS = {
     'mmpretrain': [*OPENMMLAB, 'mmpretrain>=1.2'],
     'clip': ['open_clip_torch', 'ftfy', 'regex'],
     'medical': ['monai', 'scipy'],
+    'peft': ['peft'],
     'language': ['open_clip_torch', 'tokenizers', 'geoopt'],
 }
 EXTRAS['all'] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
