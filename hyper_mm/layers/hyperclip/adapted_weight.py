@@ -423,7 +423,10 @@ def fold(module: nn.Module, key: str | None = None) -> Tensor | None:
             del module.parametrizations
     restore(module)
     if adapted is not None:
-        module.register_parameter(name, weight)
+        others = dict(module._parameters)
+        module._parameters.clear()
+        module.register_parameter(name, weight)  # the first one, as in all plain classes
+        module._parameters.update(others)
     return frozen
 
 

@@ -20,7 +20,7 @@ from .attention_kinds import (
     check_free,
     tower_attentions,
 )
-from .weight_adapter import TRAINABLE, AdaptedLayer, WeightAdapter
+from .weight_adapter import TRAINABLE, AdaptedLayer, WeightAdapter, adapter_names
 
 QKV = ('q', 'k', 'v')
 
@@ -234,6 +234,10 @@ class FullTuning(WeightAdapter):
             raise ValueError('the adapter is attached to a model already; make another one')
         found = tower_attentions(model, self.towers)
         check_free(found, self.key)
+        if adapter_names(model):
+            raise ValueError(
+                f'the model has an adapter already, {adapter_names(model)}; full tuning is alone'
+            )
         self._before = {name: p.requires_grad for name, p in model.named_parameters()}
         model.requires_grad_(False)
         self.model = model

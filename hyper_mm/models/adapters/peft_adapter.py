@@ -31,7 +31,8 @@ class PeftAdapter:
 
     OFT is the closest relative of HyperCLIP's adapter: its blocks are orthogonal there, and of any
     kind here. peft replaces the linear layers by its own, which hold them; where a linear layer is
-    fused, one map serves q, k and v together.
+    fused, one map serves q, k and v together. peft's LoRA of :class:`torch.nn.MultiheadAttention`
+    has the output projection in it, too.
 
     Args:
         method: ``'LORA'`` or ``'OFT'``.
@@ -99,25 +100,27 @@ class PeftAdapter:
         return self
 
     def _targets(self, name: str, layer: AttentionLayer) -> Iterator[str]:
+        fused = 'in_proj_weight' in layer.kind.weights
+        if layer.kind.mark is not None or (fused and self.method == 'OFT'):
+            raise ValueError(
+                f"peft's {self.method} does not reach the projections of {name} "
+                f'({type(layer.module).__name__}); hyper_mm.HyperCLIPAdapter and '
+                'hyper_mm.LoRAAdapter do'
+            )
+        groups = [PROJECTIONS] if fused else [weight.parts for weight in layer.weights]
+        for parts in groups:
+            wanted = [part for part in parts if part in self.projections]
+            if wanted and len(wanted) < len(parts):
+                raise ValueError(
+                    f'peft adapts {", ".join(parts)} of {name} as a whole: projections must have '
+                    f'all of them or none, got {self.projections}'
+                )
+        if fused:
+            yield name
+            return
         for weight in layer.weights:
-            wanted = [part for part in weight.parts if part in self.projections]
-            if not wanted:
-                continue
-            if wanted != list(weight.parts):
-                raise ValueError(
-                    f'{name} has {", ".join(weight.parts)} in one weight, which peft adapts as a '
-                    f'whole: projections must have all of them or none, got {self.projections}'
-                )
-            path = weight.key.rpartition('.')[0]
-            if layer.kind.mark is not None or (not path and self.method == 'OFT'):
-                raise ValueError(
-                    f"peft's {self.method} does not reach the projections of {name} "
-                    f'({type(layer.module).__name__}); hyper_mm.HyperCLIPAdapter and '
-                    'hyper_mm.LoRAAdapter do'
-                )
-            if not path and 'out' in self.projections:
-                continue  # peft's LoRA of MultiheadAttention has the output projection in it
-            yield f'{name}.{path}' if path else name
+            if weight.parts[0] in self.projections:
+                yield f'{name}.{weight.key.rpartition(".")[0]}'
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """The trained parameters."""

@@ -97,7 +97,8 @@ def t5():
     from transformers.models.mt5.modeling_mt5 import MT5Attention
 
     made = hf.MT5Config(d_model=WIDTH, d_kv=WIDTH // HEADS, num_heads=HEADS, dropout_rate=0.0)
-    return first(MT5Attention(made))
+    layer = MT5Attention(made)
+    return layer, lambda x: layer(x, cache_position=torch.arange(x.shape[1]))[0]
 
 
 def distilbert():

@@ -23,6 +23,9 @@ open_clip = pytest.importorskip('open_clip')
 pytest.importorskip('timm')
 
 BLOCK = 8
+KINDS = ('ViT-B-16', 'EVA01-g-14', 'EVA02-B-16', 'ViT-B-16-SigLIP', 'RN50', 'BERT')
+"""A family of each kind of attention; the others are slow tests."""
+HEAVY = ('ViTamin-S', 'MobileCLIP-B')
 
 
 def quiet(function, *args, **kwargs):
@@ -31,7 +34,22 @@ def quiet(function, *args, **kwargs):
         return function(*args, **kwargs)
 
 
-@pytest.fixture(scope='module', params=FAMILIES)
+def families(slow):
+    return [
+        pytest.param(name, marks=[pytest.mark.slow] if name in slow else []) for name in FAMILIES
+    ]
+
+
+every = pytest.mark.parametrize('family', families(HEAVY), indirect=True, scope='module')
+kinds = pytest.mark.parametrize(
+    'family',
+    families([name for name in FAMILIES if name not in KINDS]),
+    indirect=True,
+    scope='module',
+)
+
+
+@pytest.fixture(scope='module')
 def family(request, tmp_path_factory):
     name = request.param
     if 'transformers' in name or name == 'BERT' or '-base-ViT' in name or 'nllb' in name:
@@ -68,6 +86,7 @@ def same(found, expected):
     return all(torch.equal(a, b) for a, b in zip(found, expected))
 
 
+@every
 def test_a_cnn_is_named_and_the_other_tower_offered(family):
     name, model = family
     if towers_of(name) != ('text',):
@@ -81,6 +100,7 @@ def test_a_cnn_is_named_and_the_other_tower_offered(family):
     assert {n for n, _ in model.named_parameters()} == before
 
 
+@every
 def test_everything_of_an_adapter(family, tmp_path):
     """Trained count, gradients, switching, state with options, file, copy, merging."""
     name, base = family
@@ -134,6 +154,7 @@ def test_everything_of_an_adapter(family, tmp_path):
     assert same(run(model), found)
 
 
+@kinds
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_merged_in_half_precision(family, dtype):
     """The merged weight is the product in float32, rounded once."""
@@ -156,6 +177,7 @@ OTHERS = {
 }
 
 
+@kinds
 @pytest.mark.parametrize('make', OTHERS.values(), ids=OTHERS)
 def test_the_same_interface(family, make, tmp_path):
     name, base = family
@@ -184,6 +206,7 @@ def test_the_same_interface(family, make, tmp_path):
     assert close(run(model), found, 1e-5)
 
 
+@kinds
 @pytest.mark.parametrize('space', ['poincare', 'euclidean'])
 def test_maps_of_inputs(family, space):
     """Within the largest length, they are what maps of weights are; some layers have no input."""

@@ -70,7 +70,8 @@ def test_an_arm_on_a_text_tower_of_hugging_face(bert, options, count):
 def test_lora_of_fused_attention(bert):
     """peft has a layer of its own for torch's attention; q, k and v are one matrix there."""
     model = copy.deepcopy(bert)
-    adapter = build(method='LORA', r=2, towers=('vision',)).attach(model)
+    four = ('q', 'k', 'v', 'out')
+    adapter = build(method='LORA', r=2, projections=four, towers=('vision',)).attach(model)
     trained = [n for n, p in model.named_parameters() if p.requires_grad]
     assert trained and all('attn' in n and n.startswith('visual.') for n in trained)
     sum(x.sum() for x in features(model)[:1]).backward()
@@ -80,7 +81,7 @@ def test_lora_of_fused_attention(bert):
 def test_what_peft_does_not_reach(bert, tmp_path):
     with pytest.raises(ValueError, match="peft's OFT does not reach .*MultiheadAttention"):
         build(towers=('vision',)).attach(copy.deepcopy(bert))
-    with pytest.raises(ValueError, match='has q, k, v in one weight, which peft adapts as a whole'):
+    with pytest.raises(ValueError, match='peft adapts q, k, v, out of visual.* as a whole'):
         build(method='LORA', projections='qv').attach(copy.deepcopy(bert))
     eva = make_family('EVA01-g-14', tmp_path)
     with pytest.raises(ValueError, match="peft's LORA does not reach .*EvaAttention"):
