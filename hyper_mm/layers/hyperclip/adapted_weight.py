@@ -21,6 +21,8 @@ from ...compat import is_compiling
 if TYPE_CHECKING:
     from .block_diagonal import BlockDiagonalMobius
 
+DEFAULT = '0'
+"""Key of the adapter that has no name of its own."""
 _RUNNING: ContextVar[dict[int, Tensor] | None] = ContextVar('adapted weights', default=None)
 """Weights computed in the forward pass that is running in this thread, by id of their module."""
 
@@ -119,21 +121,51 @@ class Cached(nn.Module):
 
 
 class AdaptedWeight(Cached):
-    """A frozen weight and the module that maps it to the weight in its place.
+    """A frozen weight and the modules that map it, one after the other, to the weight in its place.
 
     Args:
         original: The frozen weight.
         function: Module that maps it to a tensor of its shape.
+        key: Key of the module.
     """
 
-    def __init__(self, original: nn.Parameter, function: nn.Module):
+    off: frozenset[str] = frozenset()
+    """Keys of the modules that are left out now."""
+
+    def __init__(self, original: nn.Parameter, function: nn.Module, key: str = DEFAULT):
         super().__init__()
         self.original = original
-        self.add_module('0', function)
+        self.add(key, function)
+
+    def add(self, key: str, function: nn.Module, first: bool = False) -> None:
+        """Adds a module, as the last one or as the first."""
+        others = dict(self._modules)
+        self.add_module(key, function)
+        if first:
+            self._modules.clear()
+            self._modules.update({key: function, **others})
+
+    def remove(self, key: str) -> None:
+        """Removes a module."""
+        del self._modules[key]
+        self.switch(key, True)
+
+    def all_keys(self) -> list[str]:
+        """Keys of the modules, in the order in which they are applied."""
+        return list(self._modules)
+
+    def switch(self, key: str, on: bool) -> None:
+        """Leaves a module out, or takes it in again."""
+        self.cache.clear()
+        self.off = self.off - {key} if on else self.off | {key}
+
+    def active(self) -> list[str]:
+        """Keys of the modules that are applied."""
+        return [key for key in self._modules if key not in self.off]
 
     def __getitem__(self, index: int) -> nn.Module:
-        """The module, at index 0."""
-        return cast(nn.Module, self._modules[str(index)])
+        """The module at an index."""
+        return cast(nn.Module, list(self._modules.values())[index])
 
     def forward(self) -> Tensor:
         """The weight; within a forward pass of its layer it is computed once."""
@@ -147,14 +179,20 @@ class AdaptedWeight(Cached):
         return running[id(self)]
 
     def _value(self) -> Tensor:
+        if not self.active():
+            return self.original
         if not self.cache.on or self.needs_gradient(self.original):
             return self._compute()
         return self.cached(self.original, self._compute)
 
     def _compute(self) -> Tensor:
         """The weight in its own precision: layers cast it to that of autocast."""
-        with torch.autocast(self.original.device.type, enabled=False):
-            return self[0](self.original)
+        weight: Tensor = self.original
+        with torch.autocast(weight.device.type, enabled=False):
+            for key, function in self._modules.items():
+                if key not in self.off:
+                    weight = cast(nn.Module, function)(weight)
+        return weight
 
 
 class InputMaps(Cached):
@@ -164,15 +202,20 @@ class InputMaps(Cached):
 
     Args:
         maps: :class:`BlockDiagonalMobius`, transposed, of some of ``'q'``, ``'k'``, ``'v'``.
+        parts: Projections whose rows the weight holds, one after the other.
     """
 
-    def __init__(self, maps: Mapping[str, BlockDiagonalMobius]):
+    on = True
+    """Whether inputs are mapped."""
+
+    def __init__(self, maps: Mapping[str, BlockDiagonalMobius], parts: Sequence[str] = 'qkv'):
         super().__init__()
         self.maps = nn.ModuleDict(maps)
+        self.parts = tuple(parts)
 
     def forward(self, x: Tensor, name: str) -> Tensor:
         """Maps the input ``(..., d)`` of a projection, or returns it where that has no map."""
-        return self.maps[name](x) if name in self.maps else x
+        return self.maps[name](x) if self.on and name in self.maps else x
 
     @property
     def linear(self) -> bool:
@@ -180,17 +223,17 @@ class InputMaps(Cached):
         return all(part.space == 'euclidean' for part in self.maps.values())
 
     def folded(self, weight: Tensor) -> bool:
-        """Whether the maps are in the weight ``(3 d, d)`` now, so that inputs stay as they are."""
-        return (
-            self.linear and self.cache.on and not self.needs_gradient(weight) and not is_compiling()
-        )
+        """Whether the maps are in the weight now, so that inputs stay as they are."""
+        kept = self.on and self.linear and self.cache.on
+        return kept and not self.needs_gradient(weight) and not is_compiling()
 
     def fold(self, weight: Tensor) -> Tensor:
-        """The weight ``(3 d, d)`` that does to an input what maps and ``weight`` do: W S."""
+        """The weight that does to an input what maps and ``weight`` do: W S, part by part."""
         maps = cast('Mapping[str, BlockDiagonalMobius]', self.maps)
+        rows = weight.chunk(len(self.parts))
         parts = [
-            maps[name].linear(rows, transposed=False).to(rows.dtype) if name in maps else rows
-            for name, rows in zip('qkv', weight.chunk(3))
+            maps[name].linear(part, transposed=False).to(part.dtype) if name in maps else part
+            for name, part in zip(self.parts, rows)
         ]
         return torch.cat(parts)
 
@@ -265,10 +308,31 @@ class AdaptedAttention(Adapted):
             _RUNNING.reset(token)
 
 
+class AdaptedLinear(Adapted):
+    """The mixin for linear layers, whose input may be mapped, differently for each projection."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The linear map with the adapted weight and input."""
+        maps = cast('InputMaps | None', self._modules.get('input_maps'))
+        weight, bias = self._parameters.get('weight'), self._parameters.get('bias')
+        if maps is None or weight is None or not maps.on or maps.folded(weight):
+            return super().forward(x)
+        rows = weight.chunk(len(maps.parts))
+        biases = [None] * len(rows) if bias is None else bias.chunk(len(rows))
+        parts = [
+            nn.functional.linear(maps(x, name), part, offset)
+            for name, part, offset in zip(maps.parts, rows, biases)
+        ]
+        return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
+
+
 @functools.cache
 def _adapted_class(base: type[nn.Module]) -> type[nn.Module]:
-    attention = issubclass(base, nn.MultiheadAttention)
-    mixin, name = (AdaptedAttention, 'in_proj_weight') if attention else (Adapted, 'weight')
+    mixin, name = Adapted, 'in_proj_weight'
+    if issubclass(base, nn.MultiheadAttention):
+        mixin = AdaptedAttention
+    elif issubclass(base, nn.Linear):
+        mixin, name = AdaptedLinear, 'weight'
     members = {
         '_base': base,
         name: property(lambda self: self._adapted(name)),
@@ -294,24 +358,33 @@ def restore(module: nn.Module) -> None:
         module.__class__ = cast(Any, module._base)
 
 
-def adapt(module: nn.Module, name: str, function: nn.Module) -> None:
-    """Puts an adapted weight in the place of a weight.
+def adapt(
+    module: nn.Module, name: str, function: nn.Module, key: str = DEFAULT, first: bool = False
+) -> None:
+    """Puts an adapted weight in the place of a weight, or one more module into an adapted weight.
 
     Args:
-        module: :class:`torch.nn.MultiheadAttention` or a linear layer, changed in place.
+        module: An attention layer or a linear layer, changed in place.
         name: ``'in_proj_weight'`` or ``'weight'``.
         function: Module that maps the weight to a tensor of its shape.
+        key: Key of the module.
+        first: Apply it before those that are there already.
     """
+    adapted = module._modules.get('parametrizations')
+    if isinstance(module, Adapted) and adapted is not None:
+        cast(AdaptedWeight, cast(nn.ModuleDict, adapted)[name]).add(key, function, first)
+        return
     weight = cast(nn.Parameter, module._parameters.pop(name))
     convert(module)
-    module.parametrizations = nn.ModuleDict({name: AdaptedWeight(weight, function)})
+    module.parametrizations = nn.ModuleDict({name: AdaptedWeight(weight, function, key)})
 
 
-def fold(module: nn.Module) -> Tensor | None:
-    """Writes what is adapted in a module into its frozen weight and makes it plain again.
+def fold(module: nn.Module, key: str | None = None) -> Tensor | None:
+    """Writes what is adapted in a module into its frozen weight, and removes it.
 
     Args:
-        module: Changed in place.
+        module: Changed in place; it is plain again when nothing adapted is left.
+        key: Key of one adapter. None: all that are active; others are dropped.
 
     Returns:
         The frozen weight before; None where nothing is adapted.
@@ -328,20 +401,32 @@ def fold(module: nn.Module) -> Tensor | None:
         if maps is not None:
             if not maps.linear:
                 raise ValueError(NOT_LINEAR)
-            weight = cast(nn.Parameter, module._parameters['in_proj_weight'])
+            name = 'weight' if isinstance(module, nn.Linear) else 'in_proj_weight'
+            weight = cast(nn.Parameter, module._parameters[name])
             frozen = weight.detach().clone()
-            weight.copy_(maps.fold(weight))
+            if maps.on:
+                weight.copy_(maps.fold(weight))
             del module.input_maps
         if adapted is not None:
             ((name, found),) = adapted.items()
             place = cast(AdaptedWeight, found)
+            if key is not None and key not in place.all_keys():
+                return None
             weight = place.original
             frozen = weight.detach().clone()
-            weight.copy_(place[0](weight))
+            for one in place.active() if key is None else [key]:
+                weight.copy_(place._modules[one](weight))  # type: ignore[misc]  # a module
+            if key is not None and len(place.all_keys()) > 1:
+                place.remove(key)
+                place.cache.clear()
+                return frozen
             del module.parametrizations
     restore(module)
     if adapted is not None:
-        module.register_parameter(name, weight)
+        others = dict(module._parameters)
+        module._parameters.clear()
+        module.register_parameter(name, weight)  # the first one, as in all plain classes
+        module._parameters.update(others)
     return frozen
 
 

@@ -1,232 +1,365 @@
-"""Other ways to train fused q, k, v projections, which adapters are compared with."""
+"""Other ways to train attention projections, which adapters are compared with."""
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
 
+from ...checks import check_choice, check_positive
 from ..common.saved_options import SavedOptions
-from .adapted_weight import Adapted, adapt
+from .attention_kinds import (
+    PLACES,
+    PROJECTIONS,
+    TOWERS,
+    ProjectionWeight,
+    check_free,
+    tower_attentions,
+)
+from .weight_adapter import TRAINABLE, AdaptedLayer, WeightAdapter, adapter_names
 
-PROJECTIONS = ('q', 'k', 'v')
-TOWERS = ('vision', 'text')
+QKV = ('q', 'k', 'v')
 
 
 class LowRankUpdate(SavedOptions, nn.Module):
-    """LoRA of a fused projection: ``W + alpha / rank B A`` for each of its parts (Hu et al., 2022).
+    """LoRA of projections: ``W + alpha / rank B A`` for each of them (Hu et al., 2022).
 
     B is initialized to zero, so that the layer is unchanged at initialization.
 
     Args:
-        width: Width d of the attention layer, whose weight is ``(3 d, d)``.
+        width: Columns d of the weight.
         rank: Rank of the update of each part.
         alpha: Scale of the updates.
-        projections: Which of ``'q'``, ``'k'``, ``'v'`` are updated.
+        projections: Which of ``parts`` are updated.
+        parts: Projections whose rows the weight holds, one after the other.
+        rows: Rows of each part; d if None.
 
     Raises:
-        ValueError: If the rank is not in 1..d, or a projection is unknown or none is given.
+        ValueError: If the rank is more than a part has rows or columns, or a projection is unknown
+            or none is given.
     """
 
     def __init__(
-        self, width: int, rank: int = 8, alpha: float = 8.0, projections: Sequence[str] = 'qkv'
+        self,
+        width: int,
+        rank: int = 8,
+        alpha: float = 8.0,
+        projections: Sequence[str] = 'qkv',
+        parts: Sequence[str] = QKV,
+        rows: int | None = None,
     ) -> None:
         super().__init__()
-        if not 1 <= rank <= width:
-            raise ValueError(f'rank must lie in 1..{width}, got {rank}')
-        self.places = _places(projections)
+        rows = width if rows is None else rows
+        if not 1 <= rank <= min(width, rows):
+            raise ValueError(f'rank must lie in 1..{min(width, rows)}, got {rank}')
+        self.parts = tuple(parts)
+        self.places = _places(projections, self.parts)
         self.scale = alpha / rank
         self.down = nn.Parameter(torch.empty(len(self.places), rank, width))
-        self.up = nn.Parameter(torch.zeros(len(self.places), width, rank))
+        self.up = nn.Parameter(torch.zeros(len(self.places), rows, rank))
         nn.init.uniform_(self.down, -1 / math.sqrt(width), 1 / math.sqrt(width))
 
     def saved_options(self) -> dict[str, object]:
         """Returns the options that the saved factors depend on."""
-        return dict(scale=self.scale, projections=_names(self.places))
+        return dict(scale=self.scale, projections=_names(self.places, self.parts))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The updated weight, ``(3 d, d)``."""
-        parts = list(weight.chunk(3))
+        """The updated weight, in the shape of ``weight``."""
+        parts = list(weight.chunk(len(self.parts)))
         for place, update in zip(self.places, self.scale * self.up @ self.down):
             parts[place] = (parts[place] + update).to(weight.dtype)
-        return torch.cat(parts)
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 class TrainedParts(SavedOptions, nn.Module):
-    """Trains some parts of a fused projection and keeps the others as they are.
+    """Trains some of the projections that a weight holds and keeps the others as they are.
 
     Args:
-        weight: The projection ``(3 d, d)``, from which the initial values are computed.
-        projections: Which of ``'q'``, ``'k'``, ``'v'`` are trained.
+        weight: The weight, from which the initial values are computed.
+        projections: Which of ``parts`` are trained.
+        parts: Projections whose rows the weight holds, one after the other.
 
     Raises:
         ValueError: If a projection is unknown or none is given.
     """
 
-    def __init__(self, weight: Tensor, projections: Sequence[str] = 'qv') -> None:
+    def __init__(
+        self, weight: Tensor, projections: Sequence[str] = 'qv', parts: Sequence[str] = QKV
+    ) -> None:
         super().__init__()
-        self.places = _places(projections)
-        parts = weight.detach().chunk(3)
-        self.parts = nn.Parameter(torch.stack([parts[place] for place in self.places]))
+        self.names = tuple(parts)
+        self.places = _places(projections, self.names)
+        rows = weight.detach().chunk(len(self.names))
+        self.parts = nn.Parameter(torch.stack([rows[place] for place in self.places]))
 
     def saved_options(self) -> dict[str, object]:
         """Returns the options that the saved parts depend on."""
-        return dict(projections=_names(self.places))
+        return dict(projections=_names(self.places, self.names))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight with its trained parts, ``(3 d, d)``."""
-        parts = list(weight.chunk(3))
+        """The weight with its trained parts, in its shape."""
+        parts = list(weight.chunk(len(self.names)))
         for place, part in zip(self.places, self.parts):
             parts[place] = part
-        return torch.cat(parts)
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
-def _places(projections: Sequence[str]) -> list[int]:
+def _places(projections: Sequence[str], parts: Sequence[str] = QKV) -> list[int]:
     """Numbers of the parts."""
-    wrong = set(projections) - set(PROJECTIONS)
+    wrong = set(projections) - set(parts)
     if wrong or not projections:
-        raise ValueError(f'projections must be some of {PROJECTIONS}, got {projections!r}')
-    return [i for i, name in enumerate(PROJECTIONS) if name in projections]
+        raise ValueError(f'projections must be some of {tuple(parts)}, got {projections!r}')
+    return [i for i, name in enumerate(parts) if name in projections]
 
 
-def fused_attentions(model: nn.Module) -> dict[str, nn.MultiheadAttention]:
-    """Attention layers with fused q, k, v projections, by name.
+def _names(places: Sequence[int], parts: Sequence[str] = QKV) -> str:
+    return ''.join(parts[place] for place in places)
+
+
+class LoRAAdapter(WeightAdapter):
+    """LoRA of the attention projections: see :class:`LowRankUpdate`.
+
+    Libraries that wrap linear layers (mmpretrain's ``LoRAModel``) do not reach CLIP's projections,
+    which are one parameter of an attention layer.
 
     Args:
-        model: Any module.
+        rank: Rank of each update.
+        alpha: Scale of the updates; ``alpha / rank`` multiplies them.
+        projections: Which of ``'q'``, ``'k'``, ``'v'``, ``'out'``.
+        towers: See :class:`WeightAdapter`, as are the other arguments.
+        layers: The same.
+        freeze: The same.
+        name: The same.
+        checkpoint: The same.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: See :class:`WeightAdapter`; :meth:`attach` also for a rank that is too large.
     """
-    found = _fused(model)
-    if not found:
-        raise ValueError(
-            f'{type(model).__name__} has no torch.nn.MultiheadAttention with a fused projection'
+
+    def __init__(
+        self,
+        rank: int = 8,
+        alpha: float = 8.0,
+        projections: Sequence[str] = 'qkv',
+        towers: Sequence[str] = TOWERS,
+        layers: Sequence[int | str] | None = None,
+        freeze: bool = True,
+        name: str = 'default',
+        checkpoint: str | Path | None = None,
+    ):
+        super().__init__(projections, towers, layers, freeze, name, checkpoint)
+        check_positive(rank=rank)
+        self.rank, self.alpha = rank, alpha
+
+    def make_update(self, tower: str, weight: ProjectionWeight, parts: Sequence[str]) -> nn.Module:
+        """Makes the update of a weight; see :class:`WeightAdapter`."""
+        rows, width = weight.frozen.shape
+        rows //= len(weight.parts)
+        return LowRankUpdate(width, self.rank, self.alpha, parts, weight.parts, rows)
+
+    def saved_options(self) -> dict[str, object]:
+        """Returns the options that the saved factors depend on."""
+        return dict(
+            adapter='lora', scale=self.alpha / self.rank, projections=list(self.projections)
         )
-    return found
 
 
-def _fused(model: nn.Module) -> dict[str, nn.MultiheadAttention]:
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.MultiheadAttention) and module._qkv_same_embed_dim
-    }
-
-
-def _check_plain(layers: dict[str, nn.MultiheadAttention]) -> None:
-    for name, module in layers.items():
-        if isinstance(module, Adapted) or is_parametrized(module):
-            raise ValueError(f'{name} of the model has an adapter already')
-
-
-def tower_attentions(
-    model: nn.Module, towers: Sequence[str] = TOWERS
-) -> dict[str, dict[str, nn.MultiheadAttention]]:
-    """Attention layers with fused projections of the towers of a CLIP model.
-
-    The vision tower is what lies below ``visual``; the text tower is the text encoder, below
-    ``text`` or ``transformer``. A model without ``visual`` is a vision tower.
+class TrainedPartsAdapter(WeightAdapter):
+    """Fine-tuning of attention projections with the interface of an adapter.
 
     Args:
-        model: A CLIP model, or any module with attention layers.
-        towers: Which of ``'vision'`` and ``'text'``.
+        projections: Which of ``'q'``, ``'k'``, ``'v'``, ``'out'`` are trained; ``'qv'`` is what
+            CAT-Seg's official code trains.
+        towers: See :class:`WeightAdapter`, as are the other arguments.
+        layers: The same.
+        freeze: The same.
+        name: The same.
+        checkpoint: The same.
+
+    Raises:
+        ValueError: See :class:`WeightAdapter`.
+    """
+
+    def __init__(
+        self,
+        projections: Sequence[str] = 'qv',
+        towers: Sequence[str] = TOWERS,
+        layers: Sequence[int | str] | None = None,
+        freeze: bool = True,
+        name: str = 'default',
+        checkpoint: str | Path | None = None,
+    ):
+        super().__init__(projections, towers, layers, freeze, name, checkpoint)
+
+    def make_update(self, tower: str, weight: ProjectionWeight, parts: Sequence[str]) -> nn.Module:
+        """Makes the trained parts of a weight; see :class:`WeightAdapter`."""
+        return TrainedParts(weight.frozen, parts, weight.parts)
+
+    def saved_options(self) -> dict[str, object]:
+        """Returns the options that the saved parts depend on."""
+        return dict(adapter='parts', projections=list(self.projections))
+
+
+class FullTuning(WeightAdapter):
+    """Fine-tuning of all parameters of towers with the interface of an adapter.
+
+    The parameters train where they are, and a copy of their values before is kept for
+    :meth:`disabled` and :meth:`unmerge`: it costs the memory of the towers once more. It cannot be
+    one of several adapters.
+
+    Args:
+        towers: Which of ``'vision'`` and ``'text'``: what lies below the attribute that has the
+            tower, and, in open_clip's models without such an attribute, the text tower's
+            parameters beside it.
+        checkpoint: File of a state that is loaded on attachment.
+
+    Raises:
+        ValueError: See :class:`WeightAdapter`.
+    """
+
+    def __init__(self, towers: Sequence[str] = TOWERS, checkpoint: str | Path | None = None):
+        super().__init__(PROJECTIONS, towers, checkpoint=checkpoint)
+        self._tuned: dict[str, nn.Parameter] = {}
+        self._base: dict[str, Tensor] = {}
+        self._kept: dict[str, Tensor] = {}
+        self._merged = False
+
+    def attach(self, model: nn.Module) -> FullTuning:
+        """Frees the towers' parameters and freezes all others; see :class:`WeightAdapter`."""
+        if self.model is not None:
+            raise ValueError('the adapter is attached to a model already; make another one')
+        found = tower_attentions(model, self.towers)
+        check_free(found, self.key)
+        if adapter_names(model):
+            raise ValueError(
+                f'the model has an adapter already, {adapter_names(model)}; full tuning is alone'
+            )
+        self._before = {name: p.requires_grad for name, p in model.named_parameters()}
+        model.requires_grad_(False)
+        self.model = model
+        self.layers = [
+            AdaptedLayer(name, tower, attention, {})
+            for tower, layers in found.items()
+            for name, attention in layers.items()
+        ]
+        for name, parameter in model.named_parameters():
+            if tower_of(model, name) in self.towers:
+                parameter.requires_grad_(True)
+                self._tuned[name] = parameter
+                self._base[name] = parameter.detach().clone()
+        if self.checkpoint is not None:
+            self.load(self.checkpoint)
+        return self
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The towers' parameters by name in the model."""
+        return iter(self._tuned.items())
+
+    def saved_options(self) -> dict[str, object]:
+        """Returns the options that the saved parameters depend on."""
+        return dict(adapter='full', towers=sorted(self.towers))
+
+    @torch.no_grad()
+    def _write(self, values: dict[str, Tensor]) -> None:
+        for name, value in values.items():
+            self._tuned[name].copy_(value)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the tuned values are in the model; assign False for those before."""
+        return not self._kept and not self._merged and self.model is not None
+
+    @enabled.setter
+    def enabled(self, on: bool) -> None:
+        self._check_attached()
+        if self.merged:
+            raise ValueError('the adapter is merged; unmerge it first')
+        if on and self._kept:
+            self._write(self._kept)
+            self._kept = {}
+        elif not on and not self._kept:
+            self._kept = {name: p.detach().clone() for name, p in self._tuned.items()}
+            self._write(self._base)
+
+    @property
+    def merged(self) -> bool:
+        """Whether the adapter is merged into the model."""
+        return self._merged
+
+    def merge(self, trainable: str = 'none') -> None:
+        """Leaves the tuned values in the model; see :meth:`WeightAdapter.merge`."""
+        model = self._check_attached()
+        check_choice(TRAINABLE, trainable=trainable)
+        if self.merged:
+            raise ValueError('the adapter is merged already; unmerge it first')
+        if not self.enabled:
+            raise ValueError(f'the adapter {self.name!r} must be active to be merged')
+        self._merged = True
+        for name, parameter in model.named_parameters():
+            on = self._before[name] if trainable == 'before' else trainable == 'all'
+            parameter.requires_grad_(on)
+
+    def unmerge(self) -> None:
+        """Makes the towers' parameters the adapter again.
+
+        Raises:
+            ValueError: If the adapter is not merged.
+        """
+        model = self._check_attached()
+        if not self.merged:
+            raise ValueError('the adapter is not merged')
+        self._merged = False
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in self._tuned)
+
+    def trained_share(self) -> tuple[int, int]:
+        """Numbers of trained parameters, and of all of the model."""
+        everything = sum(p.numel() for p in self._check_attached().parameters())
+        return sum(p.numel() for p in self.parameters()), everything
+
+
+def tower_of(model: nn.Module, name: str) -> str | None:
+    """The tower that a parameter of a model is in.
+
+    Args:
+        model: A CLIP model, or a tower.
+        name: The parameter's name.
 
     Returns:
-        Layers by name in the model, by tower; the text tower is left out of a model without
-        ``visual``.
-
-    Raises:
-        ValueError: If one of the towers has no such layer, so that it could not be adapted, or has
-            an adapter already.
+        ``'vision'`` or ``'text'``; None for what belongs to neither, such as the logit scale.
     """
-    wrong = set(towers) - set(TOWERS)
-    if wrong or not towers:
-        raise ValueError(f'towers must be some of {TOWERS}, got {towers!r}')
-    if not hasattr(model, 'visual'):
-        every = fused_attentions(model)
-        if 'vision' not in towers:
-            raise ValueError(
-                f"{type(model).__name__} has no 'visual', so it is a vision tower by itself; "
-                f"towers must name 'vision', got {tuple(towers)}"
-            )
-        _check_plain(every)
-        return {'vision': every}
-    every = _fused(model)
-    places = dict(vision='visual.', text='')
-    places['text'] = next((f'{n}.' for n in ('text', 'transformer') if hasattr(model, n)), '')
-    found = {
-        tower: {
-            name: module
-            for name, module in every.items()
-            if name.startswith(places[tower]) and (tower == 'vision') == name.startswith('visual.')
-        }
-        for tower in TOWERS
-    }
-    for tower in towers:
-        if not found[tower]:
-            others = tuple(other for other in TOWERS if found[other])
-            advice = f'towers={others} adapts that one alone' if others else 'nor has the other'
-            part = getattr(model, places[tower].rstrip('.'), model)
-            raise ValueError(
-                f'the {tower} tower of {type(model).__name__} ({_kind(part)}) has no '
-                'torch.nn.MultiheadAttention with a fused projection, which is what is adapted; '
-                f"{advice}; models with open_clip's own transformers, such as ViT-B-16, have both"
-            )
-        _check_plain(found[tower])
-    known = {name for tower in TOWERS for name in found[tower]}
-    rest = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.MultiheadAttention) and name not in known
-    ]
-    if rest:
-        warnings.warn(
-            f'{len(rest)} attention layers of {type(model).__name__} are not adapted, since they '
-            f'are no self-attention of its towers: {_short(rest)}',
-            stacklevel=2,
-        )
-    return {tower: found[tower] for tower in TOWERS if tower in towers}
-
-
-def _kind(part: nn.Module) -> str:
-    """Class of a tower, with that of the network that it wraps."""
-    trunk = getattr(part, 'trunk', None) or getattr(part, 'transformer', None)
-    wrapped = f' of {type(trunk).__name__}' if isinstance(trunk, nn.Module) else ''
-    return type(part).__name__ + wrapped
-
-
-def _short(names: Sequence[str]) -> str:
-    more = f' and {len(names) - 3} more' if len(names) > 3 else ''
-    return ', '.join(names[:3]) + more
-
-
-def _names(places: Sequence[int]) -> str:
-    return ''.join(PROJECTIONS[place] for place in places)
+    vision = next((one for one in PLACES['vision'] if hasattr(model, one)), None)
+    if vision is None:
+        return 'text' if hasattr(model, 'text_model') else 'vision'
+    head = name.split('.')[0]
+    if head in (vision, 'visual_projection'):
+        return 'vision'
+    text = cast('str | None', next((one for one in PLACES['text'] if hasattr(model, one)), None))
+    beside = ('token_embedding', 'positional_embedding', 'ln_final', 'text_projection')
+    return 'text' if head == text or head in beside else None
 
 
 def train_parts(
     model: nn.Module, projections: Sequence[str] = 'qv', towers: Sequence[str] = TOWERS
-) -> None:
-    """Trains parts of every fused projection, and nothing else of a model.
+) -> TrainedPartsAdapter:
+    """Trains some of the attention projections, and nothing else of a model.
 
     Args:
         model: Changed in place.
-        projections: Which of ``'q'``, ``'k'``, ``'v'``.
+        projections: Which of ``'q'``, ``'k'``, ``'v'``, ``'out'``.
         towers: See :func:`tower_attentions`.
+
+    Returns:
+        The adapter.
 
     Raises:
         ValueError: See :func:`tower_attentions`.
     """
-    found = tower_attentions(model, towers)
-    _places(projections)  # reports a bad argument before anything is changed
-    model.requires_grad_(False)
-    for attention in _all(found):
-        adapt(attention, 'in_proj_weight', TrainedParts(attention.in_proj_weight, projections))
+    return TrainedPartsAdapter(projections, towers).attach(model)
 
 
 def apply_lora(
@@ -235,8 +368,8 @@ def apply_lora(
     alpha: float = 8.0,
     projections: Sequence[str] = 'qkv',
     towers: Sequence[str] = TOWERS,
-) -> None:
-    """Trains low-rank updates of every fused projection, and nothing else of a model.
+) -> LoRAAdapter:
+    """Trains low-rank updates of the attention projections, and nothing else of a model.
 
     Args:
         model: Changed in place.
@@ -245,17 +378,10 @@ def apply_lora(
         projections: The same.
         towers: See :func:`tower_attentions`.
 
+    Returns:
+        The adapter.
+
     Raises:
         ValueError: See :class:`LowRankUpdate` and :func:`tower_attentions`.
     """
-    updates = {
-        attention: LowRankUpdate(attention.embed_dim, rank, alpha, projections)
-        for attention in _all(tower_attentions(model, towers))
-    }
-    model.requires_grad_(False)
-    for attention, update in updates.items():
-        adapt(attention, 'in_proj_weight', update.to(attention.in_proj_weight.device))
-
-
-def _all(found: dict[str, dict[str, nn.MultiheadAttention]]) -> list[nn.MultiheadAttention]:
-    return [attention for layers in found.values() for attention in layers.values()]
+    return LoRAAdapter(rank, alpha, projections, towers).attach(model)

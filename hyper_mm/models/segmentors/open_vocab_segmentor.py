@@ -147,11 +147,14 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         for name, module in self.clip.named_modules():
             if not isinstance(module, TrainedParts):
                 continue
-            own, attention = f'{prefix}clip.{name}', name.rpartition('.parametrizations.')[0]
-            plain = f'{prefix}clip.{attention}.in_proj_weight'
+            own, (attention, _, rest) = (
+                f'{prefix}clip.{name}',
+                name.rpartition('.parametrizations.'),
+            )
+            plain = f'{prefix}clip.{attention}.{rest.partition(".")[0]}'
             if plain in state and f'{own}.parts' not in state:
                 weight = state.pop(plain)
-                rows = weight.chunk(3)
+                rows = weight.chunk(len(module.names))
                 state[f'{own}.parts'] = torch.stack([rows[place] for place in module.places])
                 state[f'{own.rpartition(".")[0]}.original'] = weight
 

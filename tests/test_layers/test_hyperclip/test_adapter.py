@@ -313,7 +313,7 @@ def test_parameters_of_vit_b16(block_size, count):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(block_size=5), 'block_size must divide the width 24 .*, got 5'),
+        (dict(block_size=5), 'block_size must divide the width 32 .*, got 5'),
         (dict(projections=()), 'projections must be some of'),
         (dict(projections=('q', 'x')), "projections must be some of .*'x'"),
         (dict(towers=('audio',)), 'towers must be some of'),
@@ -361,7 +361,7 @@ def test_bad_use():
         adapter.merge()
     with pytest.raises(ValueError, match='unmerge it first'):
         adapter.load_state_dict(state)
-    with pytest.raises(ValueError, match='no torch.nn.MultiheadAttention'):
+    with pytest.raises(ValueError, match='no attention layer whose projections'):
         apply_hyperclip(nn.Linear(4, 4), 4)
     with pytest.raises(ValueError, match="it is a vision tower by itself.*got \\('text',\\)"):
         apply_hyperclip(nn.MultiheadAttention(4, 1), 4, towers=('text',))

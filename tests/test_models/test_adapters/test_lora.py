@@ -43,3 +43,19 @@ def test_starts_as_the_plain_model():
 def test_bad_rank():
     with pytest.raises(ValueError, match='rank'):
         attach(rank=0)
+
+
+@pytest.mark.parametrize('kind', ['LoRAAdapter', 'TrainedPartsAdapter', 'FullTuning'])
+def test_a_checkpoint_by_config(kind, tmp_path):
+    clip, other = make_clip(), make_clip()
+    adapter = MODELS.build(dict(type=f'hyper_mm.{kind}')).attach(clip)
+    with torch.no_grad():
+        for parameter in adapter.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    file = tmp_path / 'adapter.pth'
+    adapter.save(file)
+    MODELS.build(dict(type=f'hyper_mm.{kind}', checkpoint=str(file))).attach(other)
+    image = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(other.encode_image(image), clip.encode_image(image))
+    with pytest.raises(ValueError, match='checkpoint must be a file or None'):
+        MODELS.build(dict(type=f'hyper_mm.{kind}', checkpoint=str(tmp_path / 'none.pth')))

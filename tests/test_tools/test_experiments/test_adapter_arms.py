@@ -1,0 +1,72 @@
+"""Arms of the comparison of adapters, on a small text tower and made-up features."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.nn.functional import one_hot
+
+pytest.importorskip('open_clip')
+pytest.importorskip('mmengine')
+pytest.importorskip('peft')
+pytest.importorskip('transformers')
+
+from tests.helpers.clip_families import make_family  # noqa: E402
+from tests.helpers.tools import load_tool  # noqa: E402
+
+CLASSES = 8
+
+
+@pytest.fixture(scope='module')
+def tool():
+    return load_tool('experiments/adapter_arms.py')
+
+
+@pytest.fixture(scope='module')
+def data(tool):
+    """Images whose cells are one class each, and features that say which."""
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.randint(CLASSES, (6, 2, 3), generator=generator)
+    directions = torch.randn(CLASSES, 32, generator=generator)
+    labels = [c.repeat_interleave(4, 0).repeat_interleave(4, 1) for c in classes]
+    images = tool.Images(directions[classes], one_hot(classes, CLASSES).float(), labels)
+    images = tool.normalized(images, torch.zeros(32))
+    tokens = torch.randint(4, 98, (CLASSES, 6), generator=generator)
+    return dict(all=images, train=images, test=images, tokens=tokens, directions=directions)
+
+
+def test_scores_of_the_true_directions(tool, data):
+    images = data['test']
+    nearest = tool.Images(images.features, images.shares, [c for c in images.labels])
+    text = torch.nn.functional.normalize(data['directions'], dim=-1)
+    found = tool.evaluate(text, nearest, [0, 3])
+    assert min(found.values()) > 60  # all but the borders between cells, which are interpolated
+    shifted = tool.evaluate(text.roll(1, 0), nearest, [0, 3])
+    assert max(shifted.values()) < 25
+
+
+def test_classes_held_out(tool, data):
+    first, second = (tool.held_out(data['all'], seed) for seed in (0, 1))
+    assert len(first) == 2 and first == tool.held_out(data['all'], 0) != second
+
+
+def test_every_arm_trains(tool, data, tmp_path, monkeypatch):
+    clip = make_family('BERT', tmp_path)
+    oft = dict(tool.ARMS['OFT (peft)'][0], oft_block_size=8)
+    monkeypatch.setitem(tool.ARMS, 'OFT (peft)', (oft, [1e-2]))
+    before = {name: value.clone() for name, value in clip.state_dict().items()}
+    args = SimpleNamespace(steps=3, batch=4, names=5)
+    frozen = tool.run(clip, 'frozen', 0.0, 0, data, args)
+    again = tool.run(clip, 'frozen', 0.0, 0, data, args)
+    assert frozen == again and frozen['trained'] == 0
+    for arm in tool.ARMS:
+        if arm != 'frozen':
+            found = tool.run(clip, arm, 0.05, 0, data, args)
+            assert found['trained'] > 0 and found['seconds'] > 0
+            assert found['seen'] != frozen['seen'] or found['unseen'] != frozen['unseen'], arm
+    assert all(torch.equal(value, before[name]) for name, value in clip.state_dict().items())
+
+
+def test_spread(tool):
+    assert tool.standard_error([1.0]) == '1.00'
+    assert tool.standard_error([1.0, 3.0]) == '2.00 ± 1.00'
