@@ -87,7 +87,7 @@ setup(
         'Topic :: Scientific/Engineering :: Image Recognition',
         'Typing :: Typed',
     ],
-    keywords='hyperbolic geometry, hierarchy, segmentation, detection, CLIP, meta-learning, OpenMMLab',
+    keywords='hyperbolic geometry, hierarchy, segmentation, CLIP, meta-learning, OpenMMLab',
     python_requires='>=3.9',
     packages=find_packages(include=['hyper_mm', 'hyper_mm.*']),
     package_dir={'': '.'},

@@ -8,7 +8,9 @@ of this environment, where OpenMMLab must find the components and configs.
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -28,7 +30,7 @@ WANTED = {
     'sdist': ('README.md', 'Makefile', 'docs/changelog.md', 'tests/conftest.py', 'setup.py'),
     'wheel': ('hyper_mm/.mim/configs/himapper_deit-s_ade20k.py', 'hyper_mm/py.typed'),
 }
-FORBIDDEN = ('__pycache__', '.pyc', '/work_dirs/', '/_build/', '.egg-info/SOURCES.txt.')
+FORBIDDEN = ('__pycache__', '.pyc', '/work_dirs/', '/_build/')
 ALONE = """
 import sys
 import torch
@@ -61,7 +63,22 @@ def build(target: Path) -> tuple[Path, Path]:
     command = [sys.executable, '-m', 'build', '--no-isolation', '--outdir', str(target)]
     run(*command, str(source), env=env)
     (sdist,), (wheel,) = target.glob('*.tar.gz'), target.glob('*.whl')
+    fix_times(sdist, int(env['SOURCE_DATE_EPOCH']))
     return sdist, wheel
+
+
+def fix_times(sdist: Path, seconds: int) -> None:
+    """Writes a source distribution again, with one time and owner for all: setuptools does not."""
+    with tarfile.open(sdist) as archive:
+        files = [(m, archive.extractfile(m).read()) for m in archive.getmembers() if m.isfile()]
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode='w', format=tarfile.PAX_FORMAT) as archive:
+        for member, content in sorted(files, key=lambda pair: pair[0].name):
+            clean = tarfile.TarInfo(member.name)
+            clean.size, clean.mtime, clean.mode = len(content), seconds, member.mode
+            archive.addfile(clean, io.BytesIO(content))
+    with open(sdist, 'wb') as file, gzip.GzipFile('', 'wb', fileobj=file, mtime=seconds) as packed:
+        packed.write(data.getvalue())
 
 
 def run(*command: str, cwd: Path = ROOT, env: dict | None = None) -> str:
