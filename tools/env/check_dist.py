@@ -36,8 +36,8 @@ import sys
 import torch
 import hyper_mm.layers
 from hyper_mm.ops import lorentz
-x = lorentz.expmap0(torch.randn(8, 4))
-assert torch.allclose(lorentz.logmap0(lorentz.expmap0(x)), x, atol=1e-5)
+u = torch.randn(8, 4)
+assert torch.allclose(lorentz.logmap0(lorentz.expmap0(u, c=1.0), c=1.0), u, atol=1e-5)
 assert not {'mmengine', 'mmcv'} & set(sys.modules)
 print('with torch alone:', hyper_mm.__file__)
 """
@@ -45,7 +45,9 @@ BESIDE = """
 import hyper_mm
 from mmengine.config import Config
 from mmengine.registry import MODELS
-cfg = Config.fromfile('hyper_mm::himapper/deit-t_camvid.py')
+with open('own.py', 'w') as file:
+    file.write("_base_ = 'hyper_mm::himapper/deit-t_camvid.py'")
+cfg = Config.fromfile('own.py')
 neck = MODELS.build(dict(type='hyper_mm.HiMapper', in_channels=64))
 print('beside OpenMMLab:', hyper_mm.__file__, type(neck).__name__, len(cfg.model))
 """
