@@ -7,7 +7,7 @@ VENV := $(if $(filter onedl,$(STACK)),.venv-onedl,.venv)
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-slow lint format bench doctor clean
+.PHONY: help env demo ops-demo test test-slow lint format docs dist bench doctor clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ env:  ## create .venv with the tested stack; returns at once if it is up to date
 
 demo: env  ## train and test Hi-Mapper on generated scenes, with pictures (minutes)
 	@$(PY) tools/demo.py $(ARGS)
+
+ops-demo:  ## embed a tree by the geometry alone: torch without OpenMMLab (a minute)
+	@python3 tools/env/make_env.py --stack ops --python '$(PYTHON)' $(if $(FORCE),--force)
+	@.venv-ops/bin/python tools/ops_demo.py $(ARGS)
 
 # a worker a core, with one thread each: two threads on a busy core are slower than one
 test: env  ## run the tests, but for the slow ones
@@ -35,6 +39,12 @@ format: env  ## mend style and format
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
 
+docs: env  ## write the documentation to docs/_build/html; a warning is an error
+	@$(PY) -m sphinx -b html -q -W --keep-going docs docs/_build/html $(ARGS)
+
+dist: env  ## build and check the distributions in dist/
+	@$(PY) tools/env/check_dist.py $(ARGS)
+
 bench: env  ## list the benchmarks
 	@for file in tools/benchmarks/*.py; do echo "$(PY) $$file"; done
 
@@ -42,5 +52,5 @@ doctor: env  ## tell what is installed and what is missing
 	@$(PY) -m hyper_mm.doctor $(ARGS)
 
 clean:  ## remove caches and build products (environments and work_dirs stay)
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf build dist docs/_build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	@find hyper_mm tools tests configs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -77,7 +77,18 @@ setup(
         (ROOT / 'README.md').read_text(encoding='utf-8') if (ROOT / 'README.md').exists() else ''
     ),
     long_description_content_type='text/markdown',
+    author='The hyper_mm contributors',
     license='Apache-2.0',
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Science/Research',
+        'Operating System :: OS Independent',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+        'Typing :: Typed',
+    ],
+    keywords='hyperbolic geometry, hierarchy, segmentation, CLIP, meta-learning, OpenMMLab',
     python_requires='>=3.9',
     packages=find_packages(include=['hyper_mm', 'hyper_mm.*']),
     package_dir={'': '.'},

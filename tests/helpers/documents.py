@@ -9,6 +9,8 @@ from typing import NamedTuple
 from tests.conftest import REPO
 
 DOCUMENTS = [REPO / 'README.md', *sorted((REPO / 'docs').glob('*.md'))]
+HOW_TO = sorted((REPO / 'docs/how_to').glob('*.md'))
+"""Pages that are walked through, block after block, in one folder."""
 FENCE = re.compile(r'(?:^<!-- not run: (.*?) -->\n)?^```(\w*)\n(.*?)^```', re.MULTILINE | re.DOTALL)
 
 

@@ -35,18 +35,24 @@ from mmcv_wheel import (
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / 'requirements'
 CONSTRAINTS = REQUIREMENTS / 'constraints.txt'
-EXTRA_REQUIREMENTS = (REQUIREMENTS / 'tests.txt', REQUIREMENTS / 'bench.txt')
+EXTRA_REQUIREMENTS = tuple(REQUIREMENTS / f'{name}.txt' for name in ('tests', 'bench', 'docs'))
 STAMP_NAME = 'hyper_mm.stamp'
 PYTHONS = ('3.11', '3.12', '3.10', '3.13')  # in the order of preference; 3.11 is the tested one
 
 
 @dataclass(frozen=True)
 class Stack:
-    """One supported set of OpenMMLab packages."""
+    """One supported set of packages.
+
+    Attributes:
+        name: Name of the stack, and of its file of requirements.
+        folder: Folder of its environment.
+        mmcv: Name of its mmcv; empty for the stack without OpenMMLab.
+    """
 
     name: str
     folder: str
-    mmcv: str
+    mmcv: str = ''
 
     @property
     def requirements(self) -> Path:
@@ -57,6 +63,7 @@ class Stack:
 STACKS = {
     'openmmlab': Stack('openmmlab', '.venv', 'mmcv'),
     'onedl': Stack('onedl', '.venv-onedl', 'onedl-mmcv'),
+    'ops': Stack('ops', '.venv-ops'),
 }
 
 
@@ -173,6 +180,12 @@ def install(stack: Stack, venv: Path, version: str | None) -> None:
     python = str(venv / 'bin' / 'python')
     pip = [uv, 'pip', 'install', '-p', python, '-c', str(CONSTRAINTS)]
 
+    editable = [uv, 'pip', 'install', '-q', '-p', python, '--no-build-isolation', '--no-deps']
+    if not stack.mmcv:
+        say('installing torch')
+        call([*pip, '-r', str(stack.requirements)])
+        call([*editable, '-e', '.'])
+        return
     say('installing torch and what compiling mmcv needs')
     torch = [pinned(stack.requirements, name) for name in ('torch', 'torchvision')]
     call([*pip, *torch, '-r', str(REQUIREMENTS / 'build.txt')])
@@ -182,7 +195,7 @@ def install(stack: Stack, venv: Path, version: str | None) -> None:
     files = [arg for file in (stack.requirements, *EXTRA_REQUIREMENTS) for arg in ('-r', str(file))]
     call([*pip, *files, f'{stack.mmcv} @ {wheel.as_uri()}'])
     mend_opencv(uv, python)
-    call([uv, 'pip', 'install', '-q', '-p', python, '--no-build-isolation', '--no-deps', '-e', '.'])
+    call([*editable, '-e', '.'])
 
     say('compiling the packages to bytecode')
     # else each process does so, where PYTHONDONTWRITEBYTECODE is set: mmseg takes thrice the time

@@ -1,0 +1,65 @@
+"""The pages of docs/how_to, block by block: files are written, commands are run, code is run."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+
+import pytest
+
+for library in ('mmseg', 'mmdet', 'mmpretrain'):
+    pytest.importorskip(library)
+
+from mmengine.registry import DefaultScope  # noqa: E402
+
+from tests.conftest import REPO  # noqa: E402
+from tests.helpers.documents import HOW_TO, blocks, commands  # noqa: E402
+
+FILE = re.compile(r'# (\w+\.py)\n')
+NEEDS = {'clip': ('open_clip',), 'hospital': ('monai', 'scipy')}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('path', HOW_TO, ids=lambda path: path.stem)
+def test_page(path, tmp_path, monkeypatch):
+    for library in NEEDS.get(path.stem, ()):
+        pytest.importorskip(library)
+    for link in ('configs', 'tools'):
+        (tmp_path / link).symlink_to(REPO / link)
+    monkeypatch.chdir(tmp_path)
+    search = os.pathsep.join(filter(None, [str(REPO), os.environ.get('PYTHONPATH')]))
+    space: dict = {}
+    for block in blocks(path):
+        if block.reason is not None:
+            continue
+        name = FILE.match(block.text)
+        if name:
+            (tmp_path / name[1]).write_text(block.text)
+        elif block.is_shell:
+            for program, *words in commands(block):
+                assert program == 'python', program
+                command = [sys.executable, *words]
+                done = subprocess.run(
+                    command,
+                    capture_output=True,
+                    text=True,
+                    env={**os.environ, 'PYTHONPATH': search},
+                )
+                assert done.returncode == 0, (words, done.stderr[-3000:])
+        else:
+            with DefaultScope.overwrite_default_scope(None):
+                exec(compile(block.text, str(path), 'exec'), space)
+
+
+NAME = re.compile(r'`(hyper_mm(?:\.\w+)+)`')
+
+
+def test_every_name_of_the_equation_map_exists():
+    names = NAME.findall((REPO / 'docs/equations.md').read_text(encoding='utf-8'))
+    assert len(names) > 30
+    for name in names:
+        pkgutil.resolve_name(name)
