@@ -181,7 +181,9 @@ def _is_pool(module: nn.Module) -> bool:
 
 def _attentions(model: nn.Module) -> tuple[dict[str, AttentionLayer], list[str]]:
     """Self-attention layers by name, and names of other attention: pooling, cross-attention."""
-    found, others, pools = {}, [], []
+    found: dict[str, AttentionLayer] = {}
+    others: list[str] = []
+    pools: list[str] = []
     for name, module in model.named_modules():
         if any(name.startswith(f'{pool}.') for pool in pools):
             continue
