@@ -161,6 +161,10 @@ def features(model: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     side = side[0] if isinstance(side, (tuple, list)) else side
     images = torch.randn(2, 3, side, side, generator=generator).to(dtype)
     tokens = torch.randint(4, 98, (2, 16), generator=generator)
+    text = getattr(model, 'text', model)
+    if getattr(text, 'pool_type', getattr(text, 'text_pool_type', None)) == 'eos':
+        # without it the first token is read, which sees itself alone
+        tokens[:, -1] = getattr(text, 'eos_id', getattr(text, 'text_eos_id', None))
     if hasattr(model, 'encode_image'):
         return model.encode_image(images), model.encode_text(tokens)
     tokens[:, -1] = 99
