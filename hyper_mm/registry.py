@@ -71,6 +71,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'RadialEmbeddingLoss': ('models.vision_language.radial_losses',),
         'RetinaNet': ('models.detectors.detectors', 'mmdet'),
         'SimpleFeaturePyramid': ('models.necks.simple_feature_pyramid',),
+        'TextSimilarityHead': ('models.heads.text_similarity_head',),
     },
     'model_wrapper': {
         'ShardedModel': ('models.utils.fully_sharded',),

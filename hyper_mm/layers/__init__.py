@@ -33,7 +33,14 @@ from .lorentz import (
     TokenCache,
 )
 from .meta import Bands, BatchDice, BoundaryInfoNCE, PrototypeClassifier, boundary_bands
-from .open_vocab import CostAggregator, CostDecoder, DenseCLIP, DenseFeatures
+from .open_vocab import (
+    CostAggregator,
+    CostDecoder,
+    DenseCLIP,
+    DenseCNN,
+    DenseFeatures,
+    KernelProjection,
+)
 from .radial import EntailmentConeLoss, RadialEmbeddingLoss
 
 __all__ = [
@@ -49,6 +56,7 @@ __all__ = [
     'CostDecoder',
     'Curvature',
     'DenseCLIP',
+    'DenseCNN',
     'DenseFeatures',
     'EntailmentConeLoss',
     'HMLA',
@@ -61,6 +69,7 @@ __all__ = [
     'HoPE',
     'HyperCLIPAdapter',
     'IVLP',
+    'KernelProjection',
     'LatentHierarchyLoss',
     'LogParameter',
     'LorentzAttention',
