@@ -74,6 +74,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'RetinaNet': ('models.detectors.detectors', 'mmdet'),
         'SimpleFeaturePyramid': ('models.necks.simple_feature_pyramid',),
         'TrainedPartsAdapter': ('models.adapters.lora',),
+        'TextSimilarityHead': ('models.heads.text_similarity_head',),
     },
     'model_wrapper': {
         'ShardedModel': ('models.utils.fully_sharded',),

@@ -42,7 +42,14 @@ from .lorentz import (
     TokenCache,
 )
 from .meta import Bands, BatchDice, BoundaryInfoNCE, PrototypeClassifier, boundary_bands
-from .open_vocab import CostAggregator, CostDecoder, DenseCLIP, DenseFeatures
+from .open_vocab import (
+    CostAggregator,
+    CostDecoder,
+    DenseCLIP,
+    DenseCNN,
+    DenseFeatures,
+    KernelProjection,
+)
 from .radial import EntailmentConeLoss, RadialEmbeddingLoss
 
 __all__ = [
@@ -58,6 +65,7 @@ __all__ = [
     'CostDecoder',
     'Curvature',
     'DenseCLIP',
+    'DenseCNN',
     'DenseFeatures',
     'EntailmentConeLoss',
     'FullTuning',
@@ -71,6 +79,7 @@ __all__ = [
     'HoPE',
     'HyperCLIPAdapter',
     'IVLP',
+    'KernelProjection',
     'LatentHierarchyLoss',
     'LoRAAdapter',
     'LogParameter',

@@ -183,6 +183,8 @@ def _clip(part: dict) -> tuple[int, dict]:
 
 def _open_vocabulary(part: dict) -> tuple[int, dict]:
     side, widths = _clip(part)
+    if part['decode_head']['type'] == 'hyper_mm.TextSimilarityHead':
+        return side, widths
     part['decode_head'].update(in_channels=CLIP['vision_cfg']['width'], guidance_channels=(16, 8))
     dims = dict.fromkeys(('text_dim', 'appearance_dim'), CLIP['embed_dim'])
     part['decode_head']['aggregator'].update({**AGGREGATOR, **dims})

@@ -23,8 +23,9 @@ class CostAggregationHead(OwnInit, BaseModule):
     """Upsampled guidance and CAT-Seg's cost aggregation (Cho et al., CVPR 2024).
 
     Two maps of the vision tower are brought to two and four times the patch grid by transposed
-    convolutions; with the dense features they guide :class:`hyper_mm.layers.CostAggregator`, which
-    computes one logit map for each class, at four times the patch grid.
+    convolutions (a convolutional tower has maps of these sizes, which are only projected); with the
+    dense features they guide :class:`hyper_mm.layers.CostAggregator`, which computes one logit map
+    for each class, at four times the patch grid.
 
     The loss is binary cross-entropy over all classes and all pixels,
 
@@ -33,7 +34,8 @@ class CostAggregationHead(OwnInit, BaseModule):
     summed a few classes at a time, without one-hot targets, so that hundreds of classes fit.
 
     Args:
-        in_channels: Width of the vision tower.
+        in_channels: Width of the vision tower; or channels of the two maps, of twice and four times
+            the resolution of the dense features, of a convolutional one.
         guidance_channels: Channels of the two maps after upsampling.
         aggregator: Arguments of :class:`hyper_mm.layers.CostAggregator`.
         ignore: What ignored pixels are: ``'zero'``, targets of no class, as in the official code,
@@ -43,12 +45,12 @@ class CostAggregationHead(OwnInit, BaseModule):
         init_cfg: Initialization config of mmengine.
 
     Raises:
-        ValueError: If ``ignore`` is unknown.
+        ValueError: If ``ignore`` is unknown, or ``in_channels`` are not one or two numbers.
     """
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: int | tuple[int, int],
         guidance_channels: tuple[int, int] = (256, 128),
         aggregator: dict | None = None,
         ignore: str = 'zero',
@@ -60,8 +62,16 @@ class CostAggregationHead(OwnInit, BaseModule):
         check_choice(('zero', 'mask'), ignore=ignore)
         self.ignore, self.ignore_index, self.loss_weight = ignore, ignore_index, loss_weight
         first, second = guidance_channels
-        self.upsample1 = nn.ConvTranspose2d(in_channels, first, kernel_size=2, stride=2)
-        self.upsample2 = nn.ConvTranspose2d(in_channels, second, kernel_size=4, stride=4)
+        self.upsample1: nn.Module
+        self.upsample2: nn.Module
+        if isinstance(in_channels, int):
+            self.upsample1 = nn.ConvTranspose2d(in_channels, first, kernel_size=2, stride=2)
+            self.upsample2 = nn.ConvTranspose2d(in_channels, second, kernel_size=4, stride=4)
+        else:
+            if len(in_channels) != 2:
+                raise ValueError(f'in_channels must be one or two numbers, got {in_channels}')
+            self.upsample1 = nn.Conv2d(in_channels[0], first, kernel_size=1)
+            self.upsample2 = nn.Conv2d(in_channels[1], second, kernel_size=1)
         self.aggregator = CostAggregator(guidance_dims=(first, second), **(aggregator or {}))
 
     @property
@@ -73,7 +83,8 @@ class CostAggregationHead(OwnInit, BaseModule):
         """Logits of every class.
 
         Args:
-            dense: Features ``(B, D, h, w)`` and two maps ``(B, in_channels, h, w)``.
+            dense: Features ``(B, D, h, w)`` and two maps ``(B, in_channels, h, w)``, or of two and
+                four times as many rows and columns.
             text: Text features ``(T, P, D)``.
 
         Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -12,12 +13,19 @@ from mmseg.structures import SegDataSample
 from open_clip.model import resize_pos_embed
 from torch import Tensor
 
-from hyper_mm.checks import check_choice
+from hyper_mm.checks import check_choice, check_range
 from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.layers.hyperclip.weight_updates import TrainedParts, train_parts
 from hyper_mm.layers.open_vocab.dense_clip import DenseFeatures, check_tower, dense_features
+from hyper_mm.layers.open_vocab.dense_cnn import (
+    contenders,
+    dense_cnn_features,
+    guidance_taps,
+    is_cnn,
+    reductions,
+)
 from hyper_mm.models.utils.observed import observe
-from hyper_mm.models.utils.open_clip import build_open_clip
+from hyper_mm.models.utils.open_clip import build_open_clip, image_size, pixel_range
 from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.models.utils.trained_weights import LoadsTrainedWeights
 from hyper_mm.models.utils.vocabulary_features import VocabularyEncoder
@@ -38,23 +46,31 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
     the classes are is the ``vocabulary``'s business alone: it can be exchanged at any time, and
     names the classes in predictions and pictures.
 
-    Images are resized to the size of the vision tower (bilinear, as in the official code, whose
-    padding to multiples of 32 is left out: it would squash the border into the picture).
+    Without a ``decode_head`` nothing is trained: pixels are scored against the texts as they are
+    (:class:`hyper_mm.TextSimilarityHead`).
+
+    For a transformer, images are resized to the size of the vision tower (bilinear, as in the
+    official code, whose padding to multiples of 32 is left out: it would squash the border into the
+    picture). A convolutional tower takes them at their own size, rounded to its stride.
 
     Args:
         clip: Arguments of :func:`hyper_mm.models.utils.open_clip.build_open_clip`.
         vocabulary: Classes: name of a built-in vocabulary, path of a file, list of names, or
             arguments of :class:`hyper_mm.datasets.vocabulary.Vocabulary`.
         decode_head: Config of a head with ``forward(dense, text)`` and ``loss(logits, labels)``,
-            such as :class:`CostAggregationHead`.
-        data_preprocessor: Config, with CLIP's mean and standard deviation.
+            such as :class:`CostAggregationHead`; None: :class:`TextSimilarityHead`.
+        data_preprocessor: Config, with the mean and standard deviation of the model's images (those
+            of CLIP, 127.5 for LiteCLIP); others are warned of.
         adapter: Config of an adapter with ``attach(clip)``, which inserts itself and freezes the
             rest of CLIP: ``hyper_mm.HyperCLIPAdapter``, ``hyper_mm.LoRAAdapter``; or None.
         finetune: What of CLIP is trained without an adapter: ``'frozen'``, ``'qv'`` (query and
             value projections of both towers, as in CAT-Seg's official code) or ``'full'``.
         train_vocabulary: Classes of the training labels, where they are not ``vocabulary``'s.
         taps: The two blocks whose maps guide the head, counted from 0. None: one and two thirds of
-            the tower, which is 3 and 7 for ViT-B, 7 and 15 for ViT-L.
+            a transformer, which is 3 and 7 for ViT-B, 7 and 15 for ViT-L; of a convolutional tower
+            the maps of twice and four times the resolution of the last.
+        resize: Whether images are resized to the size of the tower; None: where it is a
+            transformer, which needs it.
         text: Arguments of the text encoding: ``chunk`` prompts at a time, and whether to
             ``checkpoint`` (compute activations again in the backward pass).
         train_cfg: Accepted for the configs of mmseg, which name it; has no entries.
@@ -62,6 +78,9 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
             ``stride`` (see :class:`GlobalWindows`). ``keep_scores``: whether predictions carry the
             scores of all classes as ``seg_logits``; None: those of the views of test-time
             augmentation do, which are told by ``flip`` in their metainfo.
+            ``background_threshold``: pixels whose best score is less are background: the class
+            ``'background'`` where the vocabulary has it, whose text then plays no part, else
+            ``ignore_index`` of the head, or 255.
         pretrained: None, which mmseg's ``init_model`` passes; weights are named in ``clip``.
         init_cfg: Initialization config of mmengine.
 
@@ -77,12 +96,13 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         self,
         clip: dict,
         vocabulary: str | Sequence[str] | dict | Vocabulary,
-        decode_head: dict,
+        decode_head: dict | None = None,
         data_preprocessor: dict | None = None,
         adapter: dict | None = None,
         finetune: str = 'frozen',
         train_vocabulary: str | Sequence[str] | dict | Vocabulary | None = None,
         taps: Sequence[int] | None = None,
+        resize: bool | None = None,
         text: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
@@ -98,12 +118,9 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         if adapter is not None and finetune != 'frozen':
             raise ValueError(f"an adapter needs finetune='frozen', got {finetune!r}")
         self.clip = build_open_clip(**clip)
-        blocks = len(self.clip.visual.transformer.resblocks)
-        self.taps = (blocks // 3 - 1, 2 * blocks // 3 - 1) if taps is None else tuple(taps)
-        check_tower(self.clip.visual, self.taps)
-        self.image_size = tuple(self.clip.visual.image_size)
+        self._read_tower(taps, resize)
         self.adapter = self._prepare(adapter, finetune)
-        self.decode_head = MODELS.build(decode_head)
+        self.decode_head = MODELS.build(decode_head or dict(type='hyper_mm.TextSimilarityHead'))
         self.align_corners = False
         self.train_cfg = train_cfg
         self._read_test_cfg(**(test_cfg or {}))
@@ -113,6 +130,39 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         if train_vocabulary is not None:
             self._train_vocabulary = self._checked(train_vocabulary)
         self._register_load_state_dict_pre_hook(self._accept_plain)
+
+    def _read_tower(self, taps: Sequence[int] | None, resize: bool | None) -> None:
+        """Finds out what dense features and maps the image tower has."""
+        visual = self.clip.visual
+        self.image_size = image_size(self.clip)
+        self.convolutional = is_cnn(visual)
+        if self.convolutional:
+            self.resized = bool(resize)
+            self.stride = reductions(visual)[-1]
+            self.taps = guidance_taps(visual) if taps is None else tuple(taps)
+        else:
+            if resize is False:
+                raise ValueError('resize must not be False: a transformer takes one size of images')
+            self.resized = True
+            resblocks = getattr(getattr(visual, 'transformer', None), 'resblocks', ())
+            blocks = len(resblocks)
+            self.taps = (blocks // 3 - 1, 2 * blocks // 3 - 1) if taps is None else tuple(taps)
+            check_tower(visual, self.taps)
+        self._check_pixels()
+
+    def _check_pixels(self) -> None:
+        """Warns of a mean or standard deviation that are not those of the model's images."""
+        given = [getattr(self.data_preprocessor, key, None) for key in ('mean', 'std')]
+        if not hasattr(self.clip.visual, 'image_mean') or any(x is None for x in given):
+            return
+        for name, own, wanted in zip(('mean', 'std'), given, pixel_range(self.clip)):
+            if not torch.allclose(own.flatten().cpu(), own.new_tensor(wanted).cpu(), atol=0.5):
+                print_log(
+                    f'data_preprocessor.{name} is {own.flatten().tolist()}, the image tower was '
+                    f'trained with {[round(x, 2) for x in wanted]}',
+                    logger='current',
+                    level=logging.WARNING,
+                )
 
     def _prepare(self, adapter: dict | None, finetune: str) -> object:
         """Chooses what of CLIP is trained; returns the adapter."""
@@ -129,8 +179,15 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         return adapter
 
     def _read_test_cfg(
-        self, mode: str = 'whole', keep_scores: bool | None = None, **windows
+        self,
+        mode: str = 'whole',
+        keep_scores: bool | None = None,
+        background_threshold: float | None = None,
+        **windows,
     ) -> None:
+        if background_threshold is not None:
+            check_range('(0, 1)', **{'test_cfg.background_threshold': background_threshold})
+        self.background_threshold = background_threshold
         check_choice(('whole', 'slide_global'), **{'test_cfg.mode': mode})
         if mode == 'whole' and windows:
             raise ValueError(f'test_cfg {sorted(windows)} need mode="slide_global"')
@@ -216,9 +273,16 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
             self._palette = meta.get('palette')
 
     def train(self, mode: bool = True) -> OpenVocabSegmentor:
-        """Sets the mode; forgets features of trained towers, whose weights may be exchanged."""
+        """Sets the mode; forgets features of trained towers, whose weights may be exchanged.
+
+        A tower that is not trained stays in evaluation: its batch norms and dropout are frozen.
+        """
         self._encoder.clear(frozen=False)
-        return super().train(mode)
+        super().train(mode)
+        for tower in (self.clip.visual, getattr(self.clip, 'text', None)):
+            if tower is not None and not any(p.requires_grad for p in tower.parameters()):
+                tower.eval()
+        return self
 
     def encode_vocabulary(self) -> Tensor:
         """Text features ``(T, P, D)`` of the classes, the training classes in training mode.
@@ -242,14 +306,16 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         Args:
             inputs: Normalized images ``(B, 3, H, W)``.
         """
-        dense = dense_features(self.clip.visual, resize(inputs, self.image_size), self.taps)
+        inputs = resize(inputs, self._size(inputs))
+        dense_of = dense_cnn_features if self.convolutional else dense_features
+        dense = dense_of(self.clip.visual, inputs, self.taps)
         features, *maps = upcast(dense.features, *dense.intermediate)
         dense = DenseFeatures(features, tuple(maps))
         observe(pixels=dense.features)
         return dense
 
     def _forward(self, inputs: Tensor, data_samples: list[SegDataSample] | None = None) -> Tensor:
-        """Logits ``(B, T, 4 h, 4 w)`` of images as a whole, at four times the patch grid."""
+        """Logits ``(B, T, h, w)`` of images as a whole, at the resolution of the head."""
         return self.decode_head(self.extract_feat(inputs), self.encode_vocabulary())
 
     def encode_decode(
@@ -288,14 +354,24 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
             data_samples = [SegDataSample() for _ in inputs]
         images = [cut_padding(x, sample.metainfo) for x, sample in zip(inputs, data_samples)]
         views = [self.windows.split(x) if self.windows else self._whole(x) for x in images]
-        logits = self._forward(torch.cat(views)).float().split([len(v) for v in views])
+        if len({view.shape[-2:] for view in views}) == 1:
+            logits = self._forward(torch.cat(views)).float().split([len(v) for v in views])
+        else:  # a convolutional tower takes images of different sizes one by one
+            logits = [self._forward(view).float() for view in views]
         for image, own, sample in zip(images, logits, data_samples):
             size = tuple(sample.metainfo.get('ori_shape', image.shape[-2:]))[:2]
             self._label(own, size, sample)
         return data_samples
 
     def _whole(self, image: Tensor) -> Tensor:
-        return resize(image[None], self.image_size)
+        return resize(image[None], self._size(image))
+
+    def _size(self, images: Tensor) -> tuple[int, int]:
+        """The size at which the tower sees images."""
+        if self.resized:
+            return self.image_size
+        height, width = (max(round(x / self.stride), 1) * self.stride for x in images.shape[-2:])
+        return height, width
 
     def _scores(self, logits: Tensor, size: tuple[int, int], flip: str | None) -> Tensor:
         """Scores ``(T, *size)`` of some classes from the logits of an image's views."""
@@ -311,7 +387,8 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
     def _label(self, logits: Tensor, size: tuple[int, int], sample: SegDataSample) -> None:
         """Writes the best class of each pixel into a sample.
 
-        A few classes at a time: all at once would need gigabytes for large images.
+        A few classes at a time: all at once would need gigabytes for large images. Those that are
+        nowhere the best are left out before.
 
         Args:
             logits: Of the views of an image ``(V, T, h, w)``.
@@ -320,21 +397,56 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         """
         meta = sample.metainfo
         flip = meta.get('flip_direction') if meta.get('flip') else None
-        keep = 'flip' in meta if self.keep_scores is None else self.keep_scores
-        best, label, kept = None, None, []
-        for start in range(0, logits.shape[1], CLASSES_AT_A_TIME):
-            scores = self._scores(logits[:, start : start + CLASSES_AT_A_TIME], size, flip)
-            top, index = scores.max(0)
-            if best is None:
-                best, label = top, index
-            else:
-                label = label.where(top <= best, index + start)
-                best = best.maximum(top)
-            if keep:
-                kept.append(scores)
+        if 'flip' in meta if self.keep_scores is None else self.keep_scores:
+            classes = range(0, logits.shape[1], CLASSES_AT_A_TIME)
+            parts = [
+                self._scores(logits[:, k : k + CLASSES_AT_A_TIME], size, flip) for k in classes
+            ]
+            scores = torch.cat(parts)
+            sample.set_data(dict(seg_logits=PixelData(data=scores)))
+            sample.set_data(dict(pred_sem_seg=PixelData(data=self.best_classes(scores))))
+            return
+        kept = torch.arange(logits.shape[1], device=logits.device)
+        background = self._background_class()
+        if background is not None:
+            kept = kept[kept != background]
+        if not self.windows and len(kept) > 1:
+            kept = kept[contenders(logits[0, kept].sigmoid())]
+        best, label = logits.new_full(size, -1.0), kept.new_full(size, 0)
+        for part in kept.split(CLASSES_AT_A_TIME):
+            top, index = self._scores(logits[:, part], size, flip).max(0)
+            label = label.where(top <= best, part[index])
+            best = best.maximum(top)
+        label = self._with_background(best, label)
         sample.set_data(dict(pred_sem_seg=PixelData(data=label[None])))
-        if kept:
-            sample.set_data(dict(seg_logits=PixelData(data=torch.cat(kept))))
+
+    def best_classes(self, scores: Tensor) -> Tensor:
+        """Label map ``(1, H, W)`` of scores ``(T, H, W)``, with the background where it is asked.
+
+        Args:
+            scores: Probabilities of each class.
+        """
+        background = self._background_class()
+        if background is not None:
+            scores = scores.clone()
+            scores[background] = -1
+        best, label = scores.max(0)
+        return self._with_background(best, label)[None]
+
+    def _background_class(self) -> int | None:
+        """The class that stands for the background, where a threshold tells it."""
+        if self.background_threshold is None or 'background' not in self.vocabulary.names:
+            return None
+        return self.vocabulary.names.index('background')
+
+    def _with_background(self, best: Tensor, label: Tensor) -> Tensor:
+        """Labels ``(H, W)`` of the best scores, background where they are below the threshold."""
+        if self.background_threshold is None:
+            return label
+        background = self._background_class()
+        if background is None:
+            background = getattr(self.decode_head, 'ignore_index', 255)
+        return label.masked_fill(best < self.background_threshold, background)
 
 
 def cut_padding(image: Tensor, meta: dict) -> Tensor:

@@ -51,7 +51,7 @@ class OpenVocabTTAModel(SegTTAModel):
             first.set_data(
                 dict(
                     seg_logits=PixelData(data=scores),
-                    pred_sem_seg=PixelData(data=scores.argmax(0, keepdim=True)),
+                    pred_sem_seg=PixelData(data=self.module.best_classes(scores)),
                 )
             )
             merged.append(first)

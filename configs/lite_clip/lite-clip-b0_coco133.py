@@ -1,0 +1,12 @@
+# LiteCLIP without training: open-vocabulary segmentation of 133 classes of COCO by their names.
+#   python tools/test.py configs/lite_clip/lite-clip-b0_coco133.py none
+# Result: not measured
+# Data: data/coco133_sem (or where HYPER_MM_DATA says). Not trained: 'none' is the checkpoint. The
+# image tower has seen ImageNet's classes with labels, and no label map.
+_base_ = [
+    '../_base_/models/lite-clip.py',
+    '../_base_/datasets/coco133_test_512.py',
+    '../_base_/default_runtime_open_vocab.py',
+    '../_base_/schedules/test_only.py',
+]
+model = dict(vocabulary='coco133')
