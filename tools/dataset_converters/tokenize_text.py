@@ -11,9 +11,10 @@ Files are plain text, or csv, tsv and jsonl, of which the columns named are read
 plain text a paragraph (ended by an empty line), a line, or a file; it is written with the tokens
 that begin and end a document. Every document goes to `train` or `val` by a hash of its text, or of
 the column --group, so that what belongs together (captions of one image) stays together: the same
-command always gives the same files.
+command always gives the same files. --tune-share takes a part of the training text aside, `tune`, on
+which hyperparameters are chosen; `val` stays what it is without.
 
---compact renumbers the ids, keeping those that occur in train or val: a small corpus then needs a
+--compact renumbers the ids, keeping those that occur in the texts: a small corpus then needs a
 small model. `meta.json` keeps the numbers they had; texts with other tokens cannot be encoded then.
 
 The command goes on where it was interrupted.
@@ -36,7 +37,7 @@ import numpy as np
 from rich.progress import Progress
 
 TABLES = {'.csv': ',', '.tsv': '\t'}
-SPLITS = ('train', 'val')
+SPLITS = ('train', 'val', 'tune')
 PROGRESS = 'progress.json'
 CHUNK = 1 << 20
 csv.field_size_limit(1 << 30)
@@ -113,10 +114,12 @@ def parts(text: Iterator[str], what: str) -> Iterator[str]:
         yield ''.join(lines)
 
 
-def split_of(group: str, val_share: float) -> str:
+def split_of(group: str, val_share: float, tune_share: float = 0.0) -> str:
     """Split of a group of documents."""
     number = int.from_bytes(hashlib.blake2b(group.encode(), digest_size=8).digest(), 'big')
-    return 'val' if number < val_share * 2**64 else 'train'
+    if number < val_share * 2**64:
+        return 'val'
+    return 'tune' if number < (val_share + tune_share) * 2**64 else 'train'
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -136,6 +139,7 @@ def description(args: argparse.Namespace, spec: dict) -> dict:
         documents=args.documents,
         val_share=args.val_share,
         compact=args.compact,
+        **(dict(tune_share=args.tune_share) if args.tune_share else {}),
     )
 
 
@@ -167,7 +171,7 @@ def encode(args: argparse.Namespace, tokenizer, state: dict) -> None:
                         continue
                     if column is not None and column not in state['columns']:
                         state['columns'].append(column)
-                    split = split_of(group, args.val_share)
+                    split = split_of(group, args.val_share, args.tune_share)
                     try:
                         ids = tokenizer.encode(text) if text.strip() else []
                     except ValueError as error:
@@ -292,6 +296,10 @@ def convert(args: argparse.Namespace) -> dict:
 
     if not 0 <= args.val_share < 1:
         raise ValueError(f'--val-share must be in [0, 1), got {args.val_share}')
+    if not 0 <= args.tune_share < 1 - args.val_share:
+        raise ValueError(
+            f'--tune-share must be in [0, 1 - --val-share), got {args.tune_share}'
+        )
     if args.save_every < 1:
         raise ValueError(f'--save-every must be at least 1, got {args.save_every}')
     missing = [str(path) for path in args.files if not path.is_file()]
@@ -342,6 +350,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--group', help='column of what stays in one split (default: the text)')
     add('--documents', choices=['paragraph', 'line', 'file'], default='paragraph')
     add('--val-share', type=float, default=0.05, help='share of validation (default: %(default)s)')
+    add('--tune-share', type=float, default=0.0, help='share for choosing hyperparameters')
     add('--compact', action='store_true', help='renumber the ids that occur')
     add('--save-every', type=int, default=2000, help='documents between two states to go on from')
     add('--quiet', action='store_true', help='no progress bar')

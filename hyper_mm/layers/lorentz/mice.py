@@ -13,6 +13,7 @@ from ...checks import check_choice, check_count
 from ...deprecation import renamed_arguments
 from ...ops.fused import normalized_sum, to_ambient
 from ..common.curvature import Curvature
+from ..common.single_numbers import SingleNumbers
 from .ffn import LorentzSwiGLU, swiglu
 from .norm import lorentz_sum
 from .routed_experts import RoutedExperts
@@ -20,7 +21,7 @@ from .routed_experts import RoutedExperts
 _BOUNDS = (0.02, 50.0)
 
 
-class MiCE(RoutedExperts):
+class MiCE(SingleNumbers, RoutedExperts):
     r"""Feed-forward experts, each in a space of its own curvature, summed on the hyperboloid.
 
     .. math:: z_i = \sqrt{c_i / c}\; \mathrm{FFN}_i\big(\sqrt{c / c_i}\, x\big),\qquad
@@ -52,6 +53,8 @@ class MiCE(RoutedExperts):
     Raises:
         ValueError: If ``top_k`` exceeds ``num_experts``, or another argument is out of range.
     """
+
+    numbers = ('out_weight', 'out_log_scale')
 
     w1: Tensor
     w2: Tensor
@@ -110,8 +113,8 @@ class MiCE(RoutedExperts):
             Curvature(init, _BOUNDS, learn_curvature) for init in own
         )
         if combine == 'sequential':
-            self.out_weight = nn.Parameter(torch.ones(()))
-            self.out_log_scale = nn.Parameter(torch.tensor(math.log(2)))
+            self.out_weight = nn.Parameter(torch.ones(1))
+            self.out_log_scale = nn.Parameter(torch.tensor([math.log(2)]))
 
     def forward(self, x: Tensor, c: Tensor | float, counted: Tensor | None = None) -> Tensor:
         """Maps points to points.
