@@ -27,6 +27,7 @@ from hyper_mm.layers.lorentz.euclidean import (
     SwiGLU,
 )
 from hyper_mm.layers.lorentz.ffn import LorentzSwiGLU
+from hyper_mm.layers.lorentz.hope import HoPE
 from hyper_mm.layers.lorentz.initialization import gain_of, initialize_maps
 from hyper_mm.layers.lorentz.linear import LorentzLinear
 from hyper_mm.layers.lorentz.mice import MiCE
@@ -64,9 +65,20 @@ class Decoder(OwnInit, nn.Module):
             raise ValueError(f'dense_ffn must be given for num_dense_layers = {dense}, got None')
         return self._part('ffn', embed_dims, dense_ffn if index < dense else ffn)
 
-    def new_caches(self) -> list[TokenCache]:
-        """Returns empty caches, one for each layer, for :meth:`forward`."""
-        return [TokenCache() for _ in self.blocks]
+    def new_caches(self, capacity: int = 64) -> list[TokenCache]:
+        """Returns empty caches, one for each layer, for :meth:`forward`.
+
+        Args:
+            capacity: Tokens that there is room for from the first on; more make them grow.
+        """
+        return [TokenCache(capacity) for _ in self.blocks]
+
+    def _scale_positions(self, scale: float) -> None:
+        """Multiplies all positions by a factor."""
+        check_positive(position_scale=scale)
+        for module in self.modules():
+            if isinstance(module, HoPE):
+                module.scale = scale
 
     def token_mask(
         self,
@@ -196,6 +208,8 @@ class HelmDecoder(SavedOptions, Decoder):
             that of the weights that are loaded.
         residual_weight: Initial weight of the branches of the residual connections.
         max_length: Longest sequence. Longer ones are refused: positions are not extrapolated.
+        position_scale: Factor of all positions. To run a model on sequences k times as long as it
+            was trained with, take k times its ``max_length`` and ``1 / k``.
 
     Raises:
         ValueError: For arguments that the parts refuse.
@@ -226,6 +240,7 @@ class HelmDecoder(SavedOptions, Decoder):
         embedding_gain: float | None = None,
         residual_weight: float = 1.0,
         max_length: int = 2048,
+        position_scale: float = 1.0,
     ):
         super().__init__(vocab_size, depth, max_length, num_dense_layers)
         check_choice(sorted(self.embeddings), embedding=embedding)
@@ -262,6 +277,7 @@ class HelmDecoder(SavedOptions, Decoder):
         self.norm = LorentzRMSNorm(embed_dims)
         self.out_dims = embed_dims + 1
         initialize_maps(self, init_std)
+        self._scale_positions(position_scale)
 
     def saved_options(self) -> dict[str, object]:
         """The scale of the residual connections and the gain of the embedding."""
@@ -343,6 +359,7 @@ class EuclideanDecoder(Decoder):
         dense_ffn: The same, of the first ``num_dense_layers`` blocks.
         num_dense_layers: How many blocks have ``dense_ffn``.
         max_length: Longest sequence. Longer ones are refused.
+        position_scale: See :class:`HelmDecoder`.
 
     Raises:
         ValueError: For arguments that the parts refuse.
@@ -362,6 +379,7 @@ class EuclideanDecoder(Decoder):
         dense_ffn: dict | None = None,
         num_dense_layers: int = 0,
         max_length: int = 2048,
+        position_scale: float = 1.0,
     ):
         super().__init__(vocab_size, depth, max_length, num_dense_layers)
         self.embedding = nn.Embedding(vocab_size, embed_dims)
@@ -375,6 +393,7 @@ class EuclideanDecoder(Decoder):
         )
         self.norm = RMSNorm(embed_dims)
         self.out_dims = embed_dims
+        self._scale_positions(position_scale)
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 nn.init.normal_(module.weight, std=0.02)

@@ -1,6 +1,8 @@
-"""Choice of the next token."""
+"""Choice of the next token, and where to stop."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -63,3 +65,79 @@ def sample(
         ranked = ranked.masked_fill(probs.cumsum(-1) - probs >= top_p, -torch.inf)
         logits = torch.empty_like(logits).scatter_(-1, order, ranked)
     return logits.softmax(-1).multinomial(1, generator=generator).squeeze(-1)
+
+
+def penalize(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    r"""Makes tokens that have occurred less likely (Keskar et al., CTRL, 2019).
+
+    .. math:: l \mapsto l / p \;\text{if}\; l > 0 \;\text{else}\; p\, l
+
+    Args:
+        logits: ``(B, V)``.
+        seen: Which tokens have occurred, bool ``(B, V)``.
+        penalty: ``p``, 1 or more to avoid them.
+    """
+    changed = torch.where(logits > 0, logits / penalty, logits * penalty)
+    return torch.where(seen, changed, logits)
+
+
+def end_ids(eos_id: int | Sequence[int] | None, vocab_size: int) -> list[int]:
+    """Checks the tokens that end a sequence.
+
+    Args:
+        eos_id: One, several or None.
+        vocab_size: Size of the vocabulary.
+
+    Returns:
+        The tokens, empty for None.
+
+    Raises:
+        ValueError: If one is outside the vocabulary, or the sequence is empty.
+    """
+    if eos_id is None:
+        return []
+    found = [eos_id] if isinstance(eos_id, int) else list(eos_id)
+    if not found:
+        raise ValueError('eos_id must be a token, several or None, got an empty sequence')
+    for one in found:
+        check_range(f'[0, {vocab_size})', eos_id=one)
+    return found
+
+
+class StopStrings:
+    """Criterion of :meth:`.HelmForCausalLM.generate`: ends a sequence whose text holds a string.
+
+    Args:
+        strings: What ends a text.
+        decode: Text of a list of ids.
+        before: Ids that precede the new ones in the text, one list a sequence; None: none.
+
+    Raises:
+        ValueError: If a string is empty.
+    """
+
+    def __init__(
+        self,
+        strings: str | Sequence[str],
+        decode: Callable[[list[int]], str],
+        before: Sequence[list[int]] | None = None,
+    ):
+        self.strings = (strings,) if isinstance(strings, str) else tuple(strings)
+        if not all(self.strings):
+            raise ValueError(f'strings must not be empty, got {self.strings}')
+        self.decode, self.before = decode, before
+
+    def found(self, text: str) -> bool:
+        """Tells whether a text holds one of the strings."""
+        return any(string in text for string in self.strings)
+
+    def cut(self, text: str) -> str:
+        """Returns what stands before the first of the strings."""
+        ends = [text.index(string) for string in self.strings if string in text]
+        return text[: min(ends, default=len(text))]
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        """Which of the sequences of new tokens ``(B, n)`` have ended, bool ``(B,)``."""
+        before = self.before or [[]] * len(ids)
+        texts = [self.decode([*old, *new]) for old, new in zip(before, ids.tolist())]
+        return torch.tensor([self.found(text) for text in texts], device=ids.device)
