@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hyper_mm.checks import check_at_least
-from hyper_mm.datasets.text_tokenizers import CompactTokenizer
-from hyper_mm.models.language.sampling import StopStrings
+from hyper_mm.datasets.text_tokenizers import CompactTokenizer, StopStrings
 
 _UNKNOWN = -1
 """Id of a part of a text that the vocabulary lacks."""

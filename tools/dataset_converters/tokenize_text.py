@@ -146,7 +146,7 @@ def description(args: argparse.Namespace, spec: dict) -> dict:
 def encode(args: argparse.Namespace, tokenizer, state: dict) -> None:
     """Writes the ids of all documents, 32 bits each, from where ``state`` says."""
     outputs = {}
-    for split in SPLITS:
+    for split in state['tokens']:
         path = args.out / f'part-{split}.bin'
         path.touch()
         outputs[split] = path.open('r+b')
@@ -203,7 +203,7 @@ def finish(args: argparse.Namespace, tokenizer, state: dict) -> dict:
     """Writes the final files: ids renumbered if asked for, in as few bits as they need."""
     from hyper_mm.datasets.text_tokenizers import META
 
-    raw = {split: args.out / f'part-{split}.bin' for split in SPLITS if state['tokens'][split]}
+    raw = {split: args.out / f'part-{split}.bin' for split, n in state['tokens'].items() if n}
     if not raw:
         raise ValueError('the files have no text')
     missing = [name for name in args.columns if name not in state['columns']]
@@ -271,9 +271,9 @@ def check_state(found: dict, fresh: dict, path: Path, args: argparse.Namespace) 
     good = all(map(is_integer, counts)) and found.keys() == fresh.keys()
     good = good and isinstance(columns, list) and {*map(str, columns)} <= {*args.columns}
     if good and found['file'] <= len(args.files):
-        files = {split: args.out / f'part-{split}.bin' for split in SPLITS}
+        files = {split: args.out / f'part-{split}.bin' for split in found['tokens']}
         sizes = {split: f.stat().st_size if f.is_file() else 0 for split, f in files.items()}
-        if all(sizes[split] >= 4 * found['tokens'][split] for split in SPLITS):
+        if all(sizes[split] >= 4 * tokens for split, tokens in found['tokens'].items()):
             return
     raise ValueError(f'{path} does not fit the files beside it: empty {args.out} to begin anew')
 
@@ -307,14 +307,15 @@ def convert(args: argparse.Namespace) -> dict:
         raise FileNotFoundError(f'no such files: {missing}')
     tokenizer = build_tokenizer(args.tokenizer, args.eos, args.bos)
     wanted = description(args, tokenizer.spec)
+    splits = SPLITS if args.tune_share else SPLITS[:2]
     state = dict(
         made_from=wanted,
         file=0,
         document=0,
         empty=0,
         columns=[],
-        tokens=dict.fromkeys(SPLITS, 0),
-        documents=dict.fromkeys(SPLITS, 0),
+        tokens=dict.fromkeys(splits, 0),
+        documents=dict.fromkeys(splits, 0),
     )
     args.out.mkdir(parents=True, exist_ok=True)
     for name in (META, PROGRESS):

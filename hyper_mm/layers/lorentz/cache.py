@@ -55,6 +55,15 @@ class TokenCache:
         self.length = end
         return buffer[:, :end]
 
+    def reorder(self, sequences: Tensor) -> None:
+        """Replaces the sequences of the batch by others of it, as a beam search does.
+
+        Args:
+            sequences: Their indices ``(B,)``.
+        """
+        if self._buffer is not None:
+            self._buffer = self._buffer.index_select(0, sequences.to(self._buffer.device))
+
     @property
     def numbers_per_token(self) -> int:
         """Numbers kept a token of one sequence; 0 while empty."""
