@@ -11,8 +11,8 @@ Files are plain text, or csv, tsv and jsonl, of which the columns named are read
 plain text a paragraph (ended by an empty line), a line, or a file; it is written with the tokens
 that begin and end a document. Every document goes to `train` or `val` by a hash of its text, or of
 the column --group, so that what belongs together (captions of one image) stays together: the same
-command always gives the same files. --tune-share takes a part of the training text aside, `tune`, on
-which hyperparameters are chosen; `val` stays what it is without.
+command always gives the same files. --tune-share takes a part of the training text aside, `tune`,
+on which hyperparameters are chosen; `val` stays what it is without.
 
 --compact renumbers the ids, keeping those that occur in the texts: a small corpus then needs a
 small model. `meta.json` keeps the numbers they had; texts with other tokens cannot be encoded then.
@@ -297,9 +297,7 @@ def convert(args: argparse.Namespace) -> dict:
     if not 0 <= args.val_share < 1:
         raise ValueError(f'--val-share must be in [0, 1), got {args.val_share}')
     if not 0 <= args.tune_share < 1 - args.val_share:
-        raise ValueError(
-            f'--tune-share must be in [0, 1 - --val-share), got {args.tune_share}'
-        )
+        raise ValueError(f'--tune-share must be in [0, 1 - --val-share), got {args.tune_share}')
     if args.save_every < 1:
         raise ValueError(f'--save-every must be at least 1, got {args.save_every}')
     missing = [str(path) for path in args.files if not path.is_file()]

@@ -3,12 +3,9 @@ r"""Writes a trained language model as a folder of safetensors, config.json and 
     python tools/model_converters/export_language_model.py \
         configs/helm/helm-d_mini_hierarcaps.py work_dirs/helm-d_mini_hierarcaps/iter_400.pth helm-d
 
-    # then, without its config:
-    from hyper_mm.models.language.interchange import load_pretrained
-    model = load_pretrained('helm-d')
-    # or as a model of transformers (pip install transformers):
-    from hyper_mm.models.language.transformers_model import HelmForTransformers
-    model = HelmForTransformers.from_pretrained('helm-d')
+`hyper_mm.models.language.interchange.load_pretrained('helm-d')` then builds the model without its
+config, and `hyper_mm.models.language.transformers_model.HelmForTransformers.from_pretrained` one of
+transformers.
 """
 
 from __future__ import annotations

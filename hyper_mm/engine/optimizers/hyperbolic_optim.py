@@ -75,8 +75,9 @@ class HyperbolicOptimWrapperConstructor:
             an optimizer of geoopt for them.
         paramwise_cfg: ``custom_keys``, as mmengine's: multipliers ``lr_mult`` and ``decay_mult`` of
             the parameters whose names contain a key, such as
-            ``dict(custom_keys={'decoder.embedding': dict(lr_mult=2.0)})``. Where several keys match,
-            the longest one that sets a multiplier counts. What has no weight decay gets none.
+            ``dict(custom_keys={'decoder.embedding': dict(lr_mult=2.0)})``. Where several keys
+            match, the longest one that sets a multiplier counts. What has no weight decay gets
+            none.
 
     Raises:
         ValueError: If ``paramwise_cfg`` has another entry or a multiplier is negative,

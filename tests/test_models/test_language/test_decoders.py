@@ -97,7 +97,10 @@ def signal(decoder, ids):
         peaks.append(weights[..., ids.shape[1] // 2 :, :].amax(-1).mean().item())
         by_time, by_space = (
             part.square().mean().item()
-            for part in (x[..., :1] * module.wq.weight[:, 0], x[..., 1:] @ module.wq.weight[:, 1:].T)
+            for part in (
+                x[..., :1] * module.wq.weight[:, 0],
+                x[..., 1:] @ module.wq.weight[:, 1:].T,
+            )
         )
         shares.append(by_time / (by_time + by_space))
 

@@ -330,7 +330,9 @@ def test_any_of_several_ends():
     for row, plain in zip(found, free):
         last = next((i for i, token in enumerate(plain.tolist()) if token in ends), 11)
         last = min(last, found.shape[1] - 1)
-        assert torch.equal(row[: last + 1], plain[: last + 1]) and (row[last + 1 :] == ends[0]).all()
+        assert (
+            torch.equal(row[: last + 1], plain[: last + 1]) and (row[last + 1 :] == ends[0]).all()
+        )
     for wrong, message in (([], 'an empty sequence'), ([3, 37], 'eos_id must be in')):
         with pytest.raises(ValueError, match=message):
             model.generate(ids, 2, eos_id=wrong)
