@@ -51,8 +51,8 @@ def load(args: argparse.Namespace):
         ValueError: If the config is of no language model, or names no folder of token ids.
     """
     from mmengine.config import Config
-    from mmengine.runner import load_checkpoint
 
+    from hyper_mm.checkpoints import load_weights
     from hyper_mm.datasets.text_tokenizers import tokenizer_of
     from hyper_mm.registry import MODELS
 
@@ -65,7 +65,7 @@ def load(args: argparse.Namespace):
     if not folder:
         raise ValueError(f'--tokens must be given: {args.config} names no data_root')
     model = MODELS.build(cfg.model)
-    load_checkpoint(model, args.checkpoint, map_location='cpu', strict=True)
+    model.load_state_dict(load_weights(args.checkpoint))
     return model.to(args.device or default_device()).eval(), tokenizer_of(folder)
 
 
@@ -144,7 +144,7 @@ def main() -> None:
         model, tokenizer = load(args)
         for text in args.text:
             show(model, tokenizer, text, args)
-    except (ValueError, ImportError, FileNotFoundError) as error:
+    except (ValueError, ImportError, FileNotFoundError, RuntimeError) as error:
         raise SystemExit(f'generate.py: {error}') from error
     if not args.text:
         converse(model, tokenizer, args)

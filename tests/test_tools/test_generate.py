@@ -40,6 +40,7 @@ def files(tmp_path):
 
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token='a'))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(['<s>', '</s>'])
     tokenizer.save(str(tmp_path / 'tokenizer.json'))
     spec = dict(type='file', file='tokenizer.json', bos='<s>', eos='</s>')
     meta = dict(dtype='uint16', vocab_size=8, bos_id=0, eos_id=1, tokenizer=spec)

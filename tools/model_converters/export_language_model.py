@@ -25,8 +25,8 @@ def main() -> None:
     add('--tokens', help='folder of token ids (default: that of train_dataloader)')
     args = parser.parse_args()
     from mmengine.config import Config
-    from mmengine.runner import load_checkpoint
 
+    from hyper_mm.checkpoints import load_weights
     from hyper_mm.models.language.interchange import save_pretrained
     from hyper_mm.registry import MODELS
 
@@ -34,9 +34,9 @@ def main() -> None:
     tokens = args.tokens or cfg.get('train_dataloader', {}).get('dataset', {}).get('data_root')
     try:
         model = MODELS.build(cfg.model)
-        load_checkpoint(model, args.checkpoint, map_location='cpu', strict=True)
+        model.load_state_dict(load_weights(args.checkpoint))
         save_pretrained(args.folder, model, cfg.model, tokens)
-    except (ValueError, ImportError, FileNotFoundError) as error:
+    except (ValueError, ImportError, FileNotFoundError, RuntimeError) as error:
         raise SystemExit(f'export_language_model.py: {error}') from error
 
 

@@ -30,8 +30,9 @@ def test_options_of_the_initialization(init_std):
     decoder = MODELS.build({**DECODERS['helm-mice'], **options})
     distances = lorentz.dist0(decoder.embedding(torch.arange(37)), 1.0)
     torch.testing.assert_close(distances, torch.full((37,), 3.0))
-    weights = [res.weight for block in decoder.blocks for res in (block.res1, block.res2)]
-    assert torch.tensor(weights).eq(torch.tensor(0.3)).all()
+    for block in decoder.blocks:
+        for res in (block.res1, block.res2):
+            assert torch.equal(res.weight, torch.tensor([0.3]))
 
 
 def test_the_initialization_of_the_official_code_is_one_switch_away():
@@ -126,8 +127,8 @@ def test_signal_at_initialization(depth):
     peaks, shares, sizes, cosine = signal(MODELS.build(cfg), ids)
     old_peaks, _, _, old_cosine = signal(MODELS.build({**cfg, 'init_std': None}), ids)
     # 32 to 64 tokens are seen: 1/48 where all are seen alike
-    assert max(peaks) < 0.1 and max(old_peaks) > 0.3
-    assert cosine < 0.5 < old_cosine
+    assert max(peaks) < 0.05 and max(old_peaks) > 0.3
+    assert cosine < 0.75 and old_cosine > 0.9
     # half of the energy of a query is the time of its point: that is the norm, not the weights
     assert all(0.4 < share < 0.6 for share in shares)
     assert max(sizes) < 100 * sizes[0]
