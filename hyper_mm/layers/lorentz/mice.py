@@ -151,13 +151,8 @@ class MiCE(SingleNumbers, RoutedExperts):
         routing = self.route(x[:, 1:], counted, logits)
         owns = [curvature() for curvature in self.shared_curvatures] or [None] * len(self.shared)
         networks = cast('list[LorentzSwiGLU]', [*self.shared])
-        if self.transfer == 'tangent':
-            shared = [
-                by_tangents(x, c, own, lambda y, own=own, ffn=ffn: ffn.map(y, own))
-                if own is not None
-                else ffn.map(x, c)
-                for ffn, own in zip(networks, owns)
-            ]
+        if self.transfer == 'tangent' and self.shared_curvatures:
+            shared = [by_tangents(x, c, own, ffn.map) for ffn, own in zip(networks, owns)]
         else:
             shared = [ffn.map(x, c, own) for ffn, own in zip(networks, owns)]
         indices, gates = routing.indices, routing.gates
@@ -205,14 +200,14 @@ def _expert(c: Tensor | float, x: Tensor, own: Tensor, w1, w2, w3, b1, b2, b3) -
 def _tangent_expert(c: Tensor | float, x: Tensor, own: Tensor, w1, w2, w3, b1, b2, b3) -> Tensor:
     """The same, of points that keep their tangent vectors on the way to the expert and back."""
 
-    def network(y: Tensor) -> Tensor:
+    def network(y: Tensor, own: Tensor) -> Tensor:
         return swiglu(y, own, None, (w1, w2, w3), (b1, b2, b3))
 
     return by_tangents(x, c, own, network)
 
 
 def by_tangents(
-    x: Tensor, c: Tensor | float, own: Tensor, network: Callable[[Tensor], Tensor]
+    x: Tensor, c: Tensor | float, own: Tensor, network: Callable[[Tensor, Tensor], Tensor]
 ) -> Tensor:
     r"""A map of another hyperboloid, :math:`\exp_0^c \log_0^{c'} f(\exp_0^{c'} \log_0^c x)`.
 
@@ -220,10 +215,10 @@ def by_tangents(
         x: Ambient points ``(..., n, 1 + d)`` of curvature ``-c``.
         c: Their curvature.
         own: Curvature ``c'``: ``()``, or of as many dimensions as ``x``.
-        network: Takes ambient points of curvature ``-c'`` and returns space components.
+        network: Function of ambient points and their curvature ``c'`` that returns space components.
 
     Returns:
         Space components ``(..., n, d)`` of points of curvature ``-c``.
     """
     inside = lorentz.expmap0(lorentz.logmap0(x[..., 1:], c), own)
-    return lorentz.expmap0(lorentz.logmap0(network(to_ambient(inside, own)), own), c)
+    return lorentz.expmap0(lorentz.logmap0(network(to_ambient(inside, own), own), own), c)
