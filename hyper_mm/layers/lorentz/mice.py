@@ -215,7 +215,7 @@ def by_tangents(
         x: Ambient points ``(..., n, 1 + d)`` of curvature ``-c``.
         c: Their curvature.
         own: Curvature ``c'``: ``()``, or of as many dimensions as ``x``.
-        network: Function of ambient points and their curvature ``c'`` that returns space components.
+        network: Takes ambient points and their curvature ``c'``, returns space components.
 
     Returns:
         Space components ``(..., n, d)`` of points of curvature ``-c``.
