@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from options import add_config_options, default_device
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -73,8 +73,8 @@ def pieces(model: nn.Module, tokenizer, text: str, args: argparse.Namespace) -> 
     """What follows a text, piece by piece as it is decoded.
 
     Raises:
-        ValueError: If the prompt leaves no room for a token, or holds parts that the vocabulary
-            lacks.
+        ValueError: At the call, if the prompt leaves no room for a token, or holds parts that the
+            vocabulary lacks.
     """
     import torch
 
@@ -93,8 +93,7 @@ def pieces(model: nn.Module, tokenizer, text: str, args: argparse.Namespace) -> 
     if args.seed is not None:
         generator = torch.Generator(device).manual_seed(args.seed)
     stop = StopStrings(args.stop, tokenizer.decode)
-    start, new, shown = tokenizer.decode(ids), [], ''
-    for token in model.stream(
+    stream = model.stream(
         torch.tensor([ids], device=device),
         min(args.max_new_tokens, room),
         temperature=args.temperature,
@@ -104,7 +103,14 @@ def pieces(model: nn.Module, tokenizer, text: str, args: argparse.Namespace) -> 
         generator=generator,
         stop=stop if args.stop else None,
         repetition_penalty=args.repetition_penalty,
-    ):
+    )
+    return decoded(stream, ids, tokenizer, stop)
+
+
+def decoded(stream: Iterator[Tensor], ids: list[int], tokenizer, stop) -> Iterator[str]:
+    """Text of the tokens of a stream that follow ``ids``, up to where it stops."""
+    start, new, shown = tokenizer.decode(ids), [], ''
+    for token in stream:
         new += token.tolist()
         # decoded with the prompt: white space belongs to what stands before it
         whole = tokenizer.decode(ids + new)
@@ -116,8 +122,9 @@ def pieces(model: nn.Module, tokenizer, text: str, args: argparse.Namespace) -> 
 
 def show(model: nn.Module, tokenizer, text: str, args: argparse.Namespace) -> None:
     """Prints a text and what follows it."""
+    found = pieces(model, tokenizer, text, args)
     print(text, end='', flush=True)
-    for piece in pieces(model, tokenizer, text, args):
+    for piece in found:
         print(piece, end='', flush=True)
     print(flush=True)
 
@@ -133,7 +140,7 @@ def converse(model: nn.Module, tokenizer, args: argparse.Namespace) -> None:
         try:
             show(model, tokenizer, text, args)
         except ValueError as error:
-            print(f'\n{error}', file=sys.stderr)
+            print(error, file=sys.stderr)
 
 
 def main() -> None:

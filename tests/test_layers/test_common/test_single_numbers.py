@@ -10,7 +10,7 @@ from hyper_mm.layers.lorentz.vit import GridAttention
 
 BUILD = {
     'residual': lambda: LorentzResidual(2.0, 0.3),
-    'attention': lambda: LorentzAttention(7, 2),
+    'attention': lambda: LorentzAttention(9, 2),
     'latent': lambda: HMLA(7, 2, 3, 2, 2, 2),
     'grid': lambda: GridAttention(8, 2),
     'experts': lambda: MiCE(7, 5, combine='sequential'),
