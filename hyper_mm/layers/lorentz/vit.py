@@ -363,7 +363,7 @@ class LorentzVisionTransformer(nn.Module):
 
     def forward(self, images: Tensor) -> PointMaps:
         """Maps images ``(B, in_channels, H, W)`` of any size to points."""
-        c = self.curvature()
+        c = self.curvature.constant()
         x, size = self.embedding(images, c)
         table = None if self.rope is None else self.rope.table(x, size, self.num_prefix_tokens)
         points: list[Tensor] = []
@@ -373,7 +373,7 @@ class LorentzVisionTransformer(nn.Module):
                 points.append(self.norms[len(points)](x))
             if i == self.out_indices[-1]:
                 break
-        return PointMaps(tuple(points), size, c)
+        return PointMaps(tuple(points), size, self.curvature())
 
 
 def _indices(name: str, indices: Sequence[int], depth: int) -> tuple[int, ...]:

@@ -139,7 +139,7 @@ class Decoder(OwnInit, nn.Module):
         doc_ids: Tensor | None,
         caches: list[TokenCache] | None,
         attention_mask: Tensor | None,
-        *shared: Tensor,
+        *shared: Tensor | float,
     ) -> Tensor:
         """Embeds ids and runs the blocks, which all take ``shared``; see :meth:`token_mask`."""
         mask = self.token_mask(ids, doc_ids, attention_mask, caches)
@@ -311,7 +311,7 @@ class HelmDecoder(SavedOptions, Decoder):
         attention_mask: Tensor | None = None,
     ) -> Tensor:
         """Space components of the final points ``(B, N, embed_dims)``; see :meth:`forward`."""
-        c = self.curvature()
+        c = self.curvature.constant()
         x = self._run_blocks(ids, doc_ids, caches, attention_mask, c)
         return self.norm(self.project(x, c))
 
@@ -335,7 +335,8 @@ class HelmDecoder(SavedOptions, Decoder):
         Returns:
             Ambient points ``(B, N, embed_dims + 1)``, time first.
         """
-        return to_ambient(self.points(ids, doc_ids, caches, attention_mask), self.curvature())
+        points = self.points(ids, doc_ids, caches, attention_mask)
+        return to_ambient(points, self.curvature.constant())
 
     def diagnostics(self) -> dict[str, Tensor]:
         """The learned curvatures: ``curvature`` and those of the experts."""
