@@ -7,10 +7,14 @@ of Hugging Face is read by their package ``tokenizers`` where it is installed.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .files import is_integer, read_json, relative
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 META = 'meta.json'
 
@@ -173,6 +177,47 @@ class CompactTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; those that begin and end a document are left out."""
         return self.base.decode([self.original_ids[int(i)] for i in ids])
+
+
+class StopStrings:
+    """Criterion of :meth:`.HelmForCausalLM.generate`: ends a sequence whose text holds a string.
+
+    Args:
+        strings: What ends a text.
+        decode: Text of a list of ids.
+        before: Ids that precede the new ones in the text, one list a sequence; None: none.
+
+    Raises:
+        ValueError: If a string is empty.
+    """
+
+    def __init__(
+        self,
+        strings: str | Sequence[str],
+        decode: Callable[[list[int]], str],
+        before: Sequence[list[int]] | None = None,
+    ):
+        self.strings = (strings,) if isinstance(strings, str) else tuple(strings)
+        if not all(self.strings):
+            raise ValueError(f'strings must not be empty, got {self.strings}')
+        self.decode, self.before = decode, before
+
+    def found(self, text: str) -> bool:
+        """Tells whether a text holds one of the strings."""
+        return any(string in text for string in self.strings)
+
+    def cut(self, text: str) -> str:
+        """Returns what stands before the first of the strings."""
+        ends = [text.index(string) for string in self.strings if string in text]
+        return text[: min(ends, default=len(text))]
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        """Which of the sequences of new tokens ``(B, n)`` have ended, bool ``(B,)``."""
+        import torch
+
+        before = self.before or [[]] * len(ids)
+        texts = [self.decode([*old, *new]) for old, new in zip(before, ids.tolist())]
+        return torch.tensor([self.found(text) for text in texts], device=ids.device)
 
 
 def build_tokenizer(

@@ -8,6 +8,7 @@ from torch.distributed.fsdp import FullOptimStateDictConfig, FullStateDictConfig
 from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 from torch.distributed.fsdp._common_utils import FSDP_WRAPPED_MODULE
 
+from hyper_mm.engine.optimizers.hyperbolic_optim import with_dimension
 from hyper_mm.registry import STRATEGIES
 
 
@@ -64,6 +65,8 @@ class ShardedStrategy(FSDPStrategy):
             named = {id(p): clean_name(name) for name, p in self.model.named_parameters()}
             groups = [[named[id(p)] for p in g['params']] for g in optimizer.param_groups]
             state_dict = name_parameters(state_dict, groups)
+        upgraded = {name: with_dimension(own) for name, own in state_dict['state'].items()}
+        state_dict = dict(state_dict, state=upgraded)
         state = FSDP.optim_state_dict_to_load(
             model=self.model, optim=optimizer, optim_state_dict=state_dict
         )

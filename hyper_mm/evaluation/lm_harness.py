@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hyper_mm.checks import check_at_least
-from hyper_mm.datasets.text_tokenizers import CompactTokenizer
+from hyper_mm.datasets.text_tokenizers import CompactTokenizer, StopStrings
 
 _UNKNOWN = -1
 """Id of a part of a text that the vocabulary lacks."""
@@ -205,18 +205,14 @@ class HarnessRequests:
         decode = self.text_tokenizer.decode
         new: list[list[int]] = [[] for _ in prompts]
         going = list(range(len(prompts)))
+        stop = StopStrings(until, decode)
         while going:
             rows = [prompts[i] + new[i] for i in going]
             if max(map(len, rows)) >= self.max_length:
                 rows = [row[-max(self.max_length // 2, 1) :] for row in rows]
             length = max(map(len, rows))
             pads = torch.tensor([length - len(row) for row in rows], device=device)
-            before = [list(new[i]) for i in going]
-
-            def stop(ids: Tensor, before: list[list[int]] = before) -> Tensor:
-                texts = [decode(old + own) for old, own in zip(before, ids.tolist())]
-                return torch.tensor([any(e in text for e in until) for text in texts])
-
+            stop = StopStrings(until, decode, [list(new[i]) for i in going])
             ids = self.model.generate(
                 torch.tensor([[end] * (length - len(row)) + row for row in rows], device=device),
                 min(self.max_length - length, count - len(new[going[0]])),
@@ -232,20 +228,13 @@ class HarnessRequests:
             going = [
                 i
                 for i in going
-                if len(new[i]) < count
-                and end not in new[i]
-                and not any(e in decode(new[i]) for e in until)
+                if len(new[i]) < count and end not in new[i] and not stop.found(decode(new[i]))
             ]
-        return [_before(decode(_until_id(own, end)), until) for own in new]
+        return [stop.cut(decode(_until_id(own, end))) for own in new]
 
 
 def _until_id(ids: list[int], end: int) -> list[int]:
     return ids[: ids.index(end)] if end in ids else ids
-
-
-def _before(text: str, until: Sequence[str]) -> str:
-    """What stands before the first of some strings."""
-    return text[: min((text.index(end) for end in until if end in text), default=len(text))]
 
 
 def _warn(count: int, total: int, what: str) -> None:

@@ -6,6 +6,7 @@ import sys
 from types import ModuleType
 
 import pytest
+import torch
 from hypothesis import given
 
 pytest.importorskip('mmengine')
@@ -13,6 +14,7 @@ pytest.importorskip('mmengine')
 from hyper_mm.datasets.text_tokenizers import (  # noqa: E402
     CompactTokenizer,
     FileTokenizer,
+    StopStrings,
     build_tokenizer,
     tokenizer_of,
 )
@@ -182,3 +184,18 @@ def test_bad_tokenizers(tmp_path, monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     with pytest.raises(ImportError, match='pip install tokenizers'):
         build_tokenizer(tmp_path / 'x.json', eos='x')
+
+
+def test_strings_that_end_a_text():
+    letters = 'abcdef'
+
+    def decode(ids):
+        return ''.join(letters[i] for i in ids)
+
+    stop = StopStrings(['cd', 'f'], decode, [[2], []])
+    found = stop(torch.tensor([[3, 0], [3, 0]]))
+    assert found.tolist() == [True, False]  # the first text began with c
+    assert StopStrings('f', decode)(torch.tensor([[0, 5], [1, 1]])).tolist() == [True, False]
+    assert stop.cut('abcdf') == 'ab' and stop.cut('ab') == 'ab' and stop.cut('fa') == ''
+    with pytest.raises(ValueError, match='strings must not be empty'):
+        StopStrings([''], decode)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
+import warnings
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -233,3 +235,83 @@ def test_bad_input(model, monkeypatch):
     large.vocab_size = 29
     with pytest.raises(ValueError, match="at most the model's 28, got 29"):
         HarnessRequests(model, large)
+
+
+TASKS = {
+    'choice': """
+output_type: multiple_choice
+doc_to_text: '{{context}}'
+doc_to_choice: '{{options}}'
+doc_to_target: answer
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+""",
+    'writing': """
+output_type: generate_until
+doc_to_text: '{{context}}'
+doc_to_target: '{{written}}'
+generation_kwargs: {until: ['q'], max_gen_toks: 6, do_sample: false}
+metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
+""",
+    'rolling': """
+output_type: loglikelihood_rolling
+doc_to_text: ''
+doc_to_target: '{{context}}'
+metric_list: [{metric: byte_perplexity, aggregation: weighted_perplexity, higher_is_better: false}]
+""",
+}
+
+
+@pytest.mark.slow
+def test_tasks_of_the_harness_itself(model, tmp_path, monkeypatch):
+    """From files of tasks and texts to figures; batch sizes change nothing."""
+    lm_eval = pytest.importorskip('lm_eval')
+    from lm_eval.tasks import TaskManager
+
+    monkeypatch.setenv('HF_DATASETS_OFFLINE', '1')
+    model.eval()
+    encode, decode = Words().encode, Words().decode
+    contexts = ['abc', 'a', 'zzabcz', 'hello', 'abcdefghijklmnop']
+    rows = []
+    for number, context in enumerate(contexts):
+        prompt = torch.tensor([[0, *encode(context)][-6:]])
+        written = decode(model.generate(prompt, 6, eos_id=1)[0, prompt.shape[1] :].tolist())
+        options = ['b', 'cd', 'xyz']
+        scores = [sum(by_hand(model, [0, *encode(context)][-9:], encode(o))) for o in options]
+        best = max(range(3), key=scores.__getitem__)
+        answer = best if number % 2 else (best + 1) % 3  # 2 of 5 are right
+        rows.append(
+            dict(context=context, options=options, answer=answer, written=written.split('q')[0])
+        )
+    data = tmp_path / 'rows.jsonl'
+    data.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    for name, text in TASKS.items():
+        head = f'task: {name}\ndataset_path: json\ntest_split: test\n'
+        head += f'dataset_kwargs: {{data_files: {{test: {data}}}, cache_dir: {tmp_path}}}\n'
+        (tmp_path / f'{name}.yaml').write_text(head + text)
+    found = []
+    for batch_size in (1, 3):
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # contexts that are cut
+            bridge = harness_model(model, Words(), batch_size=batch_size, progress=False)
+            results = lm_eval.simple_evaluate(
+                model=bridge,
+                tasks=list(TASKS),
+                task_manager=TaskManager(include_path=str(tmp_path), include_defaults=False),
+                bootstrap_iters=0,
+                log_samples=False,
+            )['results']
+        found.append(
+            (
+                results['choice']['acc,none'],
+                results['writing']['exact_match,none'],
+                results['rolling']['byte_perplexity,none'],
+            )
+        )
+    assert found[0] == pytest.approx(found[1])
+    choice, writing, rolling = found[0]
+    # the longest context is cut otherwise by the harness than above
+    assert choice == pytest.approx(0.4, abs=0.21) and writing >= 0.8
+    total = sum(
+        bridge.loglikelihood_rolling([SimpleNamespace(args=(text,))])[0] for text in contexts
+    )
+    assert rolling == pytest.approx(math.exp(-total / sum(map(len, contexts))))

@@ -11,9 +11,10 @@ Files are plain text, or csv, tsv and jsonl, of which the columns named are read
 plain text a paragraph (ended by an empty line), a line, or a file; it is written with the tokens
 that begin and end a document. Every document goes to `train` or `val` by a hash of its text, or of
 the column --group, so that what belongs together (captions of one image) stays together: the same
-command always gives the same files.
+command always gives the same files. --tune-share takes a part of the training text aside, `tune`,
+on which hyperparameters are chosen; `val` stays what it is without.
 
---compact renumbers the ids, keeping those that occur in train or val: a small corpus then needs a
+--compact renumbers the ids, keeping those that occur in the texts: a small corpus then needs a
 small model. `meta.json` keeps the numbers they had; texts with other tokens cannot be encoded then.
 
 The command goes on where it was interrupted.
@@ -36,7 +37,7 @@ import numpy as np
 from rich.progress import Progress
 
 TABLES = {'.csv': ',', '.tsv': '\t'}
-SPLITS = ('train', 'val')
+SPLITS = ('train', 'val', 'tune')
 PROGRESS = 'progress.json'
 CHUNK = 1 << 20
 csv.field_size_limit(1 << 30)
@@ -113,10 +114,12 @@ def parts(text: Iterator[str], what: str) -> Iterator[str]:
         yield ''.join(lines)
 
 
-def split_of(group: str, val_share: float) -> str:
+def split_of(group: str, val_share: float, tune_share: float = 0.0) -> str:
     """Split of a group of documents."""
     number = int.from_bytes(hashlib.blake2b(group.encode(), digest_size=8).digest(), 'big')
-    return 'val' if number < val_share * 2**64 else 'train'
+    if number < val_share * 2**64:
+        return 'val'
+    return 'tune' if number < (val_share + tune_share) * 2**64 else 'train'
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -136,13 +139,14 @@ def description(args: argparse.Namespace, spec: dict) -> dict:
         documents=args.documents,
         val_share=args.val_share,
         compact=args.compact,
+        **(dict(tune_share=args.tune_share) if args.tune_share else {}),
     )
 
 
 def encode(args: argparse.Namespace, tokenizer, state: dict) -> None:
     """Writes the ids of all documents, 32 bits each, from where ``state`` says."""
     outputs = {}
-    for split in SPLITS:
+    for split in state['tokens']:
         path = args.out / f'part-{split}.bin'
         path.touch()
         outputs[split] = path.open('r+b')
@@ -167,7 +171,7 @@ def encode(args: argparse.Namespace, tokenizer, state: dict) -> None:
                         continue
                     if column is not None and column not in state['columns']:
                         state['columns'].append(column)
-                    split = split_of(group, args.val_share)
+                    split = split_of(group, args.val_share, args.tune_share)
                     try:
                         ids = tokenizer.encode(text) if text.strip() else []
                     except ValueError as error:
@@ -199,7 +203,7 @@ def finish(args: argparse.Namespace, tokenizer, state: dict) -> dict:
     """Writes the final files: ids renumbered if asked for, in as few bits as they need."""
     from hyper_mm.datasets.text_tokenizers import META
 
-    raw = {split: args.out / f'part-{split}.bin' for split in SPLITS if state['tokens'][split]}
+    raw = {split: args.out / f'part-{split}.bin' for split, n in state['tokens'].items() if n}
     if not raw:
         raise ValueError('the files have no text')
     missing = [name for name in args.columns if name not in state['columns']]
@@ -267,9 +271,9 @@ def check_state(found: dict, fresh: dict, path: Path, args: argparse.Namespace) 
     good = all(map(is_integer, counts)) and found.keys() == fresh.keys()
     good = good and isinstance(columns, list) and {*map(str, columns)} <= {*args.columns}
     if good and found['file'] <= len(args.files):
-        files = {split: args.out / f'part-{split}.bin' for split in SPLITS}
+        files = {split: args.out / f'part-{split}.bin' for split in found['tokens']}
         sizes = {split: f.stat().st_size if f.is_file() else 0 for split, f in files.items()}
-        if all(sizes[split] >= 4 * found['tokens'][split] for split in SPLITS):
+        if all(sizes[split] >= 4 * tokens for split, tokens in found['tokens'].items()):
             return
     raise ValueError(f'{path} does not fit the files beside it: empty {args.out} to begin anew')
 
@@ -292,6 +296,8 @@ def convert(args: argparse.Namespace) -> dict:
 
     if not 0 <= args.val_share < 1:
         raise ValueError(f'--val-share must be in [0, 1), got {args.val_share}')
+    if not 0 <= args.tune_share < 1 - args.val_share:
+        raise ValueError(f'--tune-share must be in [0, 1 - --val-share), got {args.tune_share}')
     if args.save_every < 1:
         raise ValueError(f'--save-every must be at least 1, got {args.save_every}')
     missing = [str(path) for path in args.files if not path.is_file()]
@@ -299,14 +305,15 @@ def convert(args: argparse.Namespace) -> dict:
         raise FileNotFoundError(f'no such files: {missing}')
     tokenizer = build_tokenizer(args.tokenizer, args.eos, args.bos)
     wanted = description(args, tokenizer.spec)
+    splits = SPLITS if args.tune_share else SPLITS[:2]
     state = dict(
         made_from=wanted,
         file=0,
         document=0,
         empty=0,
         columns=[],
-        tokens=dict.fromkeys(SPLITS, 0),
-        documents=dict.fromkeys(SPLITS, 0),
+        tokens=dict.fromkeys(splits, 0),
+        documents=dict.fromkeys(splits, 0),
     )
     args.out.mkdir(parents=True, exist_ok=True)
     for name in (META, PROGRESS):
@@ -342,6 +349,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--group', help='column of what stays in one split (default: the text)')
     add('--documents', choices=['paragraph', 'line', 'file'], default='paragraph')
     add('--val-share', type=float, default=0.05, help='share of validation (default: %(default)s)')
+    add('--tune-share', type=float, default=0.0, help='share for choosing hyperparameters')
     add('--compact', action='store_true', help='renumber the ids that occur')
     add('--save-every', type=int, default=2000, help='documents between two states to go on from')
     add('--quiet', action='store_true', help='no progress bar')

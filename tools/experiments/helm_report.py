@@ -95,11 +95,14 @@ class Radii:
     """
 
     def __init__(self, model: nn.Module, bos_id: int | None):
+        import torch
+
         self.decoder = model.eval().decoder
         self.begin = [] if bos_id is None else [bos_id]
         curvature = getattr(self.decoder, 'curvature', None)
         self.c = None if curvature is None else curvature().detach()
-        self.embedding = self(self.decoder.embedding.weight.detach())
+        every = torch.arange(self.decoder.vocab_size)
+        self.embedding = self(self.decoder.embedding(every).detach())
         self.decoder.blocks[-1].register_forward_hook(self._keep)
 
     def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:

@@ -135,7 +135,7 @@ def convert_state_dict(official: dict[str, Tensor]) -> dict[str, Tensor]:
             continue
         if name in converted:
             raise KeyError(f'{full} is the second key for {name}')
-        converted[name] = weight.reshape(()) if name.endswith(NUMBERS) else weight
+        converted[name] = weight.reshape(1) if name.endswith(NUMBERS) else weight
     for name, weights in experts.items():
         gate = converted.get(f'{name.rsplit(".", 1)[0]}.gate', ())
         missing = sorted({*range(max(max(weights) + 1, len(gate)))} - weights.keys())

@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
-from hyper_mm.checks import check_choice
+from hyper_mm.checks import check_choice, check_range
 from hyper_mm.engine.unwrap import unwrap_model
 from hyper_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -73,17 +73,22 @@ class HyperbolicOptimWrapperConstructor:
         optim_wrapper_cfg: Config of the wrapper. ``optimizer`` is for everything but the points;
             ``hyp_optimizer``, such as ``dict(type='RiemannianAdam', lr=4e-4, stabilize=1)``, names
             an optimizer of geoopt for them.
-        paramwise_cfg: Not supported: the sorting is its place.
+        paramwise_cfg: ``custom_keys``, as mmengine's: multipliers ``lr_mult`` and ``decay_mult`` of
+            the parameters whose names contain a key, such as
+            ``dict(custom_keys={'decoder.embedding': dict(lr_mult=2.0)})``. Where several keys
+            match, the longest one that sets a multiplier counts. What has no weight decay gets
+            none.
 
     Raises:
-        ValueError: If ``paramwise_cfg`` is given, ``optimizer`` is missing, or ``hyp_optimizer``
-            is unknown; on use also if it has no parameters, or points have no ``hyp_optimizer``.
+        ValueError: If ``paramwise_cfg`` has another entry or a multiplier is negative,
+            ``optimizer`` is missing, or ``hyp_optimizer`` is unknown; on use also if it has no
+            parameters, points have no ``hyp_optimizer``, a key matches no parameter, or there is
+            nothing to multiply.
         ImportError: If ``hyp_optimizer`` is given and geoopt is not installed.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
-        if paramwise_cfg:
-            raise ValueError(f'paramwise_cfg must be left out, got {paramwise_cfg}')
+        self.keys = custom_keys(paramwise_cfg)
         cfg = copy.deepcopy(dict(optim_wrapper_cfg))
         if 'optimizer' not in cfg:
             raise ValueError(f'optim_wrapper must have an optimizer, got {optim_wrapper_cfg}')
@@ -94,19 +99,100 @@ class HyperbolicOptimWrapperConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Builds the optimizer, or both, and the wrapper."""
-        decayed, plain, points = sort_parameters(unwrap_model(model).named_parameters())
+        named = list(unwrap_model(model).named_parameters())
+        decayed, plain, points = sort_parameters(named)
         if bool(points) != (self.hyp_optimizer is not None):
             raise ValueError(
                 f'hyp_optimizer must be given for points and for nothing else: the model has '
                 f'{len(points)} parameters on a manifold, hyp_optimizer is {self.hyp_optimizer}'
             )
-        groups = [dict(params=decayed), dict(params=plain, weight_decay=0.0)]
-        groups = [group for group in groups if group['params']]
+        rules = multipliers(named, self.keys)
+        groups = grouped(decayed, rules, self.optimizer)
+        groups += grouped(plain, rules, {**self.optimizer, 'weight_decay': 0.0}, weight_decay=0.0)
         optimizer = accept_old_state(OPTIMIZERS.build(dict(self.optimizer, params=groups)))
         if points:
             options = {key: value for key, value in self.hyp_optimizer.items() if key != 'type'}
-            optimizer = JointOptimizer(optimizer, self.hyp_type(points, **options))
+            of_points = grouped(points, rules, {'weight_decay': 0.0, **options})
+            optimizer = JointOptimizer(optimizer, self.hyp_type(of_points, **options))
         return OPTIM_WRAPPERS.build(self.wrapper, default_args=dict(optimizer=optimizer))
+
+
+def custom_keys(paramwise_cfg: dict | None) -> dict[str, dict[str, float]]:
+    """Checks ``paramwise_cfg`` and returns its ``custom_keys``; see the constructor."""
+    cfg = dict(paramwise_cfg or {})
+    keys = cfg.pop('custom_keys', {})
+    if cfg:
+        raise ValueError(f'paramwise_cfg must have custom_keys alone, got {sorted(cfg)}')
+    for key, rule in keys.items():
+        if not {*rule} <= {'lr_mult', 'decay_mult'}:
+            raise ValueError(
+                f'paramwise_cfg.custom_keys[{key!r}] must have lr_mult and decay_mult, got '
+                f'{sorted(rule)}'
+            )
+        for name, value in rule.items():
+            check_range('[0, inf)', **{f'{key}.{name}': value})
+    return {key: dict(rule) for key, rule in keys.items()}
+
+
+def multipliers(
+    named: Iterable[tuple[str, nn.Parameter]], keys: dict[str, dict[str, float]]
+) -> dict[int, tuple[float, float]]:
+    """Multipliers of the learning rate and of weight decay, by the ids of parameters.
+
+    Args:
+        named: Parameters with their names.
+        keys: See :func:`custom_keys`.
+
+    Raises:
+        ValueError: If a key matches no parameter.
+    """
+    found, unused = {}, set(keys)
+    for name, parameter in named:
+        matching = sorted((k for k in keys if k in f'.{name}'), key=lambda k: (len(k), k))
+        unused -= {*matching}
+        rule: dict[str, float] = {}
+        for key in matching:
+            rule |= keys[key]
+        if rule:
+            found[id(parameter)] = rule.get('lr_mult', 1.0), rule.get('decay_mult', 1.0)
+    if unused:
+        raise ValueError(
+            f'paramwise_cfg.custom_keys must be in names of parameters, got {sorted(unused)}'
+        )
+    return found
+
+
+def grouped(
+    parameters: list[nn.Parameter],
+    rules: dict[int, tuple[float, float]],
+    options: dict,
+    **common: float,
+) -> list[dict]:
+    """Groups of parameters with equal multipliers.
+
+    Args:
+        parameters: The parameters.
+        rules: See :func:`multipliers`.
+        options: Options of the optimizer, with the values that are multiplied.
+        **common: Entries of all groups.
+
+    Raises:
+        ValueError: If ``options`` lack a value that is to be multiplied.
+    """
+    parts: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in parameters:
+        parts.setdefault(rules.get(id(parameter), (1.0, 1.0)), []).append(parameter)
+    groups = []
+    for factors, members in parts.items():
+        group: dict = {'params': members, **common}
+        for name, factor in zip(('lr', 'weight_decay'), factors):
+            if factor == 1:
+                continue
+            if options.get(name) is None:
+                raise ValueError(f'optimizer must have {name} for multipliers of it, got {options}')
+            group[name] = options[name] * factor
+        groups.append(group)
+    return groups
 
 
 def sort_parameters(
@@ -131,13 +217,21 @@ def accept_old_state(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
     def upgrade(loaded: torch.optim.Optimizer) -> None:
         for parameter, state in loaded.state.items():
-            for name, value in state.items():
-                number = isinstance(value, torch.Tensor) and not value.ndim and name != 'step'
-                if number and parameter.shape == (1,):
-                    state[name] = value.reshape(1)
+            if parameter.shape == (1,):
+                state.update(with_dimension(state))
 
     optimizer.register_load_state_dict_post_hook(upgrade)
     return optimizer
+
+
+def with_dimension(state: dict) -> dict:
+    """State of one parameter, moments of shape ``()`` as ``(1,)``."""
+    return {
+        name: value.reshape(1)
+        if isinstance(value, torch.Tensor) and not value.ndim and name != 'step'
+        else value
+        for name, value in state.items()
+    }
 
 
 def whole_shape(parameter: nn.Parameter) -> torch.Size:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...ops.stable import is_readable
+
 
 class LogParameter(nn.Module):
     r"""A positive number, stored as :math:`\log(\text{value} / \text{initial value})`.
@@ -127,6 +129,16 @@ class Curvature(LogParameter):
     ):
         super().__init__(init, bounds, learnable, name='curvature')
         self._warned = False
+
+    def constant(self) -> Tensor | float:
+        """Returns the curvature as a float where that costs nothing and no gradient is lost.
+
+        That is on a processor, outside of compiled and traced code, if it is fixed or gradients are
+        off: operations then neither check nor differentiate it again and again. Elsewhere it is
+        what :meth:`forward` returns.
+        """
+        c = self()
+        return c.item() if is_readable(c) and not c.requires_grad else c
 
     def at_bound(self) -> bool:
         """Whether the curvature sits on one of its bounds (reads the value)."""

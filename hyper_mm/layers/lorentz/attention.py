@@ -12,6 +12,7 @@ from ...deprecation import renamed_arguments
 from ...ops import fused, lorentz
 from ...ops.fused import normalize, to_ambient
 from ...ops.unfused import RotationTable
+from ..common.single_numbers import SingleNumbers
 from .cache import TokenCache
 from .hope import HoPE
 from .linear import LorentzLinear
@@ -45,7 +46,7 @@ def attend(
             tokens.
         v: Values, space components ``(B, H, M, e)``.
         c: Curvature.
-        tau: Temperature ``()``.
+        tau: Temperature ``()`` or ``(1,)``.
         causal: Token ``i`` sees tokens ``j <= i`` alone.
         mask: Which keys a query may see, bool ``(B, 1, N, M)``; None: all. Each query must see a
             key.
@@ -74,7 +75,7 @@ def attend_heads(
         k: Keys, space components ``(B, M, H, d)``.
         v: Values, space components ``(B, M, H, e)``.
         c: Curvature.
-        tau: Temperature ``()``.
+        tau: Temperature ``()`` or ``(1,)``.
         causal: Token ``i`` sees tokens ``j <= i`` alone; the queries are the last ``N`` tokens.
         mask: Which keys a query may see, bool ``(B, 1, N, M)``; None: all.
         table: Rotations of :meth:`HoPE.table`, ``(N, 1, p)``, of queries and keys; None: they are
@@ -122,7 +123,7 @@ def attend_last(
         k: Keys, ambient points ``(B, M, H, 1 + d)``, time first.
         v: Values, ambient points ``(B, M, H, 1 + e)``, time first.
         c: Curvature.
-        tau: Temperature ``()``.
+        tau: Temperature ``()`` or ``(1,)``.
         mask: Which keys are seen, bool ``(B, 1, 1, M)``; None: all.
 
     Returns:
@@ -172,7 +173,7 @@ class HeadMerge(nn.Linear):
         return super().forward(points.flatten(-2).to(self.weight.dtype))
 
 
-class LorentzAttention(nn.Module):
+class LorentzAttention(SingleNumbers, nn.Module):
     """Multi-head self-attention of points; heads are merged with their time parts.
 
     The score bias of the official code is left out: the softmax does not see it.
@@ -187,6 +188,8 @@ class LorentzAttention(nn.Module):
         ValueError: If the heads do not divide the points, or a rotary head has odd dimensions.
     """
 
+    numbers = ('tau',)
+
     @renamed_arguments(dims='embed_dims')
     def __init__(self, embed_dims: int, num_heads: int, causal: bool = True, rotary: bool = True):
         super().__init__()
@@ -200,7 +203,7 @@ class LorentzAttention(nn.Module):
             LorentzLinear(embed_dims, num_heads * self.head_dims) for _ in range(3)
         )
         self.wo = HeadMerge(num_heads, self.head_dims, embed_dims)
-        self.tau = nn.Parameter(torch.tensor(math.sqrt(embed_dims + 1)))
+        self.tau = nn.Parameter(torch.tensor([math.sqrt(embed_dims + 1)]))
         self.rope = HoPE(self.head_dims) if rotary else None
 
     def heads(
@@ -264,7 +267,7 @@ class LorentzAttention(nn.Module):
         return self.wo.map(self._ambient(x, c, cache, mask))
 
 
-class HMLA(nn.Module):
+class HMLA(SingleNumbers, nn.Module):
     r"""Hyperbolic multi-head latent attention: keys and values are expanded from short latents.
 
     .. math:: (l, k^p) = W^{kv}_a X,\quad (k^n, v) = W^{kv}_b\, \mathrm{ambient}(\mathrm{RMS}(l)),
@@ -289,6 +292,8 @@ class HMLA(nn.Module):
     Raises:
         ValueError: If a dimension is not positive, or ``rope_dims`` is odd.
     """
+
+    numbers = ('tau',)
 
     @renamed_arguments(dims='embed_dims')
     def __init__(
@@ -323,7 +328,7 @@ class HMLA(nn.Module):
         self.kv_norm = LorentzRMSNorm(latent_dims)
         self.wkv_b = LorentzLinear(latent_dims, num_heads * (nope_dims + v_dims))
         self.wo = HeadMerge(num_heads, v_dims, embed_dims)
-        self.tau = nn.Parameter(torch.tensor(math.sqrt(num_heads * (nope_dims + rope_dims + 1))))
+        self.tau = nn.Parameter(torch.tensor([math.sqrt(num_heads * (nope_dims + rope_dims + 1))]))
         self.rope = HoPE(rope_dims)
 
     def _latents(self, x: Tensor, start: int) -> Tensor:

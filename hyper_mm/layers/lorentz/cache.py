@@ -5,15 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...checks import check_at_least
+
 
 class TokenCache:
     """Rows of numbers, one row a token, in a buffer that doubles when it is full.
 
     For decoding without gradients. One cache serves one attention layer.
+
+    Args:
+        capacity: Tokens that the buffer holds before it has to grow.
+
+    Raises:
+        ValueError: If ``capacity`` is not positive.
     """
 
-    def __init__(self) -> None:
-        self.length = 0
+    def __init__(self, capacity: int = 64) -> None:
+        check_at_least(1, capacity=capacity)
+        self.length, self.capacity = 0, capacity
         self._buffer: Tensor | None = None
 
     def append(self, rows: Tensor) -> Tensor:
@@ -32,7 +41,7 @@ class TokenCache:
             raise ValueError('a TokenCache is for decoding: call it under torch.no_grad()')
         first, end = rows.shape[:1], self.length + rows.shape[1]
         if self._buffer is None:
-            self._buffer = rows.new_empty(*first, max(end, 64), *rows.shape[2:])
+            self._buffer = rows.new_empty(*first, max(end, self.capacity), *rows.shape[2:])
         buffer = self._buffer
         if buffer.shape[:1] + buffer.shape[2:] != first + rows.shape[2:]:
             raise ValueError(
@@ -45,6 +54,15 @@ class TokenCache:
         buffer[:, self.length : end] = rows
         self.length = end
         return buffer[:, :end]
+
+    def reorder(self, sequences: Tensor) -> None:
+        """Replaces the sequences of the batch by others of it, as a beam search does.
+
+        Args:
+            sequences: Their indices ``(B,)``.
+        """
+        if self._buffer is not None:
+            self._buffer = self._buffer.index_select(0, sequences.to(self._buffer.device))
 
     @property
     def numbers_per_token(self) -> int:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ...checks import check_range
 from ...deprecation import renamed_arguments
 from ...ops import lorentz
-from ...ops.stable import unit
+from ...ops.stable import unit, upcast
 
 
 class LorentzEmbedding(nn.Module):
@@ -23,26 +23,34 @@ class LorentzEmbedding(nn.Module):
         embed_dims: Space dimensions.
         curvature: Curvature ``c`` at initialization, for the initial points.
         distance: Distance of the initial points to the origin.
+        gain: Fixed factor between the table and the space components of points; see
+            :func:`.initialization.gain_of`. The points at initialization do not depend on it.
 
     Raises:
-        ValueError: If a size or the distance is not positive.
+        ValueError: If a size, the distance or the gain is not positive.
     """
 
     @renamed_arguments(dims='embed_dims')
     def __init__(
-        self, num_embeddings: int, embed_dims: int, curvature: float = 1.0, distance: float = 1.0
+        self,
+        num_embeddings: int,
+        embed_dims: int,
+        curvature: float = 1.0,
+        distance: float = 1.0,
+        gain: float = 1.0,
     ):
         super().__init__()
-        check_range('(0, inf)', distance=distance)
+        check_range('(0, inf)', distance=distance, gain=gain)
         if num_embeddings < 1 or embed_dims < 1:
             raise ValueError(
                 'num_embeddings and embed_dims must be positive, got '
                 f'{num_embeddings}, {embed_dims}'
             )
+        self.gain = gain
         self.weight = nn.Parameter(torch.empty(num_embeddings, embed_dims))
         nn.init.normal_(self.weight)
         with torch.no_grad():
-            self.weight.copy_(lorentz.expmap0(distance * unit(self.weight), curvature))
+            self.weight.copy_(lorentz.expmap0(distance * unit(self.weight), curvature) / gain)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Looks up points.
@@ -57,7 +65,11 @@ class LorentzEmbedding(nn.Module):
             ValueError: If an id is outside the vocabulary.
         """
         check_ids(ids, len(self.weight))
-        return F.embedding(ids, self.weight)
+        points = F.embedding(ids, self.weight)
+        return points if self.gain == 1 else upcast(points)[0] * self.gain
+
+    def extra_repr(self) -> str:
+        return f'gain={self.gain:g}'
 
 
 def check_ids(ids: Tensor, vocab_size: int, name: str = 'ids') -> None:

@@ -23,18 +23,20 @@ class HoPE(nn.Module):
     Args:
         head_dims: Space dimensions ``d`` of a head, even.
         base: Base of the frequencies.
+        scale: Factor of the positions. With 1/2, twice as many tokens turn by the angles that half
+            of them were trained with.
 
     Raises:
-        ValueError: If ``head_dims`` is not even and positive, or ``base`` is not positive.
+        ValueError: If ``head_dims`` is not even and positive, or another is not positive.
     """
 
     @renamed_arguments(dims='head_dims')
-    def __init__(self, head_dims: int, base: float = 10000.0):
+    def __init__(self, head_dims: int, base: float = 10000.0, scale: float = 1.0):
         super().__init__()
         if head_dims < 2 or head_dims % 2:
             raise ValueError(f'head_dims must be even and positive, got {head_dims}')
-        check_positive(base=base)
-        self.head_dims, self.base = head_dims, base
+        check_positive(base=base, scale=scale)
+        self.head_dims, self.base, self.scale = head_dims, base, scale
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """Rotates points ``(B, N, H, head_dims)`` whose first position is ``start``."""
@@ -47,16 +49,18 @@ class HoPE(nn.Module):
         dtype = torch.promote_types(x.dtype, torch.float32)
         if start and x.shape[1] == 1 and not is_compiling():
             block, row = divmod(start, _BLOCK)
-            return _kept(self.head_dims, self.base, block, dtype, x.device)[row : row + 1]
-        return _table(self.head_dims, self.base, start, x.shape[1], dtype, x.device)
+            kept = _kept(self.head_dims, self.base, self.scale, block, dtype, x.device)
+            return kept[row : row + 1]
+        own = self.head_dims, self.base, self.scale
+        return _table(*own, start, x.shape[1], dtype, x.device)
 
     def extra_repr(self) -> str:
-        return f'{self.head_dims}, base={self.base:g}'
+        return f'{self.head_dims}, base={self.base:g}, scale={self.scale:g}'
 
 
-def _table(head_dims, base, start, count, dtype, device) -> Tensor | Rotations:
+def _table(head_dims, base, scale, start, count, dtype, device) -> Tensor | Rotations:
     wide = {'dtype': torch.float64, 'device': device}
-    positions = torch.arange(start, start + count, **wide)
+    positions = scale * torch.arange(start, start + count, **wide)
     rates = base ** (-torch.arange(0, head_dims, 2, **wide) / head_dims)
     angles = (positions[:, None] * rates)[:, None]
     return rotations(angles, dtype)
@@ -66,10 +70,10 @@ _BLOCK = 256
 
 
 @lru_cache(maxsize=16)
-def _kept(head_dims, base, block, dtype, device) -> Tensor:
+def _kept(head_dims, base, scale, block, dtype, device) -> Tensor:
     """Tables of a few positions, for the layers and steps of decoding."""
     with torch.inference_mode(False):
-        table = _table(head_dims, base, block * _BLOCK, _BLOCK, dtype, device)
+        table = _table(head_dims, base, scale, block * _BLOCK, _BLOCK, dtype, device)
         return cast(Tensor, table)  # no parts: only eager code keeps tables
 
 

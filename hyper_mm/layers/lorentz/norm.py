@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ...checks import check_positive, check_range
 from ...deprecation import renamed_arguments
 from ...ops.fused import normalized_sum, rms_norm
+from ..common.single_numbers import SingleNumbers
 
 
 class LorentzRMSNorm(nn.Module):
@@ -41,7 +42,7 @@ def lorentz_sum(
     return normalized_sum((x, y), (weight,), c, scale)
 
 
-class LorentzResidual(nn.Module):
+class LorentzResidual(SingleNumbers, nn.Module):
     r"""Residual connection :math:`x \oplus y` by :func:`lorentz_sum`; its weight is learned.
 
     Args:
@@ -49,12 +50,14 @@ class LorentzResidual(nn.Module):
         weight: Weight of ``y`` at initialization.
     """
 
+    numbers = ('weight',)
+
     def __init__(self, scale: float = 1.0, weight: float = 1.0):
         super().__init__()
         check_range('(0, inf)', weight=weight)
         check_positive(scale=scale)
         self.scale = scale
-        self.weight = nn.Parameter(torch.tensor(float(weight)))
+        self.weight = nn.Parameter(torch.tensor([float(weight)]))
 
     def forward(self, x: Tensor, y: Tensor, c: Tensor | float) -> Tensor:
         """Adds points ``y`` to points ``x``, both ``(..., d)``, of curvature ``-c``."""

@@ -90,17 +90,21 @@ class RoutedExperts(AuxLossSource, nn.Module):
         self.register_buffer('bias', torch.zeros(num_experts))
         self._load: Tensor | None = None
 
-    def route(self, x: Tensor, counted: Tensor | None = None) -> Routing:
+    def route(
+        self, x: Tensor, counted: Tensor | None = None, logits: Tensor | None = None
+    ) -> Routing:
         """Chooses the experts of tokens; the bias takes part in the choice alone.
 
         Args:
             x: Tokens ``(T, embed_dims)``.
             counted: Which of them count for the balance, bool ``(T,)``: not those of padding. None:
                 all.
+            logits: Logits of the experts ``(T, E)``; None: linear in the tokens.
         """
-        with torch.autocast(x.device.type, enabled=False):  # few rows, and rounding decides
-            x, gate = upcast(x, self.gate)
-            logits = F.linear(x, gate)
+        if logits is None:
+            with torch.autocast(x.device.type, enabled=False):  # few rows, and rounding decides
+                x, gate = upcast(x, self.gate)
+                logits = F.linear(x, gate)
         scores = logits.softmax(-1) if self.score == 'softmax' else logits.sigmoid()
         indices = (scores.detach() + self.bias).topk(self.top_k).indices
         gates = scores.gather(-1, indices)

@@ -17,10 +17,12 @@ from ...ops.fused import to_ambient
 from ...ops.stable import upcast
 from ...ops.unfused import RotationTable
 from ..common.curvature import Curvature, curvature_options
+from ..common.single_numbers import SingleNumbers
 from .attention import HeadMerge, attend_heads
 from .block import LorentzBlock
 from .ffn import LorentzSwiGLU
 from .hope import Rotations, rotations
+from .initialization import initialize_maps
 from .linear import LorentzLinear
 from .mice import MiCE
 from .norm import LorentzResidual, LorentzRMSNorm, lorentz_sum
@@ -157,7 +159,7 @@ def resize_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(upcast(grid)[0], size, mode='bicubic', align_corners=False)
 
 
-class GridAttention(nn.Module):
+class GridAttention(SingleNumbers, nn.Module):
     """Multi-head self-attention of points in all directions; see :func:`attend`.
 
     Unlike in :class:`LorentzAttention`, whose width counts the time of every head, the space
@@ -172,6 +174,8 @@ class GridAttention(nn.Module):
         ValueError: If the heads do not divide the dimensions.
     """
 
+    numbers = ('tau',)
+
     @renamed_arguments(dims='embed_dims')
     def __init__(self, embed_dims: int, num_heads: int):
         super().__init__()
@@ -182,7 +186,7 @@ class GridAttention(nn.Module):
         self.shape = (3, num_heads, embed_dims // num_heads)
         self.qkv = LorentzLinear(embed_dims, 3 * embed_dims)
         self.wo = HeadMerge(num_heads, embed_dims // num_heads, embed_dims)
-        self.tau = nn.Parameter(torch.tensor(math.sqrt(num_heads + embed_dims)))
+        self.tau = nn.Parameter(torch.tensor([math.sqrt(num_heads + embed_dims)]))
 
     def forward(self, x: Tensor, c: Tensor | float, table: RotationTable | None = None) -> Tensor:
         """Maps points ``(B, N, embed_dims)`` to points of the same shape; see :class:`GridHoPE`."""
@@ -256,10 +260,6 @@ class PointMaps(NamedTuple):
 class LorentzVisionTransformer(nn.Module):
     r"""Vision transformer on the hyperboloid: patches, blocks, and a norm for each output.
 
-    Linear maps are initialized as those of a ViT, from a truncated normal of deviation 0.02 (those
-    of HELM, xavier with gain sqrt(2), make the branches far larger than the point that they are
-    added to).
-
     Args:
         embed_dims: Space dimensions; time is not counted.
         depth: Number of blocks.
@@ -281,6 +281,8 @@ class LorentzVisionTransformer(nn.Module):
         experts: Arguments of :class:`MiCE` for blocks with experts; ``hidden_dims`` is half of that
             of the others by default. None: no experts.
         expert_layers: Which blocks have experts; None: all but the first.
+        init_std: Deviation of the linear maps, see :func:`.initialize_maps`; None: that of HELM's
+            official code.
 
     Raises:
         ValueError: For arguments out of their range.
@@ -307,6 +309,7 @@ class LorentzVisionTransformer(nn.Module):
         curvature: float | dict | None = None,
         experts: dict | None = None,
         expert_layers: Sequence[int] | None = None,
+        init_std: float | None = 0.02,
     ):
         super().__init__()
         positions = renamed_value('positions', positions, learnt='learned')
@@ -351,9 +354,7 @@ class LorentzVisionTransformer(nn.Module):
         self.norms = nn.ModuleList(
             LorentzRMSNorm(embed_dims) if final_norm else nn.Identity() for _ in self.out_indices
         )
-        for name, weight in self.blocks.named_parameters():
-            if weight.ndim > 1 and not name.endswith(('ffn.gate', 'b1', 'b2', 'b3')):
-                nn.init.trunc_normal_(weight, std=0.02)
+        initialize_maps(self.blocks, init_std)
 
     @property
     def num_prefix_tokens(self) -> int:
@@ -362,7 +363,7 @@ class LorentzVisionTransformer(nn.Module):
 
     def forward(self, images: Tensor) -> PointMaps:
         """Maps images ``(B, in_channels, H, W)`` of any size to points."""
-        c = self.curvature()
+        c = self.curvature.constant()
         x, size = self.embedding(images, c)
         table = None if self.rope is None else self.rope.table(x, size, self.num_prefix_tokens)
         points: list[Tensor] = []
@@ -372,7 +373,7 @@ class LorentzVisionTransformer(nn.Module):
                 points.append(self.norms[len(points)](x))
             if i == self.out_indices[-1]:
                 break
-        return PointMaps(tuple(points), size, c)
+        return PointMaps(tuple(points), size, self.curvature())
 
 
 def _indices(name: str, indices: Sequence[int], depth: int) -> tuple[int, ...]:

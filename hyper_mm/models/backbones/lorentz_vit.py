@@ -61,6 +61,8 @@ class LorentzViT(OwnInit, AuxLossSource, BaseModule):
         curvature: Arguments of :class:`hyper_mm.layers.Curvature`; fixed to 1 by default.
         experts: Arguments of :class:`hyper_mm.layers.MiCE`, or None.
         expert_layers: Blocks with experts; None: all but the first.
+        init_std: Deviation of the linear maps at initialization; None: that of HELM's official
+            code.
         frozen_stages: Blocks, from the first, that are kept as they are, with the embedding; 0: the
             embedding alone; -1: nothing.
         init_cfg: Initialization config of mmengine.
@@ -102,6 +104,7 @@ class LorentzViT(OwnInit, AuxLossSource, BaseModule):
         experts: dict | None = None,
         expert_layers: Sequence[int] | None = None,
         frozen_stages: int = -1,
+        init_std: float | None = 0.02,
         init_cfg: dict | list[dict] | None = None,
     ):
         super().__init__(init_cfg)
@@ -133,6 +136,7 @@ class LorentzViT(OwnInit, AuxLossSource, BaseModule):
             curvature=curvature,
             experts=experts,
             expert_layers=expert_layers,
+            init_std=init_std,
         )
         for part in self._frozen():
             part.requires_grad_(False)

@@ -8,6 +8,12 @@ from torch import Tensor, nn
 from hyper_mm.checks import check_choice, check_positive, check_range
 from hyper_mm.deprecation import renamed_arguments
 from hyper_mm.layers.common.curvature import Curvature
+from hyper_mm.layers.common.saved_options import (
+    EXTRA,
+    SavedOptions,
+    decode_options,
+    encode_options,
+)
 from hyper_mm.layers.lorentz.attention import HMLA, LorentzAttention
 from hyper_mm.layers.lorentz.block import LorentzBlock
 from hyper_mm.layers.lorentz.cache import TokenCache
@@ -21,6 +27,8 @@ from hyper_mm.layers.lorentz.euclidean import (
     SwiGLU,
 )
 from hyper_mm.layers.lorentz.ffn import LorentzSwiGLU
+from hyper_mm.layers.lorentz.hope import HoPE
+from hyper_mm.layers.lorentz.initialization import gain_of, initialize_maps
 from hyper_mm.layers.lorentz.linear import LorentzLinear
 from hyper_mm.layers.lorentz.mice import MiCE
 from hyper_mm.layers.lorentz.norm import LorentzRMSNorm
@@ -57,9 +65,20 @@ class Decoder(OwnInit, nn.Module):
             raise ValueError(f'dense_ffn must be given for num_dense_layers = {dense}, got None')
         return self._part('ffn', embed_dims, dense_ffn if index < dense else ffn)
 
-    def new_caches(self) -> list[TokenCache]:
-        """Returns empty caches, one for each layer, for :meth:`forward`."""
-        return [TokenCache() for _ in self.blocks]
+    def new_caches(self, capacity: int = 64) -> list[TokenCache]:
+        """Returns empty caches, one for each layer, for :meth:`forward`.
+
+        Args:
+            capacity: Tokens that there is room for from the first on; more make them grow.
+        """
+        return [TokenCache(capacity) for _ in self.blocks]
+
+    def _scale_positions(self, scale: float) -> None:
+        """Multiplies all positions by a factor."""
+        check_positive(position_scale=scale)
+        for module in self.modules():
+            if isinstance(module, HoPE):
+                module.scale = scale
 
     def token_mask(
         self,
@@ -120,7 +139,7 @@ class Decoder(OwnInit, nn.Module):
         doc_ids: Tensor | None,
         caches: list[TokenCache] | None,
         attention_mask: Tensor | None,
-        *shared: Tensor,
+        *shared: Tensor | float,
     ) -> Tensor:
         """Embeds ids and runs the blocks, which all take ``shared``; see :meth:`token_mask`."""
         mask = self.token_mask(ids, doc_ids, attention_mask, caches)
@@ -155,10 +174,14 @@ def check_mask(mask: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class HelmDecoder(Decoder):
+class HelmDecoder(SavedOptions, Decoder):
     """Fully hyperbolic decoder: tokens to points of the hyperboloid.
 
     Embedding, blocks, a Lorentz linear map and a norm. Space components are carried throughout.
+
+    ``embedding_gain`` and ``residual_scale`` are saved with the weights. Where they are left open,
+    those of loaded weights are taken over; where they are given, others are refused. Weights of
+    before they were saved have those of the official code, or those that are given.
 
     Args:
         vocab_size: Size of the vocabulary.
@@ -170,18 +193,23 @@ class HelmDecoder(Decoder):
         ffn: ``dict(type='LorentzSwiGLU', hidden_dims=...)`` or ``dict(type='MiCE', ...)``.
         dense_ffn: The same, of the first ``num_dense_layers`` blocks.
         num_dense_layers: How many blocks have ``dense_ffn``.
-        residual_scale: Scale of the residual connections; None: ``4 sqrt(embed_dims + 1)``, HELM-D.
+        residual_scale: Scale of the residual connections; None: ``sqrt(embed_dims + 1)`` (with
+            ``init_std=None`` ``4 sqrt(embed_dims + 1)``, HELM-D's in the official code), or that of
+            the weights that are loaded.
         curvature: Arguments of :class:`hyper_mm.layers.Curvature`; fixed to 1 by default.
         embedding: ``'projected'``: a table of space components, for any optimizer; ``'manifold'``:
             one of points, for a Riemannian optimizer of geoopt; the curvature is then fixed.
-        embedding_distance: Distance of the tokens' initial points from the origin, 1 in the
-            official code. The output of the first attention, to which a token is added, lies about
-            ``sqrt(embed_dims)`` from the origin, so that a token at 1 changes the sum little. With
-            3 both are about equally far, and the loss falls faster.
-        residual_weight: Initial weight of the branches of the residual connections, 1 in the
-            official code. With less, a block is closer to the identity at initialization, and the
-            loss falls faster.
+        init_std: Standard deviation of all linear maps at initialization, see
+            :func:`.initialize_maps`; None: the official code's initialization, from which the loss
+            falls far slower.
+        embedding_distance: Distance of the tokens' initial points from the origin.
+        embedding_gain: Fixed factor between the table of ``embedding='projected'`` and the points;
+            None: what makes the deviation of the table ``init_std`` (1 with ``init_std=None``), or
+            that of the weights that are loaded.
+        residual_weight: Initial weight of the branches of the residual connections.
         max_length: Longest sequence. Longer ones are refused: positions are not extrapolated.
+        position_scale: Factor of all positions. To run a model on sequences k times as long as it
+            was trained with, take k times its ``max_length`` and ``1 / k``.
 
     Raises:
         ValueError: For arguments that the parts refuse.
@@ -207,26 +235,40 @@ class HelmDecoder(Decoder):
         residual_scale: float | None = None,
         curvature: dict | None = None,
         embedding: str = 'projected',
+        init_std: float | None = 0.02,
         embedding_distance: float = 1.0,
+        embedding_gain: float | None = None,
         residual_weight: float = 1.0,
         max_length: int = 2048,
+        position_scale: float = 1.0,
     ):
         super().__init__(vocab_size, depth, max_length, num_dense_layers)
         check_choice(sorted(self.embeddings), embedding=embedding)
         self.curvature = Curvature(**{'learnable': False, **(curvature or {})})
-        scale = 4 * (embed_dims + 1) ** 0.5 if residual_scale is None else residual_scale
         if embedding == 'manifold' and self.curvature.learnable:
             raise ValueError(f"curvature must be fixed for embedding='manifold', got {curvature}")
         initial = (curvature or {}).get('init', 1.0)
+        check_range('(0, inf)', embedding_distance=embedding_distance)
+        self._given = dict(embedding_gain=embedding_gain, residual_scale=residual_scale)
+        self._official = dict(embedding_gain=1.0, residual_scale=4 * (embed_dims + 1) ** 0.5)
+        chosen = dict(self._official)
+        if init_std is not None:
+            check_range('(0, inf)', init_std=init_std)
+            chosen['residual_scale'] /= 4
+            if embedding == 'projected':
+                chosen['embedding_gain'] = gain_of(
+                    embed_dims, init_std, initial, embedding_distance
+                )
+        chosen |= {name: value for name, value in self._given.items() if value is not None}
         self.embedding = self.embeddings[embedding](
-            vocab_size, embed_dims, initial, embedding_distance
+            vocab_size, embed_dims, initial, embedding_distance, chosen['embedding_gain']
         )
         self.blocks = nn.ModuleList(
             LorentzBlock(
                 embed_dims,
                 self._part('attention', embed_dims, attention),
                 self._ffn_of(i, embed_dims, ffn, dense_ffn, num_dense_layers),
-                scale,
+                chosen['residual_scale'],
                 residual_weight,
             )
             for i in range(depth)
@@ -234,6 +276,32 @@ class HelmDecoder(Decoder):
         self.project = LorentzLinear(embed_dims, embed_dims)
         self.norm = LorentzRMSNorm(embed_dims)
         self.out_dims = embed_dims + 1
+        initialize_maps(self, init_std)
+        self._scale_positions(position_scale)
+
+    def saved_options(self) -> dict[str, object]:
+        """The scale of the residual connections and the gain of the embedding."""
+        gain = getattr(self.embedding, 'gain', 1.0)
+        return dict(embedding_gain=gain, residual_scale=self.blocks[0].res1.scale)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        """Takes over the options of the weights, as far as they were left open at construction."""
+        where = f'{prefix}{EXTRA}'
+        if where in state_dict:
+            saved = decode_options(state_dict[where])
+        elif any(name.startswith(f'{prefix}blocks.') for name in state_dict):
+            # of before options were saved, or of the official code
+            given = {name: value for name, value in self._given.items() if value is not None}
+            saved = {**self._official, **given}
+            state_dict[where] = encode_options(saved)
+        else:
+            saved = {}
+        if self._given['embedding_gain'] is None and hasattr(self.embedding, 'gain'):
+            self.embedding.gain = saved.get('embedding_gain', self.embedding.gain)
+        if self._given['residual_scale'] is None and 'residual_scale' in saved:
+            for block in self.blocks:
+                block.res1.scale = block.res2.scale = saved['residual_scale']
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def points(
         self,
@@ -243,7 +311,7 @@ class HelmDecoder(Decoder):
         attention_mask: Tensor | None = None,
     ) -> Tensor:
         """Space components of the final points ``(B, N, embed_dims)``; see :meth:`forward`."""
-        c = self.curvature()
+        c = self.curvature.constant()
         x = self._run_blocks(ids, doc_ids, caches, attention_mask, c)
         return self.norm(self.project(x, c))
 
@@ -267,7 +335,8 @@ class HelmDecoder(Decoder):
         Returns:
             Ambient points ``(B, N, embed_dims + 1)``, time first.
         """
-        return to_ambient(self.points(ids, doc_ids, caches, attention_mask), self.curvature())
+        points = self.points(ids, doc_ids, caches, attention_mask)
+        return to_ambient(points, self.curvature.constant())
 
     def diagnostics(self) -> dict[str, Tensor]:
         """The learned curvatures: ``curvature`` and those of the experts."""
@@ -291,6 +360,7 @@ class EuclideanDecoder(Decoder):
         dense_ffn: The same, of the first ``num_dense_layers`` blocks.
         num_dense_layers: How many blocks have ``dense_ffn``.
         max_length: Longest sequence. Longer ones are refused.
+        position_scale: See :class:`HelmDecoder`.
 
     Raises:
         ValueError: For arguments that the parts refuse.
@@ -310,6 +380,7 @@ class EuclideanDecoder(Decoder):
         dense_ffn: dict | None = None,
         num_dense_layers: int = 0,
         max_length: int = 2048,
+        position_scale: float = 1.0,
     ):
         super().__init__(vocab_size, depth, max_length, num_dense_layers)
         self.embedding = nn.Embedding(vocab_size, embed_dims)
@@ -323,6 +394,7 @@ class EuclideanDecoder(Decoder):
         )
         self.norm = RMSNorm(embed_dims)
         self.out_dims = embed_dims
+        self._scale_positions(position_scale)
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 nn.init.normal_(module.weight, std=0.02)

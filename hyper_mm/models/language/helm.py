@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from mmengine.model import BaseModel
@@ -18,7 +18,7 @@ from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.registry import MODELS
 
 from .decoders import check_mask
-from .sampling import check_sampling, sample
+from .sampling import check_sampling, end_ids, penalize, sample
 
 IGNORED = -100
 
@@ -256,7 +256,6 @@ class HelmForCausalLM(OwnInit, BaseModel):
             for i in range(len(nll))
         ]
 
-    @torch.no_grad()
     def generate(
         self,
         input_ids: Tensor,
@@ -264,11 +263,12 @@ class HelmForCausalLM(OwnInit, BaseModel):
         temperature: float = 0.0,
         top_k: int | None = None,
         top_p: float | None = None,
-        eos_id: int | None = None,
+        eos_id: int | Sequence[int] | None = None,
         use_cache: bool = True,
         generator: torch.Generator | None = None,
         attention_mask: Tensor | None = None,
         stop: Callable[[Tensor], Tensor] | None = None,
+        repetition_penalty: float = 1.0,
     ) -> Tensor:
         """Continues sequences.
 
@@ -278,15 +278,18 @@ class HelmForCausalLM(OwnInit, BaseModel):
             temperature: 0: greedy; see :func:`hyper_mm.models.language.sampling.sample`.
             top_k: Sample among the k best tokens.
             top_p: Sample among the best tokens of this probability together.
-            eos_id: Token that ends a sequence; it is repeated after the end, and generation stops
-                once all have ended.
+            eos_id: Token, or any of several, that ends a sequence; the first of them is repeated
+                after the end, and generation stops once all have ended.
             use_cache: Keep keys and values (or latents), or compute all tokens each time.
             generator: Source of random numbers.
             attention_mask: 0 for the padding of the prompts, on the left, and 1 for their tokens
                 ``(B, N)``; None: there is no padding.
             stop: Function of the new tokens so far ``(B, n)`` that returns which sequences have
-                ended, bool ``(B,)``; the last token belongs to them. It is asked after each token.
-                What follows an end is ``eos_id``, which several sequences therefore need.
+                ended, bool ``(B,)``, such as :class:`.StopStrings`; the last token belongs to them.
+                It is asked after each token. What follows an end is ``eos_id``, which several
+                sequences therefore need.
+            repetition_penalty: See :func:`hyper_mm.models.language.sampling.penalize`; the tokens
+                of the prompt have occurred, too.
 
         Returns:
             Prompts and continuations ``(B, N + max_new_tokens)``, or shorter if all have ended.
@@ -295,7 +298,64 @@ class HelmForCausalLM(OwnInit, BaseModel):
             ValueError: If an argument is out of range, the padding is not on the left, the result
                 would exceed the longest sequence of the decoder, or logits are not finite.
         """
+        new = self.stream(
+            input_ids,
+            max_new_tokens,
+            temperature,
+            top_k,
+            top_p,
+            eos_id,
+            use_cache,
+            generator,
+            attention_mask,
+            stop,
+            repetition_penalty,
+        )
+        return torch.cat([input_ids, torch.stack(list(new), 1)], 1)
+
+    def stream(
+        self,
+        input_ids: Tensor,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        eos_id: int | Sequence[int] | None = None,
+        use_cache: bool = True,
+        generator: torch.Generator | None = None,
+        attention_mask: Tensor | None = None,
+        stop: Callable[[Tensor], Tensor] | None = None,
+        repetition_penalty: float = 1.0,
+    ) -> Iterator[Tensor]:
+        """Continues sequences, a token of each at a time.
+
+        The model is in evaluation mode until the iterator is exhausted or closed.
+
+        Args:
+            input_ids: See :meth:`generate`, as all others.
+            max_new_tokens: The same.
+            temperature: The same.
+            top_k: The same.
+            top_p: The same.
+            eos_id: The same.
+            use_cache: The same.
+            generator: The same.
+            attention_mask: The same.
+            stop: The same.
+            repetition_penalty: The same.
+
+        Yields:
+            The next token of each sequence ``(B,)``.
+
+        Raises:
+            ValueError: See :meth:`generate`; at the call, but for logits that are not finite.
+
+        Example:
+            >>> for token in model.stream(prompt, 64):
+            ...     print(tokenizer.decode(token.tolist()), end=' ', flush=True)
+        """
         check_sampling(temperature, top_k, top_p)
+        check_range('(0, inf)', repetition_penalty=repetition_penalty)
         if input_ids.ndim != 2 or not input_ids.shape[1]:
             raise ValueError(f'input_ids must be (B, N), not empty, got {tuple(input_ids.shape)}')
         length = input_ids.shape[1] + max_new_tokens
@@ -305,46 +365,77 @@ class HelmForCausalLM(OwnInit, BaseModel):
                 f'{self.decoder.max_length} tokens, got {max_new_tokens} after '
                 f'{input_ids.shape[1]}'
             )
-        if eos_id is not None:
-            check_range(f'[0, {self.decoder.vocab_size})', eos_id=eos_id)
-        if stop is not None and eos_id is None and len(input_ids) > 1:
+        ends = end_ids(eos_id, self.decoder.vocab_size)
+        if stop is not None and not ends and len(input_ids) > 1:
             raise ValueError(
                 'eos_id must be given with stop for several sequences: it follows their ends'
             )
         mask = None if attention_mask is None else check_left_padding(attention_mask, input_ids)
+
+        def choose(logits: Tensor) -> Tensor:
+            return sample(logits, temperature, top_k, top_p, generator)
+
+        return self._steps(
+            input_ids, length, choose, ends, use_cache, mask, stop, repetition_penalty
+        )
+
+    @torch.no_grad()
+    def _steps(
+        self,
+        prompt: Tensor,
+        length: int,
+        choose: Callable[[Tensor], Tensor],
+        ends: list[int],
+        use_cache: bool,
+        mask: Tensor | None,
+        stop: Callable[[Tensor], Tensor] | None,
+        penalty: float,
+    ) -> Iterator[Tensor]:
+        """Tokens of :meth:`stream`, whose arguments have been checked."""
         training = self.training
         self.eval()
         try:
-            caches = self.decoder.new_caches() if use_cache else None
-            new, prompt = input_ids, input_ids.shape[1]
-            ids = new.new_empty(len(new), length)
-            ids[:, :prompt] = new
+            caches = self.decoder.new_caches(length) if use_cache else None
+            first = prompt.shape[1]
+            ids = prompt.new_empty(len(prompt), length)
+            ids[:, :first] = prompt
+            used = None
+            if penalty != 1:
+                used = prompt.new_zeros(len(prompt), self.decoder.vocab_size)
+                occurred = torch.ones_like(prompt) if mask is None else mask.to(prompt.dtype)
+                used.scatter_reduce_(1, prompt, occurred, 'amax')  # not the padding
+                used = used.bool()
             if mask is not None:
-                mask = F.pad(mask, (0, max_new_tokens), value=True)
-            ended = torch.zeros_like(new[:, 0], dtype=torch.bool)
-            for seen in range(prompt, length):
+                mask = F.pad(mask, (0, length - first), value=True)
+            ended = torch.zeros_like(prompt[:, 0], dtype=torch.bool)
+            last = prompt.new_tensor(ends)
+            new = prompt
+            for seen in range(first, length):
                 features = self.decoder(
                     new if use_cache else ids[:, :seen],
                     caches=caches,
                     attention_mask=None if mask is None else mask[:, :seen],
                 )[:, -1]
-                new = sample(self.logits(features), temperature, top_k, top_p, generator)
-                if eos_id is not None:
-                    new = new.masked_fill(ended, eos_id)
-                    ended = ended | (new == eos_id)
-                ids[:, seen] = new
-                new = new.unsqueeze(1)
+                logits = self.logits(features)
+                found = choose(logits if used is None else penalize(logits, used, penalty))
+                if ends:
+                    found = found.masked_fill(ended, ends[0])
+                    ended = ended | torch.isin(found, last)
+                ids[:, seen] = found
+                new = found.unsqueeze(1)
+                if used is not None:
+                    used.scatter_(1, new, True)
                 if stop is not None:
-                    found = torch.as_tensor(stop(ids[:, prompt : seen + 1]), device=ended.device)
-                    if found.shape != ended.shape:
+                    asked = torch.as_tensor(stop(ids[:, first : seen + 1]), device=ended.device)
+                    if asked.shape != ended.shape:
                         raise ValueError(
                             f'stop must return {tuple(ended.shape)} booleans, one a sequence, got '
-                            f'{tuple(found.shape)}'
+                            f'{tuple(asked.shape)}'
                         )
-                    ended = ended | found.bool()
-                if (eos_id is not None or stop is not None) and ended.all():
+                    ended = ended | asked.bool()
+                yield found
+                if (ends or stop is not None) and ended.all():
                     break
-            return ids[:, : seen + 1]
         finally:
             self.train(training)
 

@@ -21,16 +21,24 @@ class ManifoldEmbedding(nn.Module):
         embed_dims: Space dimensions.
         curvature: Curvature ``c``, fixed; geoopt's ``k`` is ``1 / c``.
         distance: Distance of the initial points to the origin.
+        gain: 1: a table of points has no other.
 
     Raises:
         ImportError: If geoopt is not installed.
-        ValueError: If a size or the distance is not positive.
+        ValueError: If a size or the distance is not positive, or the gain is not 1.
     """
 
     def __init__(
-        self, num_embeddings: int, embed_dims: int, curvature: float = 1.0, distance: float = 1.0
+        self,
+        num_embeddings: int,
+        embed_dims: int,
+        curvature: float = 1.0,
+        distance: float = 1.0,
+        gain: float = 1.0,
     ):
         super().__init__()
+        if gain != 1:
+            raise ValueError(f"gain must be 1 for embedding='manifold', got {gain}")
         try:
             import geoopt
         except ImportError as error:

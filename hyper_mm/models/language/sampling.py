@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -63,3 +65,40 @@ def sample(
         ranked = ranked.masked_fill(probs.cumsum(-1) - probs >= top_p, -torch.inf)
         logits = torch.empty_like(logits).scatter_(-1, order, ranked)
     return logits.softmax(-1).multinomial(1, generator=generator).squeeze(-1)
+
+
+def penalize(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    r"""Makes tokens that have occurred less likely (Keskar et al., CTRL, 2019).
+
+    .. math:: l \mapsto l / p \;\text{if}\; l > 0 \;\text{else}\; p\, l
+
+    Args:
+        logits: ``(B, V)``.
+        seen: Which tokens have occurred, bool ``(B, V)``.
+        penalty: ``p``, 1 or more to avoid them.
+    """
+    changed = torch.where(logits > 0, logits / penalty, logits * penalty)
+    return torch.where(seen, changed, logits)
+
+
+def end_ids(eos_id: int | Sequence[int] | None, vocab_size: int) -> list[int]:
+    """Checks the tokens that end a sequence.
+
+    Args:
+        eos_id: One, several or None.
+        vocab_size: Size of the vocabulary.
+
+    Returns:
+        The tokens, empty for None.
+
+    Raises:
+        ValueError: If one is outside the vocabulary, or the sequence is empty.
+    """
+    if eos_id is None:
+        return []
+    found = [eos_id] if isinstance(eos_id, int) else list(eos_id)
+    if not found:
+        raise ValueError('eos_id must be a token, several or None, got an empty sequence')
+    for one in found:
+        check_range(f'[0, {vocab_size})', eos_id=one)
+    return found

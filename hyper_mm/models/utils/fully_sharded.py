@@ -1,4 +1,4 @@
-"""Fully sharded training of models that have single numbers among their parameters."""
+"""Fully sharded training of language models."""
 
 from __future__ import annotations
 
@@ -23,10 +23,8 @@ BLOCKS = {LorentzBlock, EuclideanBlock}
 class ShardedModel(MMFullyShardedDataParallel):
     """mmengine's wrapper of FSDP, for HELM and its baselines.
 
-    FSDP refuses parameters without dimensions: temperatures, weights of residual connections and
-    curvatures. They stay whole on all processes here, and their gradients are averaged. Gradients
-    are clipped by the norm of all shards, which mmengine's optimizer wrapper does not know; and
-    every parameter carries its ``whole_shape``, for
+    Gradients are clipped by the norm of all shards, which mmengine's optimizer wrapper does not
+    know; and every parameter carries its ``whole_shape``, for
     :class:`hyper_mm.HyperbolicOptimWrapperConstructor`. It also works on CPUs, for tests.
 
     Args:
@@ -57,21 +55,14 @@ class ShardedModel(MMFullyShardedDataParallel):
             )
         if get_device() == 'cpu':
             device_id = torch.device('cpu')
-        device = torch.device(get_device() if device_id is None else device_id)
         for _, parameter in named:
             parameter.whole_shape = parameter.shape
-        numbers = [parameter for _, parameter in named if not parameter.ndim]
-        for number in numbers:
-            number.data = number.data.to(device)
-            if number.requires_grad:
-                number.register_post_accumulate_grad_hook(average_gradient)
         if auto_wrap_policy is None:
             auto_wrap_policy = partial(transformer_auto_wrap_policy, transformer_layer_cls=BLOCKS)
         super().__init__(
             module,
             device_id=device_id,
             auto_wrap_policy=auto_wrap_policy,
-            ignored_states=numbers,
             **options,
         )
 
@@ -85,9 +76,3 @@ class ShardedModel(MMFullyShardedDataParallel):
     def _clip(self, _parameters: list[nn.Parameter], **options: float) -> Tensor:
         """Clips the gradients by their norm over all processes."""
         return self.clip_grad_norm_(**options)
-
-
-def average_gradient(parameter: nn.Parameter) -> None:
-    """Replaces a gradient by its mean over all processes."""
-    torch.distributed.all_reduce(parameter.grad)
-    parameter.grad /= torch.distributed.get_world_size()

@@ -52,6 +52,32 @@ def test_what_has_no_weight_decay():
         assert (name in names) == any(kind in name for kind in kinds), (name, parameter.shape)
 
 
+def test_multipliers():
+    model = model_of()
+    keys = {
+        'embedding': dict(lr_mult=3.0),
+        'ffn': dict(lr_mult=0.5, decay_mult=2.0),
+        'ffn.gate': dict(decay_mult=0.0),
+    }
+    groups = wrapper_of(model, paramwise_cfg=dict(custom_keys=keys)).optimizer.param_groups
+    own = {id(p): (g['lr'], g['weight_decay']) for g in groups for p in g['params']}
+    for name, parameter in model.named_parameters():
+        rate = 0.03 if 'embedding' in name else 0.005 if 'ffn' in name else 0.01
+        decay = 0.0 if 'gate' in name else 0.2 if 'ffn' in name else 0.1
+        plain = parameter.ndim < 2 or name.rsplit('.', 1)[-1] in ('b1', 'b2', 'b3')
+        assert own[id(parameter)] == pytest.approx((rate, 0.0 if plain else decay)), name
+
+
+def test_multiplier_of_points():
+    pytest.importorskip('geoopt')
+    model = model_of(embedding='manifold')
+    keys = {'embedding': dict(lr_mult=0.5), 'ffn': dict(lr_mult=2.0)}
+    wrapper = wrapper_of(model, hyp_optimizer=RIEMANN, paramwise_cfg=dict(custom_keys=keys))
+    of_points = wrapper.optimizer.optimizers[1].param_groups
+    assert [group['lr'] for group in of_points] == [0.05]
+    assert of_points[0]['params'][0] is model.decoder.embedding.weight
+
+
 RIEMANN = dict(type='RiemannianAdam', lr=0.1, stabilize=1)
 
 
@@ -100,8 +126,14 @@ def test_state_goes_on():
 
 def test_bad_input(monkeypatch):
     model = model_of()
-    with pytest.raises(ValueError, match='paramwise_cfg must be left out'):
-        wrapper_of(model, paramwise_cfg=dict(bias_decay_mult=0.0))
+    for cfg, message in (
+        (dict(bias_decay_mult=0.0), r"must have custom_keys alone, got \['bias_decay_mult'\]"),
+        (dict(custom_keys=dict(embedding=dict(lr=1.0))), 'must have lr_mult and decay_mult'),
+        (dict(custom_keys=dict(embedding=dict(lr_mult=-1.0))), 'embedding.lr_mult must be in'),
+        (dict(custom_keys=dict(embeding=dict(lr_mult=2.0))), r"in names .* got \['embeding'\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrapper_of(model, paramwise_cfg=cfg)
     with pytest.raises(ValueError, match='embedding must be one of'):
         model_of(embedding='euclidean')
     pytest.importorskip('geoopt')

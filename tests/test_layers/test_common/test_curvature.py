@@ -215,3 +215,12 @@ def test_modules_take_a_number_or_arguments(build, learnable):
 def test_curvature_of_another_type(curvature):
     with pytest.raises(TypeError, match='curvature must be a number or arguments of Curvature'):
         curvature_options(curvature)
+
+
+def test_constant_where_no_gradient_is_lost():
+    learned, fixed = Curvature(0.7), Curvature(0.7, learnable=False)
+    assert isinstance(fixed.constant(), float) and fixed.constant() == fixed().item()
+    assert learned.constant().requires_grad
+    with torch.no_grad():
+        assert learned.constant() == learned().item()
+    assert isinstance(Curvature(0.7, learnable=False).to('meta').constant(), torch.Tensor)

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from hyper_mm.layers.lorentz.attention import HMLA, LorentzAttention
 from hyper_mm.layers.lorentz.block import LorentzBlock
+from hyper_mm.layers.lorentz.ffn import LorentzSwiGLU
 from hyper_mm.layers.lorentz.norm import lorentz_sum
 
 from ...conftest import golden_files
@@ -49,3 +51,19 @@ def test_weight_is_that_of_both_branches(weight):
     expected = lorentz_sum(x, block.norm1(x), block.res1.weight, 0.7, 1.5)
     expected = lorentz_sum(expected, block.norm2(expected), block.res2.weight, 0.7, 1.5)
     torch.testing.assert_close(block(x, 0.7), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('latent', [False, True])
+def test_compiles_without_breaks(latent):
+    torch.manual_seed(0)
+    attention = HMLA(17, 2, 5, 3, 4, 3) if latent else LorentzAttention(17, 2)
+    block = LorentzBlock(17, attention, LorentzSwiGLU(17, 15), scale=18**0.5).double()
+    x, c = torch.randn(2, 9, 17, dtype=torch.float64), torch.tensor(1.0, dtype=torch.float64)
+    results = []
+    for function in (block, torch.compile(block, backend='aot_eager', fullgraph=True)):
+        block.zero_grad()
+        y = function(x, c)
+        y.square().sum().backward()
+        results.append((y.detach(), [p.grad.clone() for p in block.parameters()]))
+    torch.testing.assert_close(*results)

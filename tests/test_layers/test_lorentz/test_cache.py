@@ -15,3 +15,19 @@ def test_cache_grows_and_refuses_what_does_not_fit():
         cache.append(torch.randn(3, 1, 5))
     with pytest.raises(ValueError, match='no_grad'):
         cache.append(rows.requires_grad_())
+
+
+def test_capacity_and_order():
+    cache = TokenCache(100)
+    cache.append(torch.zeros(3, 2, 4))
+    buffer = cache._buffer
+    assert buffer.shape == (3, 100, 4)
+    rows = torch.arange(3.0).view(3, 1, 1).expand(3, 90, 4)
+    cache.append(rows)
+    assert cache._buffer is buffer  # nothing was laid out anew
+    cache.reorder(torch.tensor([2, 0, 0]))
+    found = cache.append(torch.zeros(3, 1, 4))
+    assert found[:, 50, 0].tolist() == [2, 0, 0]
+    TokenCache().reorder(torch.tensor([0]))
+    with pytest.raises(ValueError, match='capacity must be at least 1'):
+        TokenCache(0)

@@ -42,3 +42,18 @@ def test_curvature_is_that_of_the_points():
     for length, c in zip(lengths, (0.3, 1.0)):
         wanted = math.sinh(2 * c**0.5) / c**0.5
         torch.testing.assert_close(length, torch.full_like(length, wanted))
+
+
+def test_gain_is_between_table_and_points():
+    torch.manual_seed(0)
+    plain = LorentzEmbedding(50, 8)
+    torch.manual_seed(0)
+    table = LorentzEmbedding(50, 8, gain=5.0)
+    torch.testing.assert_close(5 * table.weight, plain.weight)
+    ids = torch.arange(50)
+    torch.testing.assert_close(table(ids), plain(ids))
+    table(ids).sum().backward()
+    assert (table.weight.grad == 5).all()
+    assert table.bfloat16()(ids).dtype == torch.float32  # not rounded twice
+    with pytest.raises(ValueError, match='gain must be in'):
+        LorentzEmbedding(50, 8, gain=0.0)

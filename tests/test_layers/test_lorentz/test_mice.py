@@ -175,3 +175,83 @@ def test_bfloat16_autocast_has_finite_gradients(combine):
 def test_bad_input(wrong):
     with pytest.raises(ValueError, match='must be'):
         MiCE(11, 9, **wrong)
+
+
+def pair_of(**options):
+    """A mixture of curvatures 0.1 to 2, and one of curvature 1 with the tensors of the theorem."""
+    mixed = MiCE(11, 9, 4, curvatures=(0.1, 2.0), shared_curvature=0.3, **options).double()
+    plain = dict(curvatures=(1.0, 1.0), shared_curvature=1.0, learn_curvature=False)
+    constant = MiCE(11, 9, 4, **plain, **options).double()
+    with torch.no_grad():
+        for parameter in mixed.parameters():
+            if parameter.ndim > 1 or parameter.shape[-1] > 1:  # biases as well, not curvatures
+                torch.nn.init.normal_(parameter, std=0.3)
+        state = {k: v for k, v in mixed.state_dict().items() if 'curvatures' not in k}
+        constant.load_state_dict(state, strict=False)
+        for expert, own in enumerate(mixed.curvatures):
+            scale = own().rsqrt()
+            constant.w1[expert] *= scale
+            constant.b2[expert] /= scale
+            constant.b3[expert] /= scale
+        scale, shared = mixed.shared_curvatures[0]().rsqrt(), constant.shared[0]
+        shared.w1.weight *= scale
+        shared.w2.bias /= scale
+        shared.w3.bias /= scale
+    return mixed, constant
+
+
+def test_a_mixture_of_curvatures_is_one_of_a_constant_curvature():
+    """The theorem of the class: sqrt(c / c_i) goes into w1, its inverse into b2 and b3."""
+    mixed, constant = pair_of()
+    x = torch.randn(200, 11, dtype=torch.float64)
+    found, wanted = constant(x, 1.0), mixed(x, 1.0)
+    assert wanted.abs().max() > 1  # nothing is compared with zero
+    eps = torch.finfo(torch.float64).eps
+    assert (found - wanted).abs().max() < 1000 * eps * wanted.abs().max()
+
+
+@pytest.mark.parametrize('options', [dict(transfer='tangent'), dict(gates='distance')])
+def test_a_curvature_that_matters(options):
+    mixed, constant = pair_of(**options)
+    x = torch.randn(200, 11, dtype=torch.float64)
+    wanted = mixed(x, 1.0)
+    assert (constant(x, 1.0) - wanted).norm() > 1e-2 * wanted.norm()
+
+
+def test_transfer_by_tangent_vectors():
+    layer = MiCE(11, 9, 3, 2, transfer='tangent').double()
+    x, c = torch.randn(7, 11, dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64)
+    routing, points = layer.route(x), to_ambient(x, c)
+    found = layer.experts(points, c, routing.indices, routing.counts)
+    for token in range(7):
+        for place, expert in enumerate(routing.indices[token].tolist()):
+            own = layer.curvatures[expert]()
+            y = lorentz.expmap0(lorentz.logmap0(x[token], c), own)
+            y = to_ambient(y, own)
+            hidden = torch.nn.functional.silu(layer.w1[expert] @ y + layer.b1[expert])
+            hidden = hidden * (layer.w3[expert] @ y + layer.b3[expert])
+            y = layer.w2[expert] @ to_ambient(hidden, own) + layer.b2[expert]
+            y = lorentz.expmap0(lorentz.logmap0(y, own), c)
+            assert absolute(found[token, place], y) < 1e-12
+    # at equal curvatures both ways are one
+    equal = dict(curvatures=(0.7, 0.7), shared_curvature=0.7)
+    tangent, homothety = (
+        MiCE(11, 9, transfer=kind, **equal).double() for kind in ('tangent', 'homothety')
+    )
+    homothety.load_state_dict(tangent.state_dict())
+    c = tangent.curvatures[0]()  # stored in single precision: not quite 0.7
+    assert absolute(tangent(x, c), homothety(x, c)) < 1e-12
+
+
+def test_gates_by_distance():
+    layer = MiCE(11, 9, gates='distance').double()
+    x = torch.randn(7, 11, dtype=torch.float64)
+    distances = layer.distances(x, 0.7)
+    for expert, own in enumerate(layer.curvatures):
+        token = lorentz.expmap0(lorentz.logmap0(x, 0.7), own())
+        place = lorentz.expmap0(layer.gate[expert], own())
+        assert absolute(distances[:, expert], lorentz.dist(token, place, own())) < 1e-9
+    routing = layer.route(x, logits=-distances)
+    assert torch.equal(routing.scores, (-distances).softmax(-1))
+    layer(x, 0.7).square().sum().backward()
+    assert all(own.log.grad.abs() > 0 for own in layer.curvatures) and layer.gate.grad.any()

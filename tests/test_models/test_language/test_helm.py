@@ -303,3 +303,55 @@ def test_weights_that_are_not_finite_raise_in_generation():
     for options in ({}, dict(temperature=1.0)):
         with pytest.raises(ValueError, match='logits must be finite .* got nan as the highest'):
             model.generate(torch.zeros(2, 3, dtype=torch.long), 2, **options)
+
+
+@every
+def test_streaming_yields_what_generation_returns(kind):
+    model, ids = model_of(kind).double(), torch.randint(0, 37, (2, 5))
+    options = dict(temperature=0.9, top_k=20)
+    found = model.generate(ids, 9, generator=torch.Generator().manual_seed(2), **options)
+    stream = model.stream(ids, 9, generator=torch.Generator().manual_seed(2), **options)
+    first = next(stream)
+    assert not model.training and not first.requires_grad
+    assert torch.equal(torch.stack([first, *stream], 1), found[:, 5:]) and model.training
+    broken = model.stream(ids, 9)
+    next(broken)
+    broken.close()
+    assert model.training
+    with pytest.raises(ValueError, match='max_new_tokens must be positive'):
+        model.stream(ids, 0)  # at the call, not at the first token
+
+
+def test_any_of_several_ends():
+    model, ids = model_of('helm-d').double(), torch.randint(0, 37, (3, 5))
+    free = model.generate(ids, 12)[:, 5:]
+    ends = [free[0, 3].item(), free[1, 6].item()]
+    found = model.generate(ids, 12, eos_id=ends)[:, 5:]
+    for row, plain in zip(found, free):
+        last = next((i for i, token in enumerate(plain.tolist()) if token in ends), 11)
+        last = min(last, found.shape[1] - 1)
+        assert (
+            torch.equal(row[: last + 1], plain[: last + 1]) and (row[last + 1 :] == ends[0]).all()
+        )
+    for wrong, message in (([], 'an empty sequence'), ([3, 37], 'eos_id must be in')):
+        with pytest.raises(ValueError, match=message):
+            model.generate(ids, 2, eos_id=wrong)
+
+
+@pytest.mark.parametrize('use_cache', [True, False])
+def test_repetition_penalty(use_cache):
+    model, ids = model_of('helm-d').double(), torch.randint(0, 37, (2, 5))
+    torch.nn.init.normal_(model.head.weight)
+    mask = torch.ones_like(ids)
+    mask[0, :2] = 0
+    options = dict(attention_mask=mask, use_cache=use_cache)
+    found = model.generate(ids, 20, repetition_penalty=1e6, **options)
+    for row, kept in zip(found.tolist(), mask.tolist()):
+        seen = [token for token, one in zip(row, kept) if one]
+        for token in row[5:]:  # 37 tokens are enough: none comes twice
+            assert token not in seen
+            seen.append(token)
+    plain = model.generate(ids, 20, **options)
+    assert torch.equal(model.generate(ids, 20, repetition_penalty=1.0, **options), plain)
+    with pytest.raises(ValueError, match='repetition_penalty must be in'):
+        model.generate(ids, 2, repetition_penalty=0.0)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hyper_mm.models.language.sampling import sample
+from hyper_mm.models.language.sampling import end_ids, penalize, sample
 
 
 def test_sampling():
@@ -37,3 +37,16 @@ def test_logits_that_are_not_finite(temperature, dtype):
     excluded[:, :4] = -torch.inf
     assert sample(excluded, temperature).tolist() == [4, 4, 4]
     assert sample(excluded, temperature, top_k=2, top_p=0.9).tolist() == [4, 4, 4]
+
+
+def test_penalty_of_tokens_that_have_occurred():
+    logits = torch.tensor([[2.0, -2.0, 1.0, 0.0]])
+    seen = torch.tensor([[True, True, False, True]])
+    assert torch.equal(penalize(logits, seen, 4.0), torch.tensor([[0.5, -8.0, 1.0, 0.0]]))
+
+
+def test_ends():
+    assert end_ids(None, 5) == [] and end_ids(4, 5) == [4] and end_ids((1, 2), 5) == [1, 2]
+    for wrong in (5, [0, -1], []):
+        with pytest.raises(ValueError, match='eos_id must be'):
+            end_ids(wrong, 5)

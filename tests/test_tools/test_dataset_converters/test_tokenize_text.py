@@ -74,6 +74,19 @@ def test_table(tool, table, tmp_path):
     assert names == {'train.bin', 'val.bin', 'meta.json'}
 
 
+def test_a_part_for_choosing_hyperparameters(tool, table, tmp_path):
+    options = (table, '--columns', 'short', 'long', '--group', 'image', '--val-share', '0.3')
+    convert(tool, tmp_path / 'plain', *options)
+    meta = convert(tool, tmp_path / 'out', *options, '--tune-share', '0.3')
+    parts = {split: texts(tmp_path / 'out', split) for split in meta['splits']}
+    assert set(parts) == {'train', 'val', 'tune'}
+    assert parts['val'] == texts(tmp_path / 'plain', 'val')  # as without
+    train = texts(tmp_path / 'plain', 'train')
+    assert sorted(parts['train'] + parts['tune']) == sorted(train) and parts['tune']
+    of_image = [{t.split()[-1] for t in parts[s] if 'car' in t} for s in ('train', 'tune')]
+    assert not of_image[0] & of_image[1]
+
+
 class KilledError(BaseException):
     """What ends the process."""
 
@@ -180,6 +193,7 @@ def test_finished_folder_is_kept_and_other_options_are_refused(tool, table, tmp_
         ('a.txt', b' \n', (), ValueError, 'no text'),
         ('a.txt', b'one', ('--save-every', '0'), ValueError, '--save-every must be'),
         ('a.txt', b'one', ('--val-share', '1'), ValueError, '--val-share must be'),
+        ('a.txt', b'one', ('--tune-share', '0.95'), ValueError, '--tune-share must be'),
         ('a.txt', None, (), FileNotFoundError, 'a.txt'),
     ],
 )

@@ -16,7 +16,7 @@ def tool():
     return load_tool('model_converters/helm2mm.py')
 
 
-def model_of(kind):
+def model_of(kind, init_std=None):
     attention = dict(type='LorentzAttention', num_heads=2)
     ffn = dict(type='LorentzSwiGLU', hidden_dims=5)
     cfg = dict(type='hyper_mm.HelmDecoder', vocab_size=13, embed_dims=9, depth=2)
@@ -31,7 +31,7 @@ def model_of(kind):
             **dict(renormalize=False, shared_curvature=None, learn_curvature=False),
             curvatures=(1.0, 1.0),
         )
-    cfg.update(attention=attention, ffn=ffn)
+    cfg.update(attention=attention, ffn=ffn, init_std=init_std)
     model = MODELS.build(dict(type='hyper_mm.HelmForCausalLM', decoder=cfg))
     with torch.no_grad():
         for parameter in model.parameters():  # nothing is as at the start
@@ -53,6 +53,8 @@ def official_names(state, latent):
     }
     found = {'module.manifold.c': torch.ones(1)}
     for name, weight in state.items():
+        if name.endswith('_extra_state'):  # of this package alone
+            continue
         if name in outer:
             found[outer[name]] = weight
             continue
@@ -61,7 +63,7 @@ def official_names(state, latent):
         number, part, tail = name.split('.', 4)[2:]
         prefix = f'module.blocks.{number}.'
         if part == 'attention' and tail == 'tau':
-            found[f'{prefix}attn.tau'] = weight[None]
+            found[f'{prefix}attn.tau'] = weight
             found[f'{prefix}attn.bias'] = torch.zeros(1)
         elif part == 'attention' and 'norm' in tail:
             found[f'{prefix}attn.{tail}'] = weight
@@ -70,7 +72,7 @@ def official_names(state, latent):
             found[f'{prefix}attn.{names[linear]}.linear.{leaf}'] = weight
         elif part in ('norm1', 'norm2', 'res1', 'res2'):
             leaf = 'weight' if 'norm' in part else 'w_y'
-            found[f'{prefix}{part}.{leaf}'] = weight[None] if leaf == 'w_y' else weight
+            found[f'{prefix}{part}.{leaf}'] = weight if leaf == 'w_y' else weight
         elif tail in ('w1', 'w2', 'w3', 'b1', 'b2', 'b3'):
             leaf = 'weight' if tail[0] == 'w' else 'bias'
             for i, own in enumerate(weight):
@@ -81,9 +83,9 @@ def official_names(state, latent):
             _, index, linear, leaf = tail.split('.')
             found[f'{prefix}ffn.shared_experts.{index}.{linear}.linear.{leaf}'] = weight
         elif tail == 'out_weight':
-            found[f'{prefix}ffn.resnet.w_y'] = weight[None]
+            found[f'{prefix}ffn.resnet.w_y'] = weight
         elif tail == 'out_log_scale':
-            found[f'{prefix}ffn.resnet.scale'] = weight[None]
+            found[f'{prefix}ffn.resnet.scale'] = weight
         else:
             linear, leaf = tail.split('.')
             found[f'{prefix}ffn.{linear}.linear.{leaf}'] = weight
@@ -96,7 +98,7 @@ def test_round_trip(tool, kind):
     official = official_names(model.state_dict(), kind == 'helm-mice')
     assert not set(official) & set(model.state_dict())
     converted = tool.convert_state_dict(official)
-    fresh = model_of(kind)
+    fresh = model_of(kind, init_std=0.02)  # takes over the official gain and scale
     missing, unexpected = fresh.load_state_dict(converted, strict=False)
     assert not unexpected and all('curvature' in name for name in missing)
     ids = torch.randint(0, 13, (2, 6))
