@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from hyper_mm.layers import HyperbolicEmbedding
 from hyper_mm.layers.hyperbolic.embedding import embedding_quality, tree_distances
-from hyper_mm.layers.hyperbolic.riemannian import AmbientEmbedding, riemannian_optimizer
+from hyper_mm.riemannian import AmbientEmbedding, riemannian_optimizer
 
 ARMS = ('flat, Adam', 'tangent, Adam', 'tangent, SGD', 'ambient, RAdam', 'ambient, RSGD')
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...checks import check_choice
-from ...ops import hyperplanes, lorentz
+from ...ops import hyperplanes, logits, lorentz
 from ...ops.stable import safe_norm, unit, wide_sqrt, widen
 from .classifier import Classifier, random_weight
 
@@ -41,18 +41,30 @@ class LorentzMLR(Classifier):
         """Returns logits ``(..., num_classes)`` of features ``(..., in_features)``."""
         c = self.c()
         points = lorentz.expmap0(self.tangent(x, c), c)
-        return _lorentz_logits(points, self.weight, self.offset, c, safe_norm(self.weight))
+        return _lorentz_logits(points, self.weight, self.offset, c, self.max_radius)
 
     def _adopt(self, weight: Tensor, bias: Tensor) -> None:
         self.weight.copy_(weight)
         self.offset.copy_(_offsets(weight.norm(dim=1), bias))
 
 
-def _lorentz_logits(x: Tensor, weight: Tensor, offset: Tensor, c: Tensor, length: Tensor) -> Tensor:
-    """Distances ``(..., K)`` of points ``(..., d)`` to hyperplanes, times lengths."""
+NEAR = 8.0
+"""Scaled radius up to which float32 products have five digits of a logit."""
+
+
+def _lorentz_logits(
+    x: Tensor,
+    weight: Tensor,
+    offset: Tensor,
+    c: Tensor,
+    max_radius: float | None,
+) -> Tensor:
+    """Logits ``(..., K)`` of points ``(..., d)``; in few passes where points are not far out."""
+    if max_radius is not None and max_radius <= NEAR:
+        return logits.lorentz_logits(x, weight, offset, c)
     points = x.reshape(-1, x.shape[-1])
-    logits = hyperplanes.lorentz_pairwise_hyperplane_dist(points, weight, offset, c)
-    return (logits * length.to(logits.dtype)).unflatten(0, x.shape[:-1])
+    found = hyperplanes.lorentz_pairwise_hyperplane_dist(points, weight, offset, c)
+    return (found * safe_norm(weight).to(found.dtype)).unflatten(0, x.shape[:-1])
 
 
 class PoincareMLR(Classifier):
@@ -111,11 +123,13 @@ class PoincareMLR(Classifier):
         c = self.c()
         # in coordinates of the hyperboloid: float32 has no points of the ball far out
         points = lorentz.expmap0(2 * self.tangent(x, c), c)
-        length = (2 if self.factor == 'metric' else 1) * safe_norm(self.weight)
+        factor = 2 if self.factor == 'metric' else 1
         if self.form == 'unidirectional':
-            return _lorentz_logits(points, self.weight, self.offset, c, length)
+            # the factor in the weights: not one more pass over the logits
+            weight = factor * self.weight
+            return _lorentz_logits(points, weight, self.offset, c, self.max_radius)
         distances = _gyroplane_dist(points, lorentz.expmap0(2 * self.point, c), self.weight, c)
-        return distances * length.to(distances.dtype)
+        return distances * (factor * safe_norm(self.weight)).to(distances.dtype)
 
     def _adopt(self, weight: Tensor, bias: Tensor) -> None:
         factor = 2 if self.factor == 'metric' else 1

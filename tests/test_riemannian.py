@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hyper_mm.layers.hyperbolic.riemannian import (
+from hyper_mm.ops import lorentz
+from hyper_mm.riemannian import (
     AmbientEmbedding,
     ambient_parameter,
     riemannian_optimizer,
 )
-from hyper_mm.ops import lorentz
 
 pytest.importorskip('geoopt')
 

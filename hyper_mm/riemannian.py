@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ...checks import check_choice, check_count, check_positive
-from ...ops import lorentz
-from ...ops.coordinates import to_geoopt
+from .checks import check_choice, check_count, check_positive
+from .ops import lorentz
+from .ops.coordinates import to_geoopt
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
