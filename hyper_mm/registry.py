@@ -141,6 +141,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'OVIoUMetric': ('evaluation.metrics.ov_iou',),
         'Perplexity': ('evaluation.metrics.language',),
         'TaskMetric': ('evaluation.metrics.task_metric',),
+        'TaxonomyMetric': ('evaluation.metrics.taxonomy_metric',),
     },
     'transform': {
         'FrequencyAmplitudeMix': ('datasets.transforms.frequency_amplitude_mix',),
@@ -172,8 +173,9 @@ class LazyRegistry(Registry):
         """Returns the component of that name; see :meth:`mmengine.registry.Registry.get`.
 
         A name that is none of ours, but that of a registered model with ``loss()``, stands for that
-        model with the losses of its components (:func:`hyper_mm.models.stock.collecting`): the one
-        of the current default scope, or else the only one of all scopes.
+        model with the losses of its components (:func:`hyper_mm.models.stock.collecting`), and that
+        of a head for the head with a classifier to choose (:func:`hyper_mm.models.stock.hosting`):
+        the one of the current default scope, or else the only one of all scopes.
 
         Args:
             key: Name, with or without the scope.
@@ -211,13 +213,13 @@ class LazyRegistry(Registry):
         super()._register_module(module, *args, **kwargs)
 
     def _model(self, name: str, inherited: type | None) -> type | None:
-        """The stock model of that name, collecting losses; ``inherited`` if that is no model."""
-        from .models.stock import collecting, is_model
+        """The stock model or head of that name, adapted; ``inherited`` if that is neither."""
+        from .models.stock import adapted, can_adapt
 
-        if inherited is not None and not is_model(inherited):
+        if inherited is not None and not can_adapt(inherited):
             return inherited  # a layer of the root registry
         found = self._in_scopes(name)
-        models = {path: kind for path, kind in found.items() if is_model(kind)}
+        models = {path: kind for path, kind in found.items() if can_adapt(kind)}
         if len(set(models.values())) > 1:
             raise KeyError(
                 f'hyper_mm.{name} may be any of {sorted(models)}: say which by '
@@ -225,12 +227,13 @@ class LazyRegistry(Registry):
             )
         if models:
             compat.install_checkpoint_loader()
-            return collecting(next(iter(models.values())))
+            return adapted(next(iter(models.values())))
         if found:
             path = sorted(found)[0]
             raise KeyError(
                 f'hyper_mm.{name} is not in the model registry: {path} is no model with loss() '
-                f'that would collect the losses of its components. Write type={path!r}'
+                'that would collect the losses of its components, and no head with a classifier '
+                f'to replace. Write type={path!r}'
             )
         return inherited
 
@@ -266,10 +269,10 @@ class LazyRegistry(Registry):
             return f'hyper_mm.{name} is a {places[0]}, it is not in the {self.name} registry'
         theirs = set()
         if self.name == 'model':
-            from .models.stock import is_model
+            from .models.stock import can_adapt
 
             scopes = [r.module_dict.items() for r in _descendants(self.parent)]
-            theirs = {key for items in scopes for key, kind in items if is_model(kind)}
+            theirs = {key for items in scopes for key, kind in items if can_adapt(kind)}
         hint = suggestion(name, here | theirs)
         return (
             f'hyper_mm.{name} is not in the {self.name} registry{hint or "."} '

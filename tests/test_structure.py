@@ -21,7 +21,7 @@ ORDER = (
     {'version', 'compat', 'near_misses', 'checkpoint_types', 'checks', 'deprecation'},
     {'ops'},
     {'layers'},
-    {'package_weights', 'checkpoints'},
+    {'package_weights', 'checkpoints', 'riemannian'},
     {'loaders', 'engine.records', 'engine.file_backend'},
     {'registry'},
     {'datasets'},

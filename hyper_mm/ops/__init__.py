@@ -1,10 +1,33 @@
 """Functional geometry on tensors. Needs torch alone.
 
 :mod:`~hyper_mm.ops.lorentz` (hyperboloid, space components), :mod:`~hyper_mm.ops.poincare` (ball),
-:mod:`~hyper_mm.ops.entailment` (angles and cones); their building blocks are in
-:mod:`~hyper_mm.ops.stable` and :mod:`~hyper_mm.ops.chord`.
+and by topic, for both models: :mod:`~hyper_mm.ops.entailment` (angles and cones),
+:mod:`~hyper_mm.ops.hyperplanes` and :mod:`~hyper_mm.ops.busemann` (what classifiers measure),
+:mod:`~hyper_mm.ops.means`, :mod:`~hyper_mm.ops.wrapped_normal`, and
+:mod:`~hyper_mm.ops.coordinates` (other models and libraries). Their building blocks are in
+:mod:`~hyper_mm.ops.stable`, :mod:`~hyper_mm.ops.chord` and :mod:`~hyper_mm.ops.motions`.
 """
 
-from . import entailment, lorentz, poincare, stable
+from . import (
+    busemann,
+    coordinates,
+    entailment,
+    hyperplanes,
+    lorentz,
+    means,
+    poincare,
+    stable,
+    wrapped_normal,
+)
 
-__all__ = ['entailment', 'lorentz', 'poincare', 'stable']
+__all__ = [
+    'busemann',
+    'coordinates',
+    'entailment',
+    'hyperplanes',
+    'lorentz',
+    'means',
+    'poincare',
+    'stable',
+    'wrapped_normal',
+]

@@ -18,6 +18,9 @@ import torch
 from torch import Tensor
 
 from .chord import finish_pairwise, pairwise_chord, squared_chord, squared_chord_tangent0
+from .coordinates import from_ambient, from_klein, to_ambient, to_klein
+from .motions import geodesic, translate, transport, transport_to0
+from .poincare import to_lorentz as from_poincare
 from .stable import (
     Curvature,
     asinh,
@@ -44,6 +47,10 @@ __all__ = [
     'expmap',
     'expmap0',
     'exterior_angle',
+    'from_ambient',
+    'from_klein',
+    'from_poincare',
+    'geodesic',
     'half_aperture',
     'inner',
     'logmap',
@@ -53,8 +60,13 @@ __all__ = [
     'pairwise_inner',
     'rescale',
     'time',
+    'to_ambient',
+    'to_klein',
     'to_poincare',
+    'translate',
+    'transport',
     'transport0',
+    'transport_to0',
 ]
 
 

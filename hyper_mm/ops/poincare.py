@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .chord import finish_pairwise
+from .motions import shares
 from .stable import (
     Curvature,
     artanhc,
@@ -25,9 +26,11 @@ from .stable import (
     chord_to_distance,
     per_point,
     safe_norm,
+    sinhc,
     sqrt,
     squared_norm,
     tanhc,
+    unit,
     upcast,
     wide_sqrt,
     widen,
@@ -35,14 +38,22 @@ from .stable import (
 
 __all__ = [
     'dist',
+    'expmap',
     'expmap0',
+    'geodesic',
+    'gyration',
+    'logmap',
     'logmap0',
     'mobius_add',
     'mobius_matvec',
+    'mobius_scalar',
     'pairwise_dist',
     'project',
     'radius',
     'to_lorentz',
+    'transport',
+    'transport0',
+    'transport_to0',
 ]
 
 
@@ -145,13 +156,67 @@ def mobius_matvec(m: Tensor, x: Tensor, c: Curvature) -> Tensor:
         return expmap0(torch.nn.functional.linear(v, m.to(v.dtype)), c)
 
 
-def _conformal(x: Tensor, root: Curvature) -> Tensor:
+def mobius_scalar(r: float | Tensor, x: Tensor, c: Curvature) -> Tensor:
+    r"""Moebius product of a number and a point.
+
+    .. math:: r \otimes x = \exp_0(r \log_0(x)) = \tanh\!\big(r \operatorname{artanh}
+        (\sqrt c \lVert x \rVert)\big) \frac{x}{\sqrt c \lVert x \rVert}
+
+    Args:
+        r: Factor of the distance from the origin: a number, or a tensor that broadcasts with one
+            number a point ``(...)``.
+        x: Points ``(..., d)``.
+        c: Curvature.
+
+    Returns:
+        Points ``(..., d)``; the origin stays where it is.
+    """
+    (x,) = upcast(x)
+    v = logmap0(x, c)
+    return expmap0((r.to(v.dtype).unsqueeze(-1) if isinstance(r, Tensor) else r) * v, c)
+
+
+def gyration(u: Tensor, v: Tensor, w: Tensor, c: Curvature) -> Tensor:
+    r"""Gyration, the rotation by which Moebius addition fails to be associative.
+
+    .. math:: \operatorname{gyr}[u, v]\, w = \ominus(u \oplus v) \oplus (u \oplus (v \oplus w))
+
+    Computed as ``w`` plus terms of ``u + v`` and ``v`` over
+    ``(1 - c |u|^2) (1 - c |v|^2) + c |u + v|^2``, in which nothing cancels.
+
+    Args:
+        u: Points ``(..., d)``.
+        v: Points ``(..., d)``.
+        w: Vectors ``(..., d)``, of any length.
+        c: Curvature.
+
+    Returns:
+        Vectors ``(..., d)`` of the length of ``w``; accumulated in float64 and returned in the
+        inputs' dtype. NaN where ``u`` or ``v`` is outside the ball.
+    """
+    u, v, w = upcast(u, v, w)
+    dtype, root = u.dtype, wide_sqrt(check_curvature(c, u, v, w))
+    return _gyration(root * widen(u), root * widen(v), widen(w)).to(dtype)
+
+
+def _gyration(u: Tensor, v: Tensor, w: Tensor) -> Tensor:
+    """:func:`gyration` of curvature -1, in the dtype of what it is given."""
+    total, rest = u + v, gap(v)
+    t2, tw, tv, vw = (
+        (a * b).sum(-1, keepdim=True) for a, b in ((total, total), (total, w), (total, v), (v, w))
+    )
+    first = rest * vw - (1 - rest) * tw + 2 * tv * vw
+    second = t2 * vw + rest * tw
+    return w + 2 * (first * total - second * v) / (rest * gap(u) + t2)
+
+
+def gap(x: Tensor, root: Curvature = 1.0) -> Tensor:
     """``1 - c |x|^2`` for ``root = sqrt(c)``, kept as a column; NaN outside the ball.
 
     In float64: at the boundary float32 would leave it but a few digits.
     """
-    gap = 1 - squared_norm(widen(x) * root, keepdim=True)
-    return torch.where(gap > 0, gap, torch.nan).to(x.dtype)
+    value = 1 - squared_norm(widen(x) * root, keepdim=True)
+    return torch.where(value > 0, value, torch.nan).to(x.dtype)
 
 
 def dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
@@ -177,7 +242,7 @@ def dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
 
 def _squared_chord(x: Tensor, y: Tensor, root: Curvature) -> Tensor:
     """Squared chord on the hyperboloid of curvature -1, for ``root = sqrt(c)``, elementwise."""
-    gaps = (_conformal(x, root) * _conformal(y, root)).squeeze(-1)
+    gaps = (gap(x, root) * gap(y, root)).squeeze(-1)
     return 4 * squared_norm(root * (x - y)) / gaps
 
 
@@ -198,13 +263,175 @@ def pairwise_dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
     x, y = upcast(x, y)
     root = wide_sqrt(check_curvature(c, x, y, shared=True))
     a, b = widen(x) * root, widen(y) * root
-    wa, wb = 4 / _conformal(a, 1.0), 1 / _conformal(b, 1.0)
+    wa, wb = 4 / gap(a), 1 / gap(b)
     a2, b2 = squared_norm(a, keepdim=True), squared_norm(b, keepdim=True)
     # one product computes t = 4 |a - b|^2 / ((1 - |a|^2) (1 - |b|^2))
     t = torch.cat([wa * a2, wa, -2 * wa * a], -1) @ torch.cat([wb, wb * b2, wb * b], -1).mT
     return finish_pairwise(
         t, x, y, a2 * wa.square() / 4, 4 * b2 * wb.square(), _squared_chord, root
     )
+
+
+def expmap(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
+    r"""Exponential map at ``x``.
+
+    .. math:: \exp_x(v) = x \oplus \tanh\!\Big(\frac{\sqrt c\, \lambda_x \lVert v \rVert}{2}\Big)
+        \frac{v}{\sqrt c \lVert v \rVert} = \frac{(\cosh r + \cos\theta\,\xi \sinh r)\, x
+        + \tfrac12 (1 - \xi^2) \sinh r\, \hat v / \sqrt c}{\tfrac12 (1 - \xi^2) + \tfrac12
+        (1 + \xi^2) \cosh r + \xi \cos\theta \sinh r}
+
+    with :math:`\xi = \sqrt c \lVert x \rVert`, :math:`r = \sqrt c\, \lambda_x \lVert v \rVert` and
+    the angle :math:`\theta` of ``x`` and ``v``.
+
+    Args:
+        x: Points ``(..., d)``.
+        v: Tangent vectors at ``x`` ``(..., d)``, of the length :math:`\lambda_x \lVert v \rVert`.
+        c: Curvature.
+
+    Returns:
+        Points ``(..., d)`` of the closed ball, accumulated in float64 and returned in the inputs'
+        dtype; NaN where ``x`` is outside the ball.
+    """
+    x, v = upcast(x, v)
+    dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, v))
+    x, v = root * widen(x), root * widen(v)
+    rest, size = gap(x), safe_norm(x, keepdim=True)
+    w = 2 * v / rest
+    r = safe_norm(w, keepdim=True)
+    # numerator and denominator times exp(-r), a constant: neither overflows
+    shift = r.detach()
+    grown, shrunk = (r - shift).exp() / 2, (-r - shift).exp() / 2
+    cosh, small = grown + shrunk, r < 1
+    ratio = sinhc(torch.where(small, r, 0)) * (-shift).exp()
+    ratio = torch.where(small, ratio, (grown - shrunk) / torch.where(small, 1, r))  # sinh(r) / r
+    lean = (x * w).sum(-1, keepdim=True) * ratio
+    a, b = cosh + lean, (1 - rest / 2) * cosh + lean
+    # way back from near the boundary: cosh r + cos(theta) sinh r, without a difference
+    far, margin = (size > 0.5) & ~small, rest / (1 + size)
+    turn = squared_norm(unit(x) + unit(v), keepdim=True) / 2  # 1 + cos(theta)
+    back = size * (2 * shrunk + (grown - shrunk) * turn)
+    a = torch.where(far, margin * cosh + back, a)
+    b = torch.where(far, margin.square() * cosh / 2 + back, b)
+    return ((a * x + ratio * v) / (rest * (-shift).exp() / 2 + b) / root).to(dtype)
+
+
+def logmap(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
+    r"""Logarithmic map at ``x``, the inverse of :func:`expmap`.
+
+    .. math:: \log_x(y) = \frac{2}{\sqrt c\, \lambda_x} \operatorname{artanh}(\sqrt c \lVert z
+        \rVert) \frac{z}{\lVert z \rVert} = \frac{r}{\sinh r}\,
+        \frac{(1 - c \lVert x \rVert^2)(y - x) - c \lVert y - x \rVert^2 x}
+        {1 - c \lVert y \rVert^2},\qquad z = -x \oplus y,\quad r = \sqrt c\, d(x, y)
+
+    Args:
+        x: Points ``(..., d)``.
+        y: Points ``(..., d)``, broadcast with ``x``.
+        c: Curvature.
+
+    Returns:
+        Tangent vectors at ``x`` ``(..., d)``, accumulated in float64 and returned in the inputs'
+        dtype; NaN outside the ball.
+    """
+    x, y = upcast(x, y)
+    dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, y))
+    x, y = root * widen(x), root * widen(y)
+    difference = y - x
+    r = chord_to_distance(_squared_chord(x, y, 1.0)).unsqueeze(-1)
+    z = gap(x) * difference - squared_norm(difference, keepdim=True) * x
+    return (z / (gap(y) * sinhc(r)) / root).to(dtype)
+
+
+def geodesic(x: Tensor, y: Tensor, t: float | Tensor, c: Curvature) -> Tensor:
+    r"""Point at the part ``t`` of the geodesic from ``x`` to ``y``.
+
+    .. math:: \gamma(t) = x \oplus t \otimes (-x \oplus y)
+
+    computed from the sum of points of the hyperboloid, :func:`hyper_mm.ops.lorentz.geodesic`.
+
+    Args:
+        x: Points ``(..., d)``, where ``t`` is 0.
+        y: Points ``(..., d)``, broadcast with ``x``, where ``t`` is 1.
+        t: Parts: a number, or a tensor that broadcasts with one number a pair ``(...)``; those
+            outside [0, 1] prolong the geodesic.
+        c: Curvature.
+
+    Returns:
+        Points ``(..., d)``, accumulated in float64 and returned in the inputs' dtype; NaN outside
+        the ball.
+    """
+    x, y = upcast(x, y)
+    dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, y))
+    x, y = root * widen(x), root * widen(y)
+    start, end = shares(chord_to_distance(_squared_chord(x, y, 1.0)), t)
+    gx, gy = gap(x), gap(y)
+    start, end = start.unsqueeze(-1) / gx, end.unsqueeze(-1) / gy
+    time = (2 - gx) * start + (2 - gy) * end
+    return (2 * (start * x + end * y) / (1 + time) / root).to(dtype)
+
+
+def transport(x: Tensor, y: Tensor, v: Tensor, c: Curvature) -> Tensor:
+    r"""Parallel transport of a tangent vector along the geodesic from ``x`` to ``y``.
+
+    .. math:: P_{x \to y}(v) = \frac{\lambda_x}{\lambda_y} \operatorname{gyr}[y, -x]\, v
+
+    Its inverse is the transport from ``y`` to ``x``.
+
+    Args:
+        x: Points ``(..., d)``.
+        y: Points ``(..., d)``.
+        v: Tangent vectors at ``x`` ``(..., d)``.
+        c: Curvature.
+
+    Returns:
+        Tangent vectors at ``y`` ``(..., d)``, of the same length :math:`\lambda_y \lVert \cdot
+        \rVert`; accumulated in float64 and returned in the inputs' dtype. NaN outside the ball.
+    """
+    x, y, v = upcast(x, y, v)
+    dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, y, v))
+    x, y, v = root * widen(x), root * widen(y), widen(v)
+    return (_gyration(y, -x, v) * (gap(y) / gap(x))).to(dtype)
+
+
+def transport0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
+    r"""Parallel transport of a tangent vector from the origin to ``x``.
+
+    .. math:: P_{0 \to x}(v) = (1 - c \lVert x \rVert^2)\, v
+
+    Args:
+        x: Points ``(..., d)``.
+        v: Tangent vectors at the origin ``(..., d)``.
+        c: Curvature.
+
+    Returns:
+        Tangent vectors at ``x`` ``(..., d)``; NaN outside the ball.
+    """
+    x, v = upcast(x, v)
+    _check_dims(x, v)
+    return v * gap(x, wide_sqrt(check_curvature(c, x, v)))
+
+
+def transport_to0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
+    r"""Parallel transport of a tangent vector from ``x`` to the origin.
+
+    .. math:: P_{x \to 0}(v) = v / (1 - c \lVert x \rVert^2)
+
+    Args:
+        x: Points ``(..., d)``.
+        v: Tangent vectors at ``x`` ``(..., d)``.
+        c: Curvature.
+
+    Returns:
+        Tangent vectors at the origin ``(..., d)``; NaN outside the ball.
+    """
+    x, v = upcast(x, v)
+    _check_dims(x, v)
+    return v / gap(x, wide_sqrt(check_curvature(c, x, v)))
+
+
+def _check_dims(x: Tensor, v: Tensor) -> None:
+    """A gap is a column, which would broadcast with vectors of any other space."""
+    if x.shape[-1] != v.shape[-1]:
+        raise ValueError(f'x and v must have one dimension, got {x.shape[-1]} and {v.shape[-1]}')
 
 
 def radius(x: Tensor, c: Curvature) -> Tensor:
@@ -235,4 +462,4 @@ def to_lorentz(x: Tensor, c: Curvature) -> Tensor:
         Space components of points of the hyperboloid ``(..., d)``.
     """
     (x,) = upcast(x)
-    return 2 * x / _conformal(x, wide_sqrt(check_curvature(c, x)))
+    return 2 * x / gap(x, wide_sqrt(check_curvature(c, x)))

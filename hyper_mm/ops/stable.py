@@ -215,6 +215,19 @@ def asinh(x: Tensor) -> Tensor:
     return (x + x * x / (1 + (x * x + 1).sqrt())).log1p()
 
 
+def signed_asinh(x: Tensor) -> Tensor:
+    """``asinh(x)`` of any sign, by operators that exporters know where code is exported."""
+    return x.sign() * asinh(x.abs()) if is_exporting() else torch.asinh(x)
+
+
+def log_sinhc(x: Tensor) -> Tensor:
+    """``log(sinh(x) / x)`` for ``x >= 0``; 0 at 0, and nothing overflows."""
+    small = x < _SERIES_RADIUS
+    s, far = torch.where(small, x, 0).square(), torch.where(small, 1, x)
+    series = s / 6 * (1 - s / 30 * (1 - s * 4 / 63))
+    return torch.where(small, series, far + torch.log(-torch.expm1(-2 * far) / (2 * far)))
+
+
 def asinhc(x: Tensor) -> Tensor:
     """``asinh(x) / x`` for ``x >= 0``; 1 at 0."""
     return _ratio(x, asinh, lambda s: 1 - s / 6 * (1 - s * 9 / 20 * (1 - s * 25 / 42)))

@@ -9,10 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from hyper_mm.ops import entailment, lorentz, poincare
+from hyper_mm.ops import (
+    busemann,
+    entailment,
+    hyperplanes,
+    lorentz,
+    means,
+    poincare,
+    wrapped_normal,
+)
 from tests.test_ops.conftest import vectors_of_length
 
-L, P, E = lorentz, poincare, entailment
+L, P, E, B, H = lorentz, poincare, entailment, busemann, hyperplanes
 
 
 class Case(NamedTuple):
@@ -21,9 +29,10 @@ class Case(NamedTuple):
     Attributes:
         call: Function of the tensors and the curvature.
         inputs: A letter a tensor: ``v`` vector, ``x`` point of the hyperboloid, ``p`` point of the
-            ball, ``m`` matrix ``(3, d)``.
+            ball, ``k`` of Klein's model, ``m`` matrix ``(3, d)``.
         out: Shape of the result: ``vector`` (..., d), ``number`` (...), ``pairs`` (..., n, m),
-            ``reduced`` (..., d) without the last but one dimension, ``mapped`` (..., 3).
+            ``reduced`` (..., d) without the last but one dimension, ``mapped`` (..., 3), ``longer``
+            and ``shorter`` (..., d +- 1).
         curved: Whether the op takes a curvature.
     """
 
@@ -52,6 +61,15 @@ CASES = {
     'lorentz.transport0': Case(L.transport0, 'xv', 'vector'),
     'lorentz.rescale': Case(lambda x, c: L.rescale(x, c, 2.0), 'x', 'vector'),
     'lorentz.to_poincare': Case(L.to_poincare, 'x', 'vector'),
+    'lorentz.from_poincare': Case(L.from_poincare, 'p', 'vector'),
+    'lorentz.to_klein': Case(L.to_klein, 'x', 'vector'),
+    'lorentz.from_klein': Case(L.from_klein, 'k', 'vector'),
+    'lorentz.to_ambient': Case(L.to_ambient, 'x', 'longer'),
+    'lorentz.from_ambient': Case(lambda x, c: L.from_ambient(x), 'x', 'shorter', curved=False),
+    'lorentz.transport': Case(L.transport, 'xxv', 'vector'),
+    'lorentz.transport_to0': Case(L.transport_to0, 'xv', 'vector'),
+    'lorentz.translate': Case(L.translate, 'xx', 'vector'),
+    'lorentz.geodesic': Case(lambda x, y, c: L.geodesic(x, y, 0.3, c), 'xx', 'vector'),
     'poincare.expmap0': Case(P.expmap0, 'v', 'vector'),
     'poincare.logmap0': Case(P.logmap0, 'p', 'vector'),
     'poincare.project': Case(P.project, 'p', 'vector'),
@@ -61,6 +79,51 @@ CASES = {
     'poincare.pairwise_dist': Case(P.pairwise_dist, 'pp', 'pairs'),
     'poincare.radius': Case(P.radius, 'p', 'number'),
     'poincare.to_lorentz': Case(P.to_lorentz, 'p', 'vector'),
+    'poincare.expmap': Case(P.expmap, 'pv', 'vector'),
+    'poincare.logmap': Case(P.logmap, 'pp', 'vector'),
+    'poincare.geodesic': Case(lambda x, y, c: P.geodesic(x, y, 0.3, c), 'pp', 'vector'),
+    'poincare.gyration': Case(P.gyration, 'ppv', 'vector'),
+    'poincare.mobius_scalar': Case(lambda x, c: P.mobius_scalar(1.5, x, c), 'p', 'vector'),
+    'poincare.transport': Case(P.transport, 'ppv', 'vector'),
+    'poincare.transport0': Case(P.transport0, 'pv', 'vector'),
+    'poincare.transport_to0': Case(P.transport_to0, 'pv', 'vector'),
+    'busemann.lorentz_busemann': Case(B.lorentz_busemann, 'xv', 'number'),
+    'busemann.lorentz_pairwise_busemann': Case(B.lorentz_pairwise_busemann, 'xv', 'pairs'),
+    'busemann.poincare_busemann': Case(B.poincare_busemann, 'pv', 'number'),
+    'busemann.lorentz_horosphere_dist': Case(
+        lambda x, p, c: B.lorentz_horosphere_dist(x, p, 0.3, c), 'xv', 'number'
+    ),
+    'busemann.poincare_horosphere_dist': Case(
+        lambda x, p, c: B.poincare_horosphere_dist(x, p, 0.3, c), 'pv', 'number'
+    ),
+    'hyperplanes.lorentz_hyperplane_dist': Case(
+        lambda x, w, c: H.lorentz_hyperplane_dist(x, w, 0.3, c), 'xv', 'number'
+    ),
+    'hyperplanes.lorentz_pairwise_hyperplane_dist': Case(
+        lambda x, w, c: H.lorentz_pairwise_hyperplane_dist(x, w, w[..., 0], c), 'xv', 'pairs'
+    ),
+    'hyperplanes.poincare_hyperplane_dist': Case(
+        lambda x, w, c: H.poincare_hyperplane_dist(x, w, w[..., 0], c), 'pv', 'number'
+    ),
+    'hyperplanes.poincare_pairwise_hyperplane_dist': Case(
+        lambda x, w, c: H.poincare_pairwise_hyperplane_dist(x, w, w[..., 0], c), 'pv', 'pairs'
+    ),
+    'hyperplanes.gyroplane_dist': Case(H.gyroplane_dist, 'ppv', 'number'),
+    'means.lorentz_frechet_mean': Case(
+        lambda x, c: means.lorentz_frechet_mean(x, None, c), 'x', 'reduced'
+    ),
+    'means.poincare_frechet_mean': Case(
+        lambda x, c: means.poincare_frechet_mean(x, None, c), 'p', 'reduced'
+    ),
+    'means.einstein_midpoint': Case(
+        lambda x, c: means.einstein_midpoint(x, None, c), 'k', 'reduced'
+    ),
+    'wrapped_normal.lorentz_wrapped_log_prob': Case(
+        lambda x, y, c: wrapped_normal.lorentz_wrapped_log_prob(x, y, 0.7, c), 'xx', 'number'
+    ),
+    'wrapped_normal.poincare_wrapped_log_prob': Case(
+        lambda x, y, c: wrapped_normal.poincare_wrapped_log_prob(x, y, 0.7, c), 'pp', 'number'
+    ),
     'entailment.lorentz_exterior_angle': Case(E.lorentz_exterior_angle, 'xx', 'number'),
     'entailment.lorentz_half_aperture': Case(E.lorentz_half_aperture, 'x', 'number'),
     'entailment.poincare_exterior_angle': Case(E.poincare_exterior_angle, 'pp', 'number'),
@@ -77,7 +140,8 @@ CASES = {
         'number',
     ),
 }
-MODULES = {'lorentz': lorentz, 'poincare': poincare, 'entailment': entailment}
+MODULES = (busemann, entailment, hyperplanes, lorentz, means, poincare, wrapped_normal)
+RANDOM = {'wrapped_normal.lorentz_wrapped_sample', 'wrapped_normal.poincare_wrapped_sample'}
 
 
 def select(wanted: Callable[[Case], bool]):
@@ -94,6 +158,8 @@ def to_kind(kind: str, v: Tensor, c: float = 1.0) -> Tensor:
     """The input of that kind at the vectors ``v``, float64."""
     if kind == 'x':
         return L.expmap0(v, c)
+    if kind == 'k':
+        return L.to_klein(L.expmap0(v, c), c)
     return P.expmap0(v / 2, c) if kind == 'p' else v
 
 
@@ -120,6 +186,8 @@ def expected_shape(name: str, first: Tensor, last: Tensor) -> tuple[int, ...]:
     if out == 'mapped':
         return (*last.shape[:-1], 3)
     shape = torch.broadcast_shapes(first.shape, last.shape)
+    if out in ('longer', 'shorter'):
+        return (*shape[:-1], shape[-1] + (1 if out == 'longer' else -1))
     return {'number': shape[:-1], 'reduced': (*shape[:-2], shape[-1]), 'vector': shape}[out]
 
 
@@ -132,7 +200,7 @@ def edges(kind: str, dtype: torch.dtype, far: float) -> Tensor:
     lengths = [0.0, 1e-20, 1e-4, 1.0, far]
     rows = [r * direction for direction in (axis, -axis, slanted) for r in lengths]
     x = to_kind(kind, torch.stack(rows)).to(dtype)
-    if kind == 'p':
+    if kind in 'pk':
         x = x / (x.norm(dim=-1, keepdim=True) / 0.9999).clamp_min(1)
     return x
 

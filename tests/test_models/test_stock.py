@@ -17,7 +17,7 @@ from mmengine.registry import MODELS as ROOT  # noqa: E402
 from mmengine.registry import DefaultScope, Registry, init_default_scope  # noqa: E402
 
 from hyper_mm.models import HiMapperPooling  # noqa: E402
-from hyper_mm.models.stock import collecting, is_model  # noqa: E402
+from hyper_mm.models.stock import collecting, hosting, is_model  # noqa: E402
 from hyper_mm.models.utils.aux_losses import AuxLossMixin  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
 
@@ -297,7 +297,16 @@ def test_a_classifier_of_timm_in_mmpretrain():
 
 
 @pytest.mark.mmseg
-def test_heads_of_a_library_are_refused():
+def test_necks_of_a_library_are_refused():
     pytest.importorskip('mmseg')
-    with pytest.raises(KeyError, match="mmseg.FCNHead is no model .*type='mmseg.FCNHead'"):
-        ROOT.build(dict(_scope_='mmseg', type='hyper_mm.FCNHead'))
+    with pytest.raises(KeyError, match="mmseg.MLANeck is no model .*type='mmseg.MLANeck'"):
+        ROOT.build(dict(_scope_='mmseg', type='hyper_mm.MLANeck'))
+
+
+@pytest.mark.mmseg
+def test_heads_of_a_library_can_be_pickled():
+    pytest.importorskip('mmseg')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        kind = MODELS.get('hyper_mm.FCNHead')
+    assert kind is hosting(kind) is hosting(kind.__mro__[2])
+    assert pickle.loads(pickle.dumps(kind)) is kind

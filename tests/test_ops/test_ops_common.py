@@ -12,6 +12,7 @@ from hyper_mm.ops import lorentz, poincare
 from tests.helpers.op_cases import (
     CASES,
     MODULES,
+    RANDOM,
     edges,
     elementwise,
     every,
@@ -27,8 +28,8 @@ from .conftest import FLOATS, HALVES
 
 
 def test_table_holds_every_public_op():
-    public = {f'{name}.{op}' for name, module in MODULES.items() for op in module.__all__}
-    assert public == set(CASES)
+    public = {f'{m.__name__.split(".")[-1]}.{op}' for m in MODULES for op in m.__all__}
+    assert public - RANDOM == set(CASES)
 
 
 def test_names_of_the_contract():

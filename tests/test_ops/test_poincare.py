@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import mpmath as mp
 import pytest
 import torch
 from hypothesis import given
@@ -14,6 +15,7 @@ from hyper_mm.ops import lorentz as L
 from hyper_mm.ops import poincare as P
 
 from ..helpers.golden import by_row, relative
+from . import exact
 from .conftest import DIM, FLOATS, curvatures, radii, randn, rotations, vectors, vectors_of_length
 
 
@@ -215,3 +217,105 @@ class TestLorentzIsometry:
         x = L.expmap0(v / math.sqrt(c), c)
         assert by_row(P.to_lorentz(point(v, c), c), x) < 1e-5
         assert by_row(L.to_poincare(x, c), point(v, c)) < 1e-12
+
+
+class TestMaps:
+    @given(vectors(1e-3, 5), vectors(1e-3, 5), curvatures)
+    def test_logmap_and_expmap_are_inverse(self, u, v, c):
+        x, y = point(u, c), point(v, c)
+        v = P.logmap(x, y, c)
+        assert_close(P.expmap(x, v, c), y, rtol=1e-8, atol=1e-9)
+        length = 2 * v.norm() / (1 - c * x.square().sum())
+        assert_close(length, P.dist(x, y, c), rtol=1e-8, atol=0)
+
+    @given(vectors(1e-3, 5), vectors(1e-3, 5), curvatures)
+    def test_maps_are_those_of_the_hyperboloid(self, u, w, c):
+        x = point(u, c)
+        moved = P.expmap(x, P.transport0(x, w / 2, c), c)
+        base = P.to_lorentz(x, c)
+        expected = L.to_poincare(L.expmap(base, L.transport0(base, w, c), c), c)
+        assert_close(moved, expected, rtol=1e-7, atol=1e-9)
+
+    @given(vectors(1e-3, 5), curvatures)
+    def test_at_the_origin_they_are_those_of_the_origin(self, v, c):
+        zero, x = torch.zeros_like(v), point(v, c)
+        assert_close(P.expmap(zero, v / 9, c), P.expmap0(v / 9, c))
+        assert_close(P.logmap(zero, x, c), P.logmap0(x, c), rtol=1e-8, atol=0)
+        jacobian = torch.autograd.functional.jacobian(lambda t: P.expmap(x, t, c), zero)
+        assert_close(jacobian, torch.eye(DIM, dtype=torch.float64), rtol=0, atol=1e-12)
+
+    @given(vectors(1e-3, 5), vectors(1e-3, 5), st.floats(-0.5, 1.5), curvatures)
+    def test_geodesic_is_that_of_the_hyperboloid(self, u, v, t, c):
+        x, y = point(u, c), point(v, c)
+        expected = L.geodesic(P.to_lorentz(x, c), P.to_lorentz(y, c), t, c)
+        assert_close(P.geodesic(x, y, t, c), L.to_poincare(expected, c), rtol=1e-7, atol=1e-9)
+
+    @given(vectors(1e-3, 4), vectors(1e-3, 4), vectors(1e-3, 4), curvatures)
+    def test_gyration_mends_the_addition(self, u, v, w, c):
+        x, y, z = point(u, c), point(v, c), point(w, c)
+        left = P.mobius_add(x, P.mobius_add(y, z, c), c)
+        right = P.mobius_add(P.mobius_add(x, y, c), P.gyration(x, y, z, c), c)
+        assert_close(left, right, rtol=1e-7, atol=1e-9)
+        assert_close(P.gyration(x, y, z, c).norm(), z.norm())
+
+    @given(vectors(1e-3, 4), vectors(1e-3, 4), vectors(1e-3, 4), curvatures)
+    def test_transport_is_that_of_the_hyperboloid(self, u, v, w, c):
+        """In the coordinates of the ball, by the differential of the isometry."""
+        x, y = point(u, c), point(v, c)
+        moved = P.transport(x, y, w, c)
+        a, b = P.to_lorentz(x, c), P.to_lorentz(y, c)
+        _, pushed = torch.func.jvp(lambda t: P.to_lorentz(t, c), (x,), (w,))
+        _, expected = torch.func.jvp(
+            lambda t: L.to_poincare(t, c), (b,), (L.transport(a, b, pushed, c),)
+        )
+        assert by_row(moved, expected) < 1e-7
+        assert by_row(P.transport(y, x, moved, c), w) < 1e-9
+        assert_close(P.transport_to0(x, P.transport0(x, w, c), c), w)
+
+    @given(vectors(1e-3, 6), st.floats(-2, 2), curvatures)
+    def test_mobius_scalar_scales_the_distance(self, v, r, c):
+        assert_close(P.mobius_scalar(r, point(v, c), c), point(r * v, c), rtol=1e-7, atol=1e-12)
+        x = P.mobius_add(point(v, c), point(v, c), c)
+        assert_close(P.mobius_scalar(2.0, point(v, c), c), x, rtol=1e-7, atol=1e-12)
+
+    def test_parts_and_factors_of_single_points(self):
+        x, y = point(randn(3, 4), 1.0), point(randn(3, 4, seed=1), 1.0)
+        t = torch.tensor([0.0, 0.5, 1.0])
+        assert_close(P.geodesic(x, y, t, 1.0)[1], P.geodesic(x[1], y[1], 0.5, 1.0))
+        assert_close(P.mobius_scalar(t, x, 1.0)[1], P.mobius_scalar(0.5, x[1], 1.0))
+
+    @pytest.mark.parametrize('dtype', FLOATS)
+    @pytest.mark.parametrize(
+        ('first', 'second'), [(1e-3, 1e-3), (1, 1), (8, 8.5), (14, 8), (1, 14)]
+    )
+    def test_against_exact_arithmetic(self, dtype, first, second):
+        """float32 is float64 rounded once; that has the gaps of its points to eps over them."""
+        with mp.workdps(exact.DIGITS):
+            for u, w in exact.directions(dtype):
+                x, y = (P.expmap0(r / 2 * d, 1.0).to(dtype) for r, d in ((first, u), (second, w)))
+                a, b = exact.numbers(x), exact.numbers(y)
+                v = (w * second * float(1 / exact.conformal(a))).to(dtype)
+                t = exact.numbers(v)
+                moved = exact.gyration(b, exact.minus(a), t)
+                scale = exact.conformal(a) / exact.conformal(b)
+                limit = 4 * torch.finfo(dtype).eps
+                gaps = max(exact.conformal(a), exact.conformal(b))
+                limit += 64 * torch.finfo(torch.float64).eps * float(gaps)
+                for value, expected, size in (
+                    (P.expmap(x, v, 1.0), exact.ball_expmap(a, t), 1),
+                    (P.logmap(x, y, 1.0), exact.ball_logmap(a, b), None),
+                    (P.gyration(y, -x, v, 1.0), moved, None),
+                    (P.transport(x, y, v, 1.0), [scale * z for z in moved], None),
+                ):
+                    assert exact.error(value, expected, size) < limit
+
+    def test_a_vector_of_any_length_is_carried_to_the_closed_ball(self):
+        x = torch.tensor([0.999, 0, 0], requires_grad=True)
+        v = torch.tensor([-1e6, 0, 0], requires_grad=True)
+        y = P.expmap(x, v, 1.0)
+        assert_close(y, torch.tensor([-1.0, 0, 0]))
+        assert all(g.isfinite().all() for g in torch.autograd.grad(y.sum(), (x, v)))
+
+    def test_dimensions_must_agree(self):
+        with pytest.raises(ValueError, match='x and v must have one dimension, got 4 and 3'):
+            P.transport0(randn(2, 4), randn(2, 3), 1.0)

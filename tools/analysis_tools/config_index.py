@@ -38,6 +38,10 @@ PAPERS = {
         'Improving Visual Recognition with Hyperbolical Visual Hierarchy Mapping',
         'https://arxiv.org/abs/2404.00974',
     ),
+    'hyperbolic': (
+        'Fully Hyperbolic Convolutional Neural Networks for Computer Vision',
+        'https://arxiv.org/abs/2303.15919',
+    ),
     'hyperclip': (
         'Understanding Fine-tuning CLIP for Open-vocabulary Semantic Segmentation in Hyperbolic '
         'Space',

@@ -1,0 +1,190 @@
+"""What hyperbolic classifiers share: features become tangent vectors at the origin, then points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...checks import check_choice, check_count, check_positive
+from ...ops.stable import safe_norm
+from ..common.curvature import Curvature, LogParameter, curvature_options
+
+INITS = ('random', 'from_linear')
+FLAT_SCALE = 0.01
+"""Scale of features at which a space of curvature -1 is nearly flat."""
+
+
+def clip_features(x: Tensor, radius: float | Tensor) -> Tensor:
+    r"""Shortens vectors to a length, :math:`\min(1, r / \lVert x \rVert)\, x`.
+
+    Args:
+        x: Vectors ``(..., d)``.
+        radius: Largest length.
+
+    Returns:
+        Vectors ``(..., d)``; those that are not longer are unchanged.
+
+    Source: Guo et al., Clipped Hyperbolic Classifiers Are Super-Hyperbolic Classifiers (CVPR 2022).
+    """
+    norm = safe_norm(x, keepdim=True)
+    far = norm > radius
+    return x * torch.where(far, radius / torch.where(far, norm, 1), 1)
+
+
+class Classifier(nn.Module):
+    r"""Features to logits by way of a space of constant curvature; base class.
+
+    Features are multiplied by a matrix (where ``embed_dims`` is given) and by a positive number,
+    and are then tangent vectors at the origin, in the coordinates of the model.
+
+    Args:
+        in_features: Width of the features.
+        num_classes: Number of classes.
+        embed_dims: Dimension of the space; that of the features, and no matrix, if None.
+        curvature: Initial ``c``, or arguments of :class:`hyper_mm.layers.Curvature`.
+        max_radius: Largest scaled distance from the origin ``sqrt(c) d(0, x)``; points further out
+            are brought to it along their ray (feature clipping). Guo et al.'s ``r = 1`` in the ball
+            is 2 here. No limit if None.
+        scale: Initial factor of the features; ``embed_dims ** -0.5`` if None, or 0.01 with
+            ``init='from_linear'``.
+        learn_scale: Train the factor.
+        init: ``'random'``, or ``'from_linear'``: weights of a linear classifier, with a ``bias``,
+            are accepted on load and taken over (:meth:`adopt_linear`).
+
+    Raises:
+        ValueError: For numbers outside their range, or ``init='from_linear'`` with ``embed_dims``
+            or ``max_radius``, with which no linear classifier can be taken over.
+    """
+
+    unit_radius = 1.0
+    """Distance from the origin of the tangent vector of length 1, in the model's coordinates."""
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        embed_dims: int | None = None,
+        curvature: float | Mapping[str, Any] | None = None,
+        max_radius: float | None = None,
+        scale: float | None = None,
+        learn_scale: bool = True,
+        init: str = 'random',
+    ):
+        super().__init__()
+        check_count(1, in_features=in_features, num_classes=num_classes)
+        check_choice(INITS, init=init)
+        if embed_dims is not None:
+            check_count(1, embed_dims=embed_dims)
+        if max_radius is not None:
+            check_positive(max_radius=max_radius)
+        if init == 'from_linear' and (embed_dims is not None or max_radius is not None):
+            raise ValueError(
+                "init='from_linear' takes over a classifier of the features as they are: "
+                f'embed_dims and max_radius must be None, got {embed_dims} and {max_radius}'
+            )
+        self.in_features, self.num_classes, self.init = in_features, num_classes, init
+        self.dim = in_features if embed_dims is None else embed_dims
+        self.max_radius = max_radius
+        self.proj: nn.Module = nn.Identity()
+        if embed_dims is not None:
+            self.proj = nn.Linear(in_features, embed_dims, bias=False)
+        if scale is None:
+            scale = FLAT_SCALE if init == 'from_linear' else self.dim**-0.5
+        self.scale = LogParameter(scale, (1e-6, 1e3), learn_scale, name='scale')
+        self.curvature: Curvature | None = None
+        if self.unit_radius:
+            self.curvature = Curvature(**curvature_options(curvature))
+
+    def c(self) -> Tensor:
+        """Returns the curvature ``c``, a 0-dimensional tensor."""
+        assert self.curvature is not None
+        return self.curvature()
+
+    def tangent(self, x: Tensor, c: Tensor | float) -> Tensor:
+        """Tangent vectors at the origin ``(..., d)`` of features ``(..., in_features)``."""
+        u = self.proj(x)
+        u = (u if u.dtype == torch.float64 else u.float()) * self.scale()
+        if self.max_radius is None:
+            return u
+        return clip_features(u, self.max_radius / (c**0.5 * (self.unit_radius or 1.0)))
+
+    def radius(self, x: Tensor) -> Tensor:
+        """Distances of the embeddings from the origin: small where the classifier is uncertain.
+
+        Args:
+            x: Features ``(..., in_features)``.
+
+        Returns:
+            Distances ``(...)``.
+        """
+        c = self.c() if self.curvature is not None else 1.0
+        return (self.unit_radius or 1.0) * safe_norm(self.tangent(x, c))
+
+    def adopt_linear(self, weight: Tensor, bias: Tensor) -> None:
+        """Takes over a linear classifier.
+
+        Near the origin the space is flat, and the logits are those of the linear classifier up to a
+        relative error of the order of ``c (scale |x|)^2``.
+
+        Args:
+            weight: ``(num_classes, in_features)``, with further dimensions of size 1 or not.
+            bias: ``(num_classes,)``.
+
+        Raises:
+            ValueError: If shapes do not fit, the features are not taken as they are, or a class has
+                a bias and no weight, which no hyperplane has.
+        """
+        weight = weight.detach().flatten(1)
+        expected = (self.num_classes, self.in_features)
+        if tuple(weight.shape) != expected or tuple(bias.shape) != expected[:1]:
+            raise ValueError(
+                f'weight and bias must be of shape {expected} and {expected[:1]}, got '
+                f'{tuple(weight.shape)} and {tuple(bias.shape)}'
+            )
+        if not isinstance(self.proj, nn.Identity) or self.max_radius is not None:
+            raise ValueError(
+                'a linear classifier can be taken over only with embed_dims=None and '
+                'max_radius=None'
+            )
+        empty = (weight == 0).all(1) & (bias != 0)
+        if empty.any():
+            raise ValueError(
+                f'classes {empty.nonzero().flatten().tolist()} have a bias and no weight: no '
+                'hyperplane is at a finite distance'
+            )
+        with torch.no_grad():
+            self._adopt(weight / self.scale(), bias.detach())
+
+    def _adopt(self, weight: Tensor, bias: Tensor) -> None:
+        """Takes over a linear classifier of tangent vectors."""
+        raise NotImplementedError
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, metadata: dict, strict: bool, missing_keys: list,
+        unexpected_keys: list, error_msgs: list,
+    ) -> None:  # fmt: skip
+        weight, bias = f'{prefix}weight', f'{prefix}bias'
+        if self.init == 'from_linear' and bias in state_dict and weight in state_dict:
+            try:
+                self.adopt_linear(state_dict[weight], state_dict[bias])
+            except ValueError as error:
+                error_msgs.append(f'{prefix}: {error}')
+                return
+            for key in (weight, bias):
+                del state_dict[key]
+            state_dict.update(self.state_dict(prefix=prefix))
+        super()._load_from_state_dict(
+            state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+    def extra_repr(self) -> str:
+        return f'{self.in_features}, {self.num_classes}, dim={self.dim}, init={self.init!r}'
+
+
+def random_weight(num_classes: int, dim: int) -> nn.Parameter:
+    """Weights of the usual linear layer."""
+    bound = dim**-0.5
+    return nn.Parameter(torch.empty(num_classes, dim).uniform_(-bound, bound))

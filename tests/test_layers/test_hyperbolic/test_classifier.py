@@ -1,0 +1,142 @@
+"""What hyperbolic classifiers share."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from hyper_mm.layers import (
+    BusemannHead,
+    EuclideanMLR,
+    LorentzMLR,
+    PoincareMLR,
+    clip_features,
+)
+
+MLRS = {
+    'lorentz': LorentzMLR,
+    'poincare': PoincareMLR,
+    'coordinate': lambda *a, **k: PoincareMLR(*a, factor='coordinate', **k),
+    'gyroplane': lambda *a, **k: PoincareMLR(*a, form='gyroplane', **k),
+    'euclidean': EuclideanMLR,
+}
+every = pytest.mark.parametrize('make', MLRS.values(), ids=MLRS)
+ALL = {**MLRS, 'busemann': BusemannHead}
+
+
+def linear(num_classes=5, dim=8):
+    torch.manual_seed(0)
+    return nn.Linear(dim, num_classes)
+
+
+class TestFromLinear:
+    @every
+    def test_logits_are_those_of_the_linear_classifier(self, make):
+        model, stock, x = make(8, 5, init='from_linear'), linear(), torch.randn(20, 8)
+        model.adopt_linear(stock.weight, stock.bias)
+        # relative error of the order of (0.01 |x|)^2, |x| = 3 or so
+        assert_close(model(x), stock(x), rtol=2e-3, atol=2e-3)
+
+    @every
+    @pytest.mark.parametrize('shape', [(), (1, 1)])
+    def test_weights_are_taken_over_on_load(self, make, shape):
+        model, stock = nn.Sequential(make(8, 5, init='from_linear')), linear()
+        weight = stock.weight.detach().reshape(5, 8, *shape)
+        model.load_state_dict({'0.weight': weight, '0.bias': stock.bias.detach()})
+        x = torch.randn(20, 8)
+        assert_close(model(x), stock(x), rtol=2e-3, atol=2e-3)
+        other = nn.Sequential(make(8, 5, init='from_linear'))
+        other.load_state_dict(model.state_dict())  # and its own weights as they are
+        assert torch.equal(other(x), model(x))
+
+    @every
+    def test_linear_weights_are_refused_unless_asked_for(self, make):
+        model, stock = make(8, 5), linear()
+        with pytest.raises(RuntimeError, match='Unexpected key'):
+            model.load_state_dict(stock.state_dict())
+
+    def test_a_class_without_a_weight_is_refused(self):
+        model, stock = LorentzMLR(8, 5, init='from_linear'), linear()
+        with torch.no_grad():
+            stock.weight[2] = 0
+        with pytest.raises(ValueError, match=r'classes \[2\] have a bias and no weight'):
+            model.adopt_linear(stock.weight, stock.bias)
+        with pytest.raises(RuntimeError, match='have a bias and no weight'):
+            model.load_state_dict(stock.state_dict())
+
+    @pytest.mark.parametrize('options', [dict(embed_dims=4), dict(max_radius=2.0)])
+    def test_needs_features_as_they_are(self, options):
+        with pytest.raises(ValueError, match='embed_dims and max_radius must be None, got'):
+            LorentzMLR(8, 5, init='from_linear', **options)
+        with pytest.raises(ValueError, match='can be taken over only with embed_dims=None'):
+            LorentzMLR(8, 5, **options).adopt_linear(*linear().parameters())
+
+    def test_shapes_must_fit(self):
+        with pytest.raises(ValueError, match=r'must be of shape \(5, 8\) and \(5,\), got \(4, 8\)'):
+            LorentzMLR(8, 5).adopt_linear(*linear(4).parameters())
+
+
+@pytest.mark.parametrize('make', ALL.values(), ids=ALL)
+class TestClassifier:
+    def test_shapes_and_gradients(self, make):
+        model = make(8, 5, embed_dims=3)
+        x = torch.randn(2, 4, 8, requires_grad=True)
+        logits = model(x)
+        assert logits.shape == (2, 4, 5)
+        assert_close(logits[1], model(x[1]))
+        logits.square().sum().backward()
+        for name, parameter in model.named_parameters():
+            if name != 'curvature.log' or model.curvature is not None:
+                assert parameter.grad is not None, name
+                assert parameter.grad.isfinite().all(), name
+
+    @pytest.mark.parametrize('value', [0.0, 1e-6, 1.0, 1e3])
+    def test_gradients_are_finite_at_any_length(self, make, value):
+        """Features of length 0 to 30 scaled radii, or clipped to 4."""
+        for limit in (None, 4.0):
+            model = make(8, 5, max_radius=limit)
+            x = torch.zeros(3, 8)
+            x[:, 0] = value
+            if limit is None:
+                x = x.clamp(max=30.0 * 8**0.5 / 2)
+            x.requires_grad_()
+            logits = model(x)
+            assert logits.isfinite().all()
+            logits.sum().backward()
+            assert x.grad.isfinite().all()
+            assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+    def test_clipping_limits_the_radius(self, make):
+        model, free = make(8, 5, max_radius=1.5, curvature=2.0), make(8, 5, curvature=2.0)
+        x = 20 * torch.randn(50, 8)
+        scaled = 2**0.5 if model.curvature is not None else 1.0
+        assert_close(scaled * model.radius(x), torch.full((50,), 1.5), rtol=1e-5, atol=0)
+        near = 0.01 * x
+        assert_close(model.radius(near), free.radius(near))
+
+    def test_half_precision_features(self, make):
+        model, x = make(8, 5), torch.randn(3, 8).half()
+        assert model(x).dtype == torch.float32
+        with torch.autocast('cpu', torch.bfloat16):
+            assert_close(model(x.float()), model(x.float()))
+            assert model(x.float()).dtype == torch.float32
+
+    @pytest.mark.parametrize(
+        ('options', 'words'),
+        [
+            (dict(max_radius=0.0), 'max_radius must be positive, got 0'),
+            (dict(embed_dims=0), 'embed_dims must be'),
+            (dict(init='linear'), "init must be .*got 'linear'"),
+            (dict(scale=-1.0), 'scale init must be positive'),
+        ],
+    )
+    def test_refuses(self, make, options, words):
+        with pytest.raises(ValueError, match=words):
+            make(8, 5, **options)
+
+
+def test_clip_features():
+    x = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]])
+    assert_close(clip_features(x, 1.0), torch.tensor([[0.6, 0.8], [0.3, 0.4], [0.0, 0.0]]))

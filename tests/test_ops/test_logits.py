@@ -1,0 +1,78 @@
+"""Logits in few passes, against the distances to hyperplanes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+from torch.testing import assert_close
+
+from hyper_mm.ops import hyperplanes, lorentz
+from hyper_mm.ops.logits import lorentz_logits
+
+from .conftest import FLOATS, randn
+
+
+def parts(dtype=torch.float64, rows=6, radius=1.0):
+    x = lorentz.expmap0(radius * randn(rows, 4) / 2, 0.7).to(dtype)
+    return x, randn(3, 4, seed=1).to(dtype), randn(3, seed=2).to(dtype)
+
+
+def plain(x, w, o, c):
+    distance = hyperplanes.lorentz_pairwise_hyperplane_dist(x, w, o, c)
+    return distance * torch.linalg.vector_norm(w, dim=1)
+
+
+@pytest.mark.parametrize('dtype', FLOATS)
+@pytest.mark.parametrize('radius', [1e-4, 1.0, 4.0])
+def test_values_and_gradients(dtype, radius):
+    """To the error of a product of this dtype."""
+    results = []
+    for function in (lorentz_logits, plain):
+        tensors = [t.requires_grad_() for t in parts(dtype, 50, radius)]
+        c = torch.tensor(0.7, dtype=dtype, requires_grad=True)
+        value = function(*tensors, c)
+        results.append((value, *torch.autograd.grad(value.square().sum(), (*tensors, c))))
+    far = lorentz.time(parts(dtype, 50, radius)[0], 0.7).max().item() * 8
+    for one, other in zip(*results):
+        size = other.abs().max().item()
+        limit = 32 * torch.finfo(dtype).eps * far * size
+        assert_close(one, other, rtol=1e-5, atol=limit)
+
+
+def test_derivatives_of_all_orders():
+    tensors = [t.requires_grad_() for t in parts()]
+    c = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lorentz_logits, (*tensors, c))
+    assert gradgradcheck(lorentz_logits, (*tensors, c))
+    call = torch.func.jacfwd(lambda x: lorentz_logits(x, *parts()[1:], 0.7))
+    expected = torch.autograd.functional.jacobian(
+        lambda x: lorentz_logits(x, *parts()[1:], 0.7), parts()[0]
+    )
+    assert_close(call(parts()[0]), expected)
+
+
+def test_shapes_and_dtypes():
+    x, w, o = parts(torch.float32)
+    value = lorentz_logits(x.view(2, 3, 4), w, o, 0.7)
+    assert value.shape == (2, 3, 3)
+    assert_close(value.view(6, 3), lorentz_logits(x, w, o, torch.full((1,), 0.7)))
+    assert lorentz_logits(x.half(), w.half(), o.half(), 0.7).dtype == torch.float32
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(lorentz_logits(x, w, o, 0.7), value.view(6, 3))
+    with pytest.raises(ValueError, match=r'c must be one number, got shape \(6, 1\)'):
+        lorentz_logits(x, w, o, torch.full((6, 1), 0.7))
+
+
+def test_a_normal_of_length_zero_has_finite_gradients():
+    x, w, o = (t.requires_grad_() for t in parts())
+    value = lorentz_logits(x, w * torch.tensor([[1.0], [0.0], [1.0]]).double(), o, 0.7)
+    assert (value[:, 1] == 0).all()
+    assert all(g.isfinite().all() for g in torch.autograd.grad(value.sum(), (x, w, o)))
+
+
+def test_compiles_to_one_graph():
+    torch._dynamo.reset()
+    x, w, o = (t.requires_grad_() for t in parts(torch.float32))
+    compiled = torch.compile(lorentz_logits, backend='aot_eager', fullgraph=True)
+    assert_close(compiled(x, w, o, 0.7), lorentz_logits(x, w, o, 0.7), rtol=1e-5, atol=1e-5)

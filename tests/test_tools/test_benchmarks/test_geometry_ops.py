@@ -1,0 +1,26 @@
+"""The comparison of ops with other libraries."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.helpers.tools import load_tool
+
+pytest.importorskip('geoopt')
+pytest.importorskip('hypll')
+
+
+def test_every_peer_computes_the_same(tmp_path, capsys):
+    """Coordinates, signs and factors are those of the peers: near the origin all agree."""
+    tool, out = load_tool('benchmarks/geometry_ops.py'), tmp_path / 'report.json'
+    words = ['--rows', '16', '--dim', '4', '--radius', '0.8', '--repeats', '1', '--out', str(out)]
+    tool.main(words)
+    report = json.loads(out.read_text())
+    assert capsys.readouterr().out.count('\n| `') == len(tool.cases())
+    peers = {name.split()[-1] for name in report}
+    assert peers == {'hyper_mm', 'geoopt', 'hypll'}
+    for name, row in report.items():
+        assert row['error'] < (1e-6 if name.endswith('hyper_mm') else 1e-3), name
+        assert row['seconds'] > 0

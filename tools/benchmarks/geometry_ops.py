@@ -1,0 +1,251 @@
+"""Every op that geoopt or HypLL has too: accuracy and time of all in one run.
+
+    python tools/benchmarks/geometry_ops.py
+    python tools/benchmarks/geometry_ops.py --radius 6 --out geometry_ops.json
+
+Inputs are float32, at the given scaled radius. The error is the largest one of a row, relative to
+the length of the result, against our ops in float64 from the same inputs, which the tests compare
+with arithmetic of 120 digits. The time is of forward and backward, the libraries taking turns; a
+ratio is the median of the ratios of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hyper_mm.ops import hyperplanes, lorentz, means, poincare
+
+
+def inputs(radius: float, rows: int, dim: int) -> dict[str, Tensor]:
+    """float32 inputs: points of both models, vectors at the origin, a unit normal, and a matrix."""
+    generator = torch.Generator().manual_seed(0)
+
+    def unit() -> Tensor:
+        v = torch.randn(rows, dim, generator=generator, dtype=torch.float64)
+        return v / v.norm(dim=-1, keepdim=True)
+
+    u, v, w = radius * unit(), radius * unit(), unit()
+    x, y = lorentz.expmap0(u, 1.0), lorentz.expmap0(v, 1.0)
+    found = dict(x=x, y=y, v=v, w=w)
+    found |= dict(p=lorentz.to_poincare(x, 1.0), q=lorentz.to_poincare(y, 1.0))
+    found |= dict(t=lorentz.transport0(x, w, 1.0), s=poincare.transport0(found['p'], w / 2, 1.0))
+    found['m'] = torch.eye(dim, dtype=torch.float64) / 2
+    return {name: tensor.float() for name, tensor in found.items()}
+
+
+def ambient(x: Tensor) -> Tensor:
+    """Points with their time part in front."""
+    return lorentz.to_ambient(x, 1.0)
+
+
+def with_time(x: Tensor, v: Tensor) -> Tensor:
+    """Tangent vectors at ``x`` with their time part in front."""
+    return torch.cat([(x * v).sum(-1, keepdim=True) / lorentz.time(x, 1.0, keepdim=True), v], -1)
+
+
+def cases() -> dict[str, tuple[str, Callable, dict[str, tuple[Callable, Callable]]]]:
+    """Name -> letters of the inputs, our op, and of each peer: what prepares, what runs.
+
+    What a peer's op takes is prepared outside of the time; of ambient results the space components
+    are compared.
+    """
+    found: dict = {
+        'lorentz.expmap': ('xt', lambda x, t: lorentz.expmap(x, t, 1.0), {}),
+        'lorentz.logmap': ('xy', lambda x, y: lorentz.logmap(x, y, 1.0), {}),
+        'lorentz.transport': ('xyt', lambda x, y, t: lorentz.transport(x, y, t, 1.0), {}),
+        'lorentz.transport_to0': ('xt', lambda x, t: lorentz.transport_to0(x, t, 1.0), {}),
+        'lorentz.dist': ('xy', lambda x, y: lorentz.dist(x, y, 1.0)[..., None], {}),
+        'poincare.expmap': ('ps', lambda p, s: poincare.expmap(p, s, 1.0), {}),
+        'poincare.logmap': ('pq', lambda p, q: poincare.logmap(p, q, 1.0), {}),
+        'poincare.transport': ('pqs', lambda p, q, s: poincare.transport(p, q, s, 1.0), {}),
+        'poincare.gyration': ('pqw', lambda p, q, w: poincare.gyration(p, q, w, 1.0), {}),
+        'poincare.geodesic': ('pq', lambda p, q: poincare.geodesic(p, q, 0.3, 1.0), {}),
+        'poincare.mobius_add': ('pq', lambda p, q: poincare.mobius_add(p, q, 1.0), {}),
+        'poincare.mobius_scalar': ('p', lambda p: poincare.mobius_scalar(0.7, p, 1.0), {}),
+        'poincare.mobius_matvec': ('mp', lambda m, p: poincare.mobius_matvec(m, p, 1.0), {}),
+        'poincare.dist': ('pq', lambda p, q: poincare.dist(p, q, 1.0)[..., None], {}),
+        'gyroplane_dist': (
+            'pqw',
+            lambda p, q, w: hyperplanes.gyroplane_dist(p, q, w, 1.0)[..., None],
+            {},
+        ),
+        'poincare_frechet_mean': (
+            'p',
+            lambda p: means.poincare_frechet_mean(p.view(-1, 8, p.shape[-1])),
+            {},
+        ),
+    }
+    if importlib.util.find_spec('geoopt'):
+        import geoopt
+
+        space, ball = geoopt.Lorentz(), geoopt.PoincareBall()
+
+        def lift(*letters: str) -> Callable:
+            """Points and vectors at the first of them in ambient coordinates."""
+
+            def prepare(*tensors: Tensor) -> list[Tensor]:
+                pairs = zip(letters, tensors)
+                return [with_time(tensors[0], a) if k == 't' else ambient(a) for k, a in pairs]
+
+            return prepare
+
+        def as_is(*tensors: Tensor) -> list[Tensor]:
+            return list(tensors)
+
+        add = {
+            'lorentz.expmap': (lift('x', 't'), lambda x, t: space.expmap(x, t)[..., 1:]),
+            'lorentz.logmap': (lift('x', 'y'), lambda x, y: space.logmap(x, y)[..., 1:]),
+            'lorentz.transport': (
+                lift('x', 'y', 't'),
+                lambda x, y, t: space.transp(x, y, t)[..., 1:],
+            ),
+            'lorentz.transport_to0': (
+                lift('x', 't'),
+                lambda x, t: space.transp0back(x, t)[..., 1:],
+            ),
+            'lorentz.dist': (lift('x', 'y'), lambda x, y: space.dist(x, y)[..., None]),
+            'poincare.expmap': (as_is, ball.expmap),
+            'poincare.logmap': (as_is, ball.logmap),
+            'poincare.transport': (as_is, ball.transp),
+            'poincare.gyration': (as_is, ball.gyration),
+            'poincare.geodesic': (as_is, lambda p, q: ball.geodesic(torch.tensor(0.3), p, q)),
+            'poincare.mobius_add': (as_is, ball.mobius_add),
+            'poincare.mobius_scalar': (
+                as_is,
+                lambda p: ball.mobius_scalar_mul(torch.tensor(0.7), p),
+            ),
+            'poincare.mobius_matvec': (as_is, ball.mobius_matvec),
+            'poincare.dist': (as_is, lambda p, q: ball.dist(p, q)[..., None]),
+            'gyroplane_dist': (
+                as_is,
+                lambda p, q, w: ball.dist2plane(p, q, w, signed=True)[..., None],
+            ),
+        }
+        for name, peer in add.items():
+            found[name][2]['geoopt'] = peer
+    if importlib.util.find_spec('hypll'):
+        from hypll.manifolds.poincare_ball import Curvature, PoincareBall
+        from hypll.tensors import ManifoldTensor, TangentTensor
+
+        hypll_ball = PoincareBall(Curvature(1.0, constraining_strategy=lambda c: c))
+
+        def points(*tensors: Tensor) -> list:
+            return list(tensors)
+
+        def point(x: Tensor) -> ManifoldTensor:
+            return ManifoldTensor(x, hypll_ball)
+
+        add = {
+            'poincare.expmap': (
+                points,
+                lambda p, s: (
+                    hypll_ball.expmap(
+                        TangentTensor(s, manifold_points=point(p), manifold=hypll_ball)
+                    ).tensor
+                ),
+            ),
+            'poincare.logmap': (
+                points,
+                lambda p, q: hypll_ball.logmap(point(p), point(q)).tensor,
+            ),
+            'poincare.mobius_add': (
+                points,
+                lambda p, q: hypll_ball.mobius_add(point(p), point(q)).tensor,
+            ),
+            'poincare.dist': (
+                points,
+                lambda p, q: hypll_ball.dist(point(p), point(q))[..., None],
+            ),
+            'poincare_frechet_mean': (
+                points,
+                lambda p: (
+                    hypll_ball.frechet_mean(point(p.view(-1, 8, p.shape[-1])), batch_dim=1).tensor
+                ),
+            ),
+        }
+        for name, peer in add.items():
+            found[name][2]['hypll'] = peer
+    return found
+
+
+def step(function: Callable, tensors: list[Tensor]) -> Callable[[], None]:
+    """One forward and backward."""
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
+
+    def run() -> None:
+        for leaf in leaves:
+            leaf.grad = None
+        function(*leaves).sum().backward()
+
+    return run
+
+
+def timed(run: Callable[[], None]) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def error(value: Tensor, expected: Tensor) -> float:
+    """Largest error of a row over the length of the expected one; inf where it is not finite."""
+    off = (value.double() - expected).norm(dim=-1) / expected.norm(dim=-1)
+    return torch.where(off.isfinite(), off, torch.inf).max().item()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--rows', type=int, default=4096)
+    parser.add_argument('--dim', type=int, default=64)
+    parser.add_argument('--radius', type=float, default=3.0)
+    parser.add_argument('--repeats', type=int, default=7)
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--out', type=Path)
+    args = parser.parse_args(arguments)
+    torch.set_num_threads(args.threads)
+    given, report = inputs(args.radius, args.rows, args.dim), {}
+    print(f'{args.rows} x {args.dim}, scaled radius {args.radius}, float32\n')
+    print('| op | hyper_mm | geoopt | HypLL |\n|---|---|---|---|')
+    for name, (letters, ours, peers) in cases().items():
+        tensors = [given[letter] for letter in letters]
+        exact = ours(*(tensor.double() for tensor in tensors))
+        functions = {'hyper_mm': (ours, tensors)}
+        functions |= {k: (run, prepare(*tensors)) for k, (prepare, run) in peers.items()}
+        steps = {k: step(*pair) for k, pair in functions.items()}
+        seconds: dict[str, list[float]] = {k: [] for k in steps}
+        for round_ in range(args.repeats + 1):
+            for k, run in steps.items():
+                found = timed(run)
+                if round_:
+                    seconds[k].append(found)
+        cells = []
+        for k in ('hyper_mm', 'geoopt', 'hypll'):
+            if k not in functions:
+                cells.append('-')
+                continue
+            with torch.no_grad():
+                off = error(functions[k][0](*functions[k][1]), exact)
+            taken = statistics.median(seconds[k])
+            ratio = statistics.median(a / b for a, b in zip(seconds[k], seconds['hyper_mm']))
+            report[f'{name} {k}'] = dict(error=off, seconds=taken, ratio=ratio)
+            slower = '' if k == 'hyper_mm' else f' ({ratio:.1f}x)'
+            cells.append(f'{off:.0e}, {1e3 * taken:.1f} ms{slower}')
+        print(f'| `{name}` | {" | ".join(cells)} |', flush=True)
+    if args.out:
+        args.out.write_text(json.dumps(report, indent=1), 'utf-8')
+
+
+if __name__ == '__main__':
+    main()
