@@ -61,6 +61,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'MetaLearner': ('models.meta.meta_learner',),
         'MultiTaskModel': ('models.meta.multi_task_model',),
         'MultimodalEncoderDecoder': ('models.segmentors.multimodal_encoder_decoder', 'mmseg'),
+        'NormEvalTIMMBackbone': ('models.backbones.norm_eval_timm_backbone', 'mmpretrain', 'timm'),
         'OpenVocabSegmentor': ('models.segmentors.open_vocab_segmentor', 'mmseg', 'open_clip'),
         'OpenVocabTTAModel': ('models.segmentors.open_vocab_tta_model', 'mmseg', 'open_clip'),
         'PrototypicalHead': ('models.heads.prototypical_head',),
@@ -71,6 +72,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'RadialEmbeddingLoss': ('models.vision_language.radial_losses',),
         'RetinaNet': ('models.detectors.detectors', 'mmdet'),
         'SimpleFeaturePyramid': ('models.necks.simple_feature_pyramid',),
+        'UNetDecoder': ('models.necks.unet_decoder', 'mmseg'),
     },
     'model_wrapper': {
         'ShardedModel': ('models.utils.fully_sharded',),
@@ -146,6 +148,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'LoadSegAnnotations16': ('datasets.transforms.load_seg_annotations16',),
         'PackEpisodicSegInputs': ('datasets.transforms.pack_episodic_seg_inputs', 'mmseg'),
         'PackTexts': ('datasets.text_chains',),
+        'RandomStyle': ('datasets.transforms.random_style',),
     },
     'visualizer': {
         'SegLocalVisualizer': ('visualization.seg_local_visualizer', 'mmseg'),
