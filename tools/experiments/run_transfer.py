@@ -1,4 +1,4 @@
-"""What helps on a domain that was not trained on: pretraining, a style for each task, meta-learning.
+"""What helps on a domain that was not trained on: pretraining, styles, meta-learning.
 
     python tools/experiments/run_transfer.py --out docs/tables/metaseg.md
     python tools/experiments/run_transfer.py --arms 'plain, pretrained' --seeds 0 --minutes 5

@@ -10,7 +10,7 @@ from hyper_mm.registry import MODELS
 
 @MODELS.register_module()
 class NormEvalTIMMBackbone(TIMMBackbone):
-    """mmpretrain's ``TIMMBackbone`` with batch norms in evaluation mode, as ``norm_eval`` of ResNet.
+    """mmpretrain's ``TIMMBackbone`` with batch norms in evaluation mode (``norm_eval`` of ResNet).
 
     Batches of a few crops of several sites have statistics of their own; the pretrained ones stay.
     The weights of the norms train.

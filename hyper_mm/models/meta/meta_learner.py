@@ -67,9 +67,9 @@ class MetaLearner(EpisodicModel):
             steps change; if None ``'head'`` for ``'anil'``, otherwise all.
         first_order: Take inner gradients as constants; only for ``'anil'`` and ``'metasgd'``.
         commit_buffers: Write buffers back.
-        norms: What batch norms do in episodes. ``'batch'``: inner steps and the query of training by
-            the statistics of their batch; ``'frozen'``: all by the running ones, which stay as they
-            are (of a pretrained backbone, and of supports of a few images); ``'task'``: the query,
+        norms: What batch norms do in episodes. ``'batch'``: inner steps and the query of training
+            by the statistics of their batch; ``'frozen'``: all by the running ones, which stay as
+            they are (of a pretrained backbone, and of supports of a few images); ``'task'``: the query,
             in training and in prediction, by the statistics of its support after the steps (one
             more forward pass).
         gain_interval: Calls between two measurements of ``meta/gain``, each of which takes a
@@ -199,7 +199,7 @@ class MetaLearner(EpisodicModel):
             adapted = adapt(
                 loss, parameters, self._rates(), steps, first_order, self.clip, names, retain_graph
             )
-        self._take_statistics(support, adapted, buffers)
+        self.take_statistics(support, adapted, buffers)
         return adapted, losses
 
     def _rates(self) -> float | dict[str, Tensor]:
@@ -208,8 +208,14 @@ class MetaLearner(EpisodicModel):
             return self.inner_lr
         return dict(zip(self._rate_names, self.rates))
 
-    def _take_statistics(self, support: Batch, parameters: dict, buffers: dict) -> None:
-        """Makes the statistics of the support those of the norms, where each task has its own."""
+    def take_statistics(self, support: Batch, parameters: dict, buffers: dict) -> None:
+        """Makes the statistics of the support those of the norms, where each task has its own.
+
+        Args:
+            support: The batch.
+            parameters: Adapted parameters, by name.
+            buffers: Changed in place.
+        """
         if self.norms == 'task':
             with torch.no_grad(), norms_in(self.model, training=True, momentum=1.0):
                 self.call(parameters, buffers, support, 'loss')
