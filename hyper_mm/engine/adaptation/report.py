@@ -92,8 +92,8 @@ def trust(learned: int, judged: int, how: str) -> list[str]:
     if min(learned, judged) < FEW:
         lines.append(
             f'Fewer than {FEW} images ({learned} to learn from, {judged} to judge): no interval '
-            'can be given, and a difference of several points may be chance. Trust the pictures more '
-            f'than the numbers, and label {FEW} more images for --query.'
+            'can be given, and a difference of several points may be chance. Trust the pictures '
+            f'more than the numbers, and label {FEW} more images for --query.'
         )
     lines.append(
         'Images of another device, stain or patient group need a test of their own. If several '
@@ -107,7 +107,8 @@ body{font:16px/1.5 system-ui,sans-serif;color:#1b1b1b;max-width:60rem;margin:2re
 padding:0 1rem}
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
 table{border-collapse:collapse;margin:.5rem 0}
-th,td{border-bottom:1px solid #ccc;padding:.3rem .8rem;text-align:right}th:first-child,td:first-child{text-align:left}
+th,td{border-bottom:1px solid #ccc;padding:.3rem .8rem;text-align:right}
+th:first-child,td:first-child{text-align:left}
 .cases{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0;max-width:18rem}
 img{max-width:100%;image-rendering:auto}figcaption{font-size:.9rem}
 .note{background:#fff6e0;border-left:4px solid #d55e00;padding:.5rem 1rem}

@@ -69,9 +69,9 @@ class MetaLearner(EpisodicModel):
         commit_buffers: Write buffers back.
         norms: What batch norms do in episodes. ``'batch'``: inner steps and the query of training
             by the statistics of their batch; ``'frozen'``: all by the running ones, which stay as
-            they are (of a pretrained backbone, and of supports of a few images); ``'task'``: the query,
-            in training and in prediction, by the statistics of its support after the steps (one
-            more forward pass).
+            they are (of a pretrained backbone, and of supports of a few images); ``'task'``: the
+            query, in training and in prediction, by the statistics of its support after the steps
+            (one more forward pass).
         gain_interval: Calls between two measurements of ``meta/gain``, each of which takes a
             forward pass; 0 for none.
         data_preprocessor: See :class:`EpisodicModel`.
