@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 from pathlib import Path
 
@@ -103,16 +104,35 @@ def read_unchanged(path: str | Path, backend_args: dict | None = None) -> np.nda
     """
     content, suffix = get(str(path), backend_args=backend_args), suffix_of(path).lower()
     if suffix in VOLUMES:
-        return _read_dicom(path, content) if suffix in DICOM else _read_nifti(path, content, suffix)
+        if suffix in NIFTI:
+            return _read_nifti(path, content, suffix)
+        image = read_dicom(path, content)
+        if image.ndim > 2 and image.shape[-1] != 3:
+            raise ValueError(f'{path} must be one slice, got {len(image)} frames: {_SPLIT}')
+        return image
     image = mmcv.imfrombytes(content, flag='unchanged', backend='cv2') if content else None
     if image is None:
         raise ValueError(f'{path} is no image that OpenCV reads')
     return image
 
 
-def _read_dicom(path: str | Path, content: bytes) -> np.ndarray:
-    import io
+_SPLIT = 'tools/dataset_converters/slices.py writes the slices of a volume'
 
+
+def read_dicom(path: str | Path, content: bytes) -> np.ndarray:
+    """Reads a DICOM file of one frame or several in the units of the device.
+
+    Args:
+        path: Its path, for messages.
+        content: Its bytes.
+
+    Returns:
+        Array ``(H, W)``, of frames ``(F, H, W)``, or of colors ``(..., 3)``, BGR.
+
+    Raises:
+        ValueError: If it is no DICOM image.
+        ModuleNotFoundError: If pydicom is missing.
+    """
     try:
         import pydicom
         from pydicom.pixels import apply_rescale
@@ -125,16 +145,12 @@ def _read_dicom(path: str | Path, content: bytes) -> np.ndarray:
         image = file.pixel_array
     except Exception as error:  # pydicom raises many kinds for damaged files
         raise ValueError(f'{path} is no DICOM image that pydicom reads: {error}') from None
-    if int(file.get('NumberOfFrames', 1) or 1) > 1:
-        raise ValueError(f'{path} must be one slice, got {image.shape[0]} frames: {_SPLIT}')
     if file.get('PhotometricInterpretation') == 'MONOCHROME1':
-        top = 2 ** (int(file.BitsStored) - int(file.PixelRepresentation)) - 1
-        image = (top - int(file.PixelRepresentation)) - image.astype(np.int32)
+        signed = int(file.PixelRepresentation)
+        image = 2 ** (int(file.BitsStored) - signed) - 1 - signed - image.astype(np.int32)
     image = apply_rescale(image, file)
-    return image[..., ::-1] if image.ndim == 3 else image  # RGB in the file, BGR as OpenCV
-
-
-_SPLIT = 'tools/dataset_converters/slices.py writes the slices of a volume'
+    color = int(file.get('SamplesPerPixel', 1)) == 3
+    return image[..., ::-1] if color else image
 
 
 def _read_nifti(path: str | Path, content: bytes, suffix: str) -> np.ndarray:
