@@ -19,6 +19,10 @@ the model), metrics.json, the scores of each image (cases_*.csv), pictures, pred
 maps, overlays, confidence, and a table of the images, the least certain first), and adapted.pth
 with adapted.py: `python tools/test.py OUT/adapted.py OUT/adapted.pth` tests the adapted model,
 without any meta-learning around it.
+
+A model of several tasks (hyper_mm.MultiTaskModel) is adapted to a new set of one of them by --task:
+seg as above; cls with folders of one folder of images a class; det with images/ and
+annotations.json (COCO). Where the classes differ, the last layers are new ones.
 """
 
 from __future__ import annotations
@@ -42,6 +46,7 @@ def parse_args(argv: list[str] | None = None) -> tuple[argparse.ArgumentParser, 
     add('--support', type=Path, required=True, help='folder of the images to learn from')
     add('--query', type=Path, help='folder of other labeled images to test on')
     add('--predict', type=Path, metavar='FOLDER', help='folder of unlabeled images to segment')
+    add('--task', choices=('cls', 'det', 'seg'), help='which task of a model of several')
     add('--steps', type=int, help="greatest number of steps (default: the model's, or 20)")
     add('--lr', type=float, help='rate of the steps (default: found on the support)')
     add('--rates', type=float, nargs='+', help='rates to try (default: around that of the model)')
@@ -85,6 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     from mmengine.registry import init_default_scope
 
     from hyper_mm.engine.adaptation.site_adaptation import Options, SiteAdaptation, table_of
+    from hyper_mm.engine.adaptation.tasks import TaskAdaptation, single_task, task_names
 
     console = Console()
     try:
@@ -98,7 +104,15 @@ def main(argv: list[str] | None = None) -> None:
         cfg = Config.fromfile(args.config)
         cfg.merge_from_dict(args.cfg_options or {})
         init_default_scope(cfg.get('default_scope', 'mmseg'))
-        adaptation = SiteAdaptation(cfg, args.checkpoint, options, console)
+        checkpoint, tasks = args.checkpoint, task_names(cfg)
+        if args.task is not None:
+            cfg, checkpoint = single_task(cfg, checkpoint, args.task, args.out)
+        elif tasks:
+            raise ValueError(f'--task must be given for a model of {", ".join(tasks)}')
+        if args.task in ('cls', 'det'):
+            adaptation = TaskAdaptation(cfg, checkpoint, args.task, options, console)
+        else:
+            adaptation = SiteAdaptation(cfg, checkpoint, options, console)
     except (
         ValueError,
         TypeError,
@@ -110,14 +124,18 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(str(error))
     scores = adaptation.run()
     if scores['tried']:
-        tried = table_of({(row['rate'], row['steps']): row['dice'] for row in scores['tried']})
-        show(console, 'Dice of support images that were left out', tried)
+        key = 'dice' if 'dice' in scores['tried'][0] else 'score'
+        tried = table_of({(row['rate'], row['steps']): row[key] for row in scores['tried']})
+        show(console, f'{key} of support images that were left out', tried)
     rate = 'the learned rates' if scores['rate'] is None else f'rate {scores["rate"]:g}'
     title = f'{len(adaptation.support)} images, {scores["steps"]} steps, {rate}'
     rows = [[scores['how'], 'before', 'after']]
     for name in scores['before']:
         rows.append([name, *(f'{scores[when][name]:.2f}' for when in ('before', 'after'))])
     show(console, title, rows)
+    if args.task in ('cls', 'det'):
+        console.print(f'adapted model: {args.out}/adapted.pth', markup=False, soft_wrap=True)
+        return
     console.print(f'report: {args.out}/report.html', markup=False, soft_wrap=True)
     if scores['predicted']:
         console.print(f'predictions: {args.out}/predictions', markup=False, soft_wrap=True)

@@ -230,6 +230,7 @@ def choose(
     options: dict,
     limit: int = 3,
     on_step: Callable[[], None] | None = None,
+    judge: Callable[[MetaLearner, State | None, Sequence[dict]], list[float]] | None = None,
 ) -> Choice:
     """Chooses rate and number of steps by images of the support that are left out in turn.
 
@@ -242,6 +243,8 @@ def choose(
         limit: Greatest number of parts of the support that are left out in turn; as many as images
             for leaving out each.
         on_step: Called after each step.
+        judge: Scores of items, the greater the better, given model, weights and items; Dice of
+            each image if None.
 
     Returns:
         The choice. Among equals, fewer steps and then the smaller rate.
@@ -249,11 +252,12 @@ def choose(
     Raises:
         ValueError: If no rate gives a finite loss.
     """
+    judge = dice_of_each if judge is None else judge
     tried = sorted({max(1, steps // 4), max(1, steps // 2), steps})
     scores: dict[tuple[float | None, int], list[float]] = {}
     step = None if on_step is None else (lambda *_: on_step())
-    for learn, judge in held_out(len(dataset), dataset, limit):
-        scores.setdefault((None, 0), []).extend(_judged(learner, None, judge))
+    for learn, left_out in held_out(len(dataset), dataset, limit):
+        scores.setdefault((None, 0), []).extend(judge(learner, None, left_out))
         views = Views(learn, learner.model.data_preprocessor, **options)
         for rate in rates:
             try:
@@ -263,12 +267,18 @@ def choose(
                     scores.setdefault((rate, number), []).append(float('-inf'))
                 continue
             for number, state in found.items():
-                scores.setdefault((rate, number), []).extend(_judged(learner, state, judge))
+                scores.setdefault((rate, number), []).extend(judge(learner, state, left_out))
     return _best(scores)
 
 
-def _judged(learner: MetaLearner, state: State | None, items: Sequence[dict]) -> list[float]:
-    """Dice of each item."""
+def dice_of_each(learner: MetaLearner, state: State | None, items: Sequence[dict]) -> list[float]:
+    """Dice of each item.
+
+    Args:
+        learner: The model.
+        state: Its weights; its own if None.
+        items: Packed items with labels.
+    """
     found = []
     for index, sample in enumerate(predict(learner, state, items)):
         labels = items[index]['data_samples'].gt_sem_seg.data

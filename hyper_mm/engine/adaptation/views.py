@@ -28,7 +28,7 @@ class Views:
     Args:
         dataset: Packed items ``inputs`` and ``data_samples`` of mmseg, with labels.
         preprocessor: Data preprocessor of the model. A fixed ``size`` grows to that of the batch.
-        crop: Greatest side of a crop in pixels.
+        crop: Greatest side of a crop in pixels; None for whole images, as they are, of any task.
         augment: Change the crops.
         pixels: Greatest number of pixels of a batch; a crop alone may have more.
         images: Images of a step; of a larger support, as many are drawn each time.
@@ -42,13 +42,13 @@ class Views:
         self,
         dataset: Sequence[dict],
         preprocessor,
-        crop: int = 512,
+        crop: int | None = 512,
         augment: bool = True,
         pixels: int = 2**19,
         images: int = 32,
         seed: int = 0,
     ):
-        check_count(1, crop=crop, pixels=pixels, images=images)
+        check_count(1, crop=1 if crop is None else crop, pixels=pixels, images=images)
         if not len(dataset):
             raise ValueError('dataset must hold at least one image, got none')
         self.dataset, self.preprocessor, self.crop = dataset, preprocessor, crop
@@ -69,7 +69,8 @@ class Views:
             chosen = random.choice(count, self.images, replace=False)
         batch: list[dict] = []
         for index in chosen.tolist():
-            item = self._view(self.dataset[index], random)
+            item = self.dataset[index]
+            item = item if self.crop is None else self._view(item, random)
             sides = [item['inputs'].shape[-2:], *(other['inputs'].shape[-2:] for other in batch)]
             area = (len(batch) + 1) * max(h for h, _ in sides) * max(w for _, w in sides)
             if batch and area > self.pixels:
@@ -94,6 +95,7 @@ class Views:
         """A crop of an item; the item stays as it is."""
         sample = item['data_samples'].clone()
         image, labels = item['inputs'], sample.gt_sem_seg.data
+        assert self.crop is not None
         height, width = (min(self.crop, side) for side in image.shape[-2:])
         for _ in range(TRIES):
             top = int(random.integers(image.shape[-2] - height + 1))
