@@ -7,7 +7,6 @@ import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,14 +17,8 @@ from hyper_mm.checks import check_range
 from hyper_mm.layers.meta.structures import Structures, resolve_structures, structure_masks
 from hyper_mm.registry import METRICS
 
-
-class Case(NamedTuple):
-    """Scores of one image."""
-
-    name: str
-    """Its path, empty where it has none."""
-    scores: np.ndarray
-    """Dice and distance of each structure ``(S, 2)``."""
+Case = tuple[str, np.ndarray]
+"""Path of an image, empty where it has none, and dice and distance of each structure ``(S, 2)``."""
 
 
 @METRICS.register_module()
@@ -114,7 +107,7 @@ class DiceHausdorffMetric(BaseMetric):
             if self.largest_component:
                 p = torch.stack([largest_component(mask) for mask in p])
             scores = np.array([self.scores(*pair) for pair in zip(p, g)])
-            self.results.append(Case(str(sample.get('img_path', '')), scores))
+            self.results.append((str(sample.get('img_path', '')), scores))
 
     def scores(self, p: torch.Tensor, g: torch.Tensor) -> tuple[float, float]:
         """Dice in percent and the distance of two masks ``(H, W)``; NaN if both are empty."""
@@ -141,7 +134,7 @@ class DiceHausdorffMetric(BaseMetric):
         Args:
             results: Scores of each image.
         """
-        scores, metrics = np.stack([case.scores for case in results]), {}
+        scores, metrics = np.stack([scores for _, scores in results]), {}
         if self.cases is not None:
             self.write_cases(results)
         for i, kind in enumerate(('dice', f'hd{self.percentile:g}')):
@@ -161,10 +154,10 @@ class DiceHausdorffMetric(BaseMetric):
         with file.open('w', newline='') as stream:
             writer = csv.writer(stream)
             writer.writerow(['image', 'structure', 'dice', f'hd{self.percentile:g}'])
-            for case in results:
-                for name, pair in zip(names, case.scores):
+            for image, scores in results:
+                for name, pair in zip(names, scores):
                     values = ['' if math.isnan(v) else f'{v:.4f}' for v in pair]
-                    writer.writerow([case.name, name, *values])
+                    writer.writerow([image, name, *values])
 
 
 def mean(values: np.ndarray) -> float:
