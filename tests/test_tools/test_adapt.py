@@ -78,12 +78,13 @@ def test_a_meta_trained_model_is_adapted(site, tmp_path, capsys):
     TOOL.main([*write_model(tmp_path), *data, '--out', str(out)])
     found = json.loads((out / 'metrics.json').read_text())
     assert len(found['losses']) == found['steps'] <= 12
-    assert {row['rate'] for row in found['tried']} == pytest.approx({None, 0.5 / 3, 0.5, 1.5})
+    rates = {row['rate'] for row in found['tried']} - {None}
+    assert sorted(rates) == pytest.approx([0.5 / 3, 0.5, 1.5])
     best = max(row['dice'] for row in found['tried'] if row['steps'])
     chosen = [
         r for r in found['tried'] if (r['rate'], r['steps']) == (found['rate'], found['steps'])
     ]
-    assert chosen[0]['dice'] == best
+    assert chosen[0]['dice'] == pytest.approx(best)
     assert {'dice', 'hd95', 'dice/membrane', 'hd95/membrane'} <= found['before'].keys()
     assert found['before'] != found['after'] and found['how'] == 'query'
     assert Image.open(out / 'pictures' / '3.png').width > 500

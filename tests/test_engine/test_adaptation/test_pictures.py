@@ -47,4 +47,5 @@ def test_pictures_in_pages_are_small():
     uri = pictures.as_data_uri(np.zeros((50, 400, 3), np.uint8), side=100)
     head, _, data = uri.partition(',')
     assert head == 'data:image/jpeg;base64'
-    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (100, 12)
+    width, height = Image.open(io.BytesIO(base64.b64decode(data))).size
+    assert width == 100 and height in (12, 13)

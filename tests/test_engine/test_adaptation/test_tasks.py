@@ -74,8 +74,13 @@ def squares(size=64, count=4):
 
 
 def run(model, folder, *options):
-    TOOL.main([*model, '--support', str(folder), '--out', str(folder / 'out'), *options])
-    return json.loads((folder / 'out' / 'metrics.json').read_text())
+    TOOL.main([*model, '--support', str(folder), '--out', str(out_of(folder)), *options])
+    return json.loads((out_of(folder) / 'metrics.json').read_text())
+
+
+def out_of(folder):
+    """Beside the support, whose folders are classes."""
+    return folder.with_name(f'{folder.name}_out')
 
 
 def test_classification_with_other_classes(model, tmp_path):
@@ -88,8 +93,8 @@ def test_classification_with_other_classes(model, tmp_path):
     assert found['new'] == ['head.fc.bias', 'head.fc.weight']
     assert found['losses'][-1] < found['losses'][0]
     assert found['after']['accuracy/top1'] >= found['before']['accuracy/top1']
-    cfg = Config.fromfile(tmp_path / 'out' / 'adapted.py')
-    state = torch.load(tmp_path / 'out' / 'adapted.pth')['state_dict']
+    cfg = Config.fromfile(out_of(tmp_path) / 'adapted.py')
+    state = torch.load(out_of(tmp_path) / 'adapted.pth')['state_dict']
     MODELS.build(cfg.model).load_state_dict(state)
     with pytest.raises(SystemExit):
         run(model, tmp_path)  # which task?
@@ -132,8 +137,8 @@ def test_segmentation_is_the_model_of_that_task(model, tmp_path):
         Image.fromarray(image).save(tmp_path / 'images' / f'{i}.png')
         Image.fromarray(labels).save(tmp_path / 'masks' / f'{i}.png')
     found = run(model, tmp_path, '--task', 'seg', '--lr', '0.1', '--steps', '2')
-    assert len(found['losses']) == 2 and (tmp_path / 'out' / 'report.html').is_file()
-    state = torch.load(tmp_path / 'out' / 'adapted.pth')['state_dict']
+    assert len(found['losses']) == 2 and (out_of(tmp_path) / 'report.html').is_file()
+    state = torch.load(out_of(tmp_path) / 'adapted.pth')['state_dict']
     before = torch.load(model[1])['state_dict']
     assert set(state) == {
         k.removeprefix('model.tasks.seg.') for k in before if k.startswith('model.tasks.seg.')
