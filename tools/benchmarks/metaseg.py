@@ -7,9 +7,9 @@ Each beside a peer that takes turns with it in one process: the loss and its gra
 Python double loop over the pairs, the bands beside scipy's binary morphology, a FOMAML step beside
 its forward and backward passes alone, the low-rank mix beside a full FFT. Each line has the median
 of the ratios of neighboring runs, peer over ours, and its quartiles; for FOMAML ours over the
-peer. Memory is what a step adds to the peak of a fresh process. Random data, float32. Adaptation (20
-steps on 5 images of 256 x 256, given the rate) has no peer: seconds, and the memory of a step on
-2 and on 18 images of 1024 x 1024.
+peer. Memory is what a step adds to the peak of a fresh process. Random data, float32. Adaptation
+(20 steps on 5 images of 256 x 256, given the rate) has no peer: seconds, and the memory of a step
+on 2 and on 18 images of 1024 x 1024.
 """
 
 from __future__ import annotations
