@@ -62,7 +62,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'MonaiBackbone': ('models.backbones.monai_backbone', 'monai'),
         'MultiTaskModel': ('models.meta.multi_task_model',),
         'MultimodalEncoderDecoder': ('models.segmentors.multimodal_encoder_decoder', 'mmseg'),
-        'NormEvalTIMMBackbone': ('models.backbones.norm_eval_timm_backbone', 'mmpretrain', 'timm'),
+        'NormEvalTIMMBackbone': ('models.backbones.norm_eval_timm_backbone', 'mmpretrain'),
         'OpenVocabSegmentor': ('models.segmentors.open_vocab_segmentor', 'mmseg', 'open_clip'),
         'OpenVocabTTAModel': ('models.segmentors.open_vocab_tta_model', 'mmseg', 'open_clip'),
         'PrototypicalHead': ('models.heads.prototypical_head',),

@@ -146,8 +146,8 @@ def read_dicom(path: str | Path, content: bytes) -> np.ndarray:
     except Exception as error:  # pydicom raises many kinds for damaged files
         raise ValueError(f'{path} is no DICOM image that pydicom reads: {error}') from None
     if file.get('PhotometricInterpretation') == 'MONOCHROME1':
-        signed = int(file.PixelRepresentation)
-        image = 2 ** (int(file.BitsStored) - signed) - 1 - signed - image.astype(np.int32)
+        top = 0 if file.PixelRepresentation else 2 ** int(file.BitsStored)
+        image = top - 1 - image.astype(np.int32)
     image = apply_rescale(image, file)
     color = int(file.get('SamplesPerPixel', 1)) == 3
     return image[..., ::-1] if color else image

@@ -157,11 +157,18 @@ class TaskAdaptation:
         pipeline = [load, *marks, *(step for step in others if step not in marks)]
         common: dict[str, Any] = dict(data_root=str(folder.resolve()), pipeline=pipeline)
         if self.task == 'cls':
-            return DATASETS.build(dict(type='mmpretrain.CustomDataset', **common))
+            return DATASETS.build(dict(_scope_='mmpretrain', type='CustomDataset', **common))
         info = dict(classes=self.classes)
         files = dict(ann_file='annotations.json', data_prefix=dict(img='images/'))
         return DATASETS.build(
-            dict(type='mmdet.CocoDataset', metainfo=info, test_mode=True, **files, **common)
+            dict(
+                _scope_='mmdet',
+                type='CocoDataset',
+                metainfo=info,
+                test_mode=True,
+                **files,
+                **common,
+            )
         )
 
     def score(self, samples: Sequence) -> dict[str, float]:

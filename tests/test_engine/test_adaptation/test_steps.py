@@ -8,6 +8,7 @@ import torch
 pytest.importorskip('mmseg')
 pytestmark = pytest.mark.mmseg
 
+from mmengine.config import ConfigDict  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
 from hyper_mm.engine.adaptation import steps  # noqa: E402
@@ -42,7 +43,9 @@ OPTIONS = dict(crop=16, augment=False)
 def learner():
     init_default_scope('mmseg')
     torch.manual_seed(0)
-    cfg = dict(type='hyper_mm.MetaLearner', model=SEGMENTOR, inner_lr=0.3, norms='frozen')
+    cfg = dict(
+        type='hyper_mm.MetaLearner', model=ConfigDict(SEGMENTOR), inner_lr=0.3, norms='frozen'
+    )
     return MODELS.build(cfg)
 
 
@@ -53,12 +56,12 @@ def data(count=3):
 def test_steps_learn_and_leave_the_model_as_it_is(learner):
     before = {n: p.clone() for n, p in learner.model.state_dict().items()}
     views = Views(data(), learner.model.data_preprocessor, **OPTIONS)
-    state, losses, kept = steps.fit(learner, views, 12, 1.0, kept=(4,))
+    state, losses, kept = steps.fit(learner, views, 12, 0.1, kept=(4,))
     assert len(losses) == 12 and losses[-1] < losses[0]
     assert sorted(kept) == [4, 12] and kept[12] is state
     assert learner.inner_lr == 0.3
     assert all(torch.equal(v, before[n]) for n, v in learner.model.state_dict().items())
-    short, _, _ = steps.fit(learner, views, 4, 1.0)
+    short, _, _ = steps.fit(learner, views, 4, 0.1)
     for name, value in short.parameters.items():
         torch.testing.assert_close(value, kept[4].parameters[name])
     items = data()
@@ -69,19 +72,19 @@ def test_steps_learn_and_leave_the_model_as_it_is(learner):
 
 
 def test_the_choice_is_the_best_of_what_was_left_out(learner):
-    choice = steps.choose(learner, data(), [1e-4, 1.0], 12, OPTIONS)
+    choice = steps.choose(learner, data(), [1e-4, 0.1], 12, OPTIONS)
     assert {n for _, n in choice.table} == {0, 3, 6, 12}
     tried = {k: v for k, v in choice.table.items() if k[1]}
     assert tried[choice.rate, choice.steps] == max(tried.values())
-    assert choice.rate == 1.0 and tried[1.0, choice.steps] > choice.table[None, 0]
-    assert steps.choose(learner, data(), [1e-4, 1.0], 12, OPTIONS) == choice
-    one = steps.choose(learner, data(1), [1.0], 4, OPTIONS)  # halves of the image
+    assert choice.rate == 0.1 and tried[0.1, choice.steps] > choice.table[None, 0]
+    assert steps.choose(learner, data(), [1e-4, 0.1], 12, OPTIONS) == choice
+    one = steps.choose(learner, data(1), [0.1], 4, OPTIONS)  # halves of the image
     assert len(one.table) == 4
 
 
 def test_rates_that_diverge_are_not_chosen(learner):
-    choice = steps.choose(learner, data(), [1e30, 0.3], 4, OPTIONS)
-    assert choice.rate == 0.3 and choice.table[1e30, 4] == -math.inf
+    choice = steps.choose(learner, data(), [1e30, 0.1], 4, OPTIONS)
+    assert choice.rate == 0.1 and choice.table[1e30, 4] == -math.inf
     with pytest.raises(ValueError, match='--rates'):
         steps.choose(learner, data(), [1e30], 4, OPTIONS)
 

@@ -14,12 +14,12 @@ from tests.conftest import REPO  # noqa: E402
 
 
 def build(**options):
-    cfg = dict(type='hyper_mm.UNetDecoder', in_channels=[4, 6, 8], out_channels=[8, 8])
+    cfg = dict(type='hyper_mm.UNetDecoder', in_channels=[8, 16, 24], out_channels=[8, 8])
     return MODELS.build(dict(cfg, **options))
 
 
 def levels(size=16):
-    return [torch.randn(2, c, size >> i, size >> i) for i, c in enumerate((4, 6, 8))]
+    return [torch.randn(2, c, size >> i, size >> i) for i, c in enumerate((8, 16, 24))]
 
 
 def test_every_level_counts():
@@ -36,7 +36,7 @@ def test_bad_input():
     with pytest.raises(ValueError, match='one less'):
         build(out_channels=[8])
     with pytest.raises(ValueError, match='size_divisor'):
-        build()([*levels()[:2], torch.randn(2, 8, 5, 4)])
+        build()([*levels()[:2], torch.randn(2, 24, 5, 4)])
 
 
 def test_the_pretrained_unet_segments():
