@@ -71,7 +71,9 @@ def build_learner(cfg: Config, checkpoint: str, classes: int | None = None) -> M
         norms = 'frozen' if batch_norms(model) else 'batch'
         model = MetaLearner(model, 'fomaml', PLAIN_RATES[1], test_steps=PLAIN_STEPS, norms=norms)
     if not isinstance(model, MetaLearner) or not hasattr(model.model, 'decode_head'):
-        raise TypeError(f'{cfg.model.type} is no segmentor that adapts by gradient steps')
+        hint = ': its set_support(items) takes the place of steps'
+        hint = hint if hasattr(model, 'set_support') else ''
+        raise TypeError(f'{cfg.model.type} is no segmentor that adapts by gradient steps{hint}')
     if classes is not None:
         renew_classes(model.model, classes)
     return model
