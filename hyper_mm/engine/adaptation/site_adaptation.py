@@ -307,7 +307,7 @@ class SiteAdaptation:
         task, rows = progress.add_task('predicting', total=len(self.unlabeled)), []
         for path in self.unlabeled:
             item = pipeline(dict(img_path=str(path), reduce_zero_label=False, seg_fields=[]))
-            (sample,) = steps.predict(self.learner, None, [item])
+            (sample,) = steps.predict(self.learner, None, [item], logits=True)
             labels = sample.pred_sem_seg.data[0].numpy().astype(np.uint8)
             sure = pictures.confidence(sample.seg_logits.data)
             name = f'{path.name.removesuffix(suffix_of(path))}.png'

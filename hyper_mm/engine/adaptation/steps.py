@@ -157,16 +157,19 @@ def fit(
     return found[steps] if steps else State(parameters, buffers), losses, found
 
 
-def predict(learner: MetaLearner, state: State | None, items: Sequence[dict]) -> Iterator:
+def predict(
+    learner: MetaLearner, state: State | None, items: Sequence[dict], logits: bool = False
+) -> Iterator:
     """Segments images, one after the other.
 
     Args:
         learner: The model.
         state: Weights to do it with; the model's own if None.
         items: Packed items.
+        logits: Keep the logits of segmentors, which are many times the rest.
 
     Yields:
-        Data samples on the CPU.
+        Data samples on the CPU; label maps of segmentors as bytes.
     """
     parameters, buffers = learner.initial_state() if state is None else state
     learner.model.eval()
@@ -174,7 +177,13 @@ def predict(learner: MetaLearner, state: State | None, items: Sequence[dict]) ->
         with torch.no_grad():
             batch = learner.model.data_preprocessor(pseudo_collate([items[index]]), False)
             (sample,) = learner.call(parameters, dict(buffers), batch, 'predict')
-        yield sample.cpu()
+        sample = sample.cpu()
+        if not logits:
+            sample.pop('seg_logits', None)
+        for name in ('pred_sem_seg', 'gt_sem_seg'):
+            if name in sample:
+                sample.get(name).data = sample.get(name).data.to(torch.uint8)
+        yield sample
 
 
 def dice(predicted: Tensor, labels: Tensor, classes: int) -> float:

@@ -109,8 +109,10 @@ def test_another_number_of_classes(learner):
     assert not model.with_auxiliary_head
     views = Views(data(), model.data_preprocessor, **OPTIONS)
     state, _, _ = steps.fit(learner, views, 2)
+    (found,) = steps.predict(learner, state, data(1), logits=True)
+    assert found.seg_logits.data.shape == (3, 16, 16)
     (found,) = steps.predict(learner, state, data(1))
-    assert found.seg_logits.shape == (3, 16, 16)
+    assert 'seg_logits' not in found and found.pred_sem_seg.data.dtype == torch.uint8
     with pytest.raises(ValueError, match='classes'):
         steps.renew_classes(model, 1)
     model.decode_head.conv_seg = torch.nn.Identity()
