@@ -103,6 +103,9 @@ class SiteAdaptation:
                 f'--lr must be left out: the model has learned its rates; got {options.rate}'
             )
         count = self.learner.model.num_classes
+        if count > site_folder.IGNORED:
+            raise ValueError(f'the model must have at most {site_folder.IGNORED} classes, since '
+                             f'masks are of 8 bits, got {count}: give those of the site, --classes')  # fmt: skip
         self.info = site_folder.metainfo(cfg, count, names)
         self.window = self._window()
         self.support = self._data(options.support, True)
