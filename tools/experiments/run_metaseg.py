@@ -76,6 +76,7 @@ def jobs_of(args: argparse.Namespace) -> list[tuple[str, str, int]]:
         for target in args.targets
         for arm in args.arms
         if target not in OTHER_STRUCTURE or arm in ('plain', *ADAPTED)
+        if len(DOMAINS[target]) > 1 or arm not in ADAPTED  # one domain is no set of tasks
     ]
 
 

@@ -13,6 +13,7 @@ val_dataloader = dict(
         num_episodes=20,
         dataset=_base_.val_dataloader.dataset,
         pipeline=_base_.test_pipeline,
+        allow_single_domain=True,  # the one that was left out
         **episodes,
     )
 )

@@ -19,6 +19,10 @@ class FrequencyAmplitudeMix(BaseTransform):
     Required keys: ``img`` ``(H, W, C)``, and ``domain`` where the own domain is to be left out.
     Added: ``key``, float32, clipped to 0..255. Source: FedDG, CVPR 2021.
 
+    A frequency is a number of waves an image: in a crop, that of a whole image has a shorter
+    wavelength. A bank that was built with ``--crop`` is therefore refused for images of a size that
+    differs from its own by more than a quarter.
+
     Args:
         bank: File of ``tools/dataset_converters/amplitude_bank.py``.
         band: The paper's L; see :func:`hyper_mm.ops.frequency.half_size`.
@@ -41,14 +45,15 @@ class FrequencyAmplitudeMix(BaseTransform):
         half_size(band, 1, 1)
         if not isinstance(lam, Sequence) or len(lam) != 2 or not 0 <= lam[0] <= lam[1] <= 1:
             raise ValueError(f'lam must be a range within [0, 1], two numbers, got {lam!r}')
-        self.amplitude, self.domain = read_bank(bank)
+        self.amplitude, self.domain, self.crop = read_bank(bank)
         self.bank, self.band, self.lam, self.key = bank, band, lam, key
 
     def transform(self, results: dict) -> dict:
         """Adds the mixed image; see the class.
 
         Raises:
-            ValueError: If the bank has no other domain, too few frequencies or other channels.
+            ValueError: If the bank has no other domain, too few frequencies, other channels, or is
+                of crops of another size.
         """
         image = torch.from_numpy(np.ascontiguousarray(results['img'])).movedim(-1, 0).float()
         half, stored = half_size(self.band, *image.shape[-2:]), self.amplitude.shape[-1] // 2
@@ -56,6 +61,12 @@ class FrequencyAmplitudeMix(BaseTransform):
             raise ValueError(
                 f'bank {self.bank} holds half-size {stored} and {self.amplitude.shape[1]} channels,'
                 f' an image {tuple(image.shape)} with band={self.band} needs {half}'
+            )
+        sides = image.shape[-2:]
+        if self.crop and not all(0.8 <= side / self.crop <= 1.25 for side in sides):
+            raise ValueError(
+                f'bank {self.bank} is of crops of {self.crop} pixels, an image is {(*sides,)}: '
+                'their frequencies are other wavelengths; build it with the --crop of the training'
             )
         others = np.flatnonzero(self.domain != str(results.get('domain', '')))
         if not len(others):
@@ -67,8 +78,8 @@ class FrequencyAmplitudeMix(BaseTransform):
         return results
 
 
-def read_bank(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """Amplitudes and domains of a bank.
+def read_bank(path: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """Amplitudes and domains of a bank, and the size of its crops, 0 for whole images.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -78,6 +89,7 @@ def read_bank(path: str) -> tuple[np.ndarray, np.ndarray]:
         with np.load(path) as arrays:
             names = sorted(arrays)
             found = {name: arrays[name] for name in ('amplitude', 'domain') if name in names}
+            crop = arrays['crop'] if 'crop' in names else np.array(0)
     except FileNotFoundError:
         raise FileNotFoundError(
             f'bank {path} does not exist: tools/dataset_converters/amplitude_bank.py writes it'
@@ -103,4 +115,6 @@ def read_bank(path: str) -> tuple[np.ndarray, np.ndarray]:
             f'bank {path}: domain must have {len(amplitude)} entries and amplitude be finite and '
             f'at least 0, got {domain.shape}'
         )
-    return amplitude, domain
+    if crop.shape != () or crop.dtype.kind not in 'iu' or crop < 0:
+        raise ValueError(f'bank {path}: crop must be an integer of at least 0, got {crop}')
+    return amplitude, domain, int(crop)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +16,9 @@ from scipy.ndimage import label as components
 from hyper_mm.checks import check_range
 from hyper_mm.layers.meta.structures import Structures, resolve_structures, structure_masks
 from hyper_mm.registry import METRICS
+
+Case = tuple[str, np.ndarray]
+"""Path of an image, empty where it has none, and dice and distance of each structure ``(S, 2)``."""
 
 
 @METRICS.register_module()
@@ -42,6 +47,7 @@ class DiceHausdorffMetric(BaseMetric):
         largest_component: Keep only the largest connected part (4-neighborhood) of each predicted
             structure, as is usual for a single organ.
         ignore_index: Label of pixels without a label.
+        cases: File to which the scores of each image are written (csv), None for none.
         **kwargs: ``collect_device``, ``prefix``, ``collect_dir``.
 
     Raises:
@@ -58,6 +64,7 @@ class DiceHausdorffMetric(BaseMetric):
         spacing: float | Sequence[float] = 1.0,
         largest_component: bool = False,
         ignore_index: int = 255,
+        cases: str | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -67,7 +74,7 @@ class DiceHausdorffMetric(BaseMetric):
             raise ValueError(f'spacing must be one or two positive numbers, got {spacing}')
         self.structures, self.background, self.percentile = structures, background, percentile
         self.spacing, self.largest_component = spacing, largest_component
-        self.ignore_index = ignore_index
+        self.ignore_index, self.cases = ignore_index, cases
 
     def _resolve(self) -> tuple[list[str], Structures]:
         """Names and classes of the structures."""
@@ -99,7 +106,8 @@ class DiceHausdorffMetric(BaseMetric):
             p &= labels != self.ignore_index
             if self.largest_component:
                 p = torch.stack([largest_component(mask) for mask in p])
-            self.results.append(np.array([self.scores(*pair) for pair in zip(p, g)]))
+            scores = np.array([self.scores(*pair) for pair in zip(p, g)])
+            self.results.append((str(sample.get('img_path', '')), scores))
 
     def scores(self, p: torch.Tensor, g: torch.Tensor) -> tuple[float, float]:
         """Dice in percent and the distance of two masks ``(H, W)``; NaN if both are empty."""
@@ -120,18 +128,36 @@ class DiceHausdorffMetric(BaseMetric):
             )
         return 200 * float((p & g).sum() / (p.sum() + g.sum())), float(distance)
 
-    def compute_metrics(self, results: list[np.ndarray]) -> dict[str, float]:
+    def compute_metrics(self, results: list[Case]) -> dict[str, float]:
         """Averages over the images, then over the structures.
 
         Args:
-            results: Scores ``(S, 2)`` of each image.
+            results: Scores of each image.
         """
-        scores, metrics = np.stack(results), {}
+        scores, metrics = np.stack([scores for _, scores in results]), {}
+        if self.cases is not None:
+            self.write_cases(results)
         for i, kind in enumerate(('dice', f'hd{self.percentile:g}')):
             means = [mean(scores[:, s, i]) for s in range(scores.shape[1])]
             metrics[kind] = mean(np.array(means))
             metrics.update({f'{kind}/{n}': v for n, v in zip(self._resolve()[0], means)})
         return metrics
+
+    def write_cases(self, results: Sequence[Case]) -> None:
+        """Writes one line for each image and structure; what is not defined is left empty.
+
+        Args:
+            results: Scores of each image.
+        """
+        file, names = Path(str(self.cases)), self._resolve()[0]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open('w', newline='') as stream:
+            writer = csv.writer(stream)
+            writer.writerow(['image', 'structure', 'dice', f'hd{self.percentile:g}'])
+            for image, scores in results:
+                for name, pair in zip(names, scores):
+                    values = ['' if math.isnan(v) else f'{v:.4f}' for v in pair]
+                    writer.writerow([image, name, *values])
 
 
 def mean(values: np.ndarray) -> float:

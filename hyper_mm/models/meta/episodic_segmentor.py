@@ -91,7 +91,9 @@ class EpisodicSegmentor(MetaLearner):
 
         Returns:
             ``loss_support``, ``loss_query``, and with ``boundary``, ``loss_boundary`` and
-            ``boundary_contrast/empty``.
+            ``boundary_contrast/empty``; now and then ``meta/gain`` and
+            ``boundary_contrast/grad_share``, the norm of the gradient of the boundary term for Z(t)
+            over the sum of its norm and that of L(t).
         """
         maps: list[Tensor] = []
         token = _MAPS.set(maps)
@@ -99,11 +101,13 @@ class EpisodicSegmentor(MetaLearner):
             parameters, buffers = self.initial_state()
             options = (self.inner_steps, self.first_order, True)
             adapted, before = self.inner(support, parameters, buffers, *options)
-            after = self.model.parse_losses(self.call(adapted, buffers, query, 'loss'))[0]
+            after = self.model.parse_losses(self.query_call(adapted, buffers, query))[0]
+            # the maps of one step each; those of a pass for statistics or the gain are without one
+            gain = self.gain(buffers, query, after)
         finally:
             _MAPS.reset(token)
         self.leave(buffers)
-        losses = dict(loss_support=before[0], loss_query=after)
+        losses = dict(loss_support=before[0], loss_query=after, **gain)
         if self.boundary is not None:
             features = [maps[i] for i in (0, -1) if maps]
             if not features or not all(isinstance(z, Tensor) and z.ndim == 4 for z in features):
@@ -115,6 +119,8 @@ class EpisodicSegmentor(MetaLearner):
             found = self.boundary(features, masks, valid)
             losses['loss_boundary'] = found.loss
             losses['boundary_contrast/empty'] = found.empty.to(found.loss.dtype)
+            if gain:
+                losses['boundary_contrast/grad_share'] = share(found.loss, after, features[-1])
         return losses
 
     def _masks(self, samples: list) -> tuple[Tensor, Tensor]:
@@ -131,3 +137,13 @@ def _keep(module: nn.Module, args: tuple) -> None:
     maps = _MAPS.get()
     if maps is not None and torch.is_grad_enabled():
         maps.append(args[0])
+
+
+def share(part: Tensor, rest: Tensor, features: Tensor) -> Tensor:
+    """Share of a loss in the gradients of two losses for a feature map; 0 where both have none."""
+    norms = []
+    for loss in (part, rest):
+        (grad,) = torch.autograd.grad(loss, features, retain_graph=True, allow_unused=True)
+        norms.append(features.new_zeros(()) if grad is None else grad.norm())
+    total = norms[0] + norms[1]
+    return norms[0] / torch.where(total > 0, total, 1)

@@ -52,6 +52,26 @@ def test_mix_bad_input(bank, tmp_path):
         build(bank=str(tmp_path / 'one.npz'))(dict(img=np.zeros((30, 40, 3), 'u1'), domain='a'))
 
 
+def test_a_bank_of_crops_is_for_crops_of_its_size(tmp_path):
+    draw = np.random.default_rng(0)
+    for name in 'ab':
+        image = draw.integers(0, 256, (40, 64, 3), np.uint8)
+        mmcv.imwrite(image, str(tmp_path / name / 'x.png'))
+    names = [f'{name}={tmp_path / name}' for name in 'ab']
+    TOOL.main([*names, '--crop', '32', '--half', '2', '-o', str(tmp_path / 'bank.npz')])
+    with np.load(tmp_path / 'bank.npz') as arrays:
+        assert arrays['crop'] == 32 and arrays['amplitude'].shape == (8, 3, 5, 5)
+        part = mmcv.imread(str(tmp_path / 'a' / 'x.png'))[:32, :32]
+        expected = np.abs(np.fft.fft2(part[..., 0] / 32**2))[0, 0]
+        assert arrays['amplitude'][0, 0, 2, 2] == pytest.approx(expected, rel=1e-6)
+    mix = build(bank=str(tmp_path / 'bank.npz'), band=0.05)
+    assert mix(dict(img=np.zeros((32, 36, 3), 'u1'), domain='a'))['img_mix'].shape == (32, 36, 3)
+    with pytest.raises(ValueError, match='crops of 32 pixels, an image is .64, 64'):
+        mix(dict(img=np.zeros((64, 64, 3), 'u1'), domain='a'))
+    with pytest.raises(SystemExit):
+        TOOL.main([*names, '--crop', '41', '-o', str(tmp_path / 'none.npz')])
+
+
 def test_banks_that_are_none(bank, tmp_path):
     with np.load(bank) as arrays:
         good = dict(arrays)

@@ -1,5 +1,6 @@
 """Dice and 95 % Hausdorff distance."""
 
+import csv
 import math
 import warnings
 
@@ -115,3 +116,21 @@ def test_pixels_of_the_ignored_label_do_not_count():
     predicted, labels = squares((4, 4)), squares((4, 4))
     predicted[0, :3], labels[0, :3] = 1, 7
     assert evaluate([(predicted, labels)], ignore_index=7)['dice/one'] == 100
+
+
+def test_cases_are_written_for_each_image(tmp_path):
+    file = tmp_path / 'new' / 'cases.csv'
+    empty = squares()
+    pairs = [(squares((2, 3)), squares((2, 4))), (empty, squares((0, 0))), (empty, empty)]
+    metric = METRICS.build(dict(type='hyper_mm.DiceHausdorffMetric', cases=str(file)))
+    metric.dataset_meta = dict(classes=('background', 'one'))
+    for i, (predicted, labels) in enumerate(pairs):
+        sample = dict(pred_sem_seg=dict(data=predicted[None]), gt_sem_seg=dict(data=labels[None]))
+        metric.process({}, [dict(sample, img_path=f'{i}.png')])
+    found = metric.evaluate(3)
+    with file.open() as stream:
+        rows = [*csv.DictReader(stream)]
+    assert [row['image'] for row in rows] == ['0.png', '1.png', '2.png']
+    assert float(rows[0]['dice']) == 87.5 and float(rows[0]['hd95']) == 1
+    assert float(rows[1]['dice']) == 0 and rows[2]['dice'] == rows[2]['hd95'] == ''
+    assert found['dice'] == 87.5 / 2

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
 
 from hyper_mm.layers import Bands, BoundaryInfoNCE, boundary_bands
 from hyper_mm.registry import MODELS
@@ -35,6 +36,25 @@ def test_pixels_without_label_are_in_no_band():
     valid[..., :8] = False
     build()(z, masks, valid).loss.backward()
     assert (z.grad[..., :8] == 0).all() and (z.grad[..., 8:] != 0).any()
+
+
+def test_warmup_counts_the_iterations_of_a_training():
+    loss, hub = build(loss_weight=0.4, warmup=4), MessageHub.get_current_instance()
+    before = hub.get_info('loop_stage'), hub.get_info('iter')
+    z, masks = torch.randn(1, 4, 16, 16), torch.rand(1, 1, 16, 16) > 0.5
+    full = loss(z, masks).loss
+    try:
+        for iteration, share in ((0, 0.0), (1, 0.25), (4, 1.0), (9, 1.0)):
+            hub.update_info('loop_stage', 'train')
+            hub.update_info('iter', iteration)
+            torch.testing.assert_close(loss(z, masks).loss, share * full)
+            hub.update_info('loop_stage', 'test')
+            torch.testing.assert_close(loss(z, masks).loss, full)
+    finally:
+        for name, value in zip(('loop_stage', 'iter'), before):
+            hub.update_info(name, value)
+    with pytest.raises(ValueError, match='warmup'):
+        build(warmup=-1)
 
 
 @pytest.mark.parametrize('option', [dict(loss_weight=-1), dict(erode=0), dict(dilate=-2)])

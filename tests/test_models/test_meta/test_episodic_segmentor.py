@@ -58,7 +58,8 @@ def test_steps_and_statistics(first_order):
     model = Net(norm=True)
     segmentor = build(model, first_order=first_order, inner_steps=2, boundary=dict())
     losses = segmentor(episodes(2), mode='loss')
-    assert {'loss_support', 'loss_query', 'loss_boundary', 'boundary_contrast/empty'} == {*losses}
+    boundary = {'loss_boundary', 'boundary_contrast/empty', 'boundary_contrast/grad_share'}
+    assert {'loss_support', 'loss_query', 'meta/gain', *boundary} == {*losses}
     segmentor.parse_losses(losses)[0].backward()
     assert all(p.grad.isfinite().all() for p in segmentor.parameters())
     assert model.norm.num_batches_tracked == 3
@@ -66,7 +67,8 @@ def test_steps_and_statistics(first_order):
 
 def test_without_boundary_and_with_images_of_other_domains():
     data = episodes(1)
-    assert {*build(Net())(data, mode='loss')} == {'loss_support', 'loss_query'}
+    found = build(Net(), gain_interval=0)(data, mode='loss')
+    assert {*found} == {'loss_support', 'loss_query'}
     segmentor = build(Net(), boundary=dict(loss_weight=1.0))
     for part in data[0].values():  # nothing but background: no embedding, no boundary term
         for sample in part['data_samples']:
@@ -139,3 +141,20 @@ def test_background_and_ignored_label_reach_the_boundary_loss():
     masked = Net(lambda logits, y: (logits * (y < 2)).square().mean())
     ignored = build(masked, boundary=dict(), ignore_index=7)(data, mode='loss')['loss_boundary']
     assert not torch.isclose(kept, ignored)
+
+
+def test_the_share_of_the_boundary_in_the_gradient():
+    torch.manual_seed(0)
+    data = episodes(1)
+    shares = {}
+    for weight in (0.0, 0.1, 2.0):
+        torch.manual_seed(1)
+        segmentor = build(Net(), boundary=dict(loss_weight=weight), gain_interval=2)
+        losses = segmentor(data, mode='loss')
+        shares[weight] = losses['boundary_contrast/grad_share'].item()
+        assert 'meta/gain' in losses
+        segmentor.parse_losses(losses)[0].backward()  # the graph is still there
+        assert 'boundary_contrast/grad_share' not in segmentor(data, mode='loss')
+    assert shares[0.0] == 0 and 0 < shares[0.1] < 1
+    ratio = {w: s / (1 - s) for w, s in shares.items()}
+    assert ratio[2.0] == pytest.approx(20 * ratio[0.1], rel=1e-4)

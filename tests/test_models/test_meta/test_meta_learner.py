@@ -284,3 +284,108 @@ def test_an_error_leaves_no_graph():
     with pytest.raises(TypeError):
         learner(broken, mode='loss')
     copy.deepcopy(learner)(data, mode='loss')
+
+
+def normed(seed=0):
+    torch.manual_seed(seed)
+    return Net(norm=True).double()
+
+
+def test_frozen_norms_see_no_batch():
+    model = normed()
+    learner = build(model, norms='frozen', inner_lr=0.5, inner_steps=2)
+    model.norm.running_mean.add_(0.3)
+    state = {n: b.clone() for n, b in model.named_buffers()}
+    data = episodes(1, 4, torch.float64)
+    learner.train()
+    loss = learner(data, mode='loss')['loss_meta']
+    assert all(torch.equal(b, state[n]) for n, b in model.named_buffers())
+    assert model.norm.training  # the mode of the model is not touched
+    # the images of a query do not see each other
+    half = copy.deepcopy(data[0])
+    parts = []
+    for part in (slice(0, 2), slice(2, 4)):
+        samples = data[0]['query']['data_samples'][part]
+        half['query'] = dict(inputs=data[0]['query']['inputs'][part], data_samples=samples)
+        parts.append(learner([half], mode='loss')['loss_meta'])
+    torch.testing.assert_close(sum(parts) / 2, loss)
+
+
+def test_norms_of_a_task_are_those_of_its_support():
+    model = normed()
+    learner = build(model, norms='task', inner_lr=0.5, inner_steps=1)
+    data = episodes(1, 4, torch.float64)
+    learner.train()
+    loss = learner(data, mode='loss')['loss_meta']
+    # by hand: adapt by batch statistics, measure the support, judge the query by that
+    other = normed()
+    support, query = data[0]['support'], data[0]['query']
+    other.train()
+    before = other(**support, mode='loss')['loss_seg']
+    grads = torch.autograd.grad(before, [*other.parameters()])
+    with torch.no_grad():
+        for p, grad in zip(other.parameters(), grads):
+            p -= 0.5 * grad
+        other.norm.momentum = 1.0
+        other(**support, mode='loss')
+        other.norm.eval()
+        expected = other(**query, mode='loss')['loss_seg']
+    torch.testing.assert_close(loss.detach(), expected)
+    # in prediction, too
+    learner.eval()
+    single = [dict(query, inputs=query['inputs'][:1], data_samples=query['data_samples'][:1])]
+    found = learner([dict(support=support, query=single)], mode='predict')[0]
+    model = normed()
+    learner.model.load_state_dict(model.state_dict())
+    found = learner([dict(support=support, query=single)], mode='predict')[0]
+    other.eval()
+    torch.testing.assert_close(found, other(query['inputs'][:1])[0])
+
+
+def test_norms_need_norms():
+    with pytest.raises(ValueError, match='norms'):
+        build(Net(), norms='frozen')
+    with pytest.raises(ValueError, match='norms'):
+        build(Net(norm=True), norms='other')
+
+
+@pytest.mark.parametrize('norm', [False, True])
+def test_the_gain_is_what_the_steps_bring(norm):
+    torch.manual_seed(0)
+    learner = build(Net(norm=norm), inner_lr=0.5, inner_steps=3, gain_interval=2)
+    data, found = episodes(1), []
+    learner.train()
+    for _ in range(4):
+        state = {n: b.clone() for n, b in learner.model.named_buffers()}
+        losses = learner(data, mode='loss')
+        found.append(losses.get('meta/gain'))
+        with torch.no_grad():
+            learner.model.load_state_dict(state, strict=False)
+    assert found[1] is None and found[3] is None
+    assert found[0] == found[2]
+    without = build(copy.deepcopy(learner.model), inner_lr=1e-9, inner_steps=3, gain_interval=0)
+    same = without(data, mode='loss')
+    assert 'meta/gain' not in same
+    torch.testing.assert_close(found[0], (same['loss_meta'] - losses['loss_meta']).detach())
+
+
+def test_a_step_over_parts_is_that_over_the_whole():
+    torch.manual_seed(0)
+    learner = build(Net().double(), inner_lr=0.5, clip=0.01)
+    support = episodes(1, 5, torch.float64)[0]['support']
+    parts = [
+        dict(inputs=support['inputs'][part], data_samples=support['data_samples'][part])
+        for part in (slice(0, 2), slice(2, 5))
+    ]
+    parameters, buffers = learner.initial_state()
+    whole, (before,) = learner.inner(support, parameters, buffers, 1, first_order=True)
+    found, loss = learner.step(iter(parts), parameters, buffers)
+    assert loss == pytest.approx(before.item())
+    for name, value in whole.items():
+        torch.testing.assert_close(found[name], value.detach())
+        assert not found[name].requires_grad
+    with pytest.raises(ValueError, match='batches'):
+        learner.step([], parameters, buffers)
+    parts[0]['inputs'] = parts[0]['inputs'] * float('nan')
+    with pytest.raises(ValueError, match='nan'):
+        learner.step(parts, parameters, buffers)

@@ -1,0 +1,34 @@
+"""Options and tables of an adaptation; the whole of it is tested with tools/adapt.py."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('mmseg')
+pytest.importorskip('monai')
+
+from hyper_mm.engine.adaptation.site_adaptation import Options, table_of  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(steps=0), dict(rate=-1.0), dict(rates=[0.1, 0.0]), dict(crop=0), dict(folds=1),
+        dict(spacing=0.0), dict(pictures=-1), dict(seed=-1), dict(rates=[0.1], rate=0.1),
+    ],
+)  # fmt: skip
+def test_bad_options(options):
+    name = {'rate': 'lr'}.get([*options][0], [*options][0])
+    with pytest.raises(ValueError, match=name):
+        Options(Path('x'), **options)
+
+
+def test_table_of_what_was_tried():
+    tried = {(None, 0): 10.0, (0.1, 2): 20.0, (0.1, 4): 30.0, (1.0, 2): -float('inf')}
+    assert table_of(tried) == [
+        ['rate', '2 steps', '4 steps'],
+        ['not adapted', '10.0', ''],
+        ['0.1', '20.0', '30.0'],
+        ['1', 'diverges', 'diverges'],
+    ]
+    assert table_of({}) == []
