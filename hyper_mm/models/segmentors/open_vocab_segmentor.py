@@ -14,8 +14,9 @@ from torch import Tensor
 
 from hyper_mm.checks import check_choice
 from hyper_mm.datasets.vocabulary import Vocabulary
-from hyper_mm.layers.hyperclip.weight_updates import TrainedParts, train_parts
+from hyper_mm.layers.hyperclip.weight_updates import TrainedParts
 from hyper_mm.layers.open_vocab.dense_clip import DenseFeatures, check_tower, dense_features
+from hyper_mm.models.utils.finetuning import prepare_clip
 from hyper_mm.models.utils.observed import observe
 from hyper_mm.models.utils.open_clip import build_open_clip
 from hyper_mm.models.utils.own_init import OwnInit
@@ -25,7 +26,6 @@ from hyper_mm.models.utils.windows import GlobalWindows, resize
 from hyper_mm.ops.stable import upcast
 from hyper_mm.registry import MODELS
 
-FINETUNE = ('frozen', 'qv', 'full')
 CLASSES_AT_A_TIME = 64
 
 
@@ -94,15 +94,12 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
             raise ValueError(
                 f'pretrained must be None: name the weights in clip.pretrained, got {pretrained!r}'
             )
-        check_choice(FINETUNE, finetune=finetune)
-        if adapter is not None and finetune != 'frozen':
-            raise ValueError(f"an adapter needs finetune='frozen', got {finetune!r}")
         self.clip = build_open_clip(**clip)
         blocks = len(self.clip.visual.transformer.resblocks)
         self.taps = (blocks // 3 - 1, 2 * blocks // 3 - 1) if taps is None else tuple(taps)
         check_tower(self.clip.visual, self.taps)
         self.image_size = tuple(self.clip.visual.image_size)
-        self.adapter = self._prepare(adapter, finetune)
+        self.adapter = prepare_clip(self.clip, adapter, finetune)
         self.decode_head = MODELS.build(decode_head)
         self.align_corners = False
         self.train_cfg = train_cfg
@@ -113,20 +110,6 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         if train_vocabulary is not None:
             self._train_vocabulary = self._checked(train_vocabulary)
         self._register_load_state_dict_pre_hook(self._accept_plain)
-
-    def _prepare(self, adapter: dict | None, finetune: str) -> object:
-        """Chooses what of CLIP is trained; returns the adapter."""
-        if adapter is not None:
-            adapter = MODELS.build(adapter)
-            if not hasattr(adapter, 'attach'):
-                raise TypeError(f'adapter must have a method attach, got {type(adapter).__name__}')
-            adapter.attach(self.clip)
-        elif finetune == 'qv':
-            train_parts(self.clip, 'qv')
-        else:
-            self.clip.requires_grad_(finetune == 'full')
-        self.clip.logit_scale.requires_grad_(False)  # plays no part
-        return adapter
 
     def _read_test_cfg(
         self, mode: str = 'whole', keep_scores: bool | None = None, **windows
