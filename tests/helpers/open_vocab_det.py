@@ -130,7 +130,7 @@ def build(config):
     return MODELS.build(config)
 
 
-def det_batch(sizes=((64, 96), (50, 70)), instances=2, classes=len(BASE)):
+def det_batch(sizes=((64, 96), (50, 70)), instances=2, classes=2):
     """Random images of some sizes with boxes and masks."""
     torch.manual_seed(3)
     images, samples = [], []

@@ -78,13 +78,11 @@ def match_segments(
 
 
 def panoptic_quality(counts: np.ndarray, classes: Sequence[int] | np.ndarray) -> dict[str, float]:
-    r"""Means over classes,
+    r"""Means over the classes that are there in the truth or the predictions.
 
     .. math:: \text{PQ} = \text{SQ} \cdot \text{RQ}, \quad
         \text{SQ} = \frac{\sum_{TP} \text{IoU}}{|TP|}, \quad
         \text{RQ} = \frac{|TP|}{|TP| + |FP| / 2 + |FN| / 2}
-
-    of the classes that are there in the truth or the predictions.
 
     Args:
         counts: ``(4, T)``: see :func:`match_segments`, summed over images.

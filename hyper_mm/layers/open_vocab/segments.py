@@ -1,4 +1,4 @@
-"""Panoptic, instance and semantic segmentations from the masks and class probabilities of queries."""
+"""Panoptic, instance and semantic segmentations of the masks and probabilities of queries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A CLIP model as the backbone of a detector: maps of its image tower, features of regions, texts."""
+"""A CLIP model as the backbone of a detector: maps of its image tower, and features of texts."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class OpenVocabMask2FormerHead(OwnInit, Mask2FormerHead):
         """Logits ``(B, Q, T + 1)`` and mask logits ``(B, Q, h, w)`` after each layer.
 
         Args:
-            x: Pyramid with names (:class:`hyper_mm.models.detectors.open_vocab_base.RegionPyramid`).
+            x: :class:`hyper_mm.models.detectors.open_vocab_base.RegionPyramid`.
             batch_data_samples: Metainfo of the images.
         """
         embeddings, masks = super().forward(x, batch_data_samples)

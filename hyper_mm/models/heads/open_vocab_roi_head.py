@@ -82,7 +82,7 @@ class OpenVocabRoIHead(StandardRoIHead):
         """Logits of the classes and boxes, with the embeddings ``(N, D)`` that they come from.
 
         Args:
-            x: Pyramid with names (:class:`hyper_mm.models.detectors.open_vocab_base.RegionPyramid`).
+            x: :class:`hyper_mm.models.detectors.open_vocab_base.RegionPyramid`.
             rois: ``(N, 5)``.
         """
         results = super()._bbox_forward(x, rois)
