@@ -262,22 +262,23 @@ class ScoreEnsemble(nn.Module):
             mine, theirs = unit(regions.float()), unit(tower.float())
             exponents = self.exponents(seen.to(regions.device))
             parts = list(names.chunks(self.chunk))
-            sums = mine @ unit(classifier.background.float()) / classifier.temperature, None
+            mean, other = mine @ unit(classifier.background.float()) / classifier.temperature, None
             kept = None
-            for _, part in parts:
+            for _, part in parts:  # normalizations over all names, and the background
                 kept = self._logits(classifier, mine, theirs, part)
-                sums = tuple(
-                    x.logsumexp(1) if total is None else torch.logaddexp(total, x.logsumexp(1))
-                    for x, total in zip(kept, sums)
-                )
+                mean = torch.logaddexp(mean, kept[0].logsumexp(1))
+                own = kept[1].logsumexp(1)
+                other = own if other is None else torch.logaddexp(other, own)
+            assert kept is not None and other is not None  # a vocabulary has at least one class
             found = None
             for place, part in parts:
-                if len(parts) > 1 or kept is None:
+                if len(parts) > 1:
                     kept = self._logits(classifier, mine, theirs, part)
-                a, b = (x.sub_(total[:, None]) for x, total in zip(kept, sums))
-                scores = torch.lerp(a, b, exponents[place])
+                scores = torch.lerp(
+                    kept[0].sub_(mean[:, None]), kept[1].sub_(other[:, None]), exponents[place]
+                )
                 found = _merge(found, _top(scores, place.start, keep), keep)
-        assert found is not None  # a vocabulary has at least one class
+        assert found is not None
         scores = found.scores.exp()
         wanted = int((scores >= threshold).sum())
         return RegionScores(scores[:wanted], found.regions[:wanted], found.classes[:wanted])
