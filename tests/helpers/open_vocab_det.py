@@ -8,7 +8,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import ConfigDict
-from mmengine.structures import InstanceData
+from mmengine.structures import InstanceData, PixelData
 
 from hyper_mm.registry import MODELS
 
@@ -203,3 +203,83 @@ def write_coco(folder, images=4, size=(64, 80), names=NAMES):
         mmcv.imwrite(image, str(folder / 'images' / file))
     (folder / 'instances.json').write_text(json.dumps(found))
     return folder
+
+
+THINGS, STUFF = [*BASE, *NOVEL], ['grass', 'sky']
+
+
+def panoptic(tower='resnet', **options):
+    """Config of a panoptic segmentor of few channels; ``cross`` and ``sky`` are novel."""
+    attention = dict(embed_dims=16, num_heads=2, dropout=0.0, batch_first=True)
+    encoder = dict(attention, num_levels=3, num_points=2)
+    ffn = dict(embed_dims=16, feedforward_channels=16, num_fcs=2, act_cfg=dict(type='ReLU'))
+    position = dict(num_feats=8, normalize=True)
+    mask_loss = dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True, loss_weight=5.0)
+    dice = dict(type='mmdet.DiceLoss', use_sigmoid=True, activate=True, naive_dice=True, eps=1.0)
+    costs = [
+        dict(type='mmdet.ClassificationCost', weight=2.0),
+        dict(type='mmdet.CrossEntropyLossCost', weight=5.0, use_sigmoid=True),
+        dict(type='mmdet.DiceCost', weight=5.0, pred_act=True, eps=1.0),
+    ]
+    config = dict(
+        type='hyper_mm.OpenVocabMask2Former',
+        data_preprocessor=preprocessor(pad_mask=True, pad_seg=True, seg_pad_value=255),
+        backbone=backbone(tower),
+        panoptic_head=dict(
+            type='hyper_mm.OpenVocabMask2FormerHead',
+            in_channels=[16] * 4 if tower == 'vit' else CHANNELS[tower],
+            strides=[2, 4, 8, 16] if tower == 'vit' else [4, 8, 16, 32],
+            feat_channels=16,
+            out_channels=16,
+            embed_dims=16,
+            num_things_classes=2,
+            num_stuff_classes=1,
+            num_queries=6,
+            num_transformer_feat_level=3,
+            pixel_decoder=dict(
+                type='mmdet.MSDeformAttnPixelDecoder',
+                num_outs=3,
+                norm_cfg=dict(type='GN', num_groups=4),
+                act_cfg=dict(type='ReLU'),
+                encoder=dict(num_layers=1, layer_cfg=dict(self_attn_cfg=encoder, ffn_cfg=ffn)),
+                positional_encoding=position,
+            ),
+            positional_encoding=position,
+            transformer_decoder=dict(
+                return_intermediate=True,
+                num_layers=2,
+                layer_cfg=dict(self_attn_cfg=attention, cross_attn_cfg=attention, ffn_cfg=ffn),
+                init_cfg=None,
+            ),
+            loss_mask=mask_loss,
+            loss_dice=dice,
+        ),
+        panoptic_fusion_head=dict(type='hyper_mm.OpenVocabFusionHead'),
+        vocabulary=[*THINGS, *STUFF],
+        train_vocabulary=[*BASE, 'grass'],
+        stuff=STUFF,
+        train_cfg=dict(
+            num_points=64,
+            assigner=dict(type='mmdet.HungarianAssigner', match_costs=costs),
+            sampler=dict(type='mmdet.MaskPseudoSampler'),
+        ),
+        test_cfg=dict(
+            panoptic_on=True, instance_on=True, semantic_on=True, object_mask_thr=0.0, iou_thr=0.3
+        ),
+    )
+    if tower == 'vit':
+        config['neck'] = neck('vit', levels=4)
+    return ConfigDict({**config, **options})
+
+
+def pan_batch(**options):
+    """:func:`det_batch` with label maps: 2 is grass, 255 nothing."""
+    batch = det_batch(**options)
+    for sample in batch['data_samples']:
+        height, width = sample.img_shape
+        labels = torch.full((1, height, width), 255)
+        labels[:, height // 2 :] = 2
+        for mask, label in zip(sample.gt_instances.masks.masks, sample.gt_instances.labels):
+            labels[0, torch.from_numpy(mask).bool()] = label
+        sample.gt_sem_seg = PixelData(sem_seg=labels)
+    return batch
