@@ -191,6 +191,39 @@ def _open_vocabulary(part: dict) -> tuple[int, dict]:
     return side, widths
 
 
+def _open_vocabulary_detector(part: dict) -> tuple[int, dict]:
+    """A small ViT, or the smallest ConvNeXt in place of any network of stages."""
+    transformer = part['backbone']['clip']['model'].startswith('ViT')
+    _clip(part)
+    channels = [16] * 4
+    if transformer:
+        part['neck']['in_channels'] = CLIP['vision_cfg']['width']
+    else:
+        convnext = dict(
+            timm_model_name='convnext_atto', timm_model_pretrained=False, timm_pool='',
+            timm_proj='linear', image_size=32,
+        )  # fmt: skip
+        part['backbone']['clip']['model']['vision_cfg'] = convnext
+        channels = [40, 80, 160, 320]
+        if 'neck' in part:
+            part['neck']['in_channels'] = channels
+    if 'roi_head' in part:
+        part['roi_head']['bbox_head']['embed_dims'] = CLIP['embed_dim']
+        return SIDE, {256: 16, 64: 16}
+    head = part['panoptic_head']
+    for inside in dicts(head):
+        if 'embed_dims' in inside:
+            inside['embed_dims'] = 16
+        for key, value in dict(num_groups=4, num_feats=8, num_layers=1, num_heads=2).items():
+            if key in inside:
+                inside[key] = value
+        if 'feedforward_channels' in inside:
+            inside['feedforward_channels'] = 16
+    head.update(in_channels=channels, embed_dims=CLIP['embed_dim'], num_queries=6)
+    part['train_cfg']['num_points'] = 32
+    return SIDE, {}
+
+
 def shrink_san(part: dict, width: int = 32) -> tuple[int, dict]:
     """Shrinks mmseg's SAN, and fixes the size of its images."""
     part['data_preprocessor'].update(size_divisor=None, size=(SIDE, SIDE))
@@ -221,6 +254,9 @@ SHRINK: dict[str, Callable[[dict], tuple[int, dict] | None]] = dict(
     LorentzViT=_transformer,
     SwinTransformer=_swin,
     EfficientNet=_efficient_net,
+    OpenVocabFasterRCNN=_open_vocabulary_detector,
+    OpenVocabMask2Former=_open_vocabulary_detector,
+    OpenVocabMaskRCNN=_open_vocabulary_detector,
     OpenVocabSegmentor=_open_vocabulary,
     MultimodalEncoderDecoder=shrink_san,
     PromptedCLIP=_clip,

@@ -117,7 +117,7 @@ def radial_images(place):
 def test_time_augmentation(place):
     """What ``tools/test.py --tta`` does with the config."""
     episodic = 'Episode' in str(place.cfg.test_dataloader.dataset.type)
-    masks = any('mask_head' in part for part in dicts(place.cfg.model))
+    masks = any({'mask_head', 'panoptic_head'} & part.keys() for part in dicts(place.cfg.model))
     if place.kind in ('HelmForCausalLM', 'RadialCLIP') or episodic or masks:
         with pytest.raises(ValueError, match='--tta'):
             place.augmented()
