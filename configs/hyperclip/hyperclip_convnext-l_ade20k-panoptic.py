@@ -16,5 +16,5 @@ model = dict(
         ),
     ),
     panoptic_head=dict(in_channels=[192, 384, 768, 1536], embed_dims=768),
-    vocabulary=dict(names='ade-panoptic150', synonyms='max'),
+    vocabulary=dict(_delete_=True, names='ade-panoptic150', synonyms='max'),
 )

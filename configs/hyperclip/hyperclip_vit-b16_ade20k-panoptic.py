@@ -14,5 +14,5 @@ model = dict(
         adapter=dict(type='hyper_mm.HyperCLIPAdapter', block_size=128, curvature=0.01),
     ),
     neck=dict(type='hyper_mm.SimpleFeaturePyramid', in_channels=768, out_channels=256, num_outs=4),
-    vocabulary=dict(names='ade-panoptic150', synonyms='max'),
+    vocabulary=dict(_delete_=True, names='ade-panoptic150', synonyms='max'),
 )
