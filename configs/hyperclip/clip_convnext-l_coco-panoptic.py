@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/models/open-vocab_mask2former.py',
     '../_base_/datasets/coco_panoptic.py',
     '../_base_/schedules/adamw_mask2former.py',
-    '../_base_/default_runtime_open_vocab_mmdet.py',
+    '../_base_/default_runtime_open_vocab_panoptic.py',
 ]
 model = dict(
     backbone=dict(

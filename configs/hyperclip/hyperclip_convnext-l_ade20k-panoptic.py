@@ -5,7 +5,7 @@
 _base_ = [
     '../_base_/models/open-vocab_mask2former.py',
     '../_base_/datasets/ade20k_panoptic.py',
-    '../_base_/default_runtime_open_vocab_mmdet.py',
+    '../_base_/default_runtime_open_vocab_panoptic.py',
 ]
 model = dict(
     backbone=dict(

@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/models/open-vocab_mask2former.py',
     '../_base_/datasets/coco128_panoptic.py',
     '../_base_/schedules/adamw_mask2former.py',
-    '../_base_/default_runtime_open_vocab_mmdet.py',
+    '../_base_/default_runtime_open_vocab_panoptic.py',
 ]
 dim = 64
 attention = dict(embed_dims=dim, num_heads=4)
