@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import open_clip
 import torch
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from hyper_mm.datasets.vocabulary import Vocabulary
@@ -68,9 +69,7 @@ class CLIPBackbone(OwnInit, BaseModule):
         self.adapter = prepare_clip(self.clip, adapter, finetune)
         self._encoder = VocabularyEncoder(self.clip, **(text or {}))
         self.channels, self.strides = self.tower.channels, self.tower.strides
-        with torch.no_grad():  # whatever kind the tower is
-            probe = self.clip.visual.eval()(torch.zeros(1, 3, *_pair(self.clip.visual.image_size)))
-        self.embed_dims = probe.shape[-1]
+        self.embed_dims = text_width(self.clip)
         self.train()
 
     @property
@@ -113,5 +112,11 @@ class CLIPBackbone(OwnInit, BaseModule):
         return maps
 
 
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+def text_width(clip: open_clip.CLIP | open_clip.CustomTextCLIP) -> int:
+    """Width of the text features of a model, whatever its image tower is."""
+    if hasattr(clip, 'text'):
+        return clip.text.output_dim
+    projection = clip.text_projection
+    if projection is None:
+        return clip.transformer.width
+    return projection.out_features if isinstance(projection, nn.Module) else projection.shape[1]
