@@ -3,11 +3,11 @@
     python tools/benchmarks/open_vocab_detection.py
     python tools/benchmarks/open_vocab_detection.py --only regions --names 10000
 
-`regions`: the scores of 1000 proposals for 1203 names (LVIS), from embeddings and pooled features of
-both classifiers to the best 1000 pairs; median and quartiles of the seconds.
-`detector`: a training step and inference of clip_vit-b16_ov-coco.py and hyperclip_vit-b16_ov-coco.py,
-with random towers and a random image, in turns; median and quartiles of the ratio. Inference is with
-cached weights, as MergeAdaptersHook has them in validation and test.
+`regions`: the scores of 1000 proposals for 1203 names (LVIS), from embeddings and pooled features
+to the best 1000 pairs; median and quartiles of the seconds.
+`detector`: a training step and inference of clip_vit-b16_ov-coco.py and of its adapted sibling
+hyperclip_vit-b16_ov-coco.py, with random towers and a random image, in turns; median and quartiles
+of the ratio. Inference is with cached weights, as MergeAdaptersHook has them.
 """
 
 from __future__ import annotations
