@@ -62,7 +62,7 @@ model = dict(
             ),
         ),
     ),
-    panoptic_fusion_head=dict(ensemble=dict(temperature=0.03)),
+    panoptic_fusion_head=dict(ensemble=dict(temperature=0.04)),
     train_cfg=dict(num_points=2048),
 )
 max_iters = 300
