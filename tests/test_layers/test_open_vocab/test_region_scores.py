@@ -38,6 +38,15 @@ def test_best_pairs(chunk):
     torch.testing.assert_close(ensemble.log_scores(logits, *parts[2:]).exp(), scores)
 
 
+def test_many_scores_are_sorted_in_groups():
+    parts = make(300, 40)
+    ensemble = ScoreEnsemble(0.3, 0.7, 0.1)
+    found = ensemble.best(*parts, keep=50)  # of 12,000 in groups of 64
+    scores = straightforward(ensemble, *parts)
+    torch.testing.assert_close(found.scores, scores.flatten().topk(50).values)
+    torch.testing.assert_close(scores[found.regions, found.classes], found.scores)
+
+
 def test_synonyms_count_by_their_best():
     classifier, regions, tower, names, seen = make(counts=[2, 1, 3])
     cosines = unit(regions) @ names.features.T
