@@ -25,3 +25,5 @@ custom_hooks = [
     dict(type='hyper_mm.HyperbolicRadiusHook', interval=500),
     dict(type='hyper_mm.MergeAdaptersHook'),
 ]
+# the last block gives the features of regions, of which training sees nothing
+find_unused_parameters = True

@@ -306,7 +306,8 @@ def _top(scores: Tensor, first: int, keep: int) -> RegionScores:
     have, too: the others need no sorting.
     """
     flat = scores.flatten()
-    groups = flat[: len(flat) // GROUP * GROUP].view(-1, GROUP).amax(1)
+    count = len(flat) // GROUP
+    groups = flat[: count * GROUP].view(count, GROUP).amax(1)
     index = None
     if len(groups) > keep:
         bound = groups.topk(keep, sorted=False).values.amin()

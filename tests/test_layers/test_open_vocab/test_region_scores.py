@@ -47,6 +47,12 @@ def test_many_scores_are_sorted_in_groups():
     torch.testing.assert_close(scores[found.regions, found.classes], found.scores)
 
 
+def test_no_regions():
+    classifier, regions, tower, names, seen = make()
+    found = ScoreEnsemble().best(classifier, regions[:0], tower[:0], names, seen)
+    assert [len(part) for part in found] == [0, 0, 0]
+
+
 def test_synonyms_count_by_their_best():
     classifier, regions, tower, names, seen = make(counts=[2, 1, 3])
     cosines = unit(regions) @ names.features.T
