@@ -92,7 +92,12 @@ def test_inference(place):
     elif place.scope == 'mmdet':
         from mmdet.apis import DetInferencer
 
-        found = DetInferencer(place.path, place.weights, device='cpu')(image)['predictions'][0]
+        inferencer = DetInferencer(place.path, place.weights, device='cpu')
+        if 'panoptic_head' in place.cfg.model:  # numbers of segments need panopticapi
+            (found,) = inferencer(image, return_datasamples=True)['predictions']
+            assert found.pred_panoptic_seg.sem_seg.shape == (1, HEIGHT, WIDTH)
+            return
+        found = inferencer(image)['predictions'][0]
         assert len(found['scores']) == len(found['bboxes']) == len(found['labels'])
     else:
         from mmpretrain import ImageClassificationInferencer
