@@ -1,7 +1,7 @@
 # LiteCLIP, frozen, as an open-vocabulary Faster R-CNN on blood cells; the platelets are novel.
 #   python tools/train.py configs/hyperclip/lite-clip_bccd.py
 # Result: not trained
-# Data: data/bccd. 4 epochs of 205 images.
+# Data: data/bccd. 3 epochs of 205 images.
 _base_ = [
     '../_base_/models/open-vocab_faster-rcnn_lite-clip.py',
     '../_base_/datasets/bccd_ov.py',
@@ -12,7 +12,7 @@ model = dict(
     train_vocabulary=['red blood cell, RBC', 'white blood cell, WBC'],
     vocabulary=['red blood cell, RBC', 'white blood cell, WBC', 'platelets, Platelets'],
 )
-max_epochs = 4
+max_epochs = 3
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=30),

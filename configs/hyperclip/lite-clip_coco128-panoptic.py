@@ -1,7 +1,7 @@
 # LiteCLIP, frozen, with a small Mask2Former on 80 images of COCO panoptic; 11 of 133 classes are unseen.
 #   python tools/train.py configs/hyperclip/lite-clip_coco128-panoptic.py
 # Result: not trained
-# Data: data/coco128_panoptic. 300 iterations of 4 images.
+# Data: data/coco128_panoptic. 200 iterations of 4 images.
 _base_ = [
     '../_base_/models/open-vocab_mask2former.py',
     '../_base_/datasets/coco128_panoptic.py',
@@ -65,7 +65,7 @@ model = dict(
     panoptic_fusion_head=dict(ensemble=dict(temperature=0.04)),
     train_cfg=dict(num_points=2048),
 )
-max_iters = 300
+max_iters = 200
 optim_wrapper = dict(optimizer=dict(lr=5e-4), clip_grad=dict(max_norm=1.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
