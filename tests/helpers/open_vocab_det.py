@@ -93,7 +93,7 @@ def detector(tower='resnet', masks=True, **options):
             in_channels=16,
             feat_channels=16,
             anchor_generator=dict(
-                type='mmdet.AnchorGenerator', scales=[4], ratios=[1.0], strides=strides
+                type='mmdet.AnchorGenerator', scales=[4], ratios=[1.0, 2.0], strides=strides
             ),
             bbox_coder=dict(type='mmdet.DeltaXYWHBBoxCoder'),
             loss_cls=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True),

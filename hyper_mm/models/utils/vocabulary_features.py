@@ -120,10 +120,9 @@ class VocabularyEncoder:
         Returns:
             The features of all names, class by class.
         """
-        counts = None
-        if vocabulary.synonyms == 'max':
-            counts = [len(names) for names in vocabulary.prompts()]
-        return NameFeatures.of(self._kept(vocabulary, prompts, 'names'), counts)
+        each = vocabulary.synonyms == 'max'
+        counts = tuple(len(names) if each else 1 for names in vocabulary.prompts())
+        return NameFeatures(self._kept(vocabulary, prompts, 'names'), counts)
 
     def clear(self, frozen: bool = True) -> None:
         """Forgets features: what was written into ``.data`` is not noticed.

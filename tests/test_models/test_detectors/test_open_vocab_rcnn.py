@@ -173,7 +173,7 @@ def test_run_trains_scores_and_draws(trained):
     assert list((folder / 'work').rglob('*.png'))
     saved = torch.load(folder / 'work' / 'epoch_1.pth', weights_only=False)
     assert saved['meta']['vocabulary']['names'] == BASE
-    assert not any('visual' in key for key in saved['state_dict'])  # frozen
+    assert 'backbone.clip.visual.conv1.weight' not in saved['state_dict']  # frozen
     assert any('in_proj_weight' in key for key in saved['state_dict'])  # adapted
 
 

@@ -24,6 +24,7 @@ def test_straightforward_scores():
     model = build(detector(masks=False)).eval()
     head = model.roi_head
     torch.nn.init.zeros_(head.bbox_head.fc_reg.weight)
+    torch.nn.init.zeros_(head.bbox_head.fc_reg.bias)
     found = regions(model, torch.tensor([[8.0, 8, 40, 40]]))[0]
     data = model.data_preprocessor(det_batch(), False)
     with torch.no_grad():
