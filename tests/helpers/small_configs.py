@@ -167,6 +167,11 @@ def _efficient_net(part: dict) -> tuple[int, dict]:
     return SIDE, {1792: 1280}
 
 
+def _timm(part: dict) -> tuple[int, dict]:
+    """Nothing: the networks of timm that are used are small. Heads behind them are narrowed."""
+    return SIDE, {256: 16, 64: 16}
+
+
 def _clip(part: dict) -> tuple[int, dict]:
     for holder in dicts(part):
         if 'clip' in holder:
@@ -253,6 +258,7 @@ SHRINK: dict[str, Callable[[dict], tuple[int, dict] | None]] = dict(
     DistilledVisionTransformer=_transformer,
     LorentzViT=_transformer,
     SwinTransformer=_swin,
+    TIMMBackbone=_timm,
     EfficientNet=_efficient_net,
     OpenVocabFasterRCNN=_open_vocabulary_detector,
     OpenVocabMask2Former=_open_vocabulary_detector,
