@@ -90,7 +90,7 @@ def test_files(tmp_path):
         (dict(names=['cat'], templates=['{0} {}']), ValueError, 'one {}'),
         (dict(names=['cat'], templates=[]), ValueError, 'must not be empty'),
         (dict(names=['cat'], templates=[3]), TypeError, 'strings, got 3'),
-        (dict(names=['cat'], synonyms='max'), ValueError, "got 'max'"),
+        (dict(names=['cat'], synonyms='min'), ValueError, "got 'min'"),
         (dict(names=['cat', 'dog'], without=['cow']), ValueError, r"2 classes, got \['cow'\]"),
         (dict(names=['cat'], without=['cat']), ValueError, 'some of the 1 classes'),
     ],

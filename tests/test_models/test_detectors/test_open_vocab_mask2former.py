@@ -44,8 +44,7 @@ def test_loss_and_predict(tower):
 def test_things_and_stuff():
     model = build(panoptic())
     assert model.things().tolist() == [True, True, True, False, False]
-    model.vocabulary = ['sky', 'disk', 'lawn, grass']
-    with pytest.raises(ValueError, match='grass|sky'):
+    with pytest.raises(ValueError, match='moon'):
         build(panoptic(stuff=['moon']))
     model = build(panoptic(stuff=None))
     assert model.things().tolist() == [True, True, True, False, True]  # grass of training
@@ -145,6 +144,7 @@ def run_config(folder):
                 type='DetLocalVisualizer', name=folder.name,
                 vis_backends=[dict(type='LocalVisBackend')],
             ),
+            randomness=dict(seed=0),
             log_level='ERROR',
         )
     )  # fmt: skip
