@@ -30,4 +30,4 @@ param_scheduler = [
 ]
 # trained with the detector, as such detectors are
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.25)}))
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=max_epochs))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=1))

@@ -26,4 +26,4 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=max_epochs))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=1))

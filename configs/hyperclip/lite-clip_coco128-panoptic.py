@@ -72,4 +72,4 @@ param_scheduler = [
     dict(type='PolyLR', power=0.9, by_epoch=False, begin=20, end=max_iters, eta_min=1e-6),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=max_iters))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=40))
