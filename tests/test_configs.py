@@ -54,7 +54,11 @@ def uninitialised(monkeypatch):
 @pytest.mark.parametrize(
     'name',
     [
-        pytest.param(n, marks=no_mmseg_base) if 'mmseg::' in (CONFIGS / n).read_text() else n
+        pytest.param(
+            n,
+            marks=[no_mmseg_base] * ('mmseg::' in (CONFIGS / n).read_text())
+            + [pytest.mark.slow] * ('convnext-l_' in n),  # seconds each
+        )
         for n in NAMES
     ],
 )

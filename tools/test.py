@@ -142,7 +142,9 @@ def tta_model(cfg: Config) -> dict:
 def has_masks(model: object) -> bool:
     """Returns whether a detector predicts masks, which mmdet cannot average over views."""
     if isinstance(model, dict):
-        return 'mask_head' in model or any(has_masks(part) for part in model.values())
+        return bool({'mask_head', 'panoptic_head'} & model.keys()) or any(
+            has_masks(part) for part in model.values()
+        )
     return isinstance(model, (list, tuple)) and any(has_masks(part) for part in model)
 
 

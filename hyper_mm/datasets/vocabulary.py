@@ -14,7 +14,7 @@ from pathlib import Path
 from hyper_mm.checks import check_choice
 
 FOLDER = Path(__file__).parent / 'vocabularies'
-SYNONYMS = ('first', 'mean')
+SYNONYMS = ('first', 'mean', 'max')
 
 
 @lru_cache(maxsize=1)
@@ -37,8 +37,9 @@ class Vocabulary:
             (``'sofa, couch, lounge'``); or the name or path of a vocabulary, see :meth:`load`.
         templates: Name of a set of templates (see :func:`template_sets`), or templates with one
             ``{}`` each.
-        synonyms: ``'first'`` (the first name stands for the class, as CAT-Seg has it) or ``'mean'``
-            (the features of all names are averaged).
+        synonyms: ``'first'`` (the first name stands for the class, as CAT-Seg has it), ``'mean'``
+            (the features of all names are averaged) or ``'max'`` (the best of all names counts, as
+            FC-CLIP has it: for the open-vocabulary detectors, which score names).
         without: Display names of classes to leave out.
         whole: Whether names are taken as they are: commas separate nothing, and a name may be there
             twice, as ImageNet has two ``missile`` (see :meth:`of_dataset`).
@@ -212,6 +213,18 @@ class Vocabulary:
             rows = tables[0] if tables else [None]
             found.append(place if place in rows else rows[0])
         return found
+
+    def shared_with(self, other: Vocabulary) -> list[bool]:
+        """Whether each class has a name that a class of another vocabulary has, too.
+
+        Args:
+            other: Such as the classes of training: those that share a name with it are not novel.
+
+        Returns:
+            A flag for each class; case, white space and ``_`` do not count.
+        """
+        known = {_plain(name) for entry in other.entries for name in entry}
+        return [any(_plain(name) in known for name in entry) for entry in self.entries]
 
     def differences(self, names: Sequence[str]) -> list[str]:
         """Where other names are not those of the classes, place by place.

@@ -139,6 +139,7 @@ class Place:
             gt_label=index % 2,
             domain='a',
             label_map=None,
+            segments_info=[dict(id=0x010101, category=0, is_thing=True)],  # of label.png
             reduce_zero_label=any(given),
             seg_fields=[],
             task='hierarcaps',

@@ -167,6 +167,11 @@ def _efficient_net(part: dict) -> tuple[int, dict]:
     return SIDE, {1792: 1280}
 
 
+def _timm(part: dict) -> tuple[int, dict]:
+    """Nothing: the networks of timm that are used are small. Heads behind them are narrowed."""
+    return SIDE, {256: 16, 64: 16}
+
+
 def _clip(part: dict) -> tuple[int, dict]:
     for holder in dicts(part):
         if 'clip' in holder:
@@ -191,6 +196,39 @@ def _open_vocabulary(part: dict) -> tuple[int, dict]:
     if part['test_cfg']['mode'] != 'whole':
         part['test_cfg'].update(size=48, window=32, stride=16)
     return side, widths
+
+
+def _open_vocabulary_detector(part: dict) -> tuple[int, dict]:
+    """A small ViT, or the smallest ConvNeXt in place of any network of stages."""
+    transformer = part['backbone']['clip']['model'].startswith('ViT')
+    _clip(part)
+    channels = [16] * 4
+    if transformer:
+        part['neck']['in_channels'] = CLIP['vision_cfg']['width']
+    else:
+        convnext = dict(
+            timm_model_name='convnext_atto', timm_model_pretrained=False, timm_pool='',
+            timm_proj='linear', image_size=32,
+        )  # fmt: skip
+        part['backbone']['clip']['model']['vision_cfg'] = convnext
+        channels = [40, 80, 160, 320]
+        if 'neck' in part:
+            part['neck']['in_channels'] = channels
+    if 'roi_head' in part:
+        part['roi_head']['bbox_head']['embed_dims'] = CLIP['embed_dim']
+        return SIDE, {256: 16, 64: 16}
+    head = part['panoptic_head']
+    for inside in dicts(head):
+        if 'embed_dims' in inside:
+            inside['embed_dims'] = 16
+        for key, value in dict(num_groups=4, num_feats=8, num_layers=1, num_heads=2).items():
+            if key in inside:
+                inside[key] = value
+        if 'feedforward_channels' in inside:
+            inside['feedforward_channels'] = 16
+    head.update(in_channels=channels, embed_dims=CLIP['embed_dim'], num_queries=6)
+    part['train_cfg']['num_points'] = 32
+    return SIDE, {}
 
 
 def shrink_san(part: dict, width: int = 32) -> tuple[int, dict]:
@@ -222,7 +260,11 @@ SHRINK: dict[str, Callable[[dict], tuple[int, dict] | None]] = dict(
     DistilledVisionTransformer=_transformer,
     LorentzViT=_transformer,
     SwinTransformer=_swin,
+    TIMMBackbone=_timm,
     EfficientNet=_efficient_net,
+    OpenVocabFasterRCNN=_open_vocabulary_detector,
+    OpenVocabMask2Former=_open_vocabulary_detector,
+    OpenVocabMaskRCNN=_open_vocabulary_detector,
     OpenVocabSegmentor=_open_vocabulary,
     MultimodalEncoderDecoder=shrink_san,
     PromptedCLIP=_clip,

@@ -5,10 +5,14 @@ import pytest
 from hyper_mm.datasets.vocabulary import Vocabulary, builtin_names, template_sets
 
 SIZES = {
+    'ade-panoptic150': 150,
     'ade150': 150,
     'ade847': 847,
     'coco-stuff171': 171,
+    'coco-panoptic133': 133,
     'coco133': 133,
+    'ov-coco48': 48,
+    'ov-coco65': 65,
     'pc459': 459,
     'pc59': 59,
     'voc20': 20,
@@ -86,7 +90,7 @@ def test_files(tmp_path):
         (dict(names=['cat'], templates=['{0} {}']), ValueError, 'one {}'),
         (dict(names=['cat'], templates=[]), ValueError, 'must not be empty'),
         (dict(names=['cat'], templates=[3]), TypeError, 'strings, got 3'),
-        (dict(names=['cat'], synonyms='max'), ValueError, "got 'max'"),
+        (dict(names=['cat'], synonyms='min'), ValueError, "got 'min'"),
         (dict(names=['cat', 'dog'], without=['cow']), ValueError, r"2 classes, got \['cow'\]"),
         (dict(names=['cat'], without=['cat']), ValueError, 'some of the 1 classes'),
     ],
@@ -186,3 +190,22 @@ class TestOtherNames:
         twice = Vocabulary.of_dataset(['cat', 'sea', 'cat'])
         assert not twice.differences(['cat', 'sea', 'cat'])
         assert twice.differences(['sea', 'cat', 'cat'])
+
+
+def test_classes_that_share_a_name():
+    base = Vocabulary(['cat, kitten', 'dog'])
+    other = Vocabulary(['Kitten', 'wolf, hot_dog', 'hound, dog', 'cow'])
+    assert other.shared_with(base) == [True, False, True, False]
+    assert Vocabulary.load('ov-coco65').shared_with(Vocabulary.load('ov-coco48')).count(True) == 48
+
+
+def test_panoptic_vocabularies_are_in_the_order_of_the_data_sets():
+    pytest.importorskip('mmdet')
+    from mmdet.datasets import ADE20KPanopticDataset, CocoPanopticDataset
+
+    for name, dataset in (
+        ('coco-panoptic133', CocoPanopticDataset),
+        ('ade-panoptic150', ADE20KPanopticDataset),
+    ):
+        classes = dataset.METAINFO['classes']
+        assert Vocabulary.load(name).match(classes) == list(range(len(classes)))

@@ -92,7 +92,12 @@ def test_inference(place):
     elif place.scope == 'mmdet':
         from mmdet.apis import DetInferencer
 
-        found = DetInferencer(place.path, place.weights, device='cpu')(image)['predictions'][0]
+        inferencer = DetInferencer(place.path, place.weights, device='cpu')
+        if 'panoptic_head' in place.cfg.model:  # numbers of segments need panopticapi
+            (found,) = inferencer(image, return_datasamples=True)['predictions']
+            assert found.pred_panoptic_seg.sem_seg.shape == (1, HEIGHT, WIDTH)
+            return
+        found = inferencer(image)['predictions'][0]
         assert len(found['scores']) == len(found['bboxes']) == len(found['labels'])
     else:
         from mmpretrain import ImageClassificationInferencer
@@ -117,7 +122,7 @@ def radial_images(place):
 def test_time_augmentation(place):
     """What ``tools/test.py --tta`` does with the config."""
     episodic = 'Episode' in str(place.cfg.test_dataloader.dataset.type)
-    masks = any('mask_head' in part for part in dicts(place.cfg.model))
+    masks = any({'mask_head', 'panoptic_head'} & part.keys() for part in dicts(place.cfg.model))
     if place.kind in ('HelmForCausalLM', 'RadialCLIP') or episodic or masks:
         with pytest.raises(ValueError, match='--tta'):
             place.augmented()

@@ -88,19 +88,20 @@ class OVIoUMetric(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Counts pixels of a batch.
 
-        Each of ``data_samples`` has ``pred_sem_seg`` and ``gt_sem_seg``, both ``(1, H, W)``.
+        Each of ``data_samples`` has ``pred_sem_seg`` and ``gt_sem_seg``, both ``(1, H, W)``; their
+        maps are called ``data`` (mmseg) or ``sem_seg`` (mmdet).
 
         Raises:
             ValueError: If their sizes differ, or a label or prediction is no class.
         """
         for sample in data_samples:
-            predicted = sample['pred_sem_seg']['data'].squeeze(0)
+            predicted = _labels(sample['pred_sem_seg'])
             if self.output_dir is not None:
                 self._write(predicted, sample['img_path'])
             if self.format_only:
                 self.results.append(None)
                 continue
-            labels = sample['gt_sem_seg']['data'].squeeze(0).to(predicted.device)
+            labels = _labels(sample['gt_sem_seg']).to(predicted.device)
             where = sample.get('seg_map_path') or sample.get('img_path') or 'an image'
             self.results.append(self._count(predicted.long(), labels.long(), where))
 
@@ -190,3 +191,8 @@ class OVIoUMetric(BaseMetric):
         with console.capture() as capture:
             console.print(table)
         MMLogger.get_current_instance().info(f'per class:\n{capture.get()}')
+
+
+def _labels(pixels: dict) -> Tensor:
+    """Label map ``(H, W)`` of the samples of mmseg or mmdet."""
+    return pixels['data' if 'data' in pixels else 'sem_seg'].squeeze(0)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hyper_mm.checks import check_choice, check_range
 from hyper_mm.datasets.vocabulary import Vocabulary
-from hyper_mm.layers.hyperclip.weight_updates import TrainedParts, train_parts
+from hyper_mm.layers.hyperclip.weight_updates import TrainedParts
 from hyper_mm.layers.open_vocab.dense_clip import DenseFeatures, check_tower, dense_features
 from hyper_mm.layers.open_vocab.dense_cnn import (
     contenders,
@@ -24,6 +24,7 @@ from hyper_mm.layers.open_vocab.dense_cnn import (
     is_cnn,
     reductions,
 )
+from hyper_mm.models.utils.finetuning import prepare_clip
 from hyper_mm.models.utils.observed import observe
 from hyper_mm.models.utils.open_clip import build_open_clip, image_size, pixel_range
 from hyper_mm.models.utils.own_init import OwnInit
@@ -33,7 +34,6 @@ from hyper_mm.models.utils.windows import GlobalWindows, resize
 from hyper_mm.ops.stable import upcast
 from hyper_mm.registry import MODELS
 
-FINETUNE = ('frozen', 'qv', 'full')
 CLASSES_AT_A_TIME = 64
 
 
@@ -114,12 +114,9 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
             raise ValueError(
                 f'pretrained must be None: name the weights in clip.pretrained, got {pretrained!r}'
             )
-        check_choice(FINETUNE, finetune=finetune)
-        if adapter is not None and finetune != 'frozen':
-            raise ValueError(f"an adapter needs finetune='frozen', got {finetune!r}")
         self.clip = build_open_clip(**clip)
         self._read_tower(taps, resize)
-        self.adapter = self._prepare(adapter, finetune)
+        self.adapter = prepare_clip(self.clip, adapter, finetune)
         self.decode_head = MODELS.build(decode_head or dict(type='hyper_mm.TextSimilarityHead'))
         self.align_corners = False
         self.train_cfg = train_cfg
@@ -163,20 +160,6 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
                     logger='current',
                     level=logging.WARNING,
                 )
-
-    def _prepare(self, adapter: dict | None, finetune: str) -> object:
-        """Chooses what of CLIP is trained; returns the adapter."""
-        if adapter is not None:
-            adapter = MODELS.build(adapter)
-            if not hasattr(adapter, 'attach'):
-                raise TypeError(f'adapter must have a method attach, got {type(adapter).__name__}')
-            adapter.attach(self.clip)
-        elif finetune == 'qv':
-            train_parts(self.clip, 'qv')
-        else:
-            self.clip.requires_grad_(finetune == 'full')
-        self.clip.logit_scale.requires_grad_(False)  # plays no part
-        return adapter
 
     def _read_test_cfg(
         self,

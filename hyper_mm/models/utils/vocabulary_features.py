@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hyper_mm.checks import check_at_least
 from hyper_mm.datasets.vocabulary import Vocabulary
+from hyper_mm.layers.open_vocab.region_scores import NameFeatures
 from hyper_mm.models.utils.open_clip import encode_text
 from hyper_mm.ops.stable import unit
 
@@ -108,6 +109,21 @@ class VocabularyEncoder:
         """
         return self._kept(vocabulary, prompts, 'units' if normalized else 'raw')
 
+    def names(self, vocabulary: Vocabulary, prompts: Sequence[Tensor] = ()) -> NameFeatures:
+        """One unit feature of each name: the mean of the unit features of its templates.
+
+        Args:
+            vocabulary: Its policy of synonyms decides whether a class has one name, the mean of
+                all, or all of them, of which the best counts.
+            prompts: See :meth:`__call__`.
+
+        Returns:
+            The features of all names, class by class.
+        """
+        each = vocabulary.synonyms == 'max'
+        counts = tuple(len(names) if each else 1 for names in vocabulary.prompts())
+        return NameFeatures(self._kept(vocabulary, prompts, 'names'), counts)
+
     def clear(self, frozen: bool = True) -> None:
         """Forgets features: what was written into ``.data`` is not noticed.
 
@@ -139,6 +155,13 @@ class VocabularyEncoder:
 
     def _reduced(self, vocabulary: Vocabulary, prompts: Sequence[Tensor], kind: str) -> Tensor:
         features = self._encode(vocabulary, prompts)
+        if kind == 'names':
+            return unit(unit(features.float()).mean(1))
+        if vocabulary.synonyms == 'max':
+            raise ValueError(
+                "synonyms='max' needs a model that scores each name (hyper_mm.OpenVocabMaskRCNN, "
+                "OpenVocabMask2Former): take 'first' or 'mean' here"
+            )
         if kind == 'each':
             return features
         features = features.float()
@@ -154,7 +177,7 @@ class VocabularyEncoder:
         features = encode_text(self.clip, tokens, chunk, self.checkpoint, prompts)
         features = features[index]  # names, templates, dimensions
         counts = [len(names) for names in vocabulary.prompts()]
-        if max(counts) == 1:
+        if max(counts) == 1 or vocabulary.synonyms == 'max':
             return features
         features = unit(features)
         return torch.stack([names.mean(0) for names in features.split(counts)])

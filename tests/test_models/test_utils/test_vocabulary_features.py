@@ -173,3 +173,19 @@ def test_copy_has_its_own_tower(clip):
 def test_bad_chunk(clip):
     with pytest.raises(ValueError, match='chunk must be at least 1, got 0'):
         VocabularyEncoder(clip, chunk=0)
+
+
+@torch.no_grad()
+def test_every_name_by_itself(clip):
+    encoder = VocabularyEncoder(clip)
+    entries = ['cat, kitten', 'sky']
+    found = encoder.names(Vocabulary(entries, TEMPLATES, 'max'))
+    assert found.counts == (2, 1)
+    for row, name in zip(found.features, ('cat', 'kitten', 'sky')):
+        mean = unit_of(clip, [t.format(name) for t in TEMPLATES]).mean(0)
+        torch.testing.assert_close(row, F.normalize(mean, dim=0))
+    first = encoder.names(Vocabulary(entries, TEMPLATES))
+    torch.testing.assert_close(first.features, found.features[[0, 2]])
+    assert first.counts == (1, 1)
+    with pytest.raises(ValueError, match="synonyms='max'"):
+        encoder(Vocabulary(entries, TEMPLATES, 'max'))

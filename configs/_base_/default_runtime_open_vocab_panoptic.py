@@ -1,0 +1,4 @@
+# default_runtime_open_vocab_mmdet.py for training by iterations
+_base_ = 'default_runtime_open_vocab_mmdet.py'
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5000))
+log_processor = dict(by_epoch=False)
