@@ -15,6 +15,7 @@ from .himapper import (
     Queries,
     StructureLoss,
     TokenFusion,
+    used_nodes,
 )
 from .hyperclip import (
     BlockDiagonalMobius,
@@ -102,4 +103,5 @@ __all__ = [
     'boundary_bands',
     'collect_losses',
     'use_adapters',
+    'used_nodes',
 ]
