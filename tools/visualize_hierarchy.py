@@ -152,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
         picture = draw_hierarchy(**drawing, **names, title=path.name)
         target = out_dir / f'{path.stem}_hierarchy.png'
         cv2.imwrite(str(target), picture[..., ::-1])
-        summary = attention_summary(drawing['attention'])[::-1]
+        summary = attention_summary(drawing['attention'], drawing['assigned'])[::-1]
         distinct = ' '.join(f'{s.distinctness:.2f}' for s in summary)
         visible = ' '.join(f'{s.visible}/{len(s.shares)}' for s in summary)
         spread = ' '.join(f'{s.spread:.2f}' for s in summary)

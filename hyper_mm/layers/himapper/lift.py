@@ -52,6 +52,8 @@ class LorentzLift(nn.Module):
         ValueError: For an unknown manifold, or numbers outside their range.
     """
 
+    radii: Tensor | None
+
     def __init__(
         self,
         dim: int,
@@ -81,12 +83,13 @@ class LorentzLift(nn.Module):
                 linear = nn.Linear(dim, hyp_dim, bias=False)
                 nn.init.kaiming_uniform_(linear.weight, mode='fan_out')
                 self.proj = linear
-        self.radii: Tensor | None = None
+        given = None
         if radii is not None:
             for radius in radii:
                 check_positive(radii=radius)
-            self.register_buffer('radii', torch.tensor([radii]).float().mT, persistent=False)
-        elif not points:
+            given = torch.tensor([radii], dtype=torch.float32).mT  # (nodes, 1)
+        self.register_buffer('radii', given, persistent=False)
+        if radii is None and not points:
             alpha_init = (hyp_dim or dim) ** -0.5 if alpha_init is None else alpha_init
             self.alpha = LogParameter(alpha_init, (1e-6, 1.0), learn_alpha, name='alpha')
         self.curvature: Curvature | None = None
