@@ -175,7 +175,7 @@ def test_only_negatives_of_other_images_drive_the_images_apart(across):
     tree = dict(num_leaves=8, num_levels=3)
     module = HierarchyMapper(
         8, recipe='recommended', width=8, tree=tree, lift=dict(hyp_dim=None),
-        loss=dict(across_images=across),
+        loss=dict(across_images=across, balance=0.0),
     ).double()  # fmt: skip
     base = torch.randn(1, sum(NODES), 8).double()
     nodes = base + 0.05 * torch.randn(3, sum(NODES), 8).double()

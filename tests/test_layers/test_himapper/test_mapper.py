@@ -442,7 +442,7 @@ def test_a_batch_without_images_has_losses_of_zero(options):
 class TestRecommended:
     def made(self, **options):
         torch.manual_seed(0)
-        return mapper(recipe='recommended', **options)
+        return mapper(recipe='recommended', loss=dict(balance=0.0), **options)
 
     def test_starts_closed_and_hands_the_gradient_to_the_whole_projection(self):
         module = self.made(dropout=0.0).double()
@@ -480,7 +480,7 @@ def test_used_nodes():
     share = torch.tensor([[[0.6, 0.5], [0.1, 0.3], [0.3, 0.2]], [[0.2, 0.2], [0.7, 0.3], [0.1, 0.5]]])
     (found,) = used_nodes((share,))
     assert found.tolist() == [[True, False, False], [False, True, True]]
-    module = mapper(recipe='recommended')
+    module = mapper()
     _, logged = module.losses(tuple(torch.randn(2, n, DIM) for n in NODES), alike())
     assert [logged[f'used_{level}'].item() for level in (1, 2, 3)] == [1, 1, 1]
 
