@@ -95,9 +95,7 @@ def attention_summary(
     return summaries
 
 
-def check_attention(
-    attention: Sequence[np.ndarray], assigned: bool = False
-) -> list[np.ndarray]:
+def check_attention(attention: Sequence[np.ndarray], assigned: bool = False) -> list[np.ndarray]:
     """Checks the attention of the nodes of a tree.
 
     Args:

@@ -48,10 +48,10 @@ class Set(NamedTuple):
 
 
 SETS = {
-    'camvid': Set('mIoU', 60, options={'crop': (128, 128)}),
-    'nuclei': Set('mDice', 60),
-    'coco133': Set('mIoU', 60, options={'crop': (128, 128)}),
-    'tiny-imagenet': Set('accuracy/top1', 100, 16, options={'scale': 96}),
+    'camvid': Set('mIoU', 50, options={'crop': (96, 96)}),
+    'nuclei': Set('mDice', 50, options={'crop': (96, 96)}),
+    'coco133': Set('mIoU', 50, options={'crop': (96, 96)}),
+    'tiny-imagenet': Set('accuracy/top1', 60, 16, options={'scale': 96}),
     'bccd': Set('coco/bbox_mAP_50', 60, 4),
 }
 NO_LOSSES = dict(contrastive=0.0, kl=0.0, balance=0.0)
@@ -270,7 +270,10 @@ def report(args: argparse.Namespace, results: dict[tuple[str, str, int], dict]) 
                 for base in bases
             ]
             runs = [results[name, arm, s] for s in seeds]
-            cost = [f'{runs[0]["parameters"]:,}', f'{statistics.median(r["seconds"] for r in runs):.0f}']
+            cost = [
+                f'{runs[0]["parameters"]:,}',
+                f'{statistics.median(r["seconds"] for r in runs):.0f}',
+            ]
             rows.append([arm, *(f'{v:.2f}' for v in own), paired(own), *gains, *cost])
         steps = args.iterations or SETS[name].iterations
         parts.append(f'### {name}, {steps} steps of {SETS[name].batch} images\n\n{markdown(rows)}')
@@ -309,7 +312,9 @@ def run_all(args: argparse.Namespace) -> dict[tuple[str, str, int], dict]:
         from hyper_mm.engine.records import key_of, load_result
 
         if time.time() > end:
-            return load_result(run_folder(*job, args) / 'result.json', key_of(build_config(*job, args)))
+            return load_result(
+                run_folder(*job, args) / 'result.json', key_of(build_config(*job, args))
+            )
         result = result_of(job, args)
         console.print(f'{", ".join(map(str, job))}: {result["metric"]:.2f}')
         return result

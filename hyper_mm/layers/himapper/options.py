@@ -53,7 +53,11 @@ RECOMMENDED: dict[str, Any] = dict(
 RECIPES = {'paper': PAPER, 'recommended': RECOMMENDED}
 """What the recipes set; everything else is the same in both."""
 
-_FLAT_LOSS = {'contrastive_weight': 'contrastive', 'kl_weight': 'kl', 'kl_reduction': 'kl_reduction'}
+_FLAT_LOSS = {
+    'contrastive_weight': 'contrastive',
+    'kl_weight': 'kl',
+    'kl_reduction': 'kl_reduction',
+}
 
 
 def grouped_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,9 +23,7 @@ def mapper() -> HierarchyMapper:
 
 def levels() -> tuple[torch.Tensor, ...]:
     draw = torch.Generator().manual_seed(1)
-    return tuple(
-        torch.randn(sum(SIZES), n, 8, generator=draw, dtype=torch.float64) for n in (4, 2)
-    )
+    return tuple(torch.randn(sum(SIZES), n, 8, generator=draw, dtype=torch.float64) for n in (4, 2))
 
 
 def contrastive(own: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -77,7 +75,9 @@ def test_gradient_is_that_of_a_batch_whose_other_images_are_fixed(results):
         part = slice(0, SIZES[0]) if rank == 0 else slice(SIZES[0], None)
         given = levels()
         own = given[0][part].clone().requires_grad_()
-        leaves = torch.cat([own, given[0][part.stop :]] if rank == 0 else [given[0][: part.start], own])
+        leaves = torch.cat(
+            [own, given[0][part.stop :]] if rank == 0 else [given[0][: part.start], own]
+        )
         module = mapper()
         u, _ = module.lift(torch.cat([leaves, given[1]], 1))
         across = module._across_images(module.lift, u)

@@ -164,7 +164,9 @@ class TestBottomUp:
         changed = queries._replace(samples=others)
         for a, b in zip(decomposer(memory, queries).levels, decomposer(memory, changed).levels):
             assert torch.equal(a, b)
-        for a, b in zip(decomposer.attention(memory, queries), decomposer.attention(memory, changed)):
+        for a, b in zip(
+            decomposer.attention(memory, queries), decomposer.attention(memory, changed)
+        ):
             assert torch.equal(a, b)
 
     def test_samples_of_a_level_are_not_needed(self, tree):

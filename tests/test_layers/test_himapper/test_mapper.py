@@ -477,7 +477,9 @@ class TestRecommended:
 
 
 def test_used_nodes():
-    share = torch.tensor([[[0.6, 0.5], [0.1, 0.3], [0.3, 0.2]], [[0.2, 0.2], [0.7, 0.3], [0.1, 0.5]]])
+    share = torch.tensor(
+        [[[0.6, 0.5], [0.1, 0.3], [0.3, 0.2]], [[0.2, 0.2], [0.7, 0.3], [0.1, 0.5]]]
+    )
     (found,) = used_nodes((share,))
     assert found.tolist() == [[True, False, False], [False, True, True]]
     module = mapper()
