@@ -179,7 +179,7 @@ def test_only_negatives_of_other_images_drive_the_images_apart(across):
     ).double()  # fmt: skip
     base = torch.randn(1, sum(NODES), 8).double()
     nodes = base + 0.05 * torch.randn(3, sum(NODES), 8).double()
-    assert NODES == module.tree.nodes
+    assert module.tree.nodes == NODES
     for _ in range(60):
         nodes.requires_grad_()
         loss = module.losses(nodes.split(NODES, 1))[0]['cont']
