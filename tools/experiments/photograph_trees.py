@@ -29,18 +29,16 @@ SIZE = (240, 320)
 CLASSES = 133
 IGNORED = 255
 TREE = dict(num_leaves=16, num_levels=3)
-NO_LOSSES = dict(contrastive=0.0, kl=0.0, balance=0.0)
 ARMS: dict[str, dict[str, Any]] = {
     'untrained': dict(recipe='recommended', steps=0),
     'paper': dict(recipe='paper'),
     'same image alone': dict(recipe='recommended', loss=dict(across_images=False)),
     'recommended': dict(recipe='recommended'),
     'recommended, words': dict(recipe='recommended', words=0.25),
-    'words alone': dict(
-        recipe='recommended', words=0.25, loss={**NO_LOSSES, 'balance': 0.1, 'containment': 0.0}
-    ),
+    'recommended, class tree': dict(recipe='recommended', words=0.25, class_tree=True),
 }
-"""Arms: options of the module; ``words`` is the weight of the classes on the words of the levels."""
+"""Arms: options of the module; ``words`` is the weight of classes on the words of the levels, of
+the super-categories above the leaves with ``class_tree``."""
 SCORES = ('leaf_purity', 'leaf_purity_bal', 'whole_purity', 'triplet_part', 'triplet_whole')
 
 
@@ -99,22 +97,35 @@ def features_of(part: str, count: int | None) -> tuple[Tensor, Tensor]:
     return torch.cat(maps), torch.stack(labels)
 
 
-class Words(nn.Module):
-    """Linear classifiers on the words of the levels; see :class:`hyper_mm.HiMapperTree`."""
+def wholes_of_classes() -> Tensor:
+    """Number of the super-category of each class."""
+    from hyper_mm.evaluation.metrics.hierarchy_purity import HierarchyPurity
 
-    def __init__(self, dim: int, levels: int):
+    return torch.from_numpy(HierarchyPurity(str(data_root() / 'classes.json')).wholes)
+
+
+class Words(nn.Module):
+    """Linear classifiers on the words of the levels; see :class:`hyper_mm.HiMapperTree`.
+
+    Args:
+        dim: Width of the words.
+        targets: For each level, what each class counts as there.
+    """
+
+    def __init__(self, dim: int, targets: list[Tensor]):
         super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(levels))
-        self.heads = nn.ModuleList(nn.Linear(dim, CLASSES) for _ in range(levels))
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in targets)
+        self.heads = nn.ModuleList(nn.Linear(dim, int(t.max()) + 1) for t in targets)
+        self.targets = [F.pad(t, (0, IGNORED + 1 - len(t)), value=IGNORED) for t in targets]
 
     def forward(self, moments: list, assignment: tuple[Tensor, ...], labels: Tensor) -> Tensor:
         """Cross-entropy of all levels with labels ``(B, M)``."""
         losses = []
-        for norm, head, (mean, _), share in zip(self.norms, self.heads, moments, assignment):
-            logits = head(norm(share.mT @ mean))
-            losses.append(
-                F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
-            )
+        parts = zip(self.norms, self.heads, self.targets, moments, assignment)
+        for norm, head, target, (mean, _), share in parts:
+            logits = head(norm(share.mT @ mean)).flatten(0, 1)
+            wanted = target[labels].flatten()
+            losses.append(F.cross_entropy(logits, wanted, ignore_index=IGNORED))
         return torch.stack(losses).mean()
 
 
@@ -124,9 +135,11 @@ def train(arm: str, seed: int, steps: int, features: Tensor, labels: Tensor):
 
     options = dict(ARMS[arm])
     steps, weight = options.pop('steps', steps), options.pop('words', 0.0)
+    classes = torch.arange(CLASSES)
+    above = wholes_of_classes() if options.pop('class_tree', False) else classes
     torch.manual_seed(seed)
     module = HierarchyMapper(features.shape[1], encode=False, tree=TREE, **options)
-    words = Words(features.shape[1], TREE['num_levels'])
+    words = Words(features.shape[1], [classes, *[above] * (TREE['num_levels'] - 1)])
     optimizer = torch.optim.AdamW([*module.parameters(), *words.parameters()], lr=1e-3)
     tokens = features.flatten(2).mT.contiguous()
     small = F.interpolate(labels[:, None].float(), features.shape[-2:], mode='nearest-exact')
