@@ -92,7 +92,7 @@ setup(
     python_requires='>=3.9',
     packages=find_packages(include=['hyper_mm', 'hyper_mm.*']),
     package_dir={'': '.'},
-    package_data={'hyper_mm': ['**/*.csv', '**/*.json', '**/*.txt', 'py.typed']},
+    package_data={'hyper_mm': ['**/*.csv', '**/*.html', '**/*.json', '**/*.txt', 'py.typed']},
     install_requires=['torch>=2.1', 'numpy'],
     extras_require=EXTRAS,
     cmdclass={'build_py': BuildWithMim},

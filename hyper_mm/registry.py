@@ -79,6 +79,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'OpenVocabSegmentor': ('models.segmentors.open_vocab_segmentor', 'mmseg', 'open_clip'),
         'OpenVocabTTAModel': ('models.segmentors.open_vocab_tta_model', 'mmseg', 'open_clip'),
         'PeftAdapter': ('models.adapters.peft_adapter', 'peft'),
+        'PlainBlocks': ('models.necks.plain_blocks',),
         'PrototypicalHead': ('models.heads.prototypical_head',),
         'PrototypicalSegmentor': ('models.meta.prototypical_segmentor',),
         'PromptKD': ('models.classifiers.prompt_kd', 'mmpretrain', 'open_clip'),

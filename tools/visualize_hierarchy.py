@@ -5,6 +5,9 @@ Works with any model of mmsegmentation, mmdetection or mmpretrain that has Hi-Ma
 Example:
     python tools/visualize_hierarchy.py configs/himapper_deit-s_ade20k.py iter_160000.pth \
         street.jpg data/ade/ADEChallengeData2016/images/validation --out-dir work_dirs/hierarchy
+
+With --html it also writes hierarchies.html, one page on which the trees of all these images can be
+walked through: point at a node, or use the arrow keys. The page needs no network.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('images', nargs='+', help='images, or folders of images')
     add('--out-dir', default='work_dirs/hierarchy', help='where to write (default: %(default)s)')
     add('--device', help='cpu, cuda:0, ... (default: cuda where there is a GPU, cpu elsewhere)')
+    add('--html', action='store_true', help='also write a page to walk through: hierarchies.html')
     add('--max-images', type=int, help='draw at most so many (default: all)')
     add_config_options(parser, 'overrides of the config, key=value')
     return parser
@@ -134,7 +138,12 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     import cv2
 
-    from hyper_mm.visualization import attention_summary, draw_hierarchy, find_mapper
+    from hyper_mm.visualization import (
+        attention_summary,
+        draw_hierarchy,
+        find_mapper,
+        hierarchy_page,
+    )
 
     try:
         images = find_images(args.images, args.max_images)
@@ -147,12 +156,14 @@ def main(argv: list[str] | None = None) -> int:
     out_dir = Path(args.out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     names = {'classes': meta.get('classes', ()), 'palette': meta.get('palette')}
+    drawings = []
     for path in images:
         drawing = hierarchy_of(model, pipeline, path)
+        drawings.append(drawing)
         picture = draw_hierarchy(**drawing, **names, title=path.name)
         target = out_dir / f'{path.stem}_hierarchy.png'
         cv2.imwrite(str(target), picture[..., ::-1])
-        summary = attention_summary(drawing['attention'])[::-1]
+        summary = attention_summary(drawing['attention'], drawing['assigned'])[::-1]
         distinct = ' '.join(f'{s.distinctness:.2f}' for s in summary)
         visible = ' '.join(f'{s.visible}/{len(s.shares)}' for s in summary)
         spread = ' '.join(f'{s.spread:.2f}' for s in summary)
@@ -160,6 +171,10 @@ def main(argv: list[str] | None = None) -> int:
             f'{target}  top to leaves: visible nodes {visible}, distinctness {distinct}, '
             f'spread {spread}'
         )
+    if args.html:
+        page = out_dir / 'hierarchies.html'
+        page.write_text(hierarchy_page(drawings, [path.name for path in images]), encoding='utf-8')
+        print(page)
     return 0
 
 

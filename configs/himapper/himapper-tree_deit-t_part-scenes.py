@@ -24,10 +24,9 @@ model = dict(
         keep_hierarchy=True,
         num_heads=1,
         cross_scale=5.0,
-        contrastive_weight=0.0,
-        probabilistic=False,
         competition=True,
-        structure=dict(balance=1.0, containment=0.1),
+        tree=dict(probabilistic=False),
+        loss=dict(contrastive=0.0, balance=1.0, containment=0.1),
     ),
     auxiliary_head=[
         {{_base_.model.auxiliary_head}},

@@ -1,6 +1,6 @@
 # Hi-Mapper, a small DeiT-T on the superclasses of BREEDS from random weights.
 #   python tools/train.py configs/himapper/himapper_deit-t_breeds.py
-# Result: not trained (12 epochs at 3e-4: 29.65 ± 0.37 % top-1, docs/tables/classification.md)
+# Result: not trained
 # Data: data/imagenet_sample (one image of each class of ImageNet-1k, 96x96). 40 epochs.
 _base_ = 'deit-t_breeds.py'
 model = dict(

@@ -1,6 +1,6 @@
 # Hi-Mapper, the miniature ViT fine-tuned on Tiny ImageNet; half as wide, with half the leaves.
 #   python tools/train.py configs/himapper/himapper_vit-mini_tiny-imagenet_finetune.py --cfg-options load_from=CKPT
-# Result: 10.33 ± 0.16 % top-1, seeds 0 1 2 (docs/tables/miniature.md)
+# Result: not trained
 # Data: data/tiny_imagenet. 2 epochs from a checkpoint of vit-mini_tiny-imagenet.py.
 _base_ = ['./vit-mini_tiny-imagenet_finetune.py', '../_base_/models/himapper_vit-mini.py']
 model = dict(

@@ -15,6 +15,7 @@ from .himapper import (
     Queries,
     StructureLoss,
     TokenFusion,
+    used_nodes,
 )
 from .hyperbolic import (
     BusemannHead,
@@ -131,4 +132,5 @@ __all__ = [
     'collect_losses',
     'ideal_prototypes',
     'use_adapters',
+    'used_nodes',
 ]

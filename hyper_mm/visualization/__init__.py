@@ -10,6 +10,7 @@ _MODULES = {
     'draw_hierarchy': 'hierarchy',
     'draw_poincare_disk': 'poincare_disk',
     'find_mapper': 'from_model',
+    'hierarchy_page': 'html_page',
     'read_hierarchies': 'from_model',
     'tree_colors': 'colors',
 }

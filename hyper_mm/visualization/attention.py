@@ -46,12 +46,17 @@ class LevelSummary:
         return float(self.shares.sum())
 
 
-def attention_summary(attention: Sequence[np.ndarray]) -> list[LevelSummary]:
+def attention_summary(
+    attention: Sequence[np.ndarray], assigned: bool = False
+) -> list[LevelSummary]:
     """Measures how far the nodes of each level have divided the image among themselves.
 
     Args:
         attention: Attention of the nodes of each level over the positions, `(N_l, M)`, leaves
             first.
+        assigned: It is an assignment: the shares of a position sum to 1 over the nodes of a level,
+            not those of a node over the positions. Then positions are equally likely in
+            `distinctness`, and not nodes.
 
     Returns:
         A summary of each level, leaves first.
@@ -59,15 +64,21 @@ def attention_summary(attention: Sequence[np.ndarray]) -> list[LevelSummary]:
     Raises:
         ValueError: If `attention` is not that of a tree.
     """
-    attention = check_attention(attention)
+    attention = check_attention(attention, assigned)
     positions = attention[0].shape[1]
     winners = [a.argmax(0) for a in attention]
     summaries = []
     for level, (a, winner) in enumerate(zip(attention, winners)):
         count = len(a)
-        counted = a.max(0) * positions >= MIN_STRENGTH
+        counted = a.max(0) * (count if assigned else positions) >= MIN_STRENGTH
         shares = np.bincount(winner[counted], minlength=count) / positions
-        information = (a * np.log(np.maximum(a / np.maximum(a.mean(0), TINY), TINY))).sum(1).mean()
+        if assigned:
+            even = a.mean(1, keepdims=True)
+            information = (a * np.log(np.maximum(a, TINY) / np.maximum(even, TINY))).sum(0).mean()
+            a = a / np.maximum(a.sum(1, keepdims=True), TINY)
+        else:
+            even = np.maximum(a.mean(0), TINY)
+            information = (a * np.log(np.maximum(a / even, TINY))).sum(1).mean()
         entropy = -(a * np.log(np.maximum(a, TINY))).sum(1)
         nested = None
         if level + 1 < len(attention):
@@ -77,21 +88,22 @@ def attention_summary(attention: Sequence[np.ndarray]) -> list[LevelSummary]:
             LevelSummary(
                 shares=shares,
                 distinctness=float(information / np.log(count)) if count > 1 else 0.0,
-                spread=float(np.exp(entropy).mean() / positions),
+                spread=float(np.exp(entropy)[a.sum(1) > 0].mean() / positions),
                 nested=nested,
             )
         )
     return summaries
 
 
-def check_attention(attention: Sequence[np.ndarray]) -> list[np.ndarray]:
+def check_attention(attention: Sequence[np.ndarray], assigned: bool = False) -> list[np.ndarray]:
     """Checks the attention of the nodes of a tree.
 
     Args:
         attention: Attention of each level `(N_l, M)`, leaves first.
+        assigned: It is an assignment; see :func:`attention_summary`.
 
     Returns:
-        The same in float64, each row scaled to the sum of 1.
+        The same in float64, each row scaled to the sum of 1, or each column of an assignment.
 
     Raises:
         ValueError: If levels do not form a tree, differ in positions, or hold numbers that are not
@@ -104,10 +116,12 @@ def check_attention(attention: Sequence[np.ndarray]) -> list[np.ndarray]:
             f'{[a.shape for a in attention]}'
         )
     check_tree([len(a) for a in attention])
+    axis = 0 if assigned else 1
     for level, a in enumerate(attention):
-        if not (np.isfinite(a).all() and (a >= 0).all() and (a.sum(1) > 0).all()):
+        if not (np.isfinite(a).all() and (a >= 0).all() and (a.sum(axis) > 0).all()):
             raise ValueError(
-                f'attention must hold weights: finite, not negative, no empty row; level {level} '
+                f'attention must hold weights: finite, not negative, no empty '
+                f'{"column" if assigned else "row"}; level {level} '
                 f'ranges from {a.min()} to {a.max()}'
             )
-    return [a / a.sum(1, keepdims=True) for a in attention]
+    return [a / a.sum(axis, keepdims=True) for a in attention]

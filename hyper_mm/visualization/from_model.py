@@ -80,7 +80,8 @@ def read_hierarchies(model: nn.Module, data: dict) -> tuple[list[dict], dict[str
             module.training = mode
     drawings, leaves = zip(*found)
     attention = [drawing['attention'] for drawing in drawings]
-    return list(drawings), collapse_indicators(attention, torch.cat(leaves))
+    assigned = drawings[0].get('assigned', False)
+    return list(drawings), collapse_indicators(attention, torch.cat(leaves), assigned)
 
 
 def _read(
@@ -108,11 +109,13 @@ def _read(
     if not memories:
         raise ValueError(f'extract_feat of {type(model).__name__} does not use its Hi-Mapper')
     memory, queries = memories[0], mapper.queries()
-    drawing['attention'] = [
-        a[0].float().cpu().numpy() for a in mapper.decomposer.attention(memory, queries)
-    ]
+    nodes = mapper.decomposer(memory, queries, with_assignment=True)
+    levels, maps = nodes.levels, nodes.assignment
+    drawing['assigned'] = mapper.decomposer.block.cross_attn.competition
+    if not drawing['assigned']:
+        maps = mapper.decomposer.attention(memory, queries)
+    drawing['attention'] = [a[0].float().cpu().numpy() for a in maps]
     drawing['feature_size'] = feature_size(memory.shape[1], *size)
-    levels = mapper.decomposer(memory, queries).levels
     if mapper.lift is not None:
         drawing['tangents'] = mapper.lift(torch.cat(levels, 1))[0][0].float().cpu().numpy()
         if mapper.lift.curvature is not None:
@@ -120,21 +123,25 @@ def _read(
     return drawing, levels[0]
 
 
-def collapse_indicators(attention: list[list[np.ndarray]], leaves: Tensor) -> dict[str, float]:
+def collapse_indicators(
+    attention: list[list[np.ndarray]], leaves: Tensor, assigned: bool = False
+) -> dict[str, float]:
     """Computes numbers that tell whether a hierarchy has collapsed.
 
     Args:
         attention: Attention ``(N_l, M)`` of each level, leaves first, of each image.
         leaves: Leaf features ``(B, N, d)``.
+        assigned: The attention is an assignment of positions to nodes, as where nodes compete.
 
     Returns:
         Means over the images: ``distinct_l`` (0: all nodes of level l look at the same positions),
         ``visible_l`` (fraction of nodes that win a position), ``nested_l`` (fraction of positions
         whose winner is a child of the winner above), ``leaf_cosine`` (1: all leaves of an image are
-        one), and with several images ``image_cosine`` (1: leaves do not depend on the image).
+        one), ``sibling_cosine`` (1: the two leaves of a parent are one), and with several images
+        ``image_cosine`` (1: leaves do not depend on the image).
     """
     out = {}
-    summaries = [attention_summary(a) for a in attention]
+    summaries = [attention_summary(a, assigned) for a in attention]
     for k, levels in enumerate(zip(*summaries), 1):
         out[f'distinct_{k}'] = float(np.mean([s.distinctness for s in levels]))
         out[f'visible_{k}'] = float(np.mean([s.visible / len(s.shares) for s in levels]))
@@ -146,6 +153,8 @@ def collapse_indicators(attention: list[list[np.ndarray]], leaves: Tensor) -> di
         cosines = unit @ unit.mT
         own = cosines.diagonal(dim1=1, dim2=2).sum()
         out['leaf_cosine'] = float((cosines.sum() - own) / (images * count * (count - 1)))
+    if len(attention[0]) > 1 and count == 2 * len(attention[0][1]):
+        out['sibling_cosine'] = float((unit[:, 0::2] * unit[:, 1::2]).sum(-1).mean())
     if images > 1:
         cosines = torch.einsum('ind,jnd->nij', unit, unit)
         own = cosines.diagonal(dim1=1, dim2=2).sum()

@@ -36,6 +36,7 @@ def draw_hierarchy(
     classes: Sequence[str] = (),
     palette: Sequence[Sequence[int]] | None = None,
     title: str = '',
+    assigned: bool = False,
 ) -> np.ndarray:
     """Draws an image, its parts level by level, their tree, and the nodes in their space.
 
@@ -51,6 +52,7 @@ def draw_hierarchy(
         classes: Names of the labels.
         palette: RGB colors of the labels, 0 to 255; random but fixed ones if None.
         title: What is written above.
+        assigned: The attention is an assignment of positions to nodes: its columns sum to 1.
 
     Returns:
         RGB picture of shape `(height, width, 3)`, uint8.
@@ -64,7 +66,7 @@ def draw_hierarchy(
         raise TypeError(f'image must be uint8, got {image.dtype}')
     if image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f'image must be of shape (H, W, 3), got {image.shape}')
-    attention = check_attention(attention)
+    attention = check_attention(attention, assigned)
     nodes = [len(a) for a in attention]
     height, width = feature_size
     if height * width != attention[0].shape[1]:
@@ -82,7 +84,7 @@ def draw_hierarchy(
             f'got {np.shape(segmentation)}'
         )
     image, segmentation = _fit(image, segmentation)
-    summaries = attention_summary(attention)
+    summaries = attention_summary(attention, assigned)
     colors = tree_colors(nodes)
     figure, panels, bottom = _layout(image.shape, len(nodes), segmentation is not None, title)
 
@@ -91,8 +93,9 @@ def draw_hierarchy(
         _draw_segmentation(panels[1], image, segmentation, classes, palette)
     for k in range(len(nodes)):
         ax = panels[-1 - k]
-        part_map = _part_map(image, attention[k], feature_size, colors[k])
-        note = f'{summaries[k].visible} visible, {summaries[k].covered:.0%} of image'
+        part_map = _part_map(image, attention[k], feature_size, colors[k], assigned)
+        used = 'in use' if assigned else 'visible'
+        note = f'{summaries[k].visible} {used}, {summaries[k].covered:.0%} of image'
         _show(ax, part_map, _level_name(k, nodes), note)
 
     left, right = bottom, WIDTH - 0.3
@@ -167,14 +170,18 @@ def _level_name(level: int, nodes: Sequence[int]) -> str:
 
 
 def _part_map(
-    image: np.ndarray, attention: np.ndarray, feature_size: tuple[int, int], colors: np.ndarray
+    image: np.ndarray,
+    attention: np.ndarray,
+    feature_size: tuple[int, int],
+    colors: np.ndarray,
+    assigned: bool,
 ) -> np.ndarray:
     """The image in the colors of the nodes that look at each position most.
 
     It is gray where no node looks (the color is half there at `MIN_STRENGTH` of even attention),
     and where all nodes look alike.
     """
-    maps = (attention * attention.shape[1]).reshape(-1, *feature_size)
+    maps = (attention * attention.shape[0 if assigned else 1]).reshape(-1, *feature_size)
     size = image.shape[1::-1]
     maps = np.stack([cv2.resize(m, size, interpolation=cv2.INTER_LINEAR) for m in maps])
     winner, strength = maps.argmax(0), maps.max(0)

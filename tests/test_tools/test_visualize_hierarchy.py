@@ -90,10 +90,14 @@ def files(tmp_path_factory):
 def test_command_line_draws_images_of_any_size(tool, files, tmp_path, capsys):
     config, checkpoint, images = map(str, files)
     out = tmp_path / 'out'
-    assert tool.main([config, checkpoint, images, '--out-dir', str(out), '--device', 'cpu']) == 0
+    options = ['--out-dir', str(out), '--device', 'cpu', '--html']
+    assert tool.main([config, checkpoint, images, *options]) == 0
     assert sorted(p.name for p in out.iterdir()) == [
-        f'{name}_hierarchy.png' for name in ('a', 'b', 'c')
+        *(f'{name}_hierarchy.png' for name in ('a', 'b', 'c')),
+        'hierarchies.html',
     ]
+    page = (out / 'hierarchies.html').read_text(encoding='utf-8')
+    assert all(f'"title": "{name}"' in page for name in ('a.jpg', 'b.png', 'c.jpg'))
     assert cv2.imread(str(out / 'b_hierarchy.png')).shape[1] == 1300
     assert capsys.readouterr().out.count('distinctness') == 3
 

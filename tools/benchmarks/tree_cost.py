@@ -74,7 +74,8 @@ def main() -> None:
         for levels in args.levels:
             torch.manual_seed(0)
             mapper = HierarchyMapper(
-                args.dim, num_leaves=leaves, num_levels=levels, max_samples=args.max_samples
+                args.dim,
+                tree=dict(num_leaves=leaves, num_levels=levels, max_samples=args.max_samples),
             )
             memory = torch.randn(args.batch, args.positions, args.dim, requires_grad=True)
             token = torch.randn(args.batch, 1, args.dim, requires_grad=True)

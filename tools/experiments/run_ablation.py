@@ -19,19 +19,19 @@ from tables import command, versions, write_table
 
 ARMS = {
     'default': [],
-    'euclidean': ['manifold=euclidean'],
-    'deterministic': ['probabilistic=False'],
-    'N = 16': ['num_leaves=16'],
-    'N = 32': ['num_leaves=32'],
-    'N = 64': ['num_leaves=64'],
-    'L = 3': ['num_levels=3'],
-    'L = 4': ['num_levels=4'],
-    'L = 5': ['num_levels=5'],
-    'no contrastive loss': ['contrastive_weight=0'],
-    'no KL': ['kl_weight=0'],
-    'sign +1': ['contrastive.sign=1'],
-    'tau = 0.2': ['contrastive.tau=0.2'],
-    'tau = 5': ['contrastive.tau=5.0'],
+    'euclidean': ['lift.manifold=euclidean'],
+    'deterministic': ['tree.probabilistic=False'],
+    'N = 16': ['tree.num_leaves=16'],
+    'N = 32': ['tree.num_leaves=32'],
+    'N = 64': ['tree.num_leaves=64'],
+    'L = 3': ['tree.num_levels=3'],
+    'L = 4': ['tree.num_levels=4'],
+    'L = 5': ['tree.num_levels=5'],
+    'no contrastive loss': ['loss.contrastive=0'],
+    'no KL': ['loss.kl=0'],
+    'sign +1': ['loss.sign=1'],
+    'tau = 0.2': ['loss.tau=0.2'],
+    'tau = 5': ['loss.tau=5.0'],
     'official': ['compat=official'],
 }
 """Arms: what each changes in the neck; those that are the config's own tree are left out."""
@@ -44,7 +44,8 @@ def arms_of(config: str, chosen: list[str]) -> list[list[str]]:
 
     path = f'configs/himapper/himapper_{config}'
     neck = Config.fromfile(path).model.neck
-    own = [f'num_leaves={neck.get("num_leaves", 32)}', f'num_levels={neck.get("num_levels", 4)}']
+    tree = neck.get('tree', {})
+    own = [f'tree.{k}={tree.get(k, n)}' for k, n in (('num_leaves', 32), ('num_levels', 4))]
     arms = [
         [arm, path, *(f'model.neck.{o}' for o in ARMS[arm])]
         for arm in chosen

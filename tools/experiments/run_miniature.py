@@ -26,17 +26,17 @@ HI_MAPPER = 'configs/himapper/himapper_vit-mini_tiny-imagenet_finetune.py'
 BLOCKS = 'model.backbone.arch.num_layers=6'
 STRUCTURE = [
     'model.neck.competition=True',
-    'model.neck.structure.reconstruction=1.0',
-    'model.neck.structure.balance=0.1',
-    'model.neck.structure.containment=0.1',
-    'model.neck.structure.entailment=0.1',
+    'model.neck.loss.reconstruction=1.0',
+    'model.neck.loss.balance=0.1',
+    'model.neck.loss.containment=0.1',
+    'model.neck.loss.entailment=0.1',
 ]
 ARMS = {
     'plain': (PLAIN,),
     'hi-mapper': (HI_MAPPER,),
     'official sign and map': (HI_MAPPER, 'model.neck.compat=official'),
-    'euclidean': (HI_MAPPER, 'model.neck.manifold=euclidean'),
-    'no losses': (HI_MAPPER, 'model.neck.contrastive_weight=0', 'model.neck.kl_weight=0'),
+    'euclidean': (HI_MAPPER, 'model.neck.lift.manifold=euclidean'),
+    'no losses': (HI_MAPPER, 'model.neck.loss.contrastive=0', 'model.neck.loss.kl=0'),
     'losses stop': (HI_MAPPER, 'model.neck.loss_grad=0.0'),
     'structure': (HI_MAPPER, *STRUCTURE),
     'plain blocks': (PLAIN, BLOCKS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,8 +52,9 @@ class HierarchyPurity(BaseMetric):
 
     Args:
         taxonomy: ``'part_scenes'`` for parts of PartScenes (label 0 = void reduced),
-            ``'ade20k_parts'`` for :class:`hyper_mm.LoadADE20KParts`, or the whole of each part
-            label, in order.
+            ``'ade20k_parts'`` for :class:`hyper_mm.LoadADE20KParts`, the whole of each part label,
+            in order, or a file of COCO's categories (``.json``), whose labels are in their order:
+            classes are parts then, and super-categories wholes.
         baselines: Which baselines to compute.
         seed: Seed of the baselines.
         repeats: Draws of ``shuffled`` and ``random``, averaged; k-means has as many restarts, of
@@ -244,14 +246,29 @@ def _wholes(taxonomy: str | Sequence[int]) -> np.ndarray | int:
             from hyper_mm.datasets.ade20k_parts import BASE
 
             return BASE
+        if taxonomy.endswith('.json'):
+            return _supercategories(taxonomy)
         raise ValueError(
-            f"taxonomy must be 'part_scenes', 'ade20k_parts' or the wholes of the part labels, "
-            f'got {taxonomy!r}'
+            f"taxonomy must be 'part_scenes', 'ade20k_parts', a file of COCO's categories or the "
+            f'wholes of the part labels, got {taxonomy!r}'
         )
     wholes = np.asarray(taxonomy)
     if wholes.ndim != 1 or not len(wholes) or not np.issubdtype(wholes.dtype, np.integer):
         raise ValueError(f'taxonomy must be a list of integers, one for each part, got {taxonomy}')
     return wholes
+
+
+def _supercategories(file: str) -> np.ndarray:
+    """Number of the super-category of each category of a file in COCO's format."""
+    with open(file, encoding='utf-8') as stream:
+        content = json.load(stream)
+    try:
+        names = [category['supercategory'] for category in content['categories']]
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"taxonomy {file} must hold 'categories', each with a 'supercategory'"
+        ) from None
+    return np.unique(names, return_inverse=True)[1]
 
 
 def _binary_tree(nodes: tuple[int, ...]) -> np.ndarray:

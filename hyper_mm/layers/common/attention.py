@@ -54,6 +54,7 @@ class Attention(nn.Module):
         memory: Tensor,
         mask: Tensor | None = None,
         groups: tuple[int, ...] | None = None,
+        levels: tuple[int, ...] | None = None,
     ) -> Tensor:
         """Attends from queries to a memory.
 
@@ -62,26 +63,46 @@ class Attention(nn.Module):
             memory: Memory ``(B, M, width)``.
             mask: Where attention is allowed, boolean ``(Q, M)``; not with ``competition``.
             groups: Sizes of the groups of queries that compete; all of them if None.
+            levels: The queries are the leaves of a tree of so many nodes a level, leaves first, and
+                the output has a row for each node: the share of a node is the sum of its
+                children's. Only with ``competition``, in place of ``groups``.
 
         Returns:
-            Output ``(B, Q, width)``.
+            Output ``(B, Q, width)``, ``(B, sum(levels), width)`` with ``levels``.
         """
+        if self.competition:
+            return self.read(query, memory, groups, levels)[0]
         q, k, v = (
             self._heads(p(x))
             for p, x in ((self.q_proj, query), (self.k_proj, memory), (self.v_proj, memory))
         )
         q = q.expand(memory.shape[0], *q.shape[-3:])
-        if self.competition:
-            share = self._shares(q @ k.transpose(-2, -1) * self.scale, groups)
-            # the floor lets a query that wins nothing read the mean, with a finite gradient
-            share = share + 1e-6
-            out = (share / share.sum(-1, keepdim=True)).to(v.dtype) @ v
-        else:
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale)
         return self.drop(self.proj(out.transpose(-3, -2).flatten(-2)))
 
+    def read(
+        self,
+        query: Tensor,
+        memory: Tensor,
+        groups: tuple[int, ...] | None = None,
+        levels: tuple[int, ...] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Attends with ``competition``; see :meth:`forward` and :meth:`assignment`.
+
+        Returns:
+            Output ``(B, Q, width)`` and assignment ``(B, Q, M)``, of one computation.
+        """
+        share = self._shares(self._logits(query, memory), groups, levels)
+        v = self._heads(self.v_proj(memory))
+        out = self._normalized(share).to(v.dtype) @ v
+        return self.drop(self.proj(out.transpose(-3, -2).flatten(-2))), share.mean(-3)
+
     def weights(
-        self, query: Tensor, memory: Tensor, groups: tuple[int, ...] | None = None
+        self,
+        query: Tensor,
+        memory: Tensor,
+        groups: tuple[int, ...] | None = None,
+        levels: tuple[int, ...] | None = None,
     ) -> Tensor:
         """Attention weights, averaged over heads.
 
@@ -89,14 +110,14 @@ class Attention(nn.Module):
             query: Queries ``(B, Q, width)`` or ``(Q, width)``.
             memory: Memory ``(B, M, width)``.
             groups: Sizes of the groups of queries that compete; all of them if None.
+            levels: See :meth:`forward`.
 
         Returns:
             Weights ``(B, Q, M)``; each row sums to 1.
         """
         logits = self._logits(query, memory)
         if self.competition:
-            share = self._shares(logits, groups) + 1e-6
-            return (share / share.sum(-1, keepdim=True)).mean(-3)
+            return self._normalized(self._shares(logits, groups, levels)).mean(-3)
         return logits.softmax(-1).mean(-3)
 
     def assignment(
@@ -126,10 +147,23 @@ class Attention(nn.Module):
         return q @ k.transpose(-2, -1) * self.scale
 
     @staticmethod
-    def _shares(logits: Tensor, groups: tuple[int, ...] | None) -> Tensor:
+    def _shares(
+        logits: Tensor, groups: tuple[int, ...] | None, levels: tuple[int, ...] | None = None
+    ) -> Tensor:
         logits = logits.float() if logits.dtype != torch.float64 else logits
-        parts = logits.split(groups, -2) if groups else (logits,)
-        return torch.cat([part.softmax(-2) for part in parts], -2)
+        if levels is None:
+            parts = logits.split(groups, -2) if groups else (logits,)
+            return torch.cat([part.softmax(-2) for part in parts], -2)
+        shares = [logits.softmax(-2)]
+        for count in levels[1:]:  # children of a node are consecutive rows
+            shares.append(shares[-1].unflatten(-2, (count, -1)).sum(-2))
+        return torch.cat(shares, -2)
+
+    @staticmethod
+    def _normalized(share: Tensor) -> Tensor:
+        # the floor lets a query that wins nothing read the mean, with a finite gradient
+        share = share + 1e-6
+        return share / share.sum(-1, keepdim=True)
 
 
 class Mlp(nn.Sequential):

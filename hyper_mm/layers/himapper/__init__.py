@@ -5,7 +5,7 @@ from .decomposer import HierarchyDecomposer, Nodes
 from .encoder import HierarchyEncoder
 from .fusion import AssignmentFusion, NodeFusion, TokenFusion
 from .lift import LorentzLift
-from .mapper import Hierarchy, HierarchyMapper
+from .mapper import Hierarchy, HierarchyMapper, used_nodes
 from .structure_loss import StructureLoss
 from .tree import HierarchyTree, Queries
 
@@ -23,4 +23,5 @@ __all__ = [
     'Queries',
     'StructureLoss',
     'TokenFusion',
+    'used_nodes',
 ]

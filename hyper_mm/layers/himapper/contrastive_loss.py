@@ -21,11 +21,17 @@ class HierarchicalContrastiveLoss(nn.Module):
     The formula and the code of the paper have ``s = +1``, which pushes parents away and collapses
     the level (to NaN in the official code), the opposite of what its text and figures say.
 
+    Nodes that are the same in every image minimize this. With ``across_images`` the sum in the
+    denominator also has the same node of the other images of the batch,
+    :math:`\sum_{b' \ne b} e^{s\, d(h_{b, i}, h_{b', i})/\tau}`, so that a node has to look at its
+    image (not in the paper).
+
     Args:
         sign: ``s``.
         tau: Temperature.
         include_positive: Keep the positive in the denominator (the paper's formula does not).
         level_weights: ``w_l`` of the level pairs, leaves first; 1 if None.
+        across_images: Take the same node of other images as negatives.
 
     Raises:
         ValueError: If ``sign`` is not -1 or 1, or ``tau`` not positive.
@@ -37,6 +43,7 @@ class HierarchicalContrastiveLoss(nn.Module):
         tau: float = 1.0,
         include_positive: bool = True,
         level_weights: tuple[float, ...] | None = None,
+        across_images: bool = False,
     ):
         super().__init__()
         if sign not in (-1, 1):
@@ -45,6 +52,7 @@ class HierarchicalContrastiveLoss(nn.Module):
         self.scale = sign / tau
         self.include_positive = include_positive
         self.level_weights = level_weights
+        self.across_images = across_images
 
     def weights_of(self, num_levels: int) -> tuple[float, ...]:
         """Returns the weights of the pairs of neighboring levels.
@@ -61,12 +69,15 @@ class HierarchicalContrastiveLoss(nn.Module):
             )
         return tuple(self.level_weights)
 
-    def per_level(self, distances: Tensor, nodes: tuple[int, ...]) -> list[Tensor]:
+    def per_level(
+        self, distances: Tensor, nodes: tuple[int, ...], across: tuple[Tensor, Tensor] | None = None
+    ) -> list[Tensor]:
         """The terms of the sum before weighting.
 
         Args:
             distances: Distances of all nodes of all levels ``(B, sum(N_l), sum(N_l))``.
             nodes: Nodes of each level, leaves first.
+            across: See :meth:`forward`.
 
         Returns:
             A 0-dimensional tensor for each pair of levels.
@@ -83,16 +94,25 @@ class HierarchicalContrastiveLoss(nn.Module):
             own = torch.eye(count, dtype=torch.bool, device=rows.device)
             logits = self.scale * rows[..., level]
             logits = torch.where(own, positive if self.include_positive else -math.inf, logits)
+            if across is not None:
+                to_others, is_other = across
+                others = self.scale * to_others[:, level]  # (B, N_l, K)
+                others = others.masked_fill(~is_other.unsqueeze(1), -math.inf)
+                logits = torch.cat([logits, others], -1)
             terms.append((logits.logsumexp(-1) - positive.squeeze(-1)).mean())
             start += count
         return terms
 
-    def forward(self, distances: Tensor, nodes: tuple[int, ...]) -> Tensor:
+    def forward(
+        self, distances: Tensor, nodes: tuple[int, ...], across: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """Computes the loss.
 
         Args:
             distances: Distances of all nodes of all levels ``(B, sum(N_l), sum(N_l))``.
             nodes: Nodes of each level, leaves first.
+            across: Distances of the nodes but the top ones to the same node of ``K`` images
+                ``(B, sum(N_l) - N_L, K)``, and which of these images ``(B, K)`` are others.
 
         Returns:
             A 0-dimensional tensor.
@@ -101,5 +121,5 @@ class HierarchicalContrastiveLoss(nn.Module):
             ValueError: If ``level_weights`` do not fit the levels.
         """
         weights = self.weights_of(len(nodes))
-        terms = [w * t for w, t in zip(weights, self.per_level(distances, nodes))]
+        terms = [w * t for w, t in zip(weights, self.per_level(distances, nodes, across))]
         return torch.stack(terms).sum() if terms else distances.new_zeros(())

@@ -47,6 +47,7 @@ class DecomposerBlock(nn.Module):
         scale: Scale of the cross-attention logits.
         dropout: Dropout.
         competition: Let the queries of a level compete for the memory.
+        bottom_up: Make the nodes of their children; see :class:`HierarchyDecomposer`.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class DecomposerBlock(nn.Module):
         scale: float | None,
         dropout: float,
         competition: bool = False,
+        bottom_up: bool = False,
     ):
         super().__init__()
+        self.bottom_up = bottom_up
         self.norm1 = nn.LayerNorm(width)
         self.cross_attn = Attention(width, num_heads, scale, dropout, competition)
         self.norm2 = nn.LayerNorm(width)
@@ -65,18 +68,29 @@ class DecomposerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(width)
         self.mlp = Mlp(width, 4 * width, dropout)
 
-    def forward(self, x: Tensor, memory: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    def forward(
+        self, x: Tensor, memory: Tensor, sizes: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor | None]:
         """Refines the queries of all levels at once.
 
         Args:
-            x: Queries ``(Q, width)``, shared by the batch.
+            x: Queries ``(Q, width)``, shared by the batch; of the leaves alone where nodes are made
+                bottom-up.
             memory: Memory ``(B, M, width)``.
             sizes: Queries of each level.
 
         Returns:
-            Refined queries ``(B, Q, width)``.
+            Refined queries ``(B, sum(sizes), width)``, and with competition the assignment
+            ``(B, sum(sizes), M)`` of the memory to them.
         """
-        x = x + self.cross_attn(self.norm1(x), memory, groups=sizes)
+        share = None
+        if self.bottom_up:  # what a node has read, and no query, which is the same in all images
+            x, share = self.cross_attn.read(self.norm1(x), memory, levels=sizes)
+        elif self.cross_attn.competition:
+            seen, share = self.cross_attn.read(self.norm1(x), memory, sizes)
+            x = x + seen
+        else:
+            x = x + self.cross_attn(self.norm1(x), memory)
         y = self.norm2(x)
         if len(set(sizes)) == 1:
             # levels of one size become a dimension of the batch: no mask, (B * L, Q / L, width)
@@ -87,7 +101,7 @@ class DecomposerBlock(nn.Module):
             same_level = level[:, None] == level
             y = self.self_attn(y, y, mask=same_level)
         x = x + y
-        return x + self.mlp(self.norm3(x))
+        return x + self.mlp(self.norm3(x)), share
 
 
 class HierarchyDecomposer(nn.Module):
@@ -100,6 +114,11 @@ class HierarchyDecomposer(nn.Module):
         x \leftarrow x + \operatorname{MLP}(\operatorname{LN}(x)) \\
         S_l &= W_o \operatorname{LN}(\text{mean of } x \text{ over the samples of a node})
 
+    With ``bottom_up`` (not in the paper) the leaves alone compete for positions, and a node reads
+    what its children read, :math:`A_p = \sum_{n \in children(p)} A_n`: its region is the union of
+    theirs by construction. What is read replaces ``x`` in the second line, without the query, which
+    is the same in all images.
+
     The levels only share weights and memory, so they go through the layer in one call, and queries
     that the batch shares are projected once.
 
@@ -111,6 +130,10 @@ class HierarchyDecomposer(nn.Module):
         dropout: Dropout.
         competition: Let the nodes of a level compete for positions; see :class:`Attention`. The
             paper has a softmax over positions, without competition.
+        bottom_up: Make the nodes of their children.
+
+    Raises:
+        ValueError: If ``bottom_up`` is set without ``competition``.
     """
 
     def __init__(
@@ -121,13 +144,16 @@ class HierarchyDecomposer(nn.Module):
         scale: float | None = 1 / 0.07,
         dropout: float = 0.1,
         competition: bool = False,
+        bottom_up: bool = False,
     ):
         super().__init__()
+        if bottom_up and not competition:
+            raise ValueError('bottom_up=True needs competition=True, got competition=False')
         self.memory_proj = nn.Sequential(
             nn.LayerNorm(dim), nn.Linear(dim, width), nn.LayerNorm(width)
         )
         self.query_proj = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
-        self.block = DecomposerBlock(width, num_heads, scale, dropout, competition)
+        self.block = DecomposerBlock(width, num_heads, scale, dropout, competition, bottom_up)
         self.out_proj = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
         self.apply(init_weights)
 
@@ -149,11 +175,14 @@ class HierarchyDecomposer(nn.Module):
         Returns:
             Node features ``(B, N_l, d)`` of each level.
         """
+        queries = self._asked(queries)
         samples, nodes, copies = queries
         sizes = tuple(n * k for n, k in zip(nodes, copies))
         # (Q, width), which the batch shares, and (B, M, width)
         query, memory = self.query_proj(samples), self.memory_proj(memory)
-        x = self.block(query, memory, sizes)
+        x, share = self.block(query, memory, sizes)
+        if with_assignment and share is None:
+            share = self.block.cross_attn.assignment(self.block.norm1(query), memory, sizes)
         if max(copies) == 1:
             mean = x
         else:  # (B, N_l * copies, width) -> (B, N_l, copies, width), averaged
@@ -163,14 +192,21 @@ class HierarchyDecomposer(nn.Module):
         return Nodes(
             levels,
             self.out_proj(x).split(sizes, 1) if with_samples else None,
-            self._assignment(query, memory, queries) if with_assignment else None,
+            self._of_nodes(share, queries) if with_assignment and share is not None else None,
         )
 
-    def _assignment(self, query: Tensor, memory: Tensor, queries: Queries) -> tuple[Tensor, ...]:
+    def _asked(self, queries: Queries) -> Queries:
+        """The queries that are used: those of the leaves alone where nodes are made bottom-up."""
+        if not self.block.bottom_up:
+            return queries
+        leaves = queries.nodes[0] * queries.copies[0]
+        return Queries(queries.samples[:leaves], queries.nodes, (1,) * len(queries.nodes))
+
+    @staticmethod
+    def _of_nodes(share: Tensor, queries: Queries) -> tuple[Tensor, ...]:
         sizes = tuple(n * k for n, k in zip(queries.nodes, queries.copies))
-        shares = self.block.cross_attn.assignment(self.block.norm1(query), memory, sizes)
-        parts = zip(shares.split(sizes, 1), queries.nodes)
         # a node's share of a position is the sum of its samples' shares
+        parts = zip(share.split(sizes, 1), queries.nodes)
         return tuple(p.unflatten(1, (n, -1)).sum(2) for p, n in parts)
 
     def attention(self, memory: Tensor, queries: Queries) -> tuple[Tensor, ...]:
@@ -183,9 +219,10 @@ class HierarchyDecomposer(nn.Module):
         Returns:
             Weights ``(B, N_l, M)`` of each level; each row sums to 1.
         """
-        samples, nodes, copies = queries
+        samples, nodes, copies = self._asked(queries)
         x = self.block.norm1(self.query_proj(samples))
         sizes = tuple(n * k for n, k in zip(nodes, copies))
-        weights = self.block.cross_attn.weights(x, self.memory_proj(memory), sizes)
+        levels = sizes if self.block.bottom_up else None
+        weights = self.block.cross_attn.weights(x, self.memory_proj(memory), sizes, levels)
         parts = weights.split(sizes, 1)
         return tuple(p.unflatten(1, (n, -1)).mean(2) for p, n in zip(parts, nodes))

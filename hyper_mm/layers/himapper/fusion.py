@@ -52,15 +52,27 @@ class NodeFusion(nn.Module):
         num_heads: Heads.
         gate_init: Initial value of the gate ``gamma``; with 0 the module is the identity at
             initialization.
+        zero_init_out: Initialize the output projection to zero: the module is the identity at
+            initialization with any gate, and with a gate of 1 the gradient of the task reaches
+            the whole projection at once.
     """
 
-    def __init__(self, dim: int, width: int = 128, num_heads: int = 4, gate_init: float = 0.0):
+    def __init__(
+        self,
+        dim: int,
+        width: int = 128,
+        num_heads: int = 4,
+        gate_init: float = 0.0,
+        zero_init_out: bool = False,
+    ):
         super().__init__()
         self.query_proj = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
         self.memory_proj = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, width))
         self.attn = Attention(width, num_heads)
         self.out_proj = nn.Linear(width, dim)
         self.apply(init_weights)
+        if zero_init_out:
+            nn.init.zeros_(self.out_proj.weight)
         self.gate = nn.Parameter(torch.full((dim,), float(gate_init)))
 
     def forward(self, tokens: Tensor, found: Hierarchy) -> Tensor:
@@ -90,13 +102,18 @@ class AssignmentFusion(nn.Module):
         num_levels: Levels of the tree.
         gate_init: Initial value of the gate ``gamma``; with 0 the module is the identity at
             initialization.
+        zero_init_out: See :class:`NodeFusion`.
     """
 
-    def __init__(self, dim: int, num_levels: int = 4, gate_init: float = 0.0):
+    def __init__(
+        self, dim: int, num_levels: int = 4, gate_init: float = 0.0, zero_init_out: bool = False
+    ):
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(num_levels))
         self.out_proj = nn.Linear(dim, dim)
         self.apply(init_weights)
+        if zero_init_out:
+            nn.init.zeros_(self.out_proj.weight)
         self.gate = nn.Parameter(torch.full((dim,), float(gate_init)))
 
     def forward(self, tokens: Tensor, found: Hierarchy) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,10 @@ class LorentzLift(nn.Module):
     digits. The scale ``alpha``, which the paper does not have, brings the radii at initialization
     near 0.5; without it those of ``W s`` are near 6, where all distances saturate.
 
+    With ``radii`` the scaled radius of each node is given and its direction alone is learned,
+    :math:`u = r\, W s / (\sqrt c \lVert W s \rVert)`: distances are then bounded, so that a loss
+    cannot be lowered by scale, and the radius tells the depth of a node (not in the paper).
+
     Nodes that are points already, by their space components, are not lifted: ``u = log_0(s)``.
 
     Args:
@@ -33,6 +39,10 @@ class LorentzLift(nn.Module):
         curvature: Initial ``c``, or arguments of :class:`hyper_mm.layers.Curvature`.
         alpha_init: Initial scale in (0, 1]; ``hyp_dim ** -0.5`` if None.
         learn_alpha: Train the scale.
+        radii: Scaled radius of each node, in the order in which :meth:`forward` gets them; the
+            scale is left out then, ``alpha_init``, ``learn_alpha`` and ``max_radius`` are ignored,
+            and the curvature is fixed by default, as it would be a mere factor of all distances.
+            Free radii if None.
         max_radius: Largest scaled radius ``sqrt(c) |u|``; longer vectors are shortened to it, and
             :meth:`forward` returns which fraction. No limit if None.
         points: Nodes are space components of points of curvature ``-c``: ``W`` and the scale are
@@ -41,6 +51,8 @@ class LorentzLift(nn.Module):
     Raises:
         ValueError: For an unknown manifold, or numbers outside their range.
     """
+
+    radii: Tensor | None
 
     def __init__(
         self,
@@ -52,9 +64,12 @@ class LorentzLift(nn.Module):
         learn_alpha: bool = True,
         max_radius: float | None = 6.0,
         points: bool = False,
+        radii: Sequence[float] | None = None,
     ):
         super().__init__()
         check_choice(MANIFOLDS, manifold=manifold)
+        if points and radii is not None:
+            raise ValueError('radii must be None for points=True: these have radii already')
         if points and manifold != 'lorentz':
             raise ValueError(f"points=True needs manifold='lorentz', got {manifold!r}")
         if max_radius is not None:
@@ -68,11 +83,19 @@ class LorentzLift(nn.Module):
                 linear = nn.Linear(dim, hyp_dim, bias=False)
                 nn.init.kaiming_uniform_(linear.weight, mode='fan_out')
                 self.proj = linear
+        given = None
+        if radii is not None:
+            for radius in radii:
+                check_positive(radii=radius)
+            given = torch.tensor([radii], dtype=torch.float32).mT  # (nodes, 1)
+        self.register_buffer('radii', given, persistent=False)
+        if radii is None and not points:
             alpha_init = (hyp_dim or dim) ** -0.5 if alpha_init is None else alpha_init
             self.alpha = LogParameter(alpha_init, (1e-6, 1.0), learn_alpha, name='alpha')
         self.curvature: Curvature | None = None
         if manifold == 'lorentz':
-            self.curvature = Curvature(**curvature_options(curvature))
+            fixed = {} if radii is None else dict(learnable=False)
+            self.curvature = Curvature(**curvature_options(curvature, **fixed))
 
     def c(self) -> Tensor:
         """Returns the curvature ``c``, a 0-dimensional tensor; for ``manifold='lorentz'``."""
@@ -83,7 +106,7 @@ class LorentzLift(nn.Module):
         """Computes the tangent vectors at the origin.
 
         Args:
-            nodes: Node features ``(..., d)``.
+            nodes: Node features ``(..., d)``; ``(..., len(radii), d)`` where radii are given.
 
         Returns:
             Tangent vectors ``(..., hyp_dim)`` of at least float32, and the fraction ``()`` of them
@@ -93,10 +116,17 @@ class LorentzLift(nn.Module):
             u = lorentz.logmap0(nodes, self.c())
         else:
             u = self.proj(nodes)
-            u = (u if u.dtype == torch.float64 else u.float()) * self.alpha()
+            u = u if u.dtype == torch.float64 else u.float()
+        c = self.curvature() if self.curvature is not None else 1.0
+        if self.radii is not None:
+            length = safe_norm(u, keepdim=True)  # (..., 1)
+            away = length > 0
+            scale = self.radii.to(u.dtype) / torch.where(away, length, 1) / c**0.5
+            return u * torch.where(away, scale, 1), u.new_zeros(())
+        if not self.points:
+            u = u * self.alpha()
         if self.max_radius is None:
             return u, u.new_zeros(())
-        c = self.curvature() if self.curvature is not None else 1.0
         radius = c**0.5 * safe_norm(u, keepdim=True)  # (..., 1)
         far = radius > self.max_radius
         u = u * torch.where(far, self.max_radius / torch.where(far, radius, 1), 1)

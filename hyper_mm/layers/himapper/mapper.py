@@ -11,12 +11,14 @@ from hyper_mm.ops import lorentz
 
 from ...checks import check_choice, check_not_negative
 from ..common.curvature import curvature_options
+from ..common.gather import gather_batch
 from .contrastive_loss import HierarchicalContrastiveLoss
 from .decomposer import HierarchyDecomposer, Nodes
 from .encoder import HierarchyEncoder
 from .lift import LorentzLift
 from .official import official_expmap0
-from .structure_loss import StructureLoss
+from .options import GROUPS, RECIPES, grouped_options, level_radii
+from .structure_loss import TERMS, StructureLoss
 from .tree import HierarchyTree, Queries
 
 
@@ -39,6 +41,21 @@ class Hierarchy(NamedTuple):
     queries: Queries | None = None
 
 
+def used_nodes(assignment: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Which nodes an image uses: those to which some position belongs more than to any other.
+
+    Args:
+        assignment: Assignment of positions ``(B, N_l, M)`` of each level.
+
+    Returns:
+        Boolean ``(B, N_l)`` of each level.
+    """
+    return tuple(
+        torch.zeros_like(share[..., 0], dtype=torch.bool).scatter(1, share.argmax(1), True)
+        for share in assignment
+    )
+
+
 class HierarchyMapper(nn.Module):
     r"""Hi-Mapper: finds the visual hierarchy of a feature map and enriches a global token by it.
 
@@ -50,43 +67,45 @@ class HierarchyMapper(nn.Module):
 
     Args:
         dim: Feature width d.
-        num_leaves: Leaves of the tree.
-        num_levels: Levels of the tree.
         width: Hidden width.
         num_heads: Attention heads.
         dropout: Dropout.
         cross_scale: Scale of the decomposer's cross-attention logits; None for the usual one.
-        hyp_dim: Width of the lift; None for the feature width without a projection.
-        manifold: ``'lorentz'`` or ``'euclidean'``.
-        curvature: Initial ``c``, or arguments of :class:`Curvature` (``init``, ``bounds``,
-            ``learnable``).
-        alpha_init: Initial scale of the lift; ``hyp_dim ** -0.5`` if None.
-        max_radius: Largest scaled radius of the lift.
-        probabilistic: Gaussian nodes that are sampled in training.
-        mixture: Sample nodes from the mixture of their leaves.
-        max_samples: Most samples of one node.
-        test_mode: ``'mean'`` (deterministic) or ``'sample'`` (official code) in evaluation.
+        competition: Let the nodes of a level compete for positions (not in the paper).
+        tree: Options of the tree: ``num_leaves`` (32), ``num_levels`` (4), ``probabilistic``
+            (Gaussian nodes that are sampled in training), ``mixture``, ``max_samples``, ``init``,
+            ``spread`` and ``sigma``, see :class:`HierarchyTree`; ``bottom_up``, see
+            :class:`HierarchyDecomposer`.
+        lift: Options of the lift: ``hyp_dim`` (128), ``manifold``, ``curvature``, ``alpha_init``
+            and ``max_radius``, see :class:`LorentzLift`; ``radii``: ``'free'``, ``'level'`` for a
+            scaled radius of 1 at the top and 1 more at each level below, or one a level, leaves
+            first.
+        loss: Options of the losses: the weights ``contrastive`` (alpha; 0 leaves it out, as a
+            single level does) and ``kl`` (beta), ``kl_reduction``: ``'mean'`` (official code) or
+            ``'sum'`` (the paper); ``sign``, ``tau``, ``include_positive``, ``level_weights`` and
+            ``across_images``, see :class:`HierarchicalContrastiveLoss`; the weights
+            ``reconstruction``, ``balance``, ``containment`` and ``entailment``, see
+            :class:`StructureLoss`.
         encode: Build the encoder; without it the tokens stay as they are.
         encode_samples: Feed the samples of the nodes to the encoder instead of the nodes.
         residual: Add the token to its update.
         zero_init_out: Initialize the output projection to zero, so that the update is zero.
-        contrastive: Arguments of :class:`HierarchicalContrastiveLoss`.
-        contrastive_weight: Weight alpha of the contrastive loss; 0 leaves it out, as a single level
-            does.
-        kl_weight: Weight beta of the KL loss; 0 leaves it out.
-        kl_reduction: ``'mean'`` (official code) or ``'sum'`` (the paper).
-        competition: Let the nodes of a level compete for positions (not in the paper).
-        structure: Weights of :class:`StructureLoss` (``reconstruction``, ``balance``,
-            ``containment``, ``entailment``), all 0 by default (not in the paper).
+        test_mode: ``'mean'`` (deterministic) or ``'sample'`` (official code) in evaluation.
         points: Features are space components of points of the hyperboloid, as of ``LorentzViT``.
             The nodes are points too and are not lifted again, and the centroid replaces the mean.
-            ``hyp_dim`` and ``alpha_init`` are ignored; ``curvature`` must be that of the features,
-            and is fixed by default.
+            ``hyp_dim``, ``alpha_init`` and ``radii`` are ignored; ``curvature`` must be that of
+            the features, and is fixed by default.
+        recipe: What is left open: ``'paper'`` reads the paper as written; ``'recommended'`` is an
+            objective that has to look at the image (``competition``, ``tree.bottom_up``,
+            ``tree.init='tree'``, deterministic nodes, ``lift.radii='level'``,
+            ``loss.across_images``, ``loss.balance``, ``zero_init_out``).
         compat: ``'official'`` for the losses of the official code: sign +1, its exponential map,
-            and neither a scale nor a largest radius in the lift.
+            and neither a scale nor a largest radius in the lift. Needs ``recipe='paper'``.
+        **flat: Options of the groups by their flat names of before, with a DeprecationWarning.
 
     Raises:
         ValueError: For values outside their range, each with its name.
+        TypeError: For options that do not exist, or that are there under two names.
 
     Source: Kwon et al., Improving Visual Recognition with Hyperbolical Visual Hierarchy Mapping
     (CVPR 2024, arXiv 2404.00974).
@@ -95,76 +114,88 @@ class HierarchyMapper(nn.Module):
     def __init__(
         self,
         dim: int,
-        num_leaves: int = 32,
-        num_levels: int = 4,
+        *,
         width: int = 128,
         num_heads: int = 4,
         dropout: float = 0.1,
         cross_scale: float | None = 1 / 0.07,
-        hyp_dim: int | None = 128,
-        manifold: str = 'lorentz',
-        curvature: float | dict | None = None,
-        alpha_init: float | None = None,
-        max_radius: float | None = 6.0,
-        probabilistic: bool = True,
-        mixture: bool = False,
-        max_samples: int | None = None,
-        test_mode: str = 'mean',
+        competition: bool | None = None,
+        tree: dict | None = None,
+        lift: dict | None = None,
+        loss: dict | None = None,
         encode: bool = True,
         encode_samples: bool = False,
         residual: bool = True,
-        zero_init_out: bool = False,
-        contrastive: dict | None = None,
-        contrastive_weight: float = 0.1,
-        kl_weight: float = 0.01,
-        kl_reduction: str = 'mean',
-        competition: bool = False,
-        structure: dict | None = None,
+        zero_init_out: bool | None = None,
+        test_mode: str = 'mean',
         points: bool = False,
+        recipe: str = 'paper',
         compat: str | None = None,
+        **flat: Any,
     ):
         super().__init__()
+        check_choice(RECIPES, recipe=recipe)
+        options = grouped_options(dict(tree=tree, lift=lift, loss=loss, **flat))
+        groups = {name: RECIPES[recipe][name] | options.pop(name, {}) for name in GROUPS}
+        if options:
+            raise TypeError(f'HierarchyMapper has no options {sorted(options)}')
+        tree, lift, loss = groups['tree'], groups['lift'], groups['loss']
+        competition = RECIPES[recipe]['competition'] if competition is None else competition
+        if zero_init_out is None:
+            zero_init_out = RECIPES[recipe]['zero_init_out']
+        contrastive_weight, kl_weight = loss.pop('contrastive'), loss.pop('kl')
+        kl_reduction = loss.pop('kl_reduction', 'mean')
         check_choice(('mean', 'sample'), test_mode=test_mode)
         check_choice(('mean', 'sum'), kl_reduction=kl_reduction)
         check_choice((None, 'official'), compat=compat)
         check_not_negative(contrastive_weight=contrastive_weight, kl_weight=kl_weight)
+        manifold = lift.get('manifold', 'lorentz')
         if compat == 'official':
             if manifold != 'lorentz':
                 raise ValueError(f"compat='official' needs manifold='lorentz', got {manifold!r}")
             if points:
                 raise ValueError("compat='official' lifts the nodes: it needs points=False")
-            contrastive = {'sign': 1, **(contrastive or {})}
+            if recipe != 'paper':
+                raise ValueError(f"compat='official' needs recipe='paper', got {recipe!r}")
+            loss = {'sign': 1, **loss}
+        bottom_up = tree.pop('bottom_up')
+        if bottom_up and encode_samples:
+            raise ValueError('encode_samples needs tree.bottom_up=False: nodes have no samples')
         self.test_mode = test_mode
         self.encode_samples = encode_samples
         self.residual = residual
-        self.contrastive_weight = contrastive_weight
-        self.kl_weight = kl_weight if probabilistic else 0.0
-        self.kl_reduction = kl_reduction
+        self.recipe = recipe
         self.compat = compat
-        self.tree = HierarchyTree(dim, num_leaves, num_levels, probabilistic, mixture, max_samples)
+        self.tree = HierarchyTree(dim, **tree)
+        num_levels = len(self.tree.nodes)
+        self.contrastive_weight = contrastive_weight
+        self.kl_weight = kl_weight if self.tree.logvar is not None else 0.0
+        self.kl_reduction = kl_reduction
         self.decomposer = HierarchyDecomposer(
-            dim, width, num_heads, cross_scale, dropout, competition
+            dim, width, num_heads, cross_scale, dropout, competition, bottom_up
         )
         self.encoder = None
         if encode:
             self.encoder = HierarchyEncoder(
                 dim, num_levels, width, num_heads, dropout, zero_init_out
             )
-        self.structure = StructureLoss(**(structure or {}))
+        self.structure = StructureLoss(**{name: loss.pop(name, 0.0) for name in TERMS})
         self.lift: LorentzLift | None = None
         self.contrast: HierarchicalContrastiveLoss | None = None
         self.points = points
+        radii = level_radii(lift.pop('radii'), num_levels)
         if points:
-            curvature = curvature_options(curvature, learnable=False)
+            lift['curvature'] = curvature_options(lift.get('curvature'), learnable=False)
+            lift['points'] = True
+        elif radii is not None:
+            lift['radii'] = [r for r, count in zip(radii, self.tree.nodes) for _ in range(count)]
         needs_lift = contrastive_weight > 0 or self.structure.needs_lift
         if points or (num_levels > 1 and needs_lift):
             if compat == 'official':
-                lift: dict[str, Any] = dict(alpha_init=1.0, learn_alpha=False, max_radius=None)
-            else:
-                lift = dict(alpha_init=alpha_init, max_radius=max_radius, points=points)
-            self.lift = LorentzLift(dim, hyp_dim, manifold, curvature, **lift)
+                lift |= dict(alpha_init=1.0, learn_alpha=False, max_radius=None)
+            self.lift = LorentzLift(dim, **lift)
         if num_levels > 1 and contrastive_weight > 0:
-            self.contrast = HierarchicalContrastiveLoss(**(contrastive or {}))
+            self.contrast = HierarchicalContrastiveLoss(**loss)
             self.contrast.weights_of(num_levels)
 
     def queries(self, eps: list[Tensor] | Tensor | None = None) -> Queries:
@@ -239,7 +270,8 @@ class HierarchyMapper(nn.Module):
         Returns:
             Weighted losses ``cont``, ``kl`` and those of ``structure``, where they have a weight;
             and diagnostics without gradient: ``curvature``, ``capped`` (fraction of nodes at the
-            largest radius), ``radius_l`` (mean scaled radius of level l, 1 = leaves).
+            largest radius), ``radius_l`` (mean scaled radius of level l, 1 = leaves), and with an
+            assignment ``used_l`` (mean number of nodes of level l that an image uses).
         """
         losses, diagnostics, energies, parts = {}, {}, None, [*levels]
         if self.lift is not None and len(levels) > 1:
@@ -247,13 +279,20 @@ class HierarchyMapper(nn.Module):
             if self.contrast is not None:
                 distances = self._distances(self.lift, u)
                 parts.append(distances)
-                losses['cont'] = self.contrastive_weight * self.contrast(distances, self.tree.nodes)
+                across = self._across_images(self.lift, u) if self.contrast.across_images else None
+                loss = self.contrast(distances, self.tree.nodes, across)
+                losses['cont'] = self.contrastive_weight * loss
             if self.structure.needs_lift:
                 energies = self.lift.cone_energies(u, self.tree.nodes)
             diagnostics = self._diagnostics(self.lift, u.detach(), capped)
         if self.kl_weight > 0:
             losses['kl'] = self.kl_weight * self.tree.kl(self.kl_reduction)
         losses |= self.structure(levels, assignment, memory, energies)
+        if assignment is not None:
+            diagnostics |= {
+                f'used_{level}': used.sum(1).float().mean()
+                for level, used in enumerate(used_nodes(assignment), 1)
+            }
         if not len(levels[0]):  # means over no image: nothing to learn, but the same names
             # a gradient of zero for all parameters
             nothing = sum((part.sum() for part in parts[1:]), parts[0].sum())
@@ -270,6 +309,15 @@ class HierarchyMapper(nn.Module):
             h = official_expmap0(u)
             return lorentz.pairwise_dist(h, h, lift.c())
         return lift.pairwise_dist(u, u)
+
+    def _across_images(self, lift: LorentzLift, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Distances of each node but the top ones to itself in all images; which are others."""
+        rows = u[:, : -self.tree.nodes[-1]]  # (B, n, h)
+        batch, first = gather_batch(rows)  # (K, n, h)
+        distances = lift.pairwise_dist(rows.transpose(0, 1), batch.transpose(0, 1))  # (n, B, K)
+        own = first + torch.arange(len(u), device=u.device)
+        is_other = own.unsqueeze(1) != torch.arange(len(batch), device=u.device)
+        return distances.transpose(0, 1), is_other
 
     @torch.no_grad()
     def _diagnostics(self, lift: LorentzLift, u: Tensor, capped: Tensor) -> dict[str, Tensor]:

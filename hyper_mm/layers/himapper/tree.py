@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ...checks import check_count
+from ...checks import check_choice, check_count, check_positive
+
+INITS = ('pairs', 'tree')
 
 
 class Queries(NamedTuple):
@@ -43,9 +46,15 @@ class HierarchyTree(nn.Module):
         mixture: Sample a node from the mixture of its leaves (a leaf is drawn, then its Gaussian)
             instead of from the moment-matched Gaussian.
         max_samples: Most samples of one node: level ``l`` draws ``min(2 ** l, max_samples)``.
+        init: ``'pairs'`` as in the official code: siblings are 0.01 apart. ``'tree'``: a leaf is
+            the sum of a random vector for itself and one for each ancestor, so that nodes are the
+            nearer the closer they are related, and siblings differ.
+        spread: Standard deviation of each of these random vectors.
+        sigma: Initial standard deviation of the leaves; if None that of the official code (near 1)
+            with ``'pairs'`` and 0.1 with ``'tree'``.
 
     Raises:
-        ValueError: If the leaves do not fill the levels.
+        ValueError: If the leaves do not fill the levels, or for values outside their range.
 
     Source: Kwon et al., Improving Visual Recognition with Hyperbolical Visual Hierarchy Mapping
     (CVPR 2024). The paper writes the standard deviation as learned; its code, and this, the
@@ -60,9 +69,16 @@ class HierarchyTree(nn.Module):
         probabilistic: bool = True,
         mixture: bool = False,
         max_samples: int | None = None,
+        init: str = 'pairs',
+        spread: float = 0.75,
+        sigma: float | None = None,
     ):
         super().__init__()
         check_count(1, num_levels=num_levels)
+        check_choice(INITS, init=init)
+        check_positive(spread=spread)
+        if sigma is not None:
+            check_positive(sigma=sigma)
         if num_leaves < 1 or num_leaves % 2 ** (num_levels - 1):
             raise ValueError(
                 f'num_leaves must be divisible by 2 ** (num_levels - 1) = {2 ** (num_levels - 1)}, '
@@ -73,18 +89,31 @@ class HierarchyTree(nn.Module):
         self.nodes = tuple(num_leaves >> level for level in range(num_levels))
         self.mixture = mixture
         self.max_samples = max_samples
+        self.init = init
+        self.spread = spread
+        self.sigma = 0.1 if sigma is None and init == 'tree' else sigma
         self.mu = nn.Parameter(torch.empty(num_leaves, dim))
         self.logvar = nn.Parameter(torch.empty(num_leaves, dim)) if probabilistic else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Initializes siblings close to each other: a shared center of scale 1.5, apart by 0.01."""
+        """Initializes the leaves by ``init`` and ``sigma``."""
         count, dim = self.mu.shape
         with torch.no_grad():
-            centers = 1.5 * torch.randn((count + 1) // 2, dim).repeat_interleave(2, 0)[:count]
-            self.mu.copy_(centers + 0.01 * torch.randn(count, dim))
-        if self.logvar is not None:
+            if self.init == 'tree':
+                self.mu.zero_()
+                for nodes in self.nodes:
+                    shared = self.spread * torch.randn(nodes, dim)
+                    self.mu += shared.repeat_interleave(count // nodes, 0)
+            else:  # a shared center of scale 1.5, apart by 0.01
+                centers = 1.5 * torch.randn((count + 1) // 2, dim).repeat_interleave(2, 0)[:count]
+                self.mu.copy_(centers + 0.01 * torch.randn(count, dim))
+        if self.logvar is None:
+            return
+        if self.sigma is None:
             nn.init.xavier_uniform_(self.logvar)
+        else:
+            nn.init.constant_(self.logvar, 2 * math.log(self.sigma))
 
     @property
     def copies(self) -> tuple[int, ...]:

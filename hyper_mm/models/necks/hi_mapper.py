@@ -19,7 +19,7 @@ class HiMapper(HiMapperBase):
     """Hi-Mapper between a backbone and a decode head, or a neck such as FPN.
 
     It decomposes one feature level into a visual hierarchy, brings the hierarchy back into that
-    level through a gate that is zero at initialization (a pretrained model is unchanged then), and
+    level by an update that is zero at initialization (a pretrained model is unchanged then), and
     passes the other levels on. The count, widths and sizes of the levels do not change, and any
     image size works.
 
@@ -31,17 +31,20 @@ class HiMapper(HiMapperBase):
         level: Which level to decompose.
         fusion: ``'token'`` adds the encoded global token to every position; ``'nodes'`` lets every
             position attend to the nodes; ``'assignment'`` gives it the nodes that it is assigned
-            to.
-        gate_init: Initial value of the gate.
+            to. If None, ``'assignment'`` with ``recipe='recommended'`` and else ``'token'``.
+        gate_init: Initial value of the gate; if None, 1 with ``zero_init_out`` and else 0.
+        zero_init_out: Initialize the output projection of the update to zero, and so close it that
+            way; if None, what the ``recipe`` says.
         neck: Config of a neck to apply to the result. Checkpoints in which this neck has the place
             of ours, those of the stock model, are loaded into it.
         **kwargs: Arguments of :class:`HiMapperBase` (``memory_grad``, ``loss_grad``,
-            ``loss_warmup``) and of :class:`hyper_mm.layers.HierarchyMapper` (``num_leaves``,
-            ``num_levels``, ``manifold``, ``probabilistic``, ``test_mode``, ``curvature``, ...).
+            ``loss_warmup``) and of :class:`hyper_mm.layers.HierarchyMapper` (``recipe``, ``tree``,
+            ``lift``, ``loss``, ``competition``, ``test_mode``, ...).
 
     Raises:
-        ValueError: For an unknown ``fusion`` or a ``level`` outside its range; in forward, for
-            features that are not finite or do not fit ``in_channels``.
+        ValueError: For an unknown ``fusion``, a ``level`` outside its range, or an update closed
+            twice, which could not learn; in forward, for features that are not finite or do not
+            fit ``in_channels``.
 
     Example:
         >>> model = dict(
@@ -57,20 +60,31 @@ class HiMapper(HiMapperBase):
         self,
         in_channels: int | Sequence[int],
         level: int = -1,
-        fusion: str = 'token',
-        gate_init: float = 0.0,
+        fusion: str | None = None,
+        gate_init: float | None = None,
+        zero_init_out: bool | None = None,
         neck: dict | None = None,
         **kwargs,
     ):
+        recommended = kwargs.get('recipe') == 'recommended'
+        fusion = ('assignment' if recommended else 'token') if fusion is None else fusion
+        zero_init_out = recommended if zero_init_out is None else zero_init_out
+        gate_init = float(zero_init_out) if gate_init is None else gate_init
         check_choice(FUSIONS, fusion=fusion)
+        if zero_init_out and not gate_init:
+            raise ValueError(
+                'gate_init must not be 0 with zero_init_out=True: neither would have a gradient'
+            )
         widths = (in_channels,) if isinstance(in_channels, int) else tuple(in_channels)
         if not isinstance(in_channels, int) and not -len(widths) <= level < len(widths):
             raise ValueError(f'level must index in_channels {widths}, got {level}')
         dim = in_channels if isinstance(in_channels, int) else widths[level]
-        super().__init__(dim, encode=fusion == 'token', **kwargs)
+        super().__init__(dim, encode=fusion == 'token', zero_init_out=zero_init_out, **kwargs)
         self.in_channels = in_channels if isinstance(in_channels, int) else widths
         self.level = level
-        options = dict(num_levels=len(self.mapper.tree.nodes)) if fusion == 'assignment' else {}
+        options: dict = {} if fusion == 'token' else dict(zero_init_out=zero_init_out)
+        if fusion == 'assignment':
+            options['num_levels'] = len(self.mapper.tree.nodes)
         self.fusion = FUSIONS[fusion](dim, gate_init=gate_init, **options)
         self.with_assignment = fusion == 'assignment'
         self.neck = None if neck is None else MODELS.build(neck)

@@ -27,8 +27,8 @@ class HiMapperPooling(HiMapperBase):
         num_prefix_tokens: Tokens in front of the patches: 1 for a class token, 2 with a
             distillation token, 0 for feature maps.
         **kwargs: Arguments of :class:`HiMapperBase` (``memory_grad``, ``loss_grad``,
-            ``loss_warmup``) and of :class:`hyper_mm.layers.HierarchyMapper` (``num_leaves``,
-            ``num_levels``, ``manifold``, ``probabilistic``, ``test_mode``, ``curvature``, ...).
+            ``loss_warmup``) and of :class:`hyper_mm.layers.HierarchyMapper` (``recipe``, ``tree``,
+            ``lift``, ``loss``, ``competition``, ``test_mode``, ...).
 
     Raises:
         ValueError: For a ``num_prefix_tokens`` other than 0, 1 and 2; in forward, for features that

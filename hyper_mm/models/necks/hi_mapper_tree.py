@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
-from hyper_mm.checks import check_positive
 from hyper_mm.models.necks.hi_mapper import HiMapper
 from hyper_mm.registry import MODELS
 
@@ -33,6 +31,7 @@ class HiMapperTree(HiMapper):
         in_channels: See :class:`HiMapper`; all levels must be of one width for the words to be
             stacked with them.
         spread: Standard deviation of each of these random vectors.
+        tree: See :class:`HiMapper`.
         **kwargs: Arguments of :class:`HiMapper`.
 
     Raises:
@@ -45,19 +44,20 @@ class HiMapperTree(HiMapper):
         >>> auxiliary_head = [dict(**word, in_index=4 + k) for k in range(4)]
     """
 
-    def __init__(self, in_channels: int | Sequence[int], spread: float = 0.75, **kwargs):
-        check_positive(spread=spread)
+    def __init__(
+        self,
+        in_channels: int | Sequence[int],
+        spread: float = 0.75,
+        tree: dict | None = None,
+        **kwargs,
+    ):
         if kwargs.get('neck') is not None:
             raise ValueError(f'HiMapperTree takes no inner neck, got neck={kwargs["neck"]}')
-        super().__init__(in_channels, **kwargs)
+        tree = dict(init='tree', spread=spread) | (tree or {})
+        super().__init__(in_channels, tree=tree, **kwargs)
         self.with_assignment = True
-        tree = self.mapper.tree
-        self.norms = nn.ModuleList(nn.LayerNorm(tree.mu.shape[1]) for _ in tree.nodes)
-        with torch.no_grad():
-            tree.mu.zero_()
-            for count in tree.nodes:
-                shared = spread * torch.randn(count, tree.mu.shape[1])
-                tree.mu += shared.repeat_interleave(tree.nodes[0] // count, 0)
+        count, dim = len(self.mapper.tree.nodes), self.mapper.tree.mu.shape[1]
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(count))
 
     def forward(self, inputs: Sequence[Tensor | Sequence[Tensor]]) -> tuple[Tensor, ...]:
         """Enriches one level of a feature pyramid; see :class:`HiMapper`.

@@ -208,3 +208,17 @@ def test_ade20k_labels_name_their_wholes():
     labels = torch.tensor([700 * 4096, 700 * 4096 + 31, 9 * 4096 + 31, 9 * 4096 + 2])[nodes]
     scores = score([sample(nodes, labels)], taxonomy='ade20k_parts')
     assert scores['leaf_purity'] == scores['whole_purity'] == scores['triplet_whole'] == 1
+
+
+def test_super_categories_of_a_file_are_wholes(tmp_path):
+    import json
+
+    file = tmp_path / 'classes.json'
+    names = ('animal', 'vehicle', 'animal', 'ground')
+    categories = [dict(id=7 + i, name=str(i), supercategory=n) for i, n in enumerate(names)]
+    file.write_text(json.dumps(dict(categories=categories)))
+    wholes = HierarchyPurity(str(file)).wholes
+    assert wholes[0] == wholes[2] and len(set(wholes)) == 3
+    file.write_text(json.dumps(dict(categories=[dict(id=1)])))
+    with pytest.raises(ValueError, match="must hold 'categories', each with a 'supercategory'"):
+        HierarchyPurity(str(file))

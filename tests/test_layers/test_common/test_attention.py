@@ -132,3 +132,38 @@ def test_assignment_without_competition_is_the_posterior_of_the_weights():
     weights = attn.weights(query, memory)
     expected = weights / weights.sum(1, keepdim=True)
     torch.testing.assert_close(attn.assignment(query, memory), expected)
+
+
+class TestLevels:
+    """Queries that are the leaves of a tree."""
+
+    LEVELS = (4, 2, 1)
+
+    def parts(self):
+        torch.manual_seed(0)
+        attention = Attention(8, 2, competition=True).double()
+        return attention, torch.randn(4, 8).double(), torch.randn(2, 5, 8).double()
+
+    def test_share_of_a_node_is_the_sum_of_its_childrens(self):
+        attention, query, memory = self.parts()
+        out, share = attention.read(query, memory, levels=self.LEVELS)
+        assert out.shape == (2, 7, 8) and share.shape == (2, 7, 5)
+        leaves, middle, top = share.split(self.LEVELS, 1)
+        torch.testing.assert_close(leaves, attention.assignment(query, memory))
+        torch.testing.assert_close(middle, leaves[:, 0::2] + leaves[:, 1::2])
+        torch.testing.assert_close(top, torch.ones_like(top))
+
+    def test_a_node_reads_the_mean_over_its_region(self):
+        attention, query, memory = self.parts()
+        out, _ = attention.read(query, memory, levels=self.LEVELS)
+        assert torch.equal(out, attention(query, memory, levels=self.LEVELS))
+        values = attention.v_proj(memory).unflatten(-1, (2, 4))  # (B, M, heads, 4)
+        torch.testing.assert_close(out[:, -1], attention.proj(values.mean(1).flatten(1)))
+
+    def test_weights_are_shares_over_their_sum(self):
+        torch.manual_seed(0)
+        attention = Attention(8, 1, competition=True).double()
+        query, memory = torch.randn(4, 8).double(), torch.randn(2, 5, 8).double()
+        share = attention.read(query, memory, levels=self.LEVELS)[1] + 1e-6
+        expected = share / share.sum(-1, keepdim=True)
+        torch.testing.assert_close(attention.weights(query, memory, levels=self.LEVELS), expected)

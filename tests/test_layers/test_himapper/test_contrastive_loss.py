@@ -126,3 +126,66 @@ def test_the_sign_of_the_official_code_collapses_the_level(manifold):
     history, parent, same = optimise(manifold, sign=1)
     assert history[-1] < 0.7 * history[0]
     assert same < 0.5 * parent
+
+
+class TestAcrossImages:
+    @pytest.mark.parametrize('sign', [-1, 1])
+    def test_equals_the_formula(self, sign):
+        x = random(3, sum(NODES), 4)
+        within = torch.cdist(x, x)
+        rows = x[:, : -NODES[-1]].transpose(0, 1)
+        to_others = torch.cdist(rows, rows).transpose(0, 1)
+        is_other = ~torch.eye(3, dtype=torch.bool)
+        loss = HierarchicalContrastiveLoss(sign, tau=0.7, across_images=True)
+        found = loss(within, NODES, (to_others, is_other))
+        expected, start = 0.0, 0
+        for count in NODES[:-1]:
+            terms = []
+            for b in range(3):
+                for i in range(count):
+                    node, parent = start + i, start + count + i // 2
+                    positive = sign * within[b, node, parent] / 0.7
+                    logits = [positive]
+                    logits += [
+                        sign * within[b, node, start + j] / 0.7 for j in range(count) if j != i
+                    ]
+                    logits += [
+                        sign * (x[b, node] - x[other, node]).norm() / 0.7
+                        for other in range(3)
+                        if other != b
+                    ]
+                    terms.append(torch.stack(logits).logsumexp(0) - positive)
+            expected = expected + torch.stack(terms).mean()
+            start += count
+        assert found.item() == pytest.approx(expected.item(), rel=1e-12)
+
+    def test_one_image_has_no_others(self):
+        distances = torch.cdist(random(1, sum(NODES), 4), random(1, sum(NODES), 4))
+        across = torch.zeros(1, sum(NODES[:-1]), 1).double(), torch.zeros(1, 1, dtype=torch.bool)
+        loss = HierarchicalContrastiveLoss()
+        torch.testing.assert_close(loss(distances, NODES, across), loss(distances, NODES))
+
+
+@pytest.mark.parametrize('across', [False, True])
+def test_only_negatives_of_other_images_drive_the_images_apart(across):
+    """Free nodes of given radii, the same in three images but for a trace."""
+    from hyper_mm.layers import HierarchyMapper
+
+    torch.manual_seed(0)
+    tree = dict(num_leaves=8, num_levels=3)
+    module = HierarchyMapper(
+        8, recipe='recommended', width=8, tree=tree, lift=dict(hyp_dim=None),
+        loss=dict(across_images=across, balance=0.0),
+    ).double()  # fmt: skip
+    base = torch.randn(1, sum(NODES), 8).double()
+    nodes = base + 0.05 * torch.randn(3, sum(NODES), 8).double()
+    assert module.tree.nodes == NODES
+    for _ in range(60):
+        nodes.requires_grad_()
+        loss = module.losses(nodes.split(NODES, 1))[0]['cont']
+        (grad,) = torch.autograd.grad(loss, nodes)
+        nodes = (nodes - 20 * grad).detach()
+    leaves = torch.nn.functional.normalize(nodes[:, :8], dim=-1)
+    cosine = torch.einsum('ind,jnd->nij', leaves, leaves)
+    between = (cosine.sum() - 8 * 3) / (8 * 6)
+    assert (between < 0.5) == across

@@ -140,3 +140,48 @@ def test_competition_changes_all_nodes(tree):
     found, other = (m(memory, queries).levels for m in (competing, plain))
     assert all(not torch.allclose(a, b) for a, b in zip(found, other))
     assert all(x.isfinite().all() for x in found)
+
+
+class TestBottomUp:
+    def made(self, **options):
+        torch.manual_seed(0)
+        decomposer = HierarchyDecomposer(
+            DIM, WIDTH, HEADS, scale=1.7, competition=True, bottom_up=True, **options
+        )
+        return randomised(decomposer).eval()
+
+    def test_region_of_a_parent_is_that_of_its_children(self, tree):
+        nodes = self.made()(random(2, 9, DIM), tree(sample=False), with_assignment=True)
+        assert [x.shape for x in nodes.levels] == [(2, n, DIM) for n in (8, 4, 2)]
+        for below, above in zip(nodes.assignment, nodes.assignment[1:]):
+            torch.testing.assert_close(above, below[:, 0::2] + below[:, 1::2])
+            torch.testing.assert_close(above.sum(1), torch.ones(2, 9).double())
+
+    def test_only_the_leaves_ask(self, tree):
+        decomposer, memory = self.made(), random(2, 9, DIM)
+        queries = tree(sample=False)
+        others = torch.cat([queries.samples[:8], random(6, DIM)])
+        changed = queries._replace(samples=others)
+        for a, b in zip(decomposer(memory, queries).levels, decomposer(memory, changed).levels):
+            assert torch.equal(a, b)
+        for a, b in zip(
+            decomposer.attention(memory, queries), decomposer.attention(memory, changed)
+        ):
+            assert torch.equal(a, b)
+
+    def test_samples_of_a_level_are_not_needed(self, tree):
+        drawn = tree(sample=True)
+        nodes = self.made()(random(2, 9, DIM), drawn, with_assignment=True)
+        assert [x.shape[1] for x in nodes.levels] == [8, 4, 2]
+        torch.testing.assert_close(nodes.assignment[2].sum(1), torch.ones(2, 9).double())
+
+    def test_a_node_whose_children_see_one_position_carries_what_is_there(self, tree):
+        """The query is not a part of a node: equal images give equal nodes, whatever asks."""
+        decomposer, memory = self.made(), random(2, 1, DIM)
+        queries = tree(sample=False)
+        leaves = decomposer(memory, queries).levels[0]
+        torch.testing.assert_close(leaves, leaves[:, :1].expand_as(leaves))
+
+    def test_needs_competition(self):
+        with pytest.raises(ValueError, match='bottom_up=True needs competition=True'):
+            HierarchyDecomposer(DIM, WIDTH, HEADS, bottom_up=True)

@@ -175,3 +175,51 @@ def test_the_scale_is_trained_where_asked_for(learn):
     names = {name for name, p in lift.named_parameters() if p.grad is not None}
     assert ('alpha.log' in names) == learn and 'proj.weight' in names
     assert lift.alpha().item() == pytest.approx(0.5)
+
+
+class TestRadii:
+    RADII = (3.0, 3.0, 1.0)
+
+    def lift(self, **options):
+        return LorentzLift(6, 4, radii=self.RADII, **options).double()
+
+    @pytest.mark.parametrize('c', [0.5, 2.0])
+    def test_scaled_radius_is_the_given_one_whatever_the_features(self, c):
+        lift = self.lift(curvature=c)
+        for scale in (1e-3, 1.0, 1e3):
+            u, capped = lift(scale * torch.randn(2, 3, 6).double())
+            radius = c**0.5 * u.norm(dim=-1)
+            torch.testing.assert_close(radius, torch.tensor(self.RADII).double().expand(2, 3))
+            assert capped == 0
+
+    def test_direction_is_that_of_the_projection(self):
+        lift, nodes = self.lift(), torch.randn(2, 3, 6).double()
+        u, _ = lift(nodes)
+        cosine = torch.nn.functional.cosine_similarity(u, lift.proj(nodes), dim=-1)
+        torch.testing.assert_close(cosine, torch.ones(2, 3).double())
+
+    def test_a_node_of_zero_has_a_finite_gradient(self):
+        nodes = torch.zeros(1, 3, 6).double().requires_grad_()
+        u, _ = self.lift()(nodes)
+        u.sum().backward()
+        assert torch.equal(u, torch.zeros_like(u)) and nodes.grad.isfinite().all()
+
+    def test_neither_scale_nor_curvature_are_learned(self):
+        lift = self.lift()
+        assert [name for name, _ in lift.named_parameters()] == ['proj.weight']
+        assert 'radii' not in lift.state_dict()
+
+    def test_flat_space(self):
+        u, _ = self.lift(manifold='euclidean')(torch.randn(2, 3, 6).double())
+        torch.testing.assert_close(u.norm(dim=-1)[0], torch.tensor(self.RADII).double())
+
+    @pytest.mark.parametrize(
+        'options, message',
+        [
+            (dict(radii=(1.0, 0.0)), 'radii must be positive, got 0.0'),
+            (dict(radii=(1.0,), points=True), 'radii must be None for points=True'),
+        ],
+    )
+    def test_bad_arguments(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            LorentzLift(6, **options)

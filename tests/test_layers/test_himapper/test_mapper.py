@@ -7,7 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from hyper_mm.layers import HierarchyMapper
+from hyper_mm.layers import HierarchyMapper, used_nodes
 from hyper_mm.ops import lorentz
 from tests.helpers.gradients import dead_parameters
 
@@ -26,8 +26,8 @@ def inputs(batch=2, length=9, tokens=1, dim=DIM, **options):
 
 def total_loss(module, memory, token, eps=None):
     """A scalar that everything in the module has a part in."""
-    found = module(memory, token, eps)
-    losses, _ = module.losses(found.levels)
+    found = module(memory, token, eps, with_assignment=module.structure.needs_assignment)
+    losses, _ = module.losses(found.levels, found.assignment)
     return found.token.square().sum() + sum(losses.values())
 
 
@@ -77,6 +77,12 @@ SWITCHES = {
     'official': dict(compat='official'),
     'official with options': dict(compat='official', contrastive=dict(sign=1, tau=0.5)),
     'no dropout': dict(dropout=0.0),
+    'recommended': dict(recipe='recommended'),
+    'recommended, gaussian': dict(recipe='recommended', probabilistic=True),
+    'recommended, top-down': dict(recipe='recommended', tree=dict(bottom_up=False)),
+    'recommended, free radii': dict(recipe='recommended', lift=dict(radii='free')),
+    'recommended, flat': dict(recipe='recommended', lift=dict(manifold='euclidean')),
+    'recommended, points': dict(recipe='recommended', points=True),
     'points': dict(points=True),
     'points, learnable curvature': dict(points=True, curvature=dict(learnable=True)),
     'points, one level': dict(points=True, num_levels=1),
@@ -87,7 +93,7 @@ SWITCHES = {
 class TestSwitches:
     def test_trains_without_dead_parameters(self, options):
         module = mapper(**options).double()
-        if options.get('zero_init_out'):
+        if options.get('zero_init_out') or options.get('recipe') == 'recommended':
             torch.nn.init.normal_(module.encoder.out_proj[1].weight)
         memory, token = inputs(dtype=torch.float64)
         total_loss(module, memory, token).backward()
@@ -431,3 +437,56 @@ def test_a_batch_without_images_has_losses_of_zero(options):
     assert all(x.isfinite() for x in diagnostics.values())
     sum(losses.values()).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
+
+
+class TestRecommended:
+    def made(self, **options):
+        torch.manual_seed(0)
+        return mapper(recipe='recommended', loss=dict(balance=0.0), **options)
+
+    def test_starts_closed_and_hands_the_gradient_to_the_whole_projection(self):
+        module = self.made(dropout=0.0).double()
+        memory, token = inputs(dtype=torch.float64)
+        found = module(memory, token)
+        assert torch.equal(found.token, token)
+        found.token.square().sum().backward()
+        assert (module.encoder.out_proj[1].weight.grad != 0).all()
+
+    def test_training_computes_what_evaluation_does(self):
+        module = self.made(dropout=0.0)
+        torch.nn.init.normal_(module.encoder.out_proj[1].weight)
+        memory, token = inputs()
+        trained = module.train()(memory, token).token
+        assert torch.equal(trained, module.eval()(memory, token).token)
+
+    def test_radii_are_in_the_order_of_depth_and_none_is_capped(self):
+        module = self.made()
+        _, found = module.losses(tuple(torch.randn(3, n, DIM) for n in NODES))
+        radii = [found[f'radius_{level}'].item() for level in (1, 2, 3)]
+        assert radii == pytest.approx([3.0, 2.0, 1.0], rel=1e-6)
+        assert found['capped'] == 0
+
+    def test_images_that_are_one_have_a_higher_loss(self):
+        module = self.made()
+        levels = tuple(torch.randn(4, n, DIM) for n in NODES)
+        same = tuple(x[:1].expand(4, -1, -1) for x in levels)
+        assert module.losses(same)[0]['cont'] > module.losses(levels)[0]['cont']
+
+    def test_curvature_has_no_part_in_the_optimum(self):
+        assert not any('lift.curvature' in name for name, _ in self.made().named_parameters())
+
+
+def test_used_nodes():
+    share = torch.tensor(
+        [[[0.6, 0.5], [0.1, 0.3], [0.3, 0.2]], [[0.2, 0.2], [0.7, 0.3], [0.1, 0.5]]]
+    )
+    (found,) = used_nodes((share,))
+    assert found.tolist() == [[True, False, False], [False, True, True]]
+    module = mapper()
+    _, logged = module.losses(tuple(torch.randn(2, n, DIM) for n in NODES), alike())
+    assert [logged[f'used_{level}'].item() for level in (1, 2, 3)] == [1, 1, 1]
+
+
+def alike() -> tuple[torch.Tensor, ...]:
+    """An assignment of all positions to the first node of each level."""
+    return tuple(torch.eye(n)[:1].T.expand(2, n, 5) for n in NODES)

@@ -23,7 +23,14 @@ def test_official_expmap0_by_its_definition():
 
 
 def test_official_compat_uses_the_official_lift_and_sign():
-    mapper = HierarchyMapper(12, 8, 3, 16, 2, hyp_dim=6, compat='official', max_radius=None)
+    mapper = HierarchyMapper(
+        12,
+        width=16,
+        num_heads=2,
+        tree=dict(num_leaves=8, num_levels=3),
+        lift=dict(hyp_dim=6, max_radius=None),
+        compat='official',
+    )
     levels = tuple(torch.randn(2, n, 12) for n in NODES)
     losses, _ = mapper.losses(levels)
     h = official_expmap0(mapper.lift(torch.cat(levels, 1))[0])

@@ -210,3 +210,25 @@ def test_parent_is_the_closest_gaussian_to_its_mixture():
     best = cross_entropy(mean, var)
     for shift, factor in itertools.product((-0.3, 0.3), (0.8, 1.25)):
         assert cross_entropy(mean + shift, var * factor) > best
+
+
+class TestTreeInit:
+    def test_relatives_are_nearer_the_closer_they_are(self):
+        t = HierarchyTree(512, 16, 3, init='tree')
+        unit = torch.nn.functional.normalize(t.mu.detach(), dim=-1)
+        cosine = unit @ unit.T
+        # shared vectors over all: siblings 2 of 3, cousins 1 of 3, others none
+        for offset, expected in ((1, 2 / 3), (2, 1 / 3), (4, 0.0)):
+            found = torch.stack([cosine[i, i + offset] for i in range(0, 12, 4)]).mean()
+            assert found.item() == pytest.approx(expected, abs=0.1)
+
+    def test_scale_and_sigma(self):
+        t = HierarchyTree(512, 16, 3, init='tree', spread=2.0, sigma=0.2)
+        assert t.mu.std().item() == pytest.approx(2 * 3**0.5, rel=0.15)
+        torch.testing.assert_close(t.logvar.exp(), torch.full((16, 512), 0.04))
+        std = HierarchyTree(4, 4, 2, init='tree').logvar.exp().sqrt()
+        torch.testing.assert_close(std, torch.full((4, 4), 0.1))
+
+    def test_sigma_of_pairs(self):
+        var = HierarchyTree(4, 4, 2, sigma=0.5).logvar.exp()
+        torch.testing.assert_close(var, torch.full((4, 4), 0.25))

@@ -398,3 +398,37 @@ class TestStockCheckpoint:
         ours.load_state_dict(other.state_dict())
         for a, b in zip(ours.parameters(), other.parameters(), strict=True):
             assert torch.equal(a, b)
+
+
+class TestRecommended:
+    @pytest.mark.parametrize('fusion', [None, 'token', 'nodes', 'assignment'])
+    def test_starts_closed_and_learns_through_the_whole_projection(self, fusion):
+        made = neck(recipe='recommended', fusion=fusion, dropout=0.0).double()
+        levels = pyramid(dtype=torch.float64)
+        out = made(levels)
+        assert all(torch.equal(a, b) for a, b in zip(out, levels))
+        out[-1].square().sum().backward()
+        last = made.mapper.encoder if fusion == 'token' else made.fusion
+        weight = last.out_proj[1].weight if fusion == 'token' else last.out_proj.weight
+        assert (weight.grad != 0).all()
+        assert (made.fusion.gate == 1).all()
+
+    def test_default_fusion_is_the_assignment(self):
+        assert type(neck(recipe='recommended').fusion).__name__ == 'AssignmentFusion'
+        assert type(neck().fusion).__name__ == 'TokenFusion'
+
+    def test_survives_the_initialization_of_a_model(self):
+        made = neck(recipe='recommended')
+        before = {name: x.clone() for name, x in made.state_dict().items()}
+        made.init_weights()
+        assert all(torch.equal(x, before[name]) for name, x in made.state_dict().items())
+
+    def test_an_update_closed_twice_is_refused(self):
+        for options in (dict(zero_init_out=True), dict(recipe='recommended')):
+            with pytest.raises(ValueError, match='gate_init must not be 0 with zero_init_out=True'):
+                neck(**options, gate_init=0.0)
+
+    def test_publishes_what_the_assignment_says(self):
+        _, found = run(neck(recipe='recommended'), pyramid())
+        assert {'loss_hier_cont', 'loss_hier_balance', 'hi_mapper/used_1'} <= found.keys()
+        assert 'loss_hier_kl' not in found  # the nodes are no distributions

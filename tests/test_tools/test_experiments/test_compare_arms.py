@@ -273,6 +273,6 @@ def test_arms_of_the_ablation(name, own, monkeypatch):
     arms = {arm[0]: arm for arm in tool.arms_of(tool.CONFIGS[name], list(tool.ARMS))}
     assert set(tool.ARMS) - set(arms) == {f'N = {own[0]}', f'L = {own[1]}'}
     assert arms['default'][1:] == [f'configs/himapper/himapper_{tool.CONFIGS[name]}']
-    assert arms['tau = 5'][2:] == ['model.neck.contrastive.tau=5.0']
+    assert arms['tau = 5'][2:] == ['model.neck.loss.tau=5.0']
     assert list(arms)[-1] == 'without Hi-Mapper'
     assert all((REPO / arm[1]).is_file() for arm in arms.values())

@@ -1,0 +1,15 @@
+# Hi-Mapper, recommended objective, on EfficientNet-Lite0 (ImageNet weights) with a light FCN head on 133 classes of a small part of COCO.
+#   python tools/train.py configs/himapper/himapper_efficientnet-lite0_coco133.py
+# Result: not trained
+# Data and schedule: those of the plain config, ../efficientnet_lite/efficientnet-lite0_coco133.py.
+_base_ = '../efficientnet_lite/efficientnet-lite0_coco133.py'
+model = dict(
+    type='hyper_mm.EncoderDecoder',
+    neck=dict(
+        type='hyper_mm.HiMapper',
+        in_channels=[24, 40, 112, 320],
+        level=2,
+        recipe='recommended',
+        tree=dict(num_leaves=16, num_levels=3),
+    ),
+)
