@@ -15,6 +15,7 @@ from . import lorentz, poincare
 from .stable import (
     Curvature,
     check_curvature,
+    per_point,
     safe_norm,
     takes_formulas,
     tanhc,
@@ -181,9 +182,7 @@ def einstein_midpoint(k: Tensor, weight: Tensor | None = None, c: Curvature = 1.
     (k,) = upcast(k)
     check_curvature(c, k, shared=True)
     wide = widen(k)
-    gamma = lorentz.time(lorentz.from_klein(wide, c), c) * (
-        wide_sqrt(c).squeeze(-1) if isinstance(c, Tensor) and c.ndim else wide_sqrt(c)
-    )
+    gamma = lorentz.time(lorentz.from_klein(wide, c), c) * per_point(wide_sqrt(c))
     weight = gamma if weight is None else gamma * weight.to(gamma.dtype)
     total = weight.sum(-1, keepdim=True)
     share = weight / torch.where(total == 0, 1, total)

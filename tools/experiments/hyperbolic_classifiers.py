@@ -131,10 +131,7 @@ def build(arm: str, dim: int, in_features: int, num_classes: int) -> nn.Module:
     if arm == 'linear':
         return nn.Linear(in_features, num_classes)
     if arm == 'poincare':
-        # the same lengths as the others: coordinates of the ball count double
-        return PoincareMLR(
-            in_features, num_classes, dim, form='gyroplane', scale=dim**-0.5 / 2, max_radius=6.0
-        )
+        return PoincareMLR(in_features, num_classes, dim, form='gyroplane', max_radius=6.0)
     kind = {'euclidean': EuclideanMLR, 'lorentz': LorentzMLR}[arm]
     return kind(in_features, num_classes, dim, max_radius=6.0 if arm == 'lorentz' else None)
 

@@ -49,7 +49,7 @@ class Classifier(nn.Module):
             are brought to it along their ray (feature clipping). Guo et al.'s ``r = 1`` in the ball
             is 2 here. No limit if None.
         scale: Initial factor of the features; ``embed_dims ** -0.5`` if None, or 0.01 with
-            ``init='from_linear'``.
+            ``init='from_linear'``, and half of that in the ball, where coordinates count double.
         learn_scale: Train the factor.
         init: ``'random'``, or ``'from_linear'``: weights of a linear classifier, with a ``bias``,
             are accepted on load and taken over (:meth:`adopt_linear`).
@@ -93,6 +93,7 @@ class Classifier(nn.Module):
             self.proj = nn.Linear(in_features, embed_dims, bias=False)
         if scale is None:
             scale = FLAT_SCALE if init == 'from_linear' else self.dim**-0.5
+            scale /= self.unit_radius or 1.0
         self.scale = LogParameter(scale, (1e-6, 1e3), learn_scale, name='scale')
         self.curvature: Curvature | None = None
         if self.unit_radius:

@@ -82,6 +82,8 @@ class TreeMinLoss(nn.Module):
         check_not_negative(gamma=gamma, loss_weight=loss_weight)
         self.gamma, self.loss_weight = gamma, loss_weight
         self.labels: Tensor
+        self.above: Tensor
+        self.below: Tensor
         self.register_buffer('labels', taxonomy.membership().T, persistent=False)  # (K, V)
         parents = [list(taxonomy.path(v)) for v in range(taxonomy.num_nodes)]
         below: list[list[int]] = [[] for _ in range(taxonomy.num_nodes)]

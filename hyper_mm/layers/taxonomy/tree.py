@@ -68,9 +68,7 @@ class Taxonomy:
         inner.sort(key=lambda name: (height[name], order[name]))
         self.names = (*self.classes, *inner)
         index = {name: i for i, name in enumerate(self.names)}
-        self.parents = tuple(
-            -1 if above[name] is None else index[above[name]] for name in self.names
-        )
+        self.parents = tuple(index.get(above[name] or '', -1) for name in self.names)
         self._heights = tuple(height[name] for name in self.names)
 
     @classmethod

@@ -45,7 +45,11 @@ _SEEN: ContextVar[list[tuple[Tensor, Tensor]] | None] = ContextVar('hyper_mm_nod
 class Hosted(OwnInit):
     """Mixin of a classifier in a head: takes maps too, and turns nodes of a tree into classes."""
 
-    tree: nn.Module | None = None
+    tree: nn.Module | None
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.tree = None
 
     def node_logits(self, x: Tensor) -> Tensor:
         """Logits of all outputs, last, of features ``(N, C)`` or maps ``(N, C, H, W)``."""
@@ -296,14 +300,14 @@ class ImageMixin(ClassifierMixin):
         Raises:
             ValueError: If labels are mixed (``gt_score``) and the tree has a loss of its own.
         """
+        if (self.tree_loss or self.triplet_loss) and 'gt_score' in data_samples[0]:
+            raise ValueError(
+                'mixed labels (Mixup, CutMix) have no place in a tree: taxonomy.loss must be '
+                "'softmax', and taxonomy.triplet 0"
+            )
         with self._watch() as seen:
             losses = super().loss(feats, data_samples, **kwargs)  # type: ignore[misc]
         if seen:
-            if 'gt_score' in data_samples[0]:
-                raise ValueError(
-                    'mixed labels (Mixup, CutMix) have no place in a tree: taxonomy.loss must be '
-                    "'softmax', and taxonomy.triplet 0"
-                )
             labels = torch.cat([sample.gt_label for sample in data_samples])
             losses |= self._tree_losses(*seen[-1], labels)
         return losses
