@@ -27,6 +27,7 @@ PACKAGES = {
     'mmpretrain': 'mmpretrain',
     'monai': 'monai',
     'open_clip': 'open_clip_torch',
+    'peft': 'peft',
     'scipy': 'scipy',
 }
 """Import name of each optional library, and what to install for it."""

@@ -18,7 +18,15 @@ FILES = {
 }
 # from what needs nothing to what needs everything; a part imports parts before it, and itself
 ORDER = (
-    {'version', 'compat', 'near_misses', 'checkpoint_types', 'checks', 'deprecation'},
+    {
+        'version',
+        'compat',
+        'near_misses',
+        'checkpoint_types',
+        'checks',
+        'deprecation',
+        'tensor_files',
+    },
     {'ops'},
     {'layers'},
     {'package_weights', 'checkpoints', 'riemannian'},

@@ -22,10 +22,12 @@ from __future__ import annotations
 
 import argparse
 import copy
+import statistics
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from timing import ratio
+from timing import in_turns, quartiles
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,6 +51,12 @@ def main() -> None:
     parser.add_argument('--batch', type=int, default=8, help='images a step')
     parser.add_argument('--threads', type=int, default=2, help='threads of torch')
     parser.add_argument('--repeats', type=int, default=11, help='measured pairs of runs')
+    parser.add_argument(
+        '--blocks', type=int, help='first blocks of the vision tower; all if left out'
+    )
+    parser.add_argument(
+        '--cpu-time', action='store_true', help='of this process alone: for a busy machine'
+    )
     args = parser.parse_args()
     import open_clip
     import torch
@@ -59,6 +67,10 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     plain, model = (open_clip.create_model(args.model).eval() for _ in range(2))
+    for clip in (plain, model) if args.blocks else ():
+        trunk = clip.visual.transformer if hasattr(clip.visual, 'transformer') else None
+        owner, name = (clip.visual.trunk, 'blocks') if trunk is None else (trunk, 'resblocks')
+        setattr(owner, name, getattr(owner, name)[: args.blocks])
     model.load_state_dict(plain.state_dict())
     plain.requires_grad_(False)
     adapter = apply_hyperclip(model, args.block_size, towers=('vision',))
@@ -68,11 +80,19 @@ def main() -> None:
     side = model.visual.image_size[0]
     images = torch.randn(args.batch, 3, side, side)
     leaf = images.clone().requires_grad_()
-    print(f'torch {torch.__version__}, {args.threads} threads, {args.model}, batch {args.batch}')
+    cut = f', {args.blocks} blocks' if args.blocks else ''
+    clock = 'CPU' if args.cpu_time else 'wall'
+    print(
+        f'torch {torch.__version__}, {args.threads} threads, {args.model}{cut}, batch {args.batch}'
+    )
+    print(f'{clock} time')
     print(adapter)
 
     def show(name: str, plain_run: Callable, adapted_run: Callable) -> None:
-        seconds, (low, median, high) = ratio(plain_run, adapted_run, args.repeats)
+        clock = time.process_time if args.cpu_time else time.perf_counter
+        times = in_turns(plain_run, adapted_run, args.repeats, 2, clock)
+        low, median, high = quartiles([b / a for a, b in zip(*times)])
+        seconds = statistics.median(times[0])
         print(f'{name}: plain {seconds:.3f} s, ratio {median:.3f} ({low:.3f}-{high:.3f})')
 
     peers = {'frozen': plain}

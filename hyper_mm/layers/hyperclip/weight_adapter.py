@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...checks import check_choice, check_subset
+from ...tensor_files import load_tensors, save_tensors
 from ..common.saved_options import compare_options, decode_options, encode_options
 from .adapted_weight import DEFAULT, AdaptedWeight, adapt, cached_weights, fold
 from .attention_kinds import (
@@ -354,13 +355,7 @@ class WeightAdapter:
         Raises:
             ImportError: If that library is wanted and not installed.
         """
-        state = {name: value.cpu().contiguous() for name, value in self.state_dict().items()}
-        if Path(path).suffix == '.safetensors':
-            from safetensors.torch import save_file
-
-            save_file(state, path)
-        else:
-            torch.save(state, path)
+        save_tensors(self.state_dict(), path)
 
     def load(self, path: str | Path) -> None:
         """Loads a file that :meth:`save` wrote.
@@ -372,12 +367,7 @@ class WeightAdapter:
             ValueError: See :meth:`load_state_dict`.
             ImportError: If the file needs safetensors, which is not installed.
         """
-        if Path(path).suffix == '.safetensors':
-            from safetensors.torch import load_file
-
-            self.load_state_dict(load_file(path))
-        else:
-            self.load_state_dict(torch.load(path, map_location='cpu', weights_only=True))
+        self.load_state_dict(load_tensors(path))
 
     def _check_attached(self) -> nn.Module:
         if self.model is None:
