@@ -92,12 +92,13 @@ def test_the_cache_and_the_network(model, cache, monkeypatch):
         assert torch.equal(a, b)
     monkeypatch.undo()
     monkeypatch.setenv('XDG_CACHE_HOME', str(cache))
+    content = files[0].read_bytes()
     files[0].write_bytes(b'broken')
     monkeypatch.setattr(lite_clip, 'class_features', lambda *_: torch.eye(1000, 384))
     with pytest.warns(UserWarning, match='cannot be read and is written anew'):
         other = build_open_clip('lite-clip-b0')
     assert not torch.equal(other.text.proj.values, clip.text.proj.values)
-    files[0].unlink()
+    files[0].write_bytes(content)
 
 
 @needs_packages
