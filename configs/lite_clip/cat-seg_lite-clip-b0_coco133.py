@@ -1,7 +1,7 @@
 # Cost aggregation (CAT-Seg) trained on frozen LiteCLIP, 120 of 133 classes of COCO; 13 are held out.
 #   python tools/train.py configs/lite_clip/cat-seg_lite-clip-b0_coco133.py
 # Result: not trained
-# Data: data/coco133_sem (or where HYPER_MM_DATA says). 300 iterations of 4 crops of 100 images. Its
+# Data: data/coco133_sem (or where HYPER_MM_DATA says). 250 iterations of 2 crops of 100 images. Its
 # baseline is lite-clip-b0_coco133.py. The image tower has seen ImageNet's classes with labels.
 _base_ = [
     '../_base_/models/lite-clip.py',
@@ -10,11 +10,11 @@ _base_ = [
     '../_base_/schedules/adamw_80k_clip.py',
 ]
 seen = {{_base_.seen}}
-crop_size = (256, 256)
+crop_size = (192, 192)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
-    dict(type='RandomResize', scale=(512, 384), ratio_range=(0.75, 1.25), keep_ratio=True),
+    dict(type='RandomResize', scale=(512, 384), ratio_range=(0.5, 1.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=1.0),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
@@ -42,21 +42,21 @@ model = dict(
             decoder_dims=(16, 16),
             decoder_guidance_dims=(16, 8),
             num_layers=1,
-            window=8,
+            window=6,
             pad_len=133,
         ),
         ignore='mask',
     ),
     text=dict(chunk=64),
 )
-train_dataloader = dict(dataset=dict(classes=seen, pipeline=train_pipeline))
+train_dataloader = dict(batch_size=2, dataset=dict(classes=seen, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 val_evaluator = dict(type='hyper_mm.OVIoUMetric', unseen_classes={{_base_.unseen}})
 test_evaluator = val_evaluator
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
-    dict(type='CosineAnnealingLR', eta_min=0.0, T_max=300, begin=0, end=300, by_epoch=False)
+    dict(type='CosineAnnealingLR', eta_min=0.0, T_max=250, begin=0, end=250, by_epoch=False)
 ]
-train_cfg = dict(max_iters=300, val_interval=300)
-default_hooks = dict(checkpoint=dict(interval=300, max_keep_ckpts=2), logger=dict(interval=20))
+train_cfg = dict(max_iters=250, val_interval=250)
+default_hooks = dict(checkpoint=dict(interval=250, max_keep_ckpts=2), logger=dict(interval=20))
