@@ -1,8 +1,10 @@
-"""Train and test Hi-Mapper on generated scenes, draw the hierarchies that it finds (minutes), and
-segment a photograph by names that are typed (a minute).
+"""Train and test Hi-Mapper on generated scenes, draw what it finds, and segment a photograph.
 
-Needs no data and no GPU; the weights of the photograph's part come with packages. What exists already is used again: a second call only tests
-and draws, and an interrupted training goes on. `--fresh` starts over.
+The scenes take minutes; the photograph is segmented by names, without training, in a minute.
+
+Needs no data and no GPU; the weights for the photograph come with packages. What exists already is
+used again: a second call only tests and draws, and an interrupted training goes on. `--fresh`
+starts over.
 
 Example:
     python tools/demo.py
