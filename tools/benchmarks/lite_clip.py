@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     add('--model', default='lite-clip-b0', help='default: %(default)s')
     add('--data', type=Path, default=Path(os.environ.get('HYPER_MM_DATA', 'data')))
     add('--seed', type=int, default=1, help='of the splits (default: %(default)s)')
-    add('--splits', type=int, default=20, help='default: %(default)s')
+    add('--splits', type=int, default=10, help='default: %(default)s')
     add(
         '--templates', type=int, default=0, help="of CLIP's 80, also tried: minutes for all of them"
     )
@@ -120,11 +120,11 @@ def hits(images: Tensor, texts: Tensor, k: int = 1) -> float:
     return best.eq(torch.arange(len(images))[:, None]).any(1).double().mean().item()
 
 
-def summary(values: list[float]) -> str:
+def summary(values: Iterable[float]) -> str:
     """Mean and standard error of shares, in percent."""
     import torch
 
-    x = 100 * torch.tensor(values, dtype=torch.float64)
+    x = 100 * torch.tensor(list(values), dtype=torch.float64)
     return f'{x.mean():.1f} ± {x.std() / len(x) ** 0.5:.1f}'
 
 
@@ -163,30 +163,26 @@ def unseen(args: argparse.Namespace) -> None:
     )
     print('|---|---|---|---|---|---|')
     kernel = f'kernel, g = {config.gamma:g}, r = {config.ridge:g}'
+    kinds = 'as they are', 'centered'
     for fit in ('linear, r = 1', 'linear, r = 3', kernel):
         for template in texts if fit == kernel else ('one',):
-            for centered in (False, True):
-                scores: list[list[float]] = [[], [], []]
-                for fitted, left in splits(args.splits, args.seed):
-                    weights = classes[fitted] - classes[fitted].mean(0)
-                    known, every = texts[template][fitted], texts[template]
-                    if fit == kernel:
-                        sizes = known.shape[1], weights.shape[1], len(known)
-                        module = KernelProjection(*sizes, config.gamma)
-                        joined = module.fit(known, weights, config.ridge)(every).detach()
-                    else:
-                        joined = every @ ridge_regression(known, weights, float(fit.split('= ')[1]))
-                    images = features - features[fitted].mean(0) if centered else features
-                    scores[0].append(hits(images[left], joined[left]))
-                    scores[1].append(hits(images[left], joined[left], 5))
-                    scores[2].append(hits(images, joined))
-                row = [
-                    fit,
-                    template,
-                    'centered' if centered else 'as they are',
-                    *map(summary, scores),
-                ]
-                print(f'| {" | ".join(row)} |', flush=True)
+            scores: dict[str, list[tuple]] = {kind: [] for kind in kinds}
+            for fitted, left in splits(args.splits, args.seed):
+                weights = classes[fitted] - classes[fitted].mean(0)
+                known, every = texts[template][fitted], texts[template]
+                if fit == kernel:
+                    sizes = known.shape[1], weights.shape[1], len(known)
+                    module = KernelProjection(*sizes, config.gamma)
+                    joined = module.fit(known, weights, config.ridge)(every).detach()
+                else:
+                    joined = every @ ridge_regression(known, weights, float(fit.split('= ')[1]))
+                for kind in kinds:
+                    images = features - features[fitted].mean(0) * (kind == 'centered')
+                    top = [hits(images[left], joined[left], k) for k in (1, 5)]
+                    scores[kind].append((*top, hits(images, joined)))
+            for kind in kinds:
+                row = ' | '.join([fit, template, kind, *map(summary, zip(*scores[kind]))])
+                print(f'| {row} |', flush=True)
 
 
 def ridge_regression(inputs: Tensor, targets: Tensor, ridge: float) -> Tensor:

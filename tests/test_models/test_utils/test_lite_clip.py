@@ -92,12 +92,13 @@ def test_the_cache_and_the_network(model, cache, monkeypatch):
         assert torch.equal(a, b)
     monkeypatch.undo()
     monkeypatch.setenv('XDG_CACHE_HOME', str(cache))
+    content = files[0].read_bytes()
     files[0].write_bytes(b'broken')
     monkeypatch.setattr(lite_clip, 'class_features', lambda *_: torch.eye(1000, 384))
     with pytest.warns(UserWarning, match='cannot be read and is written anew'):
         other = build_open_clip('lite-clip-b0')
     assert not torch.equal(other.text.proj.values, clip.text.proj.values)
-    files[0].unlink()
+    files[0].write_bytes(content)
 
 
 @needs_packages
@@ -209,3 +210,41 @@ def test_sizes(cache):
     assert set(LITE_CLIP) == {'lite-clip-b0', 'lite-clip-b2'}
     assert model_config('lite-clip-b2')['vision_cfg']['image_size'] == 260
     assert model_config('lite-clip-b0', 96)['vision_cfg']['image_size'] == 96
+
+
+@needs_packages
+def test_radial_clip_takes_it(model, cache):
+    pytest.importorskip('mmengine')
+    from mmengine.registry import MODELS
+    from mmengine.structures import BaseDataElement
+
+    radial = MODELS.build(
+        dict(
+            type='hyper_mm.RadialCLIP',
+            clip=dict(model='lite-clip-b0'),
+            loss=dict(type='hyper_mm.EntailmentConeLoss'),
+        )
+    )
+    assert radial.dim == 1280
+    assert radial.mean.flatten().tolist() == pytest.approx([127.5] * 3)
+    gray = torch.full((3, 224, 224), 127.5)
+    with torch.no_grad():
+        plain = encode_image(model[0].train(), torch.zeros(2, 3, 224, 224))
+        model[0].eval()
+        torch.testing.assert_close(
+            radial.train().image_features([gray, gray]), plain, rtol=1e-4, atol=1e-4
+        )
+    sample = BaseDataElement()
+    sample.texts, sample.negatives = ['animal', 'a dog'], ['a tool', 'a hammer']
+    losses = radial([None, None], [sample, sample.clone()])
+    sum(value for key, value in losses.items() if key.startswith('loss')).backward()
+    assert radial.clip.text.transformer.embeddings.word_embeddings.weight.grad is not None
+    assert radial.clip.visual.trunk.conv_stem.weight.grad is None
+
+
+@needs_packages
+def test_what_needs_transformers_says_so(model):
+    from hyper_mm.models.utils.open_clip import check_towers
+
+    with pytest.raises(ValueError, match='two transformers .* CustomTextCLIP with TimmModel'):
+        check_towers(model[0])
