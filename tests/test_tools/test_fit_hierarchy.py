@@ -36,6 +36,14 @@ def test_sides_are_multiples_of_the_stride(tool, tmp_path):
         tool.read_image(file, 128)
 
 
+def test_images_are_taken_evenly(tool):
+    files = list(range(10))
+    assert tool.evenly(files, 4) == [0, 2, 5, 7]
+    assert tool.evenly(files, None) == tool.evenly(files, 20) == files
+    with pytest.raises(ValueError, match='max_images must be at least 1, got 0'):
+        tool.evenly(files, 0)
+
+
 @pytest.mark.parametrize('size', [(64, 96), (96, 64), (32, 32)])
 def test_views_are_the_image_and_its_halves(tool, size):
     image = photograph(0, size)
