@@ -61,7 +61,7 @@ BACKBONES = {
 
 
 def build(name: str, recipe: str | None = None, **loss: object) -> nn.Module:
-    """Model of an ImageNet config, with random weights; of a recipe of Hi-Mapper if there is one."""
+    """Model of an ImageNet config, with random weights; with Hi-Mapper, of a recipe."""
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
