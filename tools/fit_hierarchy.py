@@ -5,8 +5,8 @@ tree of Hi-Mapper is trained on these features by its own losses (recipe='recomm
 about a minute for some dozens of images on one core, and needs no network.
 
 Example:
-    python tools/fit_hierarchy.py data/camvid/images/training --draw data/camvid/images/validation \
-        --max-images 60 --max-drawn 8 --out-dir work_dirs/photographs
+    python tools/fit_hierarchy.py data/camvid/images/training data/coco133_sem/img_dir/train \
+        --draw data/camvid/images/validation --max-images 60 --max-drawn 8
 """
 
 from __future__ import annotations
@@ -41,10 +41,23 @@ def build_parser() -> argparse.ArgumentParser:
     add('--leaves', type=int, default=16, help='leaves of the tree (default: %(default)s)')
     add('--levels', type=int, default=3, help='levels of the tree (default: %(default)s)')
     add('--longest', type=int, default=384, help='longest side of an image (default: %(default)s)')
-    add('--max-images', type=int, help='learn from at most so many (default: all)')
+    add('--max-images', type=int, help='learn from so many, evenly spaced (default: all)')
     add('--max-drawn', type=int, help='draw at most so many (default: all)')
     add('--seed', type=int, default=0)
     return parser
+
+
+def evenly(files: list[Path], count: int | None) -> list[Path]:
+    """Returns so many of some files, evenly spaced; all of them if there are no more.
+
+    Raises:
+        ValueError: If `count` is not positive.
+    """
+    if count is not None and count < 1:
+        raise ValueError(f'max_images must be at least 1, got {count}')
+    if count is None or count >= len(files):
+        return files
+    return [files[i * len(files) // count] for i in range(count)]
 
 
 def read_image(path: Path, longest: int) -> np.ndarray:
@@ -174,7 +187,7 @@ def main(argv: list[str] | None = None) -> int:
     from hyper_mm.visualization import draw_hierarchy, hierarchy_page
 
     try:
-        files = find_images(args.images, args.max_images)
+        files = evenly(find_images(args.images), args.max_images)
         drawn = find_images(args.draw or args.images, args.max_drawn)
         images = [read_image(file, args.longest) for file in files]
         pictured = [read_image(file, args.longest) for file in drawn]

@@ -39,7 +39,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add('--work-dir', help='folder of logs and checkpoints (default: work_dirs/<config>)')
     add_config_options(
         parser,
-        'changes to the config, as key=value: model.neck.num_leaves=16 '
+        'changes to the config, as key=value: model.neck.tree.num_leaves=16 '
         'train_dataloader.dataset.data_root=/data/ade',
     )
     add(

@@ -120,11 +120,14 @@ SCENARIO = """
 const log = [];
 const note = () => document.getElementById('note').textContent;
 const tree = document.getElementById('tree');
-const press = (key) => { tree.dispatchEvent(new KeyboardEvent('keydown', {key, cancelable: true})); log.push(note()); };
+const press = (key) => {
+  tree.dispatchEvent(new KeyboardEvent('keydown', {key, cancelable: true}));
+  log.push(note());
+};
 log.push(note());
 tree.querySelector('[data-level="0"][data-node="7"]').dispatchEvent(new MouseEvent('mouseenter'));
 log.push(note());
-press('ArrowUp'); press('ArrowUp'); press('ArrowDown'); press('ArrowRight'); press('ArrowLeft'); press('Escape');
+['ArrowUp', 'ArrowUp', 'ArrowDown', 'ArrowRight', 'ArrowLeft', 'Escape'].forEach(press);
 log.push(document.querySelectorAll('#disk .node.on').length);
 const level = document.getElementById('level');
 level.value = '0';
@@ -153,8 +156,9 @@ def test_in_a_browser(tmp_path):
     first, second = data_of(page)
     file = tmp_path / 'page.html'
     file.write_text(page.replace('</body>', SCENARIO + '</body>'), encoding='utf-8')
-    command = [CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--dump-dom',
-               '--virtual-time-budget=3000', f'--user-data-dir={tmp_path / "profile"}', file.as_uri()]  # fmt: skip
+    options = ('--headless', '--no-sandbox', '--disable-gpu', '--dump-dom')
+    place = ('--virtual-time-budget=3000', f'--user-data-dir={tmp_path / "profile"}')
+    command = [CHROMIUM, *options, *place, file.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     found = re.search(r'<pre id="log">(.*?)</pre>', done.stdout, re.S)
     assert found, done.stderr[-2000:]

@@ -2,11 +2,13 @@
 
     python tools/benchmarks/himapper.py
     python tools/benchmarks/himapper.py --backbones deit-s --threads 1 --profile train
+    python tools/benchmarks/himapper.py --recipe recommended --negatives --batch 16
 
 The models of ``configs/himapper/himapper_<backbone>_imagenet.py`` and of its baseline take turns in
 one process; the table shows the median ratio of neighboring runs and its quartiles. A training
 step is forward and backward of all losses; inference is the forward pass up to the scores, in
-evaluation mode. Random weights, random images, float32.
+evaluation mode. Random weights, random images, float32. With --negatives the two models have
+Hi-Mapper both, and the second one the negatives of the other images of the batch, too.
 """
 
 from __future__ import annotations
@@ -58,8 +60,8 @@ BACKBONES = {
 }
 
 
-def build(name: str) -> nn.Module:
-    """Model of an ImageNet config, with random weights."""
+def build(name: str, recipe: str | None = None, **loss: object) -> nn.Module:
+    """Model of an ImageNet config, with random weights; with Hi-Mapper, of a recipe."""
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
@@ -69,6 +71,8 @@ def build(name: str) -> nn.Module:
     init_default_scope('mmpretrain')
     cfg.pop('train_cfg', None)  # mixup and cutmix of the data preprocessor
     cfg.backbone.pop('init_cfg', None)
+    if recipe is not None:
+        cfg.neck.update(recipe=recipe, loss=dict(loss))
     return MODELS.build(cfg)
 
 
@@ -141,6 +145,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--size', type=int, default=224, help='height and width of the images')
     parser.add_argument('--threads', type=int, default=2, help='threads of torch')
     parser.add_argument('--repeats', type=int, default=15, help='measured pairs of runs')
+    parser.add_argument('--recipe', choices=('paper', 'recommended'), default='paper')
+    parser.add_argument(
+        '--negatives', action='store_true', help='measure the negatives across images alone'
+    )
     parser.add_argument('--optimizer', action='store_true', help='training steps include AdamW')
     parser.add_argument(
         '--profile', choices=MODES, help='print where the time of this mode goes instead'
@@ -167,10 +175,16 @@ def main() -> None:
     for name in args.backbones:
         entry = BACKBONES[name]
         torch.manual_seed(0)
-        models = build(name), build(f'himapper_{name}')
+        models = build(name), build(f'himapper_{name}', args.recipe)
+        if args.negatives:
+            models = tuple(
+                build(f'himapper_{name}', args.recipe, across_images=across)
+                for across in (False, True)
+            )
         params, macs = cost(entry.channels, entry.tokens)
         size = f'{params:.2f} (of {entry.params:.2f})', f'{macs:.0f} (of {entry.macs:.0f})'
-        for mode in MODES if args.profile is None else [args.profile]:
+        modes = ['train'] if args.negatives else MODES
+        for mode in modes if args.profile is None else [args.profile]:
             plain, mapped = (
                 step_of(m, args.batch, args.size, mode, args.optimizer) for m in models
             )

@@ -16,14 +16,13 @@ import argparse
 import os
 import statistics
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-import torch.nn.functional as F
 from rich.console import Console
 from tables import command, markdown, versions, write_table
-from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SIZE = (240, 320)
 CLASSES = 133
@@ -66,10 +65,11 @@ def data_root() -> Path:
     return Path(os.environ.get('HYPER_MM_DATA', 'data')) / 'coco133_sem'
 
 
-@torch.no_grad()
 def features_of(part: str, count: int | None) -> tuple[Tensor, Tensor]:
     """Features ``(N, d, h, w)`` and labels ``(N, H, W)`` of photographs, by name."""
     import cv2
+    import numpy as np
+    import torch
     from mmengine.registry import MODELS
 
     import hyper_mm.loaders  # noqa: F401  (weights that come with a package)
@@ -92,19 +92,22 @@ def features_of(part: str, count: int | None) -> tuple[Tensor, Tensor]:
         label = cv2.imread(str(label), cv2.IMREAD_UNCHANGED)
         label = cv2.resize(label, SIZE[::-1], interpolation=cv2.INTER_NEAREST)
         pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float()
-        maps.append(backbone((pixels - 127.5) / 127.5)[0])
+        with torch.no_grad():
+            maps.append(backbone((pixels - 127.5) / 127.5)[0])
         labels.append(torch.from_numpy(label.astype(np.int64)))
     return torch.cat(maps), torch.stack(labels)
 
 
 def wholes_of_classes() -> Tensor:
     """Number of the super-category of each class."""
+    import torch
+
     from hyper_mm.evaluation.metrics.hierarchy_purity import HierarchyPurity
 
     return torch.from_numpy(HierarchyPurity(str(data_root() / 'classes.json')).wholes)
 
 
-class Words(nn.Module):
+class Words:
     """Linear classifiers on the words of the levels; see :class:`hyper_mm.HiMapperTree`.
 
     Args:
@@ -113,13 +116,22 @@ class Words(nn.Module):
     """
 
     def __init__(self, dim: int, targets: list[Tensor]):
-        super().__init__()
+        import torch.nn.functional as F
+        from torch import nn
+
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in targets)
         self.heads = nn.ModuleList(nn.Linear(dim, int(t.max()) + 1) for t in targets)
         self.targets = [F.pad(t, (0, IGNORED + 1 - len(t)), value=IGNORED) for t in targets]
 
-    def forward(self, moments: list, assignment: tuple[Tensor, ...], labels: Tensor) -> Tensor:
+    def parameters(self) -> list:
+        """What is trained."""
+        return [*self.norms.parameters(), *self.heads.parameters()]
+
+    def __call__(self, moments: list, assignment: tuple[Tensor, ...], labels: Tensor) -> Tensor:
         """Cross-entropy of all levels with labels ``(B, M)``."""
+        import torch
+        import torch.nn.functional as F
+
         losses = []
         parts = zip(self.norms, self.heads, self.targets, moments, assignment)
         for norm, head, target, (mean, _), share in parts:
@@ -131,6 +143,9 @@ class Words(nn.Module):
 
 def train(arm: str, seed: int, steps: int, features: Tensor, labels: Tensor):
     """Trains the tree of an arm on features; returns the module."""
+    import torch
+    import torch.nn.functional as F
+
     from hyper_mm.layers import HierarchyMapper
 
     options = dict(ARMS[arm])
@@ -159,9 +174,10 @@ def train(arm: str, seed: int, steps: int, features: Tensor, labels: Tensor):
     return module.eval()
 
 
-@torch.no_grad()
 def score(module, features: Tensor, labels: Tensor, seed: int) -> dict[str, float]:
     """Scores the tree, and measures whether it depends on the image."""
+    import torch
+
     from hyper_mm.evaluation.metrics.hierarchy_purity import HierarchyPurity
     from hyper_mm.visualization import collapse_indicators
 
@@ -169,7 +185,8 @@ def score(module, features: Tensor, labels: Tensor, seed: int) -> dict[str, floa
         str(data_root() / 'classes.json'), baselines=('kmeans',), seed=seed, repeats=2, stride=4
     )
     tokens, size = features.flatten(2).mT.contiguous(), tuple(features.shape[-2:])
-    nodes = module.decompose(tokens, with_assignment=True)
+    with torch.no_grad():
+        nodes = module.decompose(tokens, with_assignment=True)
     for i in range(len(features)):
         maps = {
             f'assignment_{k}': a[i].unflatten(-1, size) for k, a in enumerate(nodes.assignment, 1)

@@ -66,8 +66,8 @@ def grouped_options(options: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         options: Options of :class:`HierarchyMapper`, some of them by their names of before:
             ``num_leaves=8`` for ``tree=dict(num_leaves=8)``, ``contrastive_weight=0.2`` for
-            ``loss=dict(contrastive=0.2)``, ``contrastive=dict(tau=0.5)`` for ``loss=dict(tau=0.5)``,
-            ``structure=dict(balance=1.0)`` for ``loss=dict(balance=1.0)``.
+            ``loss=dict(contrastive=0.2)``, ``contrastive=dict(tau=0.5)`` for
+            ``loss=dict(tau=0.5)``, ``structure=dict(balance=1.0)`` for ``loss=dict(balance=1.0)``.
 
     Returns:
         The options, all by their names of now; the given ones are not changed.

@@ -104,7 +104,7 @@ class HierarchyTree(nn.Module):
                 self.mu.zero_()
                 for nodes in self.nodes:
                     shared = self.spread * torch.randn(nodes, dim)
-                    self.mu += shared.repeat_interleave(count // nodes, 0)
+                    self.mu.add_(shared.repeat_interleave(count // nodes, 0))
             else:  # a shared center of scale 1.5, apart by 0.01
                 centers = 1.5 * torch.randn((count + 1) // 2, dim).repeat_interleave(2, 0)[:count]
                 self.mu.copy_(centers + 0.01 * torch.randn(count, dim))
