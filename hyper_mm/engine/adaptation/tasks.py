@@ -138,7 +138,9 @@ class TaskAdaptation:
 
     def _build(self, checkpoint: str) -> tuple[MetaLearner, list[str]]:
         """The model, and the names of its weights that are new."""
-        model = MODELS.build(copy.deepcopy(self.cfg.model))
+        cfg = copy.deepcopy(self.cfg.model)
+        (cfg if self.plain else cfg.model).backbone.init_cfg = None  # its weights are loaded below
+        model = MODELS.build(cfg)
         model.init_weights()
         state = torch.load(checkpoint, map_location='cpu', weights_only=True)['state_dict']
         own = model.state_dict()
