@@ -150,7 +150,8 @@ class TaskAdaptation:
             norms = 'frozen' if batch_norms(model) else 'batch'
             steps_, rate = steps.PLAIN_STEPS, steps.PLAIN_RATES[1]
             model = MetaLearner(model, 'fomaml', rate, test_steps=steps_, norms=norms)
-        return model, sorted(set(own) - set(fit))
+        new = sorted(set(own) - set(fit))
+        return model, new if self.plain else [name.removeprefix('model.') for name in new]
 
     def _data(self, folder: Path) -> BaseDataset:
         load, *others = [dict(step) for step in self.cfg.test_dataloader.dataset.pipeline]
