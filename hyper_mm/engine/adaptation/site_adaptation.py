@@ -104,8 +104,10 @@ class SiteAdaptation:
             )
         count = self.learner.model.num_classes
         if count > site_folder.IGNORED:
-            raise ValueError(f'the model must have at most {site_folder.IGNORED} classes, since '
-                             f'masks are of 8 bits, got {count}: give those of the site, --classes')  # fmt: skip
+            raise ValueError(
+                f'the model must have at most {site_folder.IGNORED} classes, since masks are of 8 '
+                f'bits, got {count}: give those of the site by --classes'
+            )
         self.info = site_folder.metainfo(cfg, count, names)
         self.window = self._window()
         self.support = self._data(options.support, True)

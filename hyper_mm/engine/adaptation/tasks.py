@@ -138,7 +138,9 @@ class TaskAdaptation:
 
     def _build(self, checkpoint: str) -> tuple[MetaLearner, list[str]]:
         """The model, and the names of its weights that are new."""
-        model = MODELS.build(copy.deepcopy(self.cfg.model))
+        cfg = copy.deepcopy(self.cfg.model)
+        (cfg if self.plain else cfg.model).backbone.init_cfg = None  # its weights are loaded below
+        model = MODELS.build(cfg)
         model.init_weights()
         state = torch.load(checkpoint, map_location='cpu', weights_only=True)['state_dict']
         own = model.state_dict()
@@ -148,7 +150,8 @@ class TaskAdaptation:
             norms = 'frozen' if batch_norms(model) else 'batch'
             steps_, rate = steps.PLAIN_STEPS, steps.PLAIN_RATES[1]
             model = MetaLearner(model, 'fomaml', rate, test_steps=steps_, norms=norms)
-        return model, sorted(set(own) - set(fit))
+        new = sorted(set(own) - set(fit))
+        return model, new if self.plain else [name.removeprefix('model.') for name in new]
 
     def _data(self, folder: Path) -> BaseDataset:
         load, *others = [dict(step) for step in self.cfg.test_dataloader.dataset.pipeline]
