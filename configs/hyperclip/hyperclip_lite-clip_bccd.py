@@ -8,7 +8,8 @@ model = dict(
         # a convolutional image tower has no attention layers to adapt
         adapter=dict(
             type='hyper_mm.HyperCLIPAdapter', block_size=128, curvature=0.01, towers=('text',)
-        )
+        ),
+        text=dict(checkpoint=False),  # few names
     )
 )
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'backbone.clip': dict(lr_mult=0.075)}))

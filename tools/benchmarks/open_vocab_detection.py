@@ -2,12 +2,14 @@
 
     python tools/benchmarks/open_vocab_detection.py
     python tools/benchmarks/open_vocab_detection.py --only regions --names 10000
+    python tools/benchmarks/open_vocab_detection.py --only detector
+        --configs lite-clip_coco-mini hyperclip_lite-clip_coco-mini
 
 `regions`: the scores of 1000 proposals for 1203 names (LVIS), from embeddings and pooled features
 to the best 1000 pairs; median and quartiles of the seconds.
-`detector`: a training step and inference of clip_vit-b16_ov-coco.py and of its adapted sibling
-hyperclip_vit-b16_ov-coco.py, with random towers and a random image, in turns; median and quartiles
-of the ratio. Inference is with cached weights, as MergeAdaptersHook has them.
+`detector`: a training step and inference of a frozen detector and of its adapted sibling, with a
+random image, in turns; median and quartiles of the ratio. Public weights are not loaded. Inference
+is with cached weights, as MergeAdaptersHook has them.
 """
 
 from __future__ import annotations
@@ -60,9 +62,9 @@ def detector(args: argparse.Namespace) -> None:
 
     init_default_scope('mmdet')
     models = []
-    for name in ('clip_vit-b16_ov-coco', 'hyperclip_vit-b16_ov-coco'):
+    for name in args.configs:
         cfg = Config.fromfile(f'configs/hyperclip/{name}.py')
-        cfg.model.backbone.clip.pretrained = None
+        cfg.model.backbone.clip.pop('pretrained', None)
         torch.manual_seed(0)
         models.append(MODELS.build(cfg.model))
     side = args.side
@@ -117,6 +119,12 @@ def main() -> None:
     parser.add_argument('--dim', type=int, default=512, help='width of the features')
     parser.add_argument('--chunk', type=int, default=2048, help='names at a time')
     parser.add_argument('--side', type=int, default=320, help='side of the image in pixels')
+    parser.add_argument(
+        '--configs',
+        nargs=2,
+        default=['clip_vit-b16_ov-coco', 'hyperclip_vit-b16_ov-coco'],
+        help='baseline and adapted detector, of configs/hyperclip',
+    )
     parser.add_argument('--threads', type=int, default=2, help='threads of torch')
     parser.add_argument('--repeats', type=int, default=21, help='measured runs')
     args = parser.parse_args()
