@@ -2,6 +2,7 @@
 
     python tools/benchmarks/geometry_ops.py
     python tools/benchmarks/geometry_ops.py --radius 6 --out geometry_ops.json
+    python tools/benchmarks/geometry_ops.py --pixels
 
 Inputs are float32, at the given scaled radius. The error is the largest one of a row, relative to
 the length of the result, against our ops in float64 from the same inputs, which the tests compare
@@ -202,6 +203,59 @@ def error(value: Tensor, expected: Tensor) -> float:
     return torch.where(off.isfinite(), off, torch.inf).max().item()
 
 
+def bench_pixels(repeats: int, size: int = 128) -> dict[str, dict[str, float]]:
+    """Pixel-wise classifiers of 150 classes: time over ``nn.Linear``, and what they keep.
+
+    Args:
+        repeats: Rounds in which they take turns, after one unmeasured.
+        size: Height and width of the map.
+
+    Returns:
+        ``ratio`` of the times of forward and backward with the cross-entropy, and ``mebibytes`` of
+        the tensors kept for the backward pass.
+    """
+    from torch.autograd.graph import saved_tensors_hooks
+
+    from hyper_mm.layers import LorentzMLR
+
+    x, y = torch.randn(size * size, 64), torch.randint(150, (size * size,))
+    models = {
+        'nn.Linear': torch.nn.Linear(64, 150),
+        'LorentzMLR, max_radius=6': LorentzMLR(64, 150, max_radius=6.0),
+        'LorentzMLR': LorentzMLR(64, 150),
+    }
+
+    def loss(model: torch.nn.Module, x: Tensor) -> Tensor:
+        return torch.nn.functional.cross_entropy(model(x), y)
+
+    kept = {}
+    for name, model in models.items():
+        seen: dict[int, int] = {}
+
+        def pack(t: Tensor, seen: dict = seen) -> Tensor:
+            seen[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+            return t
+
+        with saved_tensors_hooks(pack, lambda t: t):
+            alive = loss(model, x.clone().requires_grad_())
+        kept[name] = sum(seen.values()) / 2**20
+        del alive
+    steps = {k: step(lambda x, m=m: loss(m, x), [x]) for k, m in models.items()}
+    seconds: dict[str, list[float]] = {k: [] for k in steps}
+    for round_ in range(repeats + 1):
+        for k, run in steps.items():
+            found = timed(run)
+            if round_:
+                seconds[k].append(found)
+    return {
+        k: dict(
+            ratio=statistics.median(a / b for a, b in zip(taken, seconds['nn.Linear'])),
+            mebibytes=kept[k],
+        )
+        for k, taken in seconds.items()
+    }
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -212,9 +266,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--radius', type=float, default=3.0)
     parser.add_argument('--repeats', type=int, default=7)
     parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--pixels', action='store_true', help='only the pixel-wise classifiers')
     parser.add_argument('--out', type=Path)
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
+    if args.pixels:
+        for name, row in bench_pixels(args.repeats).items():
+            print(f'{name}: {row["ratio"]:.2f} times nn.Linear, keeps {row["mebibytes"]:.1f} MiB')
+        return
     given, report = inputs(args.radius, args.rows, args.dim), {}
     print(f'{args.rows} x {args.dim}, scaled radius {args.radius}, float32\n')
     print('| op | hyper_mm | geoopt | HypLL |\n|---|---|---|---|')

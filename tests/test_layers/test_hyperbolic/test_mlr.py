@@ -84,7 +84,8 @@ def test_the_metric_is_the_length_of_the_normal(form):
 
 @pytest.mark.parametrize('kind', [LorentzMLR, PoincareMLR])
 def test_flat_limit_is_the_euclidean_classifier(kind):
-    model, flat = randomized(kind(4, 3, curvature=0.1)), EuclideanMLR(4, 3).double()
+    model, flat = randomized(kind(4, 3, curvature=0.1, scale=1.0)), EuclideanMLR(4, 3, scale=1.0)
+    flat = flat.double()
     factor = 1 if kind is LorentzMLR else 4
     model.curvature.log_initial.fill_(math.log(1e-9))
     model.curvature.log_bounds = (-30.0, 5.0)

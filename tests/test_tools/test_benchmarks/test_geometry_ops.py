@@ -24,3 +24,11 @@ def test_every_peer_computes_the_same(tmp_path, capsys):
     for name, row in report.items():
         assert row['error'] < (1e-6 if name.endswith('hyper_mm') else 1e-3), name
         assert row['seconds'] > 0
+
+
+def test_pixel_wise_classifiers():
+    tool = load_tool('benchmarks/geometry_ops.py')
+    found = tool.bench_pixels(repeats=1, size=8)
+    assert found['nn.Linear']['ratio'] == 1
+    fast, exact = found['LorentzMLR, max_radius=6'], found['LorentzMLR']
+    assert found['nn.Linear']['mebibytes'] < fast['mebibytes'] < exact['mebibytes']
