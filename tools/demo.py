@@ -251,7 +251,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         step('4/5  Drawing what it found', lambda: draw(work_dir, run_dir, checkpoint, args.images))
         step(
-            '5/5  Segmenting a photograph by the names sky, palace, tree, stone wall (LiteCLIP)',
+            '5/5  Segmenting a photograph by the names sky, palace, tree (LiteCLIP)',
             lambda: segment_by_name(work_dir, run_dir),
         )
     except (RuntimeError, FileExistsError) as error:
