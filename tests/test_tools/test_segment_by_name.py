@@ -41,8 +41,8 @@ def test_draws_only_what_is_there(tool, tmp_path):
     labels[:10] = 255
     tool.draw(image, labels, ['cat', 'dog'], tmp_path / 'a.png')
     pixels = np.asarray(Image.open(tmp_path / 'a.png').convert('RGB')).reshape(-1, 3)
-    blue = (pixels == np.round(0.4 * 255 + 0.6 * np.array([31, 119, 180]))).all(1).mean()
-    assert blue > 0.1  # color 0 over white, half of the second image
+    wanted = 0.4 * 255 + 0.6 * np.array([31, 119, 180])  # color 0 over white, half of one image
+    assert (abs(pixels - wanted) < 2).all(1).mean() > 0.1
 
 
 @pytest.mark.parametrize(
