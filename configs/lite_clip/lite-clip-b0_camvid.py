@@ -1,6 +1,6 @@
 # LiteCLIP without training: open-vocabulary segmentation of CamVid by the names of its 11 classes.
 #   python tools/test.py configs/lite_clip/lite-clip-b0_camvid.py none
-# Result: not measured
+# Result: 11.77 mIoU without training (docs/lite_clip.md)
 # Data: data/camvid (240x180, enlarged to 640x480). Not trained: 'none' is the checkpoint. The image
 # tower has seen ImageNet's classes with labels, and no label map.
 _base_ = [

@@ -1,6 +1,6 @@
 # LiteCLIP without training: open-vocabulary segmentation of 133 classes of COCO by their names.
 #   python tools/test.py configs/lite_clip/lite-clip-b0_coco133.py none
-# Result: not measured
+# Result: 10.43 mIoU without training, 104 classes of 133 present (docs/lite_clip.md)
 # Data: data/coco133_sem (or where HYPER_MM_DATA says). Not trained: 'none' is the checkpoint. The
 # image tower has seen ImageNet's classes with labels, and no label map.
 _base_ = [

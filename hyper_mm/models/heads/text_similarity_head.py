@@ -11,6 +11,24 @@ from hyper_mm.layers.open_vocab.dense_clip import DenseFeatures
 from hyper_mm.registry import MODELS
 
 
+def similarity_logits(features: Tensor, text: Tensor, scale: float) -> Tensor:
+    """Log-odds of the classes by the cosines of positions and texts.
+
+    Args:
+        features: Dense features ``(B, D, h, w)``.
+        text: Text features ``(T, P, D)``; P of them are averaged.
+        scale: Inverse temperature.
+
+    Returns:
+        ``(B, T, h, w)``, float32; their sigmoids are a softmax over T.
+    """
+    text = F.normalize(F.normalize(text.float(), dim=-1).mean(1), dim=-1)  # (T, D)
+    pixels = F.normalize(features.float(), dim=1)
+    cosines = (text @ pixels.flatten(2)).unflatten(2, pixels.shape[2:])
+    chosen = (scale * cosines).log_softmax(1)
+    return chosen - (-chosen.clamp(max=-1e-7).expm1()).log()
+
+
 @MODELS.register_module()
 class TextSimilarityHead(BaseModule):
     r"""Scores dense features against the texts as they are (the idea of MaskCLIP, ECCV 2022).
@@ -48,11 +66,7 @@ class TextSimilarityHead(BaseModule):
         Returns:
             ``(B, T, h, w)``.
         """
-        text = F.normalize(F.normalize(text.float(), dim=-1).mean(1), dim=-1)  # (T, D)
-        pixels = F.normalize(dense.features.float(), dim=1)
-        cosines = (text @ pixels.flatten(2)).unflatten(2, pixels.shape[2:])
-        chosen = (self.scale * cosines).log_softmax(1)
-        return chosen - (-chosen.clamp(max=-1e-7).expm1()).log()
+        return similarity_logits(dense.features, text, self.scale)
 
     def loss(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """There is none.

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from hyper_mm.layers.open_vocab.dense_clip import DenseFeatures
 from hyper_mm.registry import MODELS
 from tests.helpers.open_vocab import AGGREGATOR
 
@@ -71,3 +72,17 @@ def test_upsampling_has_the_parameters_of_the_official_code():
     head = build(768, (256, 128))
     parts = (head.upsample1, head.upsample2)
     assert sum(p.numel() for part in parts for p in part.parameters()) == 2_359_680
+
+
+def test_residual_adds_the_logits_of_the_plain_head():
+    torch.manual_seed(0)
+    head = build(residual=30.0).eval()
+    dense = DenseFeatures(torch.randn(1, 16, 4, 4), (torch.randn(1, 24, 4, 4),) * 2)
+    text = torch.randn(5, 1, 16)
+    found = head(dense, text)
+    head.residual = None
+    plain = MODELS.build(dict(type='hyper_mm.TextSimilarityHead', scale=30.0))(dense, text)
+    wanted = head(dense, text) + F.interpolate(plain, size=(16, 16), mode='bilinear')
+    torch.testing.assert_close(found, wanted)
+    with pytest.raises(ValueError, match='residual must be in'):
+        build(residual=0)
