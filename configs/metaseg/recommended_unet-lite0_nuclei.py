@@ -1,4 +1,4 @@
-# Recommended: U-Net with a pretrained encoder, each image in an appearance of its own (hyper_mm.RandomStyle), plain training; adapt it by tools/adapt.py
+# Plain training of a U-Net with a pretrained encoder, each image in an appearance of its own (hyper_mm.RandomStyle), to be adapted by tools/adapt.py; its table is not finished (docs/tables/metaseg.md)
 #   python tools/train.py configs/metaseg/recommended_unet-lite0_nuclei.py
 # Result: not trained
 # Data: data/nuclei (or where HYPER_MM_DATA says). 400 iterations of 8 images of three sites, tested

@@ -38,7 +38,7 @@ ARMS = (
 BASE = {name: name.replace('FOMAML', 'plain').replace('prototypes', 'plain') for name in ARMS}
 """Arm that differs by the meta-learning alone."""
 OUTER, TASKS, CROP, TEST_CROP = 6, 2, 96, 96
-RATES, SHOTS, QUERIES = (0.1, 0.3), (1, 5), 8
+RATES, SHOTS, QUERIES = (0.03, 0.1, 0.3), (1, 5), 8
 LR, INNER_LR, INNER_STEPS = 3e-3, 0.1, 2
 PRETRAINED = 'configs/_base_/models/unet_efficientnet-lite0.py'
 
@@ -52,9 +52,9 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     add('--arms', nargs='+', choices=ARMS, default=list(ARMS))
     add('--seeds', type=int, nargs='+', default=[0, 1, 2])
     add('--targets', nargs='+', choices=TARGETS, default=list(TARGETS))
-    add('--iterations', type=int, default=60, help='steps of a training')
+    add('--iterations', type=int, default=150, help='steps of a training')
     add('--steps', type=int, default=10, help='gradient steps of an adaptation')
-    add('--episodes', type=int, default=1, help='supports for each seed and number of labels')
+    add('--episodes', type=int, default=2, help='supports for each seed and number of labels')
     add('--minutes', type=float, default=math.inf, help='start no run after so many')
     add('--work-dir', type=Path, default=Path('work_dirs/transfer'))
     add('--out', type=Path, help='markdown file, written between its marks')

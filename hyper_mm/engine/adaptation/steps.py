@@ -139,18 +139,21 @@ def fit(
     found: dict[int, State] = {}
     learner.inner_lr = before if rate is None else rate
     learner.model.train()
+    device = next(iter(parameters.values())).device
     try:
-        for number in range(steps):
-            batches = views.step(number)
-            parameters, loss = learner.step(batches, parameters, buffers)
-            losses.append(loss)
-            if on_step is not None:
-                on_step(number, loss)
-            if number + 1 in kept or number + 1 == steps:
-                state = State(parameters, {n: b.clone() for n, b in buffers.items()})
-                if learner.norms == 'task':
-                    learner.take_statistics(next(views.step(number)), *state)
-                found[number + 1] = state
+        with torch.random.fork_rng([device] if device.type == 'cuda' else []):
+            torch.manual_seed(views.seed)  # of dropout
+            for number in range(steps):
+                batches = views.step(number)
+                parameters, loss = learner.step(batches, parameters, buffers)
+                losses.append(loss)
+                if on_step is not None:
+                    on_step(number, loss)
+                if number + 1 in kept or number + 1 == steps:
+                    state = State(parameters, {n: b.clone() for n, b in buffers.items()})
+                    if learner.norms == 'task':
+                        learner.take_statistics(next(views.step(number)), *state)
+                    found[number + 1] = state
     finally:
         learner.inner_lr = before
         learner.model.train(mode)

@@ -32,7 +32,7 @@ class MonaiBackbone(BaseModule):
 
         kind = getattr(nets, net, None)
         if not isinstance(kind, type) or not issubclass(kind, nn.Module):
-            known = [n for n in dir(nets) if isinstance(getattr(nets, n), type)]
+            known = [n for n in dir(nets) if n[0].isupper() and isinstance(getattr(nets, n), type)]
             raise ValueError(
                 f'net must be a network of monai.networks.nets, got {net!r}{suggestion(net, known)}'
             )

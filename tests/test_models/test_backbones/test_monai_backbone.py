@@ -26,7 +26,7 @@ def test_a_network_gives_a_map_and_keeps_its_initialization():
 
 
 def test_networks_that_are_none_or_give_no_map():
-    with pytest.raises(ValueError, match='BasicUNet'):
+    with pytest.raises(ValueError, match='BasicU[Nn]et'):
         build('BasicUnett')
     model = build('Classifier', in_shape=(1, 8, 8), classes=2, channels=(4,), strides=(2,))
     with pytest.raises(TypeError, match='maps'):

@@ -78,7 +78,7 @@ def test_report_pairs_by_seed_and_chooses_rates_alike(tool, tmp_path):
     assert '| FOMAML, style | 0.3 | 62.0 ± 5.0 | 5.0 ± 0.0 |' in text
     assert '| plain, style | 0.3 | 57.0 ± 5.0 |  |' in text
     assert 'With 5 labeled images' in text and 'With 1 labeled image\n' in text
-    assert '60 steps' in tool.protocol(args)
+    assert '150 steps' in tool.protocol(args)
 
 
 def test_dice_is_over_all_pixels(tool):
