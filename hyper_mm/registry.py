@@ -175,6 +175,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'RandomStyle': ('datasets.transforms.random_style',),
     },
     'visualizer': {
+        'DetLocalVisualizer': ('visualization.det_local_visualizer', 'mmdet'),
         'SegLocalVisualizer': ('visualization.seg_local_visualizer', 'mmseg'),
     },
     'loop': {

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.logging import print_log
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from hyper_mm.datasets.vocabulary import Vocabulary
@@ -146,6 +147,11 @@ class OpenVocabMixin(LoadsTrainedWeights, OwnInit, AuxLossMixin):
         listed = ', '.join(f'{name} {count:,}' for name, count in parts.items())
         count = sum(p.numel() for p in self.parameters())  # type: ignore[attr-defined]
         print_log(f'trained parameters: {listed}; of {count:,} in all', logger='current')
+
+    def _name(self, instances: InstanceData) -> None:
+        """Gives instances the names of their classes, which mmdet's visualizer draws."""
+        names = self.vocabulary.names
+        instances.label_names = [names[label] for label in instances.labels.tolist()]
 
     def seen(self) -> Tensor:
         """Whether each class was seen in training ``(T,)``: a name of it was one there."""

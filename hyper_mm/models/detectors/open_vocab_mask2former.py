@@ -126,6 +126,14 @@ class OpenVocabMask2Former(OpenVocabMixin, _Mask2Former):
         things = self.things().to(masks.device)
         metas = [sample.metainfo for sample in batch_data_samples]
         found = fusion.predict(probabilities, masks.float(), things, metas, rescale)
+        names = list(self.vocabulary.names)
         for sample, fields in zip(batch_data_samples, found):
             sample.set_data(fields)
+            if 'pred_panoptic_seg' in sample:
+                meta = dict(label_names=names, ignore_index=len(names))
+                sample.pred_panoptic_seg.set_metainfo(meta)
+            if 'pred_sem_seg' in sample:
+                sample.pred_sem_seg.set_metainfo(dict(label_names=names))
+            if 'pred_instances' in sample:
+                self._name(sample.pred_instances)
         return batch_data_samples

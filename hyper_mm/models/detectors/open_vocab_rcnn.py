@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmdet.models import FasterRCNN as _FasterRCNN
 from mmdet.models import MaskRCNN as _MaskRCNN
+from torch import Tensor
 
 from hyper_mm.models.detectors.open_vocab_base import Names, OpenVocabMixin
 from hyper_mm.models.heads.open_vocab_roi_head import OpenVocabRoIHead
@@ -36,6 +37,13 @@ class _OpenVocabTwoStage(OpenVocabMixin):
             )
         self._set_vocabularies(vocabulary, train_vocabulary)
         head.num_classes = len(self.train_vocabulary)  # label of the background in training
+
+    def predict(self, batch_inputs: Tensor, batch_data_samples: list, rescale: bool = True) -> list:
+        """Detects, and names what is found; see mmdet's class."""
+        samples = super().predict(batch_inputs, batch_data_samples, rescale)
+        for sample in samples:
+            self._name(sample.pred_instances)
+        return samples
 
 
 @MODELS.register_module()

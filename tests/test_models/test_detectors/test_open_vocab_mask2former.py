@@ -39,6 +39,7 @@ def test_loss_and_predict(tower):
         assert sample.pred_instances.masks.shape[1:] == size
         assert sample.pred_instances.labels.max() <= 2
         assert sample.pred_sem_seg.sem_seg.max() <= 4
+        assert sample.pred_panoptic_seg.label_names == [*THINGS, *STUFF]
 
 
 def test_things_and_stuff():
@@ -141,7 +142,7 @@ def run_config(folder):
                 dict(type='hyper_mm.TrainedWeightsHook'),
             ],
             visualizer=dict(
-                type='DetLocalVisualizer', name=folder.name,
+                type='hyper_mm.DetLocalVisualizer', name=folder.name,
                 vis_backends=[dict(type='LocalVisBackend')],
             ),
             randomness=dict(seed=0),
