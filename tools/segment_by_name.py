@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def sample_image() -> Path:
-    """Returns the photograph of the Summer Palace (CC BY, J. Baiju) that scikit-learn carries.
+    """Returns the photograph (danielbuechele, CC BY 2.0) that scikit-learn carries.
 
     Raises:
         FileNotFoundError: If it is not installed.
