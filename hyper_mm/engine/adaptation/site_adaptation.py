@@ -26,6 +26,8 @@ from . import pictures, report, site_folder, steps
 from .views import Part, Views
 
 METRIC = 'hyper_mm.DiceHausdorffMetric'
+SEARCH = dict(crop=192, images=4)
+"""Crops and images of a step at most while the rate is looked for, which takes many steps."""
 UNSURE = 0.7
 """Confidence below which a pixel is counted as unsure."""
 
@@ -203,8 +205,9 @@ class SiteAdaptation:
         rates: Sequence[float | None] = options.rates or steps.rates_of(learner, self.plain)
         parts = 2 if len(self.support) == 1 else min(len(self.support), options.folds)
         task = progress.add_task('choosing the rate', total=parts * len(rates) * number)
+        views = dict(options.views, crop=min(options.crop, SEARCH['crop']), images=SEARCH['images'])
         choice = steps.choose(
-            learner, self.support, rates, number, options.views, options.folds,
+            learner, self.support, rates, number, views, options.folds,
             lambda: progress.advance(task),
         )  # fmt: skip
         progress.update(task, completed=parts * len(rates) * number)

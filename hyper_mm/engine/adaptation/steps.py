@@ -21,6 +21,8 @@ PLAIN_STEPS = 20
 """Steps of a model that was not meta-trained."""
 PLAIN_RATES = (0.01, 0.03, 0.1, 0.3)
 """Rates that are tried for it."""
+FINALISTS = 2
+"""Rates that are tried on more than the first images that are left out."""
 META_FACTORS = (1 / 3, 1.0, 3.0)
 """Factors of the rate of a meta-trained model that are tried."""
 IGNORED = 255
@@ -248,6 +250,8 @@ def choose(
 ) -> Choice:
     """Chooses rate and number of steps by images of the support that are left out in turn.
 
+    All rates are tried on the first images that are left out, the best two on all.
+
     Args:
         learner: The model.
         dataset: The support.
@@ -270,7 +274,11 @@ def choose(
     tried = sorted({max(1, steps // 4), max(1, steps // 2), steps})
     scores: dict[tuple[float | None, int], list[float]] = {}
     step = None if on_step is None else (lambda *_: on_step())
-    for learn, left_out in held_out(len(dataset), dataset, limit):
+    rates = list(rates)
+    for number_of_part, (learn, left_out) in enumerate(held_out(len(dataset), dataset, limit)):
+        if number_of_part == 1:
+            rates = sorted(rates, key=lambda r: -max(_mean(scores[r, n]) for n in tried))
+            rates = rates[:FINALISTS]
         scores.setdefault((None, 0), []).extend(judge(learner, None, left_out))
         views = Views(learn, learner.model.data_preprocessor, **options)
         for rate in rates:
@@ -282,7 +290,7 @@ def choose(
                 continue
             for number, state in found.items():
                 scores.setdefault((rate, number), []).extend(judge(learner, state, left_out))
-    return _best(scores)
+    return _best(scores, rates)
 
 
 def dice_of_each(learner: MetaLearner, state: State | None, items: Sequence[dict]) -> list[float]:
@@ -309,12 +317,17 @@ def _at(predicted: Tensor, labels: Tensor) -> Tensor:
     return small[0].to(predicted.dtype)
 
 
-def _best(scores: dict[tuple[float | None, int], list[float]]) -> Choice:
-    table = {}
-    for key, values in scores.items():
-        known = [v for v in values if v == v]
-        table[key] = sum(known) / len(known) if known else 0.0
-    usable = {k: v for k, v in table.items() if k[1] and v > float('-inf')}
+def _mean(values: list[float]) -> float:
+    known = [v for v in values if v == v]
+    return sum(known) / len(known) if known else 0.0
+
+
+def _best(
+    scores: dict[tuple[float | None, int], list[float]], rates: Sequence[float | None]
+) -> Choice:
+    """The best of the given rates and all steps."""
+    table = {key: _mean(values) for key, values in scores.items()}
+    usable = {k: v for k, v in table.items() if k[1] and k[0] in rates and v > float('-inf')}
     if not usable:
         raise ValueError('no rate gives a finite loss: give smaller ones by --rates')
     rate, steps = max(usable, key=lambda k: (round(usable[k], 6), -k[1], -(k[0] or 0)))
