@@ -12,6 +12,6 @@ model = dict(
         level=2,
         recipe='recommended',
         tree=dict(num_leaves=16, num_levels=3),
-        neck=dict(type='FPN', in_channels=[24, 40, 112, 320], out_channels=64, num_outs=5),
+        neck=_base_.model.neck,
     ),
 )
