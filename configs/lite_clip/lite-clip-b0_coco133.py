@@ -10,3 +10,19 @@ _base_ = [
     '../_base_/schedules/test_only.py',
 ]
 model = dict(vocabulary='coco133')
+unseen = [  # of the one that is trained, cat-seg_lite-clip-b0_coco133.py; here all are
+    'traffic light',
+    'cow',
+    'frisbee',
+    'bottle',
+    'orange',
+    'bed',
+    'oven',
+    'toothbrush',
+    'fruit',
+    'river',
+    'wall brick',
+    'sky',
+    'building',
+]
+test_evaluator = dict(unseen_classes=unseen)
