@@ -260,7 +260,7 @@ def test_arms_of_the_miniature(tmp_path, monkeypatch):
     expected = f'load_from={tmp_path}/finetune/hi-mapper/seed{{seed}}/epoch_10.pth'
     assert expected in arms['hi-mapper, A'] and expected in arms['hi-mapper, B']
     assert arms['hi-mapper, A'][1] == arms['plain, A'][1] != arms['hi-mapper, B'][1]
-    assert 'model.neck.manifold=euclidean' in arms['euclidean, B']
+    assert 'model.neck.lift.manifold=euclidean' in arms['euclidean, B']
     for arm in (*tuned, *arms.values()):
         assert ' ' not in ''.join(arm[1:])  # --cfg-options lose them
         assert (REPO / arm[1]).is_file()
