@@ -14,11 +14,10 @@ import argparse
 import math
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from hyper_mm.ops import lorentz
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def binary_tree(depth: int) -> tuple[Tensor, Tensor]:
@@ -30,6 +29,8 @@ def binary_tree(depth: int) -> tuple[Tensor, Tensor]:
     Returns:
         Parents ``(n - 1,)`` of the nodes 1 to n - 1, and the distances ``(n, n)`` in edges.
     """
+    import torch
+
     n = 2 ** (depth + 1) - 1
     parents = (torch.arange(1, n) - 1) // 2
     distances = torch.zeros(n, n)
@@ -41,6 +42,8 @@ def binary_tree(depth: int) -> tuple[Tensor, Tensor]:
 
 def sectors(depth: int) -> Tensor:
     """Initial places ``(n, 2)``: a level on a circle, each node in the middle of its sector."""
+    import torch
+
     places = []
     for level in range(depth + 1):
         angles = 2 * math.pi * (torch.arange(2**level) + 0.5) / 2**level
@@ -61,6 +64,10 @@ def embed(tree: Tensor, initial: Tensor, hyperbolic: bool, steps: int) -> tuple[
         Tangent vectors at the origin (or points) ``(n, 2)``, and the mean distortion
         ``|d / (scale d_tree) - 1|`` over all pairs; the scale is learned.
     """
+    import torch
+
+    from hyper_mm.ops import lorentz
+
     points = initial.clone().requires_grad_()
     log_scale = torch.zeros(1, requires_grad=True)  # length of an edge
     optimizer = torch.optim.Adam([points, log_scale], lr=0.02)
@@ -82,6 +89,9 @@ def embed(tree: Tensor, initial: Tensor, hyperbolic: bool, steps: int) -> tuple[
 def draw(arms: dict[str, tuple[Tensor, float]], parents: Tensor, path: Path) -> None:
     """Draws the placed trees side by side, the hyperbolic one in the Poincare disk."""
     import matplotlib
+    import torch
+
+    from hyper_mm.ops import lorentz
 
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt

@@ -9,12 +9,13 @@ pytest.importorskip('matplotlib')
 
 from PIL import Image  # noqa: E402
 
+from hyper_mm.visualization import geometry_gallery  # noqa: E402
 from tests.helpers.tools import load_tool  # noqa: E402
 
 
 def test_draws_all_pictures(tmp_path, monkeypatch):
     tool = load_tool('analysis_tools/geometry_gallery.py')
-    monkeypatch.setattr(tool, 'GRID', 40)
+    monkeypatch.setattr(geometry_gallery, 'GRID', 40)
     tool.main(['--out', str(tmp_path)])
     image = np.asarray(Image.open(tmp_path / 'geometry_gallery.png').convert('L'))
     width = image.shape[1] // 5
