@@ -168,8 +168,10 @@ NAMES = sorted(
     for path in (CONFIGS / folder).glob('*.py')
     if path.name.startswith(('himapper', 'lorentz-vit'))
 )
-NEW = ('part-scenes', 'camvid', 'tiny-imagenet', 'omniglot', 'breeds', 'bccd', 'coco-mini')
-"""Data sets whose configs start from random weights, or from a checkpoint with the module in it."""
+NEW = ('part-scenes', 'camvid', 'tiny-imagenet', 'omniglot', 'breeds', 'bccd', 'coco-mini',
+       'efficientnet-lite0')  # fmt: skip
+"""Configs that start from random weights, or from a checkpoint with the module in it, or have the
+learning rate of new parts as their own and a smaller one for the backbone."""
 
 
 @pytest.mark.mmseg
