@@ -85,7 +85,7 @@ def test_names_are_free_in_the_libraries():
     # stock classes, with our losses or a repair
     allowed = {
         *('EncoderDecoder', 'CascadeEncoderDecoder', 'MultimodalEncoderDecoder'),
-        *('SegLocalVisualizer', 'ImageClassifier'),
+        *('SegLocalVisualizer', 'DetLocalVisualizer', 'ImageClassifier'),
         *('MaskRCNN', 'FasterRCNN', 'CascadeRCNN', 'RetinaNet'),
     }
     for library in LIBRARIES:
