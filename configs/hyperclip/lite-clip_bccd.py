@@ -1,6 +1,6 @@
 # LiteCLIP, frozen, as an open-vocabulary Faster R-CNN on blood cells; the platelets are novel.
 #   python tools/train.py configs/hyperclip/lite-clip_bccd.py
-# Result: not trained
+# Result: AP50 base 88.1, novel 0.07, seed 0 (docs/open_vocab_detection.md)
 # Data: data/bccd. 3 epochs of 205 images.
 _base_ = [
     '../_base_/models/open-vocab_faster-rcnn_lite-clip.py',
