@@ -51,8 +51,11 @@ def explain_arguments(kind: type) -> type:
 
 
 def arguments_of(kind: type) -> set[str]:
-    """Names that a class takes as keywords, through the ``**kwargs`` of its bases too."""
-    names: set[str] = set()
+    """Names that a class takes as keywords, through the ``**kwargs`` of its bases too.
+
+    Names that only its ``**kwargs`` take are in ``more_arguments`` of the class.
+    """
+    names: set[str] = set(getattr(kind, 'more_arguments', ()))
     for base in kind.__mro__:
         if '__init__' not in vars(base) or base is object:
             continue

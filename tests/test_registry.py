@@ -159,10 +159,11 @@ def test_component_of_a_missing_library_says_what_to_install(monkeypatch, kind, 
 def test_ops_and_layers_need_torch_alone():
     code = """
 import torch, hyper_mm, hyper_mm.ops, hyper_mm.layers
-mapper = hyper_mm.layers.HierarchyMapper(16, num_leaves=8, num_levels=3, width=8, num_heads=2)
+tree = dict(num_leaves=8, num_levels=3)
+mapper = hyper_mm.layers.HierarchyMapper(16, tree=tree, width=8, num_heads=2)
 mapper(torch.randn(2, 9, 16), torch.randn(2, 1, 16))
 import hyper_mm.datasets.part_scenes
-assert hyper_mm.__all__ == ['__version__', 'apply_hyperclip']
+assert hyper_mm.__all__ == ['__version__', 'apply_hyperclip', 'lite_clip']
 hyper_mm.apply_hyperclip(torch.nn.MultiheadAttention(16, 2), block_size=4)
 """
     python(code, blocked=('mmengine', 'mmcv', *LIBRARIES, 'open_clip', 'timm'))

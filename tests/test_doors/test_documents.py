@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import subprocess
 import sys
@@ -229,6 +230,9 @@ def test_shell(path):
                 assert words[0] == 'install'
                 continue
             assert program in ('python', 'bash'), (program, words)
+            if words[0] == '-m':
+                assert importlib.util.find_spec(words[1]), words
+                continue
             script = REPO / words[0]
             assert script.is_file(), words[0]
             for word in words[1:]:

@@ -19,15 +19,19 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from hyper_mm.ops import hyperplanes, lorentz, means, poincare
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 def inputs(radius: float, rows: int, dim: int) -> dict[str, Tensor]:
     """float32 inputs: points of both models, vectors at the origin, a unit normal, and a matrix."""
+    import torch
+
+    from hyper_mm.ops import lorentz, poincare
+
     generator = torch.Generator().manual_seed(0)
 
     def unit() -> Tensor:
@@ -45,11 +49,17 @@ def inputs(radius: float, rows: int, dim: int) -> dict[str, Tensor]:
 
 def ambient(x: Tensor) -> Tensor:
     """Points with their time part in front."""
+    from hyper_mm.ops import lorentz
+
     return lorentz.to_ambient(x, 1.0)
 
 
 def with_time(x: Tensor, v: Tensor) -> Tensor:
     """Tangent vectors at ``x`` with their time part in front."""
+    import torch
+
+    from hyper_mm.ops import lorentz
+
     return torch.cat([(x * v).sum(-1, keepdim=True) / lorentz.time(x, 1.0, keepdim=True), v], -1)
 
 
@@ -59,6 +69,10 @@ def cases() -> dict[str, tuple[str, Callable, dict[str, tuple[Callable, Callable
     What a peer's op takes is prepared outside of the time; of ambient results the space components
     are compared.
     """
+    import torch
+
+    from hyper_mm.ops import hyperplanes, lorentz, means, poincare
+
     found: dict = {
         'lorentz.expmap': ('xt', lambda x, t: lorentz.expmap(x, t, 1.0), {}),
         'lorentz.logmap': ('xy', lambda x, y: lorentz.logmap(x, y, 1.0), {}),
@@ -199,6 +213,8 @@ def timed(run: Callable[[], None]) -> float:
 
 def error(value: Tensor, expected: Tensor) -> float:
     """Largest error of a row over the length of the expected one; inf where it is not finite."""
+    import torch
+
     off = (value.double() - expected).norm(dim=-1) / expected.norm(dim=-1)
     return torch.where(off.isfinite(), off, torch.inf).max().item()
 
@@ -214,6 +230,7 @@ def bench_pixels(repeats: int, size: int = 128) -> dict[str, dict[str, float]]:
         ``ratio`` of the times of forward and backward with the cross-entropy, and ``mebibytes`` of
         the tensors kept for the backward pass.
     """
+    import torch
     from torch.autograd.graph import saved_tensors_hooks
 
     from hyper_mm.layers import LorentzMLR
@@ -269,6 +286,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--pixels', action='store_true', help='only the pixel-wise classifiers')
     parser.add_argument('--out', type=Path)
     args = parser.parse_args(arguments)
+    import torch
+
     torch.set_num_threads(args.threads)
     if args.pixels:
         for name, row in bench_pixels(args.repeats).items():

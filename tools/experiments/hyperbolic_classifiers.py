@@ -22,10 +22,11 @@ import math
 import statistics
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 
 SETS = ('tiny_imagenet', 'coco133_sem')
 PIXELS = 256
@@ -59,6 +60,8 @@ def backbone() -> nn.Module:
 def read(path: Path, size: tuple[int, int] | None) -> Tensor:
     """An image as the network reads it ``(1, 3, H, W)``."""
     import cv2
+    import numpy as np
+    import torch
 
     image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
     if size is not None:
@@ -66,30 +69,35 @@ def read(path: Path, size: tuple[int, int] | None) -> Tensor:
     return torch.from_numpy((image.astype(np.float32) - 127.5) / 127.5).permute(2, 0, 1)[None]
 
 
-@torch.no_grad()
 def image_features(root: Path, split: str) -> tuple[Tensor, Tensor]:
     """Features ``(n, 320)`` and classes of the images of Tiny ImageNet."""
+    import torch
+
     from hyper_mm.datasets.image_folders import class_folders, images_below
 
     model, found, labels = backbone(), [], []
     for label, folder in enumerate(class_folders(root / split)):
         images = torch.cat([read(path, (128, 128)) for path in images_below(folder)])
-        found.append(model(images)[-1].mean((2, 3)))
+        with torch.no_grad():
+            found.append(model(images)[-1].mean((2, 3)))
         labels += [label] * len(images)
     return torch.cat(found), torch.tensor(labels)
 
 
-@torch.no_grad()
 def pixel_features(root: Path, split: str) -> tuple[Tensor, Tensor]:
     """Features ``(n, 432)`` and classes of random labeled pixels."""
     import cv2
+    import numpy as np
+    import torch
+    from torch import nn
 
     model, found, labels = backbone(), [], []
     rng = np.random.default_rng(0)
     for path in sorted((root / 'img_dir' / split).iterdir()):
         truth = cv2.imread(str(root / 'ann_dir' / split / f'{path.stem}.png'), cv2.IMREAD_UNCHANGED)
         height, width = (32 * round(s / 32) for s in truth.shape)
-        *_, fine, coarse = model(read(path, (width, height)))
+        with torch.no_grad():
+            *_, fine, coarse = model(read(path, (width, height)))
         levels = [nn.functional.interpolate(x, (height // 16, width // 16), mode='bilinear')
                   for x in (fine, coarse)]  # fmt: skip
         maps = torch.cat(levels, 1)[0]  # (432, h, w)
@@ -107,6 +115,8 @@ def pixel_features(root: Path, split: str) -> tuple[Tensor, Tensor]:
 
 def make_features(name: str, data: Path, folder: Path) -> None:
     """Computes and keeps the features of both splits, of mean 0 and mean square 1 a channel."""
+    import torch
+
     function = image_features if name == 'tiny_imagenet' else pixel_features
     sets = {split: function(data / name, split) for split in ('train', 'val')}
     mean, std = sets['train'][0].mean(0), sets['train'][0].std(0).clamp_min(1e-6)
@@ -126,6 +136,8 @@ FIELDS = (
 
 def build(arm: str, dim: int, in_features: int, num_classes: int) -> nn.Module:
     """The classifier of an arm; `linear` has no bottleneck, and no dimension."""
+    from torch import nn
+
     from hyper_mm.layers import EuclideanMLR, LorentzMLR, PoincareMLR
 
     if arm == 'linear':
@@ -138,6 +150,9 @@ def build(arm: str, dim: int, in_features: int, num_classes: int) -> nn.Module:
 
 def train(job: dict, data: dict[str, tuple[Tensor, Tensor]], taxonomy, args) -> dict:
     """Trains and judges one classifier; see :data:`FIELDS`."""
+    import torch
+    from torch import nn
+
     from hyper_mm.evaluation.functional import taxonomy_scores as scores
     from hyper_mm.layers.taxonomy import LevelLoss
 
@@ -185,6 +200,8 @@ def train(job: dict, data: dict[str, tuple[Tensor, Tensor]], taxonomy, args) -> 
 
 
 def _radius(model: nn.Module, x: Tensor) -> Tensor:
+    from torch import nn
+
     return x.norm(dim=1) if isinstance(model, nn.Linear) else model.radius(x)
 
 
@@ -201,6 +218,8 @@ def read_rows(path: Path) -> list[dict]:
 
 def run(name: str, args: argparse.Namespace) -> None:
     """Trains every arm of a data set, first for the learning rate, then with the seeds."""
+    import torch
+
     from hyper_mm.layers.taxonomy import Taxonomy
 
     torch.set_num_threads(1)

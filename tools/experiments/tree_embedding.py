@@ -13,32 +13,36 @@ import argparse
 import math
 import statistics
 import time
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-from hyper_mm.layers import HyperbolicEmbedding
-from hyper_mm.layers.hyperbolic.embedding import embedding_quality, tree_distances
-from hyper_mm.riemannian import AmbientEmbedding, riemannian_optimizer
 
 ARMS = ('flat, Adam', 'tangent, Adam', 'tangent, SGD', 'ambient, RAdam', 'ambient, RSGD')
 
 
-class Flat(nn.Module):
-    """Points of the plane."""
+def flat_embedding(num: int, dim: int, spread: float) -> nn.Module:
+    """Points of the plane, with ``pairwise()``, their distances ``(num, num)``."""
+    import torch
+    from torch import nn
 
-    def __init__(self, num: int, dim: int, spread: float):
-        super().__init__()
-        self.weight = nn.Parameter(spread * torch.randn(num, dim))
+    class Flat(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(spread * torch.randn(num, dim))
 
-    def pairwise(self) -> Tensor:
-        """Distances ``(num, num)``."""
-        apart = self.weight[:, None] - self.weight
-        return (apart.square().sum(-1) + 1e-12).sqrt()
+        def pairwise(self) -> Tensor:
+            apart = self.weight[:, None] - self.weight
+            return (apart.square().sum(-1) + 1e-12).sqrt()
+
+    return Flat()
 
 
 def balanced_tree(branching: int, depth: int) -> Tensor:
     """Parents ``(n,)`` of a tree whose nodes have the same number of children."""
+    import torch
+
     parents, level = [-1], [0]
     for _ in range(depth):
         new = []
@@ -52,11 +56,17 @@ def balanced_tree(branching: int, depth: int) -> Tensor:
 
 def embed(arm: str, hops: Tensor, dim: int, rate: float, seed: int, steps: int) -> dict:
     """Trains one arm: loss, distortion, precision and seconds."""
+    import torch
+
+    from hyper_mm.layers import HyperbolicEmbedding
+    from hyper_mm.layers.hyperbolic.embedding import embedding_quality
+    from hyper_mm.riemannian import AmbientEmbedding, riemannian_optimizer
+
     torch.manual_seed(seed)
     kind, optimizer_name = arm.split(', ')
     num = len(hops)
     makers = {
-        'flat': lambda: Flat(num, dim, 0.1),
+        'flat': lambda: flat_embedding(num, dim, 0.1),
         'tangent': lambda: HyperbolicEmbedding(num, dim, spread=0.1),
         'ambient': lambda: AmbientEmbedding(num, dim, spread=0.1),
     }
@@ -97,6 +107,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--steps', type=int, default=300)
     parser.add_argument('--seeds', type=int, default=3)
     args = parser.parse_args(arguments)
+    import torch
+
+    from hyper_mm.layers.hyperbolic.embedding import tree_distances
+
     torch.set_num_threads(1)
     hops = tree_distances(balanced_tree(args.branching, args.depth))
     print(f'{len(hops)} nodes, {args.steps} steps\n')

@@ -111,6 +111,8 @@ class HierarchyMapper(nn.Module):
     (CVPR 2024, arXiv 2404.00974).
     """
 
+    more_arguments = frozenset().union(*GROUPS.values())  # by their flat names of before
+
     def __init__(
         self,
         dim: int,
@@ -138,7 +140,10 @@ class HierarchyMapper(nn.Module):
         options = grouped_options(dict(tree=tree, lift=lift, loss=loss, **flat))
         groups = {name: RECIPES[recipe][name] | options.pop(name, {}) for name in GROUPS}
         if options:
-            raise TypeError(f'HierarchyMapper has no options {sorted(options)}')
+            name = min(options)
+            raise TypeError(
+                f'HierarchyMapper.__init__() got an unexpected keyword argument {name!r}'
+            )
         tree, lift, loss = groups['tree'], groups['lift'], groups['loss']
         competition = RECIPES[recipe]['competition'] if competition is None else competition
         if zero_init_out is None:
