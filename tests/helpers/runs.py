@@ -50,8 +50,8 @@ model = dict(
         type='VisionTransformer', img_size=({SIZE}, {SIZE}), patch_size=16, embed_dims=32,
         num_layers=2, num_heads=2, mlp_ratio=2, out_indices=(0, 1), drop_rate=0.1,
         drop_path_rate=0.1, output_cls_token=True, norm_cfg=dict(type='LN')),
-    neck=dict(type='hyper_mm.HiMapper', in_channels=32, num_leaves=8, num_levels=3, width=16,
-        num_heads=2, hyp_dim=8, gate_init=0.1),
+    neck=dict(type='hyper_mm.HiMapper', in_channels=32, tree=dict(num_leaves=8, num_levels=3),
+        width=16, num_heads=2, lift=dict(hyp_dim=8), gate_init=0.1),
     decode_head=dict(
         type='FCNHead', in_channels=32, in_index=1, channels=16, num_convs=1, dropout_ratio=0.1,
         num_classes={{classes}}, norm_cfg=norm_cfg, align_corners=False,
@@ -164,8 +164,8 @@ _base_ = [
 model = dict(
     backbone=dict(depth=18, init_cfg=None, norm_eval=False),
     neck=dict(
-        _delete_=True, type='hyper_mm.HiMapper', in_channels=[64, 128, 256, 512], num_leaves=8,
-        num_levels=3, width=16, contrastive_weight=0.0, kl_weight=0.0,
+        _delete_=True, type='hyper_mm.HiMapper', in_channels=[64, 128, 256, 512],
+        tree=dict(num_leaves=8, num_levels=3), width=16, loss=dict(contrastive=0.0, kl=0.0),
         neck=dict(type='FPN', in_channels=[64, 128, 256, 512], out_channels=256, num_outs=5)),
     roi_head=dict(bbox_head=dict(num_classes={things}), mask_head=dict(num_classes={things})))
 resize = dict(type='Resize', scale=(96, 96), keep_ratio=True)

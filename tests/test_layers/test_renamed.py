@@ -40,7 +40,7 @@ def test_dims():
         assert LorentzRMSNorm(dims=5).weight.shape == (5,)
     with pytest.warns(DeprecationWarning, match='head_dims'):
         assert HoPE(dims=4).head_dims == 4
-    with pytest.raises(TypeError, match='embed_dims and dims'):
+    with pytest.raises(TypeError, match="'dims' is the old name of 'embed_dims', and both"):
         LorentzRMSNorm(dims=5, embed_dims=5)
 
 

@@ -21,7 +21,8 @@ model = dict(
     backbone=dict(arch=dict(
         embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)),
     neck=dict(
-        in_channels=16, num_leaves=8, num_levels=3, width=8, num_heads=2, hyp_dim=8,
+        in_channels=16, width=8, num_heads=2,
+        tree=dict(num_leaves=8, num_levels=3), lift=dict(hyp_dim=8),
         neck=dict(in_channels=16)),
     train_cfg=dict(rcnn=dict(sampler=dict(num=16))))
 data = dict(data_root={root!r}, indices=6)

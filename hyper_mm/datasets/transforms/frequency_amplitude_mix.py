@@ -56,17 +56,17 @@ class FrequencyAmplitudeMix(BaseTransform):
                 of crops of another size.
         """
         image = torch.from_numpy(np.ascontiguousarray(results['img'])).movedim(-1, 0).float()
-        half, stored = half_size(self.band, *image.shape[-2:]), self.amplitude.shape[-1] // 2
-        if half > stored or len(image) != self.amplitude.shape[1]:
-            raise ValueError(
-                f'bank {self.bank} holds half-size {stored} and {self.amplitude.shape[1]} channels,'
-                f' an image {tuple(image.shape)} with band={self.band} needs {half}'
-            )
         sides = image.shape[-2:]
         if self.crop and not all(0.8 <= side / self.crop <= 1.25 for side in sides):
             raise ValueError(
                 f'bank {self.bank} is of crops of {self.crop} pixels, an image is {(*sides,)}: '
                 'their frequencies are other wavelengths; build it with the --crop of the training'
+            )
+        half, stored = half_size(self.band, *image.shape[-2:]), self.amplitude.shape[-1] // 2
+        if half > stored or len(image) != self.amplitude.shape[1]:
+            raise ValueError(
+                f'bank {self.bank} holds half-size {stored} and {self.amplitude.shape[1]} channels,'
+                f' an image {tuple(image.shape)} with band={self.band} needs {half}'
             )
         others = np.flatnonzero(self.domain != str(results.get('domain', '')))
         if not len(others):

@@ -106,8 +106,8 @@ def read_unchanged(path: str | Path, backend_args: dict | None = None) -> np.nda
     if suffix in VOLUMES:
         if suffix in NIFTI:
             return _read_nifti(path, content, suffix)
-        image = read_dicom(path, content)
-        if image.ndim > 2 and image.shape[-1] != 3:
+        image, color = _read_dicom(path, content)
+        if image.ndim > 2 + color:
             raise ValueError(f'{path} must be one slice, got {len(image)} frames: {_SPLIT}')
         return image
     image = mmcv.imfrombytes(content, flag='unchanged', backend='cv2') if content else None
@@ -133,6 +133,10 @@ def read_dicom(path: str | Path, content: bytes) -> np.ndarray:
         ValueError: If it is no DICOM image.
         ModuleNotFoundError: If pydicom is missing.
     """
+    return _read_dicom(path, content)[0]
+
+
+def _read_dicom(path: str | Path, content: bytes) -> tuple[np.ndarray, bool]:
     try:
         import pydicom
         from pydicom.pixels import apply_rescale
@@ -150,7 +154,7 @@ def read_dicom(path: str | Path, content: bytes) -> np.ndarray:
         image = top - 1 - image.astype(np.int32)
     image = apply_rescale(image, file)
     color = int(file.get('SamplesPerPixel', 1)) == 3
-    return image[..., ::-1] if color else image
+    return (image[..., ::-1] if color else image), color
 
 
 def _read_nifti(path: str | Path, content: bytes, suffix: str) -> np.ndarray:

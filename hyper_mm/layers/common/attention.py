@@ -144,6 +144,7 @@ class Attention(nn.Module):
 
     def _logits(self, query: Tensor, memory: Tensor) -> Tensor:
         q, k = self._heads(self.q_proj(query)), self._heads(self.k_proj(memory))
+        q = q.expand(memory.shape[0], *q.shape[-3:])  # exporters lose a batch that is broadcast
         return q @ k.transpose(-2, -1) * self.scale
 
     @staticmethod

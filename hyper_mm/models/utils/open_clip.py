@@ -294,7 +294,9 @@ def encode_image(clip: open_clip.CLIP, images: Tensor, prompts: Sequence[Tensor]
         raise ValueError(
             f'images must have the size {size} of the tower, got {tuple(images.shape[-2:])}'
         )
-    images = images.to(next(visual.parameters()).dtype)
+    # of the convolution that takes them: embeddings and norms stay in float32
+    stem = next(x for x in visual.modules() if isinstance(x, torch.nn.Conv2d))
+    images = images.to(stem.weight.dtype)
     if not prompts:
         return clip.encode_image(images)
     check_towers(clip)

@@ -100,7 +100,9 @@ class Pooled(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.mapper = HierarchyMapper(8, num_leaves=4, num_levels=2, width=8, num_heads=2)
+        self.mapper = HierarchyMapper(
+            8, tree=dict(num_leaves=4, num_levels=2), width=8, num_heads=2
+        )
 
     def data_preprocessor(self, data, training):
         return dict(inputs=torch.stack(data['inputs']).float())

@@ -10,6 +10,8 @@ from hyper_mm.datasets.vocabulary import Vocabulary  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
 from tests.helpers.open_vocab_det import CHANNELS, backbone  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures('mmdet_scope')
+
 ADAPTER = dict(type='hyper_mm.HyperCLIPAdapter', block_size=8)
 TEXT_ADAPTER = dict(ADAPTER, towers=('text',))
 

@@ -10,6 +10,8 @@ pytest.importorskip('open_clip')
 from hyper_mm.datasets.vocabulary import Vocabulary  # noqa: E402
 from tests.helpers.open_vocab_det import BASE, NAMES, build, det_batch, detector, run  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures('mmdet_scope')
+
 
 def predicted(model, data=None):
     with torch.no_grad():

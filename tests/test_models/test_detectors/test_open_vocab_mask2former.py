@@ -19,6 +19,8 @@ from tests.helpers.open_vocab_det import (  # noqa: E402
 )
 from tests.helpers.open_vocab_pan import dataset, write_panoptic  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures('mmdet_scope')
+
 ADAPTER = dict(type='hyper_mm.HyperCLIPAdapter', block_size=8)
 
 

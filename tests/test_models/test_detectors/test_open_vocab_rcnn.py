@@ -22,6 +22,8 @@ from tests.helpers.open_vocab_det import (  # noqa: E402
     write_coco,
 )
 
+pytestmark = pytest.mark.usefixtures('mmdet_scope')
+
 ADAPTER = dict(type='hyper_mm.HyperCLIPAdapter', block_size=8)
 
 

@@ -8,6 +8,8 @@ from hyper_mm.layers.open_vocab.region_scores import NameFeatures  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
 from tests.helpers.open_vocab_det import build, pan_batch, panoptic, run  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures('mmdet_scope')
+
 
 def test_logits_are_cosines_of_the_names():
     model = build(panoptic()).eval()

@@ -9,6 +9,8 @@ from mmengine.structures import InstanceData  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
 from tests.helpers.open_vocab_det import build, det_batch, detector, run  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures('mmdet_scope')
+
 
 @torch.no_grad()
 def regions(model, boxes, batch=None):

@@ -234,7 +234,8 @@ class Mapper(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv = nn.Conv2d(3, 8, 1)
-        size = dict(num_leaves=4, num_levels=2, width=8, num_heads=2, hyp_dim=4)
+        tree, lift = dict(num_leaves=4, num_levels=2), dict(hyp_dim=4)
+        size = dict(tree=tree, lift=lift, width=8, num_heads=2)
         self.neck = HiMapperPooling(8, **size)
 
     def forward(self, x):

@@ -16,6 +16,8 @@ pytest.importorskip('open_clip')
 from tests.conftest import REPO  # noqa: E402
 from tests.helpers.open_vocab_det import build, pan_batch, panoptic, run  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures('mmdet_scope')
+
 PIXELS, QUERIES = 'sem_seg_head.pixel_decoder.', 'sem_seg_head.predictor.'
 OFFICIAL = (
     (r'^backbone\.clip\.', 'backbone.clip_model.'),
