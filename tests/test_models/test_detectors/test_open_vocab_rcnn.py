@@ -1,5 +1,3 @@
-import logging
-
 import pytest
 import torch
 
@@ -156,8 +154,7 @@ def trained(tmp_path_factory):
     with DefaultScope.overwrite_default_scope('mmdet'):
         runner = Runner.from_cfg(run_config(folder))
         runner.train()
-    yield folder, runner
-    logging.shutdown()
+    return folder, runner
 
 
 def runner_of(config):
