@@ -276,7 +276,7 @@ def report(args: argparse.Namespace, results: dict[tuple[str, str, int], dict]) 
             ]
             rows.append([arm, *(f'{v:.2f}' for v in own), paired(own), *gains, *cost])
         steps = args.iterations or SETS[name].iterations
-        parts.append(f'### {name}, {steps} steps of {SETS[name].batch} images\n\n{markdown(rows)}')
+        parts.append(f'## {name}, {steps} steps of {SETS[name].batch} images\n\n{markdown(rows)}')
         parts += diagnostics(name, arms, seeds, results)
     return '\n\n'.join(parts)
 
