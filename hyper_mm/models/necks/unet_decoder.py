@@ -46,7 +46,7 @@ class UNetDecoder(BaseModule):
                 'in_channels must be of at least two levels and out_channels of one less, got '
                 f'{list(in_channels)} and {list(out_channels)}'
             )
-        up = dict(type='InterpConv', upsample_cfg=dict(scale_factor=2, mode='bilinear'))
+        up = dict(type='mmseg.InterpConv', upsample_cfg=dict(scale_factor=2, mode='bilinear'))
         deep = [in_channels[-1], *out_channels[:-1]]
         self.steps = nn.ModuleList(
             UpConvBlock(

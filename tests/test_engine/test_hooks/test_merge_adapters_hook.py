@@ -37,7 +37,8 @@ def make(data, name, iters=2, resume=None, hooks=(), **model):
     cfg.visualizer.name += name
     cfg.randomness = dict(seed=0)
     cfg.train_cfg.max_iters = iters
-    cfg.optim_wrapper.optimizer.lr = 0.1
+    # whole weights diverge where an adapter only moves
+    cfg.optim_wrapper.optimizer.lr = 1e-3 if 'finetune' in model else 0.1
     cfg.default_hooks.checkpoint.update(save_best='mIoU')
     cfg.default_hooks.pop('visualization')
     cfg.custom_hooks = [

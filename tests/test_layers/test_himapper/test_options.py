@@ -66,7 +66,7 @@ def test_both_are_the_same_module():
         (dict(kl_weight=1.0, loss=dict(kl=1.0)), TypeError, 'kl_weight and loss.kl'),
         (dict(tree=4), TypeError, 'tree must be a dict of options, got 4'),
         (dict(loss=dict(weight=1.0)), ValueError, r"loss must have options among .*'weight'"),
-        (dict(leaves=8), TypeError, "no options .'leaves'."),
+        (dict(leaves=8), TypeError, "unexpected keyword argument 'leaves'"),
         (dict(recipe='best'), ValueError, "recipe must be one of .*, got 'best'"),
         (dict(recipe='recommended', compat='official'), ValueError, "needs recipe='paper'"),
         (dict(recipe='recommended', encode_samples=True), ValueError, 'encode_samples needs'),
