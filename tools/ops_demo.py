@@ -31,13 +31,10 @@ def binary_tree(depth: int) -> tuple[Tensor, Tensor]:
     """
     import torch
 
-    n = 2 ** (depth + 1) - 1
-    parents = (torch.arange(1, n) - 1) // 2
-    distances = torch.zeros(n, n)
-    for node in range(1, n):
-        parent = int(parents[node - 1])
-        distances[node, :node] = distances[:node, node] = distances[parent, :node] + 1
-    return parents, distances
+    from hyper_mm.layers.hyperbolic.embedding import tree_distances
+
+    parents = torch.tensor([-1, *((node - 1) // 2 for node in range(1, 2 ** (depth + 1) - 1))])
+    return parents[1:], tree_distances(parents)
 
 
 def sectors(depth: int) -> Tensor:
