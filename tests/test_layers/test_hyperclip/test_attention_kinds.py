@@ -10,6 +10,7 @@ from hyper_mm.layers.hyperclip.attention_kinds import (
     check_free,
     tower_attentions,
 )
+from tests.helpers.golden import of_max
 
 open_clip = pytest.importorskip('open_clip')
 timm = pytest.importorskip('timm')
@@ -153,11 +154,12 @@ def test_each_part_does_what_it_is_called(layer):
     rows(layer, 'q').mul_(4)
     assert not torch.allclose(run(X), before, rtol=1e-2)
     rows(layer, 'k').div_(4)  # the products of queries and keys are as they were
-    torch.testing.assert_close(run(X), before)
+    limit = 64 * torch.finfo(torch.float32).eps  # a few dozen roundings, of the largest entry
+    assert of_max(run(X), before) <= limit
     rows(layer, 'v').mul_(3)
-    torch.testing.assert_close(run(X), 3 * before)
+    assert of_max(run(X), 3 * before) <= limit
     rows(layer, 'out').mul_(2)
-    torch.testing.assert_close(run(X), 6 * before)
+    assert of_max(run(X), 6 * before) <= limit
 
 
 @torch.no_grad()
@@ -173,7 +175,7 @@ def test_queries_and_keys_are_not_confused(layer):
             pytest.skip(f'the {part} of this layer have no bias')
         bias.chunk(len(weight.parts))[weight.parts.index(part)].add_(offset)
         if part == 'k':
-            torch.testing.assert_close(run(X), before, atol=1e-4, rtol=1e-4)
+            assert of_max(run(X), before) <= 64 * torch.finfo(torch.float32).eps
     assert not torch.allclose(run(X), before, rtol=1e-2, atol=1e-2)
 
 
