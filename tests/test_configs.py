@@ -67,7 +67,8 @@ def test_config_builds(name):
     init_default_scope(cfg.default_scope)
     with torch.device('meta' if '_1b' in name else 'cpu'):  # without the memory
         model = MODELS.build(without_weights(cfg.model))
-    assert sum(p.numel() for p in model.parameters()) > 5e5
+    least = 1e5 if 'conv4' in name else 5e5
+    assert sum(p.numel() for p in model.parameters()) > least
     found = any(isinstance(module, HiMapperBase) for module in model.modules())
     assert found == name.split('/')[-1].startswith('himapper')
     opening = (CONFIGS / name).read_text().splitlines()

@@ -53,7 +53,14 @@ from .lorentz import (
     MiCE,
     TokenCache,
 )
-from .meta import Bands, BatchDice, BoundaryInfoNCE, PrototypeClassifier, boundary_bands
+from .meta import (
+    Bands,
+    BatchDice,
+    BoundaryInfoNCE,
+    ConvBlocks,
+    PrototypeClassifier,
+    boundary_bands,
+)
 from .open_vocab import (
     CostAggregator,
     CostDecoder,
@@ -72,6 +79,7 @@ __all__ = [
     'BatchDice',
     'BlockDiagonalMobius',
     'BoundaryInfoNCE',
+    'ConvBlocks',
     'BusemannHead',
     'CoOp',
     'CostAggregator',

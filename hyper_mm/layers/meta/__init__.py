@@ -2,6 +2,14 @@
 
 from .batch_dice import BatchDice
 from .boundary_contrast import Bands, BoundaryInfoNCE, boundary_bands
+from .conv_blocks import ConvBlocks
 from .prototypes import PrototypeClassifier
 
-__all__ = ['Bands', 'BatchDice', 'BoundaryInfoNCE', 'PrototypeClassifier', 'boundary_bands']
+__all__ = [
+    'Bands',
+    'BatchDice',
+    'BoundaryInfoNCE',
+    'ConvBlocks',
+    'PrototypeClassifier',
+    'boundary_bands',
+]

@@ -1,7 +1,8 @@
-r"""Few-shot segmentation by the nearest prototype, in flat and hyperbolic spaces.
+r"""Few-shot segmentation and classification by prototypes, in flat and hyperbolic spaces.
 
-Source: Wang et al., PANet: Few-Shot Image Semantic Segmentation with Prototype Alignment, ICCV
-2019. The hyperbolic distances and centroids are additions of this package.
+Sources: Wang et al., PANet: Few-Shot Image Semantic Segmentation with Prototype Alignment, ICCV
+2019; Snell et al., Prototypical Networks for Few-shot Learning, NeurIPS 2017 (``'sqeuclidean'``).
+The hyperbolic distances and centroids are additions of this package.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ...ops import lorentz, poincare
 from ...ops.stable import safe_norm, unit
 from ..common.curvature import Curvature, curvature_options
 
-DISTANCES = ('cosine', 'euclidean', 'poincare', 'lorentz')
+DISTANCES = ('cosine', 'euclidean', 'sqeuclidean', 'poincare', 'lorentz')
 MAX_RADIUS = 12.0
 """Largest ``max_radius``: float32 points of the ball keep two digits of their radius there."""
 
@@ -151,6 +152,41 @@ class PrototypeClassifier(nn.Module):
             )
             return self.mean(shots, (masks.sum(-1) > 0))
 
+    def class_prototypes(self, features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+        """Prototypes of classes of images.
+
+        Args:
+            features: A vector of each image ``(N, C)``.
+            labels: Their classes ``(N,)``.
+            num_classes: W.
+
+        Returns:
+            Points ``(W, C)``.
+
+        Raises:
+            ValueError: If a class has no image, or a label is no class.
+        """
+        counts = torch.bincount(labels.clamp(-1, num_classes) + 1, minlength=num_classes + 2)
+        if counts[0] or counts[-1] or not counts[1:-1].all():
+            raise ValueError(
+                f'labels must be 0..{num_classes - 1}, each at least once, got {labels.tolist()}'
+            )
+        with torch.autocast(features.device.type, enabled=False):
+            points = self.points(_as_map(features))[0].expand(num_classes, -1, -1)
+            return self.mean(points, F.one_hot(labels, num_classes).T)
+
+    def class_logits(self, features: Tensor, prototypes: Tensor) -> Tensor:
+        """Logits of images.
+
+        Args:
+            features: A vector of each image ``(N, C)``.
+            prototypes: Points ``(W, C)``.
+
+        Returns:
+            Logits ``(N, W)`` in float32 or better.
+        """
+        return self.logits(_as_map(features), prototypes)[0, :, 0].T
+
     def logits(self, features: Tensor, prototypes: Tensor) -> Tensor:
         """Logits at feature size.
 
@@ -173,7 +209,8 @@ class PrototypeClassifier(nn.Module):
                 values = unit(self.points(features)) @ unit(prototypes).transpose(-2, -1)
             else:
                 difference = self.points(features).unsqueeze(-2) - prototypes
-                values = -safe_norm(difference)
+                squared = self.distance == 'sqeuclidean'
+                values = -(difference.square().sum(-1) if squared else safe_norm(difference))
             return (self.scale * values).transpose(-2, -1).unflatten(-1, features.shape[-2:])
 
     def alignment_loss(
@@ -216,6 +253,11 @@ class PrototypeClassifier(nn.Module):
         """The options."""
         text = f'{self.distance!r}, scale={self.scale}, feature_scale={self.feature_scale}'
         return f'{text}, max_radius={self.max_radius}' if self.hyperbolic else text
+
+
+def _as_map(features: Tensor) -> Tensor:
+    """Vectors ``(N, C)`` as the pixels of one map ``(1, C, 1, N)``."""
+    return features.T[None, :, None]
 
 
 def _pixels(features: Tensor) -> Tensor:

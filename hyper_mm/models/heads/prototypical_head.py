@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModule
@@ -16,11 +14,11 @@ from hyper_mm.layers.meta.prototypes import PrototypeClassifier
 from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.registry import MODELS
 
-_OF_THIS_CALL: ContextVar[Tensor | None] = ContextVar('hyper_mm_prototypes', default=None)
+from .support_head import SupportHead
 
 
 @MODELS.register_module()
-class PrototypicalHead(OwnInit, BaseModule):
+class PrototypicalHead(SupportHead, OwnInit, BaseModule):
     """Decode head without weights, trained and used within ``hyper_mm.PrototypicalSegmentor``.
 
     Labels of an episode are 0 for the background and 1 ... W for its ways. See
@@ -56,7 +54,6 @@ class PrototypicalHead(OwnInit, BaseModule):
         self.num_classes = self.out_channels = num_classes
         self.in_index, self.align_weight, self.ignore_index = in_index, align_weight, ignore_index
         self.classifier = PrototypeClassifier(**(classifier or {}))
-        self.prototypes: Tensor | None = None
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """Logits at feature size, by the prototypes of the last support.
@@ -67,14 +64,7 @@ class PrototypicalHead(OwnInit, BaseModule):
         Raises:
             RuntimeError: If no support has been set.
         """
-        return self.classifier.logits(inputs[self.in_index], self._prototypes())
-
-    def _prototypes(self) -> Tensor:
-        found = _OF_THIS_CALL.get()
-        found = self.prototypes if found is None else found
-        if found is None:
-            raise RuntimeError('PrototypicalHead has no prototypes: call set_support first')
-        return found
+        return self.classifier.logits(inputs[self.in_index], self.current_prototypes())
 
     def masks(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Masks of the ways ``(W, K, H, W)`` and of the background ``(K, H, W)``.
@@ -93,15 +83,6 @@ class PrototypicalHead(OwnInit, BaseModule):
             )
         return torch.stack([labels == k for k in range(1, self.num_classes)]), labels == 0
 
-    def set_support(self, inputs: Sequence[Tensor], labels: Tensor) -> None:
-        """Sets the prototypes of all calls from now on, in all threads, without gradients.
-
-        Args:
-            inputs: Feature maps of the support images.
-            labels: Their label maps ``(K, H, W)``.
-        """
-        self.prototypes = self.prototypes_of(inputs, labels).detach()
-
     def prototypes_of(self, inputs: Sequence[Tensor], labels: Tensor) -> Tensor:
         """Prototypes of a support.
 
@@ -110,19 +91,6 @@ class PrototypicalHead(OwnInit, BaseModule):
             labels: Their label maps ``(K, H, W)``.
         """
         return self.classifier.prototypes(inputs[self.in_index], *self.masks(labels))
-
-    @contextmanager
-    def using(self, prototypes: Tensor) -> Iterator[None]:
-        """Context in which this thread's calls take other prototypes.
-
-        Args:
-            prototypes: Of :meth:`prototypes_of`.
-        """
-        token = _OF_THIS_CALL.set(prototypes)
-        try:
-            yield
-        finally:
-            _OF_THIS_CALL.reset(token)
 
     def episode_loss(
         self,
@@ -178,7 +146,7 @@ class PrototypicalHead(OwnInit, BaseModule):
         """
         logits = self(inputs)
         if not logits.isfinite().all():
-            where = 'prototypes' if not self._prototypes().isfinite().all() else 'features'
+            where = 'prototypes' if not self.current_prototypes().isfinite().all() else 'features'
             raise RuntimeError(
                 f'PrototypicalHead: logits are not finite, since the {where} are not: look at the '
                 'training loss and the weights'

@@ -149,7 +149,8 @@ def test_damaged_archives(tool, archive, tmp_path, data):
 def test_command_line(tool, archive, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['omniglot.py', str(archive), str(tmp_path / 'out')])
     tool.main()
-    assert '16 training and 4 validation images' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed == f'16 images in {tmp_path}/out/train, 4 images in {tmp_path}/out/val\n'
     with pytest.raises(SystemExit):
         tool.main()
     assert 'is not empty' in capsys.readouterr().err
@@ -170,3 +171,75 @@ def test_mmpretrain_reads_real_data(tool, data_dir, tmp_path):
         assert len(dataset) == count
     assert dataset[0]['inputs'].shape == (3, 105, 105)
     assert len(dataset.metainfo['classes']) >= 2
+
+
+@pytest.fixture
+def drawings(tmp_path) -> Path:
+    """Three alphabets with two characters of three drawings."""
+    import io
+
+    from PIL import Image
+
+    path = tmp_path / 'drawings.zip'
+    with zipfile.ZipFile(path, 'w') as file:
+        for a, alphabet in enumerate(('Greek', 'Korean', 'Latin')):
+            for character in ('character01', 'character02'):
+                for i in range(3):
+                    image = Image.new('L', (10, 10), 255)
+                    image.putpixel((a + 1, i + 3 * int(character[-1])), 0)
+                    content = io.BytesIO()
+                    image.save(content, 'PNG')
+                    name = f'top/{alphabet}/{character}/{i:02}.png'
+                    file.writestr(name, content.getvalue())
+    return path
+
+
+def test_held_out_alphabets(tool, drawings, tmp_path):
+    from PIL import Image
+
+    out = tmp_path / 'out'
+    counts = tool.convert_held_out(
+        drawings, out, dict(val='Greek', test='Korean'), size=5, rotations=True
+    )
+    assert counts == dict(train=24, val=6, test=6)
+    names = {split: sorted(x.name for x in (out / split).iterdir()) for split in counts}
+    assert names['val'] == ['Greek_character01', 'Greek_character02']
+    assert names['train'] == [
+        f'Latin_character0{k}{turn}'
+        for k in (1, 2)
+        for turn in ('', '_rot180', '_rot270', '_rot90')
+    ]
+    image = Image.open(out / 'train/Latin_character01/00.png')
+    turned = Image.open(out / 'train/Latin_character01_rot90/00.png')
+    assert image.size == (5, 5) and turned.tobytes() == image.rotate(90).tobytes()
+    assert image.tobytes() != turned.tobytes()
+
+
+def test_held_out_refuses(tool, drawings, tmp_path):
+    out = tmp_path / 'out'
+    for held_out in (
+        {},
+        dict(train='Greek'),
+        dict(val='Greek', test='Greek,Latin'),
+        dict(val='Greeek'),
+        dict(val='Greek,Korean,Latin'),
+    ):
+        with pytest.raises(ValueError, match='held'):
+            tool.convert_held_out(drawings, out, held_out)
+    with pytest.raises(ValueError, match='size'):
+        tool.convert_held_out(drawings, out, dict(val='Greek'), size=0)
+    assert not out.exists()
+    tool.convert_held_out(drawings, out, dict(val='Greek'))
+    with pytest.raises(FileExistsError):
+        tool.convert_held_out(drawings, out, dict(val='Greek'))
+
+
+def test_held_out_command(tool, drawings, tmp_path, monkeypatch, capsys):
+    words = [str(drawings), str(tmp_path / 'out'), '--held-out', 'val=Greek']
+    monkeypatch.setattr(sys, 'argv', ['omniglot.py', *words])
+    tool.main()
+    assert '6 images in' in capsys.readouterr().out
+    for wrong in (['--size', '5'], ['--held-out', 'Greek'], ['--held-out', 'a=Greek', 'a=Latin']):
+        monkeypatch.setattr(sys, 'argv', ['omniglot.py', *words[:2], *wrong])
+        with pytest.raises(SystemExit):
+            tool.main()
