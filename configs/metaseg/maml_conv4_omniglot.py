@@ -17,7 +17,7 @@ model = dict(
     model=dict(
         type='mmpretrain.ImageClassifier',
         data_preprocessor=_base_.data_preprocessor,
-        backbone=dict(type='hyper_mm.ConvBlocks', in_channels=1),
+        backbone=dict(type='hyper_mm.ConvBlocks'),
         neck=dict(type='mmpretrain.GlobalAveragePooling'),
         head=dict(type='mmpretrain.LinearClsHead', num_classes=5, in_channels=64),
     ),

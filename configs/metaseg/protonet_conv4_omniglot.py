@@ -15,7 +15,7 @@ model = dict(
     model=dict(
         type='mmpretrain.ImageClassifier',
         data_preprocessor=_base_.data_preprocessor,
-        backbone=dict(type='hyper_mm.ConvBlocks', in_channels=1),
+        backbone=dict(type='hyper_mm.ConvBlocks'),
         neck=dict(type='mmpretrain.GlobalAveragePooling'),
         head=dict(
             type='hyper_mm.PrototypicalClsHead', classifier=dict(distance='sqeuclidean', scale=1.0)

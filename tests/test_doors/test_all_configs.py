@@ -103,6 +103,7 @@ def test_inference(place):
         from mmpretrain import ImageClassificationInferencer
 
         inferencer = ImageClassificationInferencer(place.path, place.weights, device='cpu')
+        place.prepared(inferencer.model)
         (found,) = inferencer(image)
         assert abs(found['pred_scores'].sum() - 1) < 1e-4
         if hasattr(place.model, 'set_vocabulary'):

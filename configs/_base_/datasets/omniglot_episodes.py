@@ -2,9 +2,9 @@
 # other alphabets in the test. In the folders that its converter writes:
 #   python tools/dataset_converters/omniglot.py images_background_small1.zip data/omniglot_few_shot --held-out val=Greek test=Korean --rotations --size 28
 data_root = '{{$HYPER_MM_DATA:data}}/omniglot_few_shot'
-data_preprocessor = dict(type='mmpretrain.ClsDataPreprocessor', mean=[127.5], std=[127.5])
+data_preprocessor = dict(type='mmpretrain.ClsDataPreprocessor', mean=[127.5] * 3, std=[127.5] * 3)
 pipeline = [
-    dict(type='LoadImageFromFile', color_type='grayscale'),
+    dict(type='LoadImageFromFile'),
     dict(type='mmpretrain.PackInputs'),
 ]
 characters = dict(type='mmpretrain.CustomDataset', data_root=data_root, pipeline=pipeline)
@@ -33,6 +33,7 @@ val_dataloader = dict(
         k_shot=1,
         n_query=15,
         num_episodes=100,
+        pipeline=pipeline,
         dataset=dict(characters, data_prefix='val'),
     ),
 )
