@@ -59,6 +59,7 @@ from .meta import (
     BoundaryInfoNCE,
     ConvBlocks,
     PrototypeClassifier,
+    TaskContrast,
     boundary_bands,
 )
 from .open_vocab import (
@@ -129,6 +130,7 @@ __all__ = [
     'Queries',
     'RadialEmbeddingLoss',
     'StructureLoss',
+    'TaskContrast',
     'TokenCache',
     'TokenFusion',
     'TrainedPartsAdapter',

@@ -4,6 +4,7 @@ from .batch_dice import BatchDice
 from .boundary_contrast import Bands, BoundaryInfoNCE, boundary_bands
 from .conv_blocks import ConvBlocks
 from .prototypes import PrototypeClassifier
+from .task_contrast import TaskContrast
 
 __all__ = [
     'Bands',
@@ -11,5 +12,6 @@ __all__ = [
     'BoundaryInfoNCE',
     'ConvBlocks',
     'PrototypeClassifier',
+    'TaskContrast',
     'boundary_bands',
 ]

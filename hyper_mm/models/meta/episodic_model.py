@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
+from torch.func import functional_call
 
+from hyper_mm.checks import check_positive
+from hyper_mm.layers.meta.task_contrast import TaskContrast
 from hyper_mm.registry import MODELS
 
 Batch = Mapping[str, object]
@@ -77,6 +80,20 @@ def check_none(wrapper: BaseModel, **settings: object) -> None:
             )
 
 
+def group_of(batch: Batch) -> Hashable | None:
+    """Which tasks are the same: kind, domain, and classes; None where nothing tells.
+
+    Args:
+        batch: With ``data_samples``, as :class:`hyper_mm.EpisodeDataset` marks them.
+    """
+    sample = batch['data_samples'][0]
+    get = getattr(sample, 'get', lambda name: None)
+    domain, classes = get('domain'), get('episode_classes')
+    if domain is None and classes is None:
+        return None
+    return batch.get('task'), domain, classes and tuple(sorted(classes))
+
+
 class EpisodicModel(BaseModel):
     """Base of the wrappers that train a model on episodes.
 
@@ -90,9 +107,14 @@ class EpisodicModel(BaseModel):
         init_cfg: Initialization config of mmengine.
         pretrained: Must be None, as mmseg's ``init_model`` sets it: weights are the model's matter.
         train_cfg: Must be None, likewise.
+        task_contrast: Options of :class:`hyper_mm.layers.TaskContrast` and its ``weight`` (0.1):
+            an auxiliary loss on the backbone, which brings support and query of a task together and
+            tasks of a batch apart. It takes one more forward pass of the backbone; running
+            statistics do not see it.
 
     Raises:
-        ValueError: If ``pretrained`` or ``train_cfg`` is something else.
+        ValueError: If ``pretrained`` or ``train_cfg`` is something else, or ``task_contrast`` is
+            given for a model without a ``backbone``.
     """
 
     def __init__(
@@ -102,6 +124,7 @@ class EpisodicModel(BaseModel):
         init_cfg: dict | None = None,
         pretrained: None = None,
         train_cfg: None = None,
+        task_contrast: dict | None = None,
     ):
         check_none(self, pretrained=pretrained, train_cfg=train_cfg)
         if not isinstance(model, nn.Module):
@@ -110,6 +133,16 @@ class EpisodicModel(BaseModel):
             model = MODELS.build(model)
         super().__init__(EpisodePreprocessor(model), init_cfg)
         self.model = model
+        self.task_contrast = None
+        if task_contrast is not None:
+            if not isinstance(getattr(model, 'backbone', None), nn.Module):
+                raise ValueError(
+                    f'task_contrast needs a model with a backbone, got {type(model).__name__}'
+                )
+            options = dict(task_contrast)
+            self.contrast_weight = options.pop('weight', 0.1)
+            check_positive(weight=self.contrast_weight)
+            self.task_contrast = TaskContrast(**options)
 
     @property
     def out_channels(self) -> int:
@@ -164,7 +197,37 @@ class EpisodicModel(BaseModel):
         """
         found = [self.episode_loss(e['support'], e['query']) for e in episodes]
         names = dict.fromkeys(name for losses in found for name in losses)
-        return {n: torch.stack([x[n] for x in found if n in x]).mean() for n in names}
+        losses = {n: torch.stack([x[n] for x in found if n in x]).mean() for n in names}
+        if self.task_contrast is not None:
+            support, query = (
+                torch.stack([self.representation(e[part]) for e in episodes])
+                for part in ('support', 'query')
+            )
+            groups = [group_of(e['query']) or i for i, e in enumerate(episodes)]
+            contrast = self.task_contrast(support, query, groups)
+            losses['loss_task_contrast'] = self.contrast_weight * contrast
+        return losses
+
+    def representation(self, batch: Batch) -> Tensor:
+        """Mean of the last features of the backbone over positions and images ``(C,)``.
+
+        Args:
+            batch: With ``inputs``.
+
+        Raises:
+            ValueError: If the backbone returns neither maps nor vectors.
+        """
+        backbone = self.model.backbone
+        copies = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
+        found = functional_call(backbone, copies, (batch['inputs'],))
+        last = found[-1] if isinstance(found, (list, tuple)) else found
+        last = last[0] if isinstance(last, (list, tuple)) else last  # with a class token
+        if last.ndim not in (2, 4):
+            raise ValueError(
+                'task_contrast takes maps (B, C, H, W) or vectors (B, C) of the backbone, got '
+                f'{tuple(last.shape)}'
+            )
+        return last.mean((0, *range(2, last.ndim)))
 
     def episode_loss(self, support: Batch, query: Batch) -> dict[str, Tensor]:
         """Losses of an episode.

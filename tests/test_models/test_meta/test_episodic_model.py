@@ -5,9 +5,9 @@ import torch
 
 pytest.importorskip('mmengine')
 
-from hyper_mm.models.meta.episodic_model import EpisodicModel  # noqa: E402
+from hyper_mm.models.meta.episodic_model import EpisodicModel, group_of  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
-from tests.helpers.meta import Net  # noqa: E402
+from tests.helpers.meta import Net, episodes  # noqa: E402
 
 
 class Constant(EpisodicModel):
@@ -61,3 +61,75 @@ def test_ordinary_batches_go_to_the_model():
 def test_settings_of_a_segmentor_are_refused(name):
     with pytest.raises(ValueError, match=f'{name} must be None for Constant'):
         Constant(Net(), **{name: dict(a=1)})
+
+
+class Backbone(torch.nn.Module):
+    """The first layer of the small net."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = torch.nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return (self.norm(torch.tanh(self.conv(x))),)
+
+
+class WithBackbone(Net):
+    def __init__(self):
+        super().__init__()
+        self.backbone = Backbone()
+
+    def features(self, x):
+        return self.backbone(x)[0]
+
+
+@pytest.mark.parametrize('algorithm', ['fomaml', 'maml', 'reptile'])
+def test_task_contrast(algorithm):
+    options = dict(algorithm=algorithm)
+    learner = build(WithBackbone(), task_contrast=dict(weight=0.5, temperature=0.2), **options)
+    plain = build(WithBackbone(), **options)
+    assert 'loss_task_contrast' not in plain(episodes(3), mode='loss')
+    data = episodes(3)
+    before = [buffer.clone() for buffer in learner.model.buffers()]
+    vectors = [learner.representation(data[0]['support']) for _ in range(2)]
+    assert vectors[0].shape == (4,) and torch.equal(*vectors)
+    # it leaves no trace in the running statistics
+    assert all(torch.equal(a, b) for a, b in zip(before, learner.model.buffers()))
+    losses = learner(data, mode='loss')
+    support, query = (
+        torch.stack([learner.representation(e[part]) for e in data]) for part in data[0]
+    )
+    wanted = 0.5 * learner.task_contrast(support, query)
+    torch.testing.assert_close(losses['loss_task_contrast'], wanted)
+    learner.parse_losses(losses)[0].backward()
+    assert learner.model.backbone.conv.weight.grad.abs().sum() > 0
+    assert learner(episodes(1), mode='loss')['loss_task_contrast'] == 0
+
+
+def test_task_contrast_refuses():
+    with pytest.raises(ValueError, match='task_contrast needs a model with a backbone, got Net'):
+        build(Net(), task_contrast=dict())
+    with pytest.raises(ValueError, match='weight'):
+        build(WithBackbone(), task_contrast=dict(weight=-1.0))
+
+    class Tokens(Backbone):
+        def forward(self, x):
+            return super().forward(x)[0].flatten(2).mT
+
+    learner = build(WithBackbone(), task_contrast=dict())
+    learner.model.backbone = Tokens()
+    with pytest.raises(ValueError, match='takes maps'):
+        learner.representation(episodes(1)[0]['query'])
+
+
+def test_groups_of_tasks():
+    from mmengine.structures import BaseDataElement
+
+    def batch(**meta):
+        return dict(data_samples=[BaseDataElement(metainfo=meta)])
+
+    assert group_of(batch()) is None
+    assert group_of(batch(domain='a')) == group_of(batch(domain='a')) != group_of(batch(domain='b'))
+    one, two = batch(episode_classes=(2, 1)), batch(episode_classes=(1, 2))
+    assert group_of(one) == group_of(two) != group_of(dict(two, task='det'))
