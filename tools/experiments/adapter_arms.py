@@ -82,7 +82,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--arms', nargs='+', default=list(ARMS), help='names of arms')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--tune-seed', type=int, default=100)
-    parser.add_argument('--steps', type=int, default=50)
+    parser.add_argument('--steps', type=int, default=80)
     parser.add_argument('--batch', type=int, default=8, help='images a step')
     parser.add_argument('--names', type=int, default=32, help='classes a step')
     parser.add_argument('--threads', type=int, default=1)
