@@ -109,23 +109,28 @@ class Data:
             'hierarcaps_test_expanded.csv.gz',
             data_root=str(folder / 'hierarcaps'),
             exclude_images_of='hierarcaps_test.csv',
+            lazy_init=True,
         ).load_data_list()
         random.Random(0).shuffle(chains)
         self.held, self.chains = chains[:300], chains[300:]
         self.test = HierarCapsDataset(
-            'hierarcaps_test.csv', mode='test', data_root=str(folder / 'hierarcaps')
+            'hierarcaps_test.csv',
+            mode='test',
+            data_root=str(folder / 'hierarcaps'),
+            lazy_init=True,
         ).load_data_list()
         words = work_dir / 'hyperlex-all.txt'
         if not words.is_file():
             words.parent.mkdir(parents=True, exist_ok=True)
             with zipfile.ZipFile(folder / 'hyperlex' / 'hyperlex-data.zip') as file:
                 words.write_bytes(file.read(words.name))
-        self.pairs = HyperLexDataset(str(words)).load_data_list()
+        self.pairs = HyperLexDataset(str(words), lazy_init=True).load_data_list()
         self.coco = {
             split: CocoCaptionsDataset(
                 f'annotations/captions_{split}2017.json',
                 data_root=str(folder / 'coco_mini'),
                 data_prefix=dict(img_path=f'{split}2017'),
+                lazy_init=True,
             ).load_data_list()
             for split in ('train', 'val')
         }
@@ -192,7 +197,7 @@ class Features:
 def order_of(features: Features, items: list[dict], root: Tensor) -> float:
     """Mean Kendall correlation of radii and tiers."""
     from hyper_mm.evaluation.functional.caption_hierarchy import radius_order
-    from hyper_mm.layers import text_radii
+    from hyper_mm.layers.radial.radial import text_radii
 
     return radius_order(text_radii(features.chains(items), root)).mean().item()
 
@@ -228,7 +233,7 @@ def walks(features: Features, data: Data, root: Tensor) -> dict[str, float]:
     from torch.nn.functional import normalize
 
     from hyper_mm.evaluation.functional.caption_hierarchy import radius_levels, score_walks, walk
-    from hyper_mm.layers import text_radii
+    from hyper_mm.layers.radial.radial import text_radii
 
     texts = [text for item in data.test for text in item['texts']]
     distinct = list(dict.fromkeys(texts))
@@ -289,7 +294,7 @@ def fitted_root(frozen: Features, data: Data) -> Tensor:
     import torch
     from torch.nn.functional import normalize, softplus
 
-    from hyper_mm.layers import text_radii
+    from hyper_mm.layers.radial.radial import text_radii
 
     chains = frozen.chains(data.chains[:2000])
     root = general_mean(frozen, data).clone().requires_grad_()

@@ -24,6 +24,7 @@ from hyper_mm.layers.open_vocab.dense_cnn import (
     is_cnn,
     reductions,
 )
+from hyper_mm.layers.open_vocab.dense_vit import check_timm_vit, dense_vit_features, is_timm_vit
 from hyper_mm.models.utils.finetuning import prepare_clip
 from hyper_mm.models.utils.observed import observe
 from hyper_mm.models.utils.open_clip import build_open_clip, image_size, pixel_range
@@ -134,17 +135,19 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         self.image_size = image_size(self.clip)
         self.convolutional = is_cnn(visual)
         if self.convolutional:
+            self._dense_of = dense_cnn_features
             self.resized = bool(resize)
             self.stride = reductions(visual)[-1]
             self.taps = guidance_taps(visual) if taps is None else tuple(taps)
         else:
             if resize is False:
                 raise ValueError('resize must not be False: a transformer takes one size of images')
-            self.resized = True
-            resblocks = getattr(getattr(visual, 'transformer', None), 'resblocks', ())
-            blocks = len(resblocks)
+            self.resized, of_timm = True, is_timm_vit(visual)
+            self._dense_of = dense_vit_features if of_timm else dense_features
+            tower = visual.trunk if of_timm else getattr(visual, 'transformer', None)
+            blocks = len(getattr(tower, 'blocks' if of_timm else 'resblocks', ()))
             self.taps = (blocks // 3 - 1, 2 * blocks // 3 - 1) if taps is None else tuple(taps)
-            check_tower(visual, self.taps)
+            (check_timm_vit if of_timm else check_tower)(visual, self.taps)
         self._check_pixels()
 
     def _check_pixels(self) -> None:
@@ -290,8 +293,7 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
             inputs: Normalized images ``(B, 3, H, W)``.
         """
         inputs = resize(inputs, self._size(inputs))
-        dense_of = dense_cnn_features if self.convolutional else dense_features
-        dense = dense_of(self.clip.visual, inputs, self.taps)
+        dense = self._dense_of(self.clip.visual, inputs, self.taps)
         features, *maps = upcast(dense.features, *dense.intermediate)
         dense = DenseFeatures(features, tuple(maps))
         observe(pixels=dense.features)
