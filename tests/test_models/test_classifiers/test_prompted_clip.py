@@ -11,6 +11,7 @@ from mmpretrain.structures import DataSample  # noqa: E402
 
 from hyper_mm.datasets.vocabulary import Vocabulary  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
+from tests.helpers.clip_families import bert_config  # noqa: E402
 
 NAMES = ['cat', 'polar_bear', 'sea', 'cat']
 CLASSES = dict(names=NAMES, whole=True, templates=['a photo of a {}.'])
@@ -142,40 +143,21 @@ class TestTowers:
         assert 3 * kept(chunk=4, checkpoint=True) < kept()
 
 
-WORDS = ['a', 'an', 'photo', 'of', 'cat', 'polar', 'bear', 'sea', 'x', '.']
-
-
-def hf_towers(folder, kind='bert', vision=None):
-    """A model config whose text tower is a small one of Hugging Face, with its files."""
-    hf = pytest.importorskip('transformers')
-    sizes = dict(hidden_size=24, num_hidden_layers=3, num_attention_heads=3, intermediate_size=48)
-    config = hf.BertConfig if kind == 'bert' else hf.RobertaConfig
-    config(vocab_size=40, max_position_embeddings=24, **sizes).save_pretrained(folder)
-    words = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', *WORDS]
-    if kind == 'roberta':  # its padding is the second id
-        words[:2] = words[1::-1]
-    (folder / 'vocab.txt').write_text('\n'.join(words))
-    hf.BertTokenizerFast(str(folder / 'vocab.txt')).save_pretrained(folder)
-    text = dict(
-        hf_model_name=str(folder),
-        hf_tokenizer_name=str(folder),
-        hf_model_pretrained=False,
-        hf_proj_type='linear',
-        hf_pooler_type='mean_pooler',
-    )
-    vision = vision or TOWERS['vision_cfg']
-    return dict(embed_dim=16, quick_gelu=True, vision_cfg=vision, text_cfg=text)
-
-
 CNN = dict(timm_model_name='test_efficientnet', timm_pool='avg', timm_proj='linear', image_size=32)
 DEEP = dict(type='CoOp', num_context=4, words='a photo of a', depth=3)
 
 
 class TestTowersOfHuggingFace:
+    @pytest.fixture(autouse=True)
+    def needed(self):
+        pytest.importorskip('transformers')
+
     @pytest.mark.parametrize('kind', ['bert', 'roberta'])
     @torch.no_grad()
     def test_token_layout(self, kind, tmp_path):
-        model = build(clip=dict(model=hf_towers(tmp_path, kind)), prompts=DEEP).eval()
+        model = build(
+            clip=dict(model=bert_config(tmp_path, TOWERS['vision_cfg'], kind)), prompts=DEEP
+        ).eval()
         tower, (vectors, image) = model.clip.text, model.prompts()
         assert not image and len(vectors) == 3
         for vector in vectors:
@@ -196,7 +178,7 @@ class TestTowersOfHuggingFace:
 
     @torch.no_grad()
     def test_words_as_prompts_change_nothing(self, tmp_path):
-        clip = dict(model=hf_towers(tmp_path))
+        clip = dict(model=bert_config(tmp_path, TOWERS['vision_cfg']))
         model, plain = build(clip=clip, prompts=dict(DEEP, depth=1)).eval(), build(None, clip=clip)
         plain.clip.load_state_dict(model.clip.state_dict())
         torch.testing.assert_close(model.text_features(), plain.eval().text_features())
@@ -204,7 +186,7 @@ class TestTowersOfHuggingFace:
     @pytest.mark.parametrize('options', [{}, dict(chunk=1, checkpoint=True)])
     def test_trains_on_a_convolutional_image_tower(self, options, tmp_path):
         head = dict(type='hyper_mm.LatHAdapterHead', num_classes=4, embed_dims=16)
-        clip = dict(model=hf_towers(tmp_path, vision=CNN))
+        clip = dict(model=bert_config(tmp_path, CNN))
         model, (images, samples) = build(clip=clip, prompts=DEEP, head=head, **options), batch()
         found = gradients(model, images, samples)
         trained = {n for n, p in model.named_parameters() if p.requires_grad}
@@ -219,12 +201,12 @@ class TestTowersOfHuggingFace:
         torch.testing.assert_close(kept, model.loss(images, samples))
 
     def test_image_prompts_of_a_transformer_beside_it(self, tmp_path):
-        clip = dict(model=hf_towers(tmp_path))
+        clip = dict(model=bert_config(tmp_path, TOWERS['vision_cfg']))
         found = gradients(build('IVLP', clip=clip, consistency={}), *batch())
         assert {'prompts.context', 'prompts.image.2'} <= found.keys()
 
     def test_what_cannot_take_prompts_is_named(self, tmp_path):
-        clip = dict(model=hf_towers(tmp_path, vision=CNN))
+        clip = dict(model=bert_config(tmp_path, CNN))
         for learner in ('MaPLe', 'IVLP', 'VPT'):
             with pytest.raises(ValueError, match="TimmModel, .* no tokens .* type='CoOp'"):
                 build(learner, clip=clip)
