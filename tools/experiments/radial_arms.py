@@ -60,7 +60,6 @@ COLUMNS = {
     'tau_d': 'tau_d',
     'rho': 'HyperLex rho',
     'rho_nouns': 'nouns',
-    'rho_prompt': 'rho, "a photo of a"',
     'precision': 'P',
     'recall': 'R',
     't2t': 'caption to caption R@1',
@@ -68,6 +67,7 @@ COLUMNS = {
     't2i': 'caption to image R@5',
 }
 """Scores and their names in the table."""
+PROMPT = 'a photo of a {}.'
 LONGEST = 40
 """Tokens of a text; the few longer ones are cut."""
 
@@ -136,12 +136,21 @@ class Data:
         }
         self.images: dict[str, Tensor] = {}
 
-    def read_images(self, clip: nn.Module, preprocess) -> None:
-        """Unit features of the images of the test captions and of COCO's validation part."""
+    def read_images(self, clip: nn.Module, preprocess, file: Path) -> None:
+        """Unit features of the images of the test captions and of COCO's validation part.
+
+        Args:
+            clip: The model.
+            preprocess: Image to tensor.
+            file: Where they are kept for the next time.
+        """
         import torch
         from PIL import Image
         from torch.nn.functional import normalize
 
+        if file.is_file():
+            self.images = torch.load(file, weights_only=True)
+            return
         for name, items in (('test', self.test), ('val', self.coco['val'])):
             rows = []
             for item in items:
@@ -149,6 +158,7 @@ class Data:
                 with torch.no_grad():
                     rows.append(clip.encode_image(image)[0])
             self.images[name] = normalize(torch.stack(rows), dim=-1)
+        torch.save(self.images, file)
 
 
 def encode(clip: nn.Module, texts: list[str], chunk: int = 128) -> Tensor:
@@ -274,7 +284,6 @@ def score(features: Features, data: Data, root: Tensor) -> dict[str, float]:
         tau_d=order_of(features, data.test, root),
         rho=entailment(features, data.pairs, root, '{}'),
         rho_nouns=entailment(features, nouns, root, '{}'),
-        rho_prompt=entailment(features, data.pairs, root, 'a photo of a {}.'),
         **walks(features, data, root),
         t2t=same_image(features, data.coco['val']),
         **recall(features, data),
@@ -282,21 +291,21 @@ def score(features: Features, data: Data, root: Tensor) -> dict[str, float]:
 
 
 def general_mean(frozen: Features, data: Data, tiers: int = 1) -> Tensor:
-    """Unit mean of the most general captions of 2000 chains, as the tower is without training."""
+    """Unit mean of the most general captions of 1000 chains, as the tower is without training."""
     from torch.nn.functional import normalize
 
-    found = frozen.chains(data.chains[:2000])[:, :tiers]
+    found = frozen.chains(data.chains[:1000])[:, :tiers]
     return normalize(found.flatten(0, 1).mean(0), dim=-1)
 
 
 def fitted_root(frozen: Features, data: Data) -> Tensor:
-    """The point that orders the tiers of 2000 chains best: of the least logistic loss."""
+    """The point that orders the tiers of 1000 chains best: of the least logistic loss."""
     import torch
     from torch.nn.functional import normalize, softplus
 
     from hyper_mm.layers.radial.radial import text_radii
 
-    chains = frozen.chains(data.chains[:2000])
+    chains = frozen.chains(data.chains[:1000])
     root = general_mean(frozen, data).clone().requires_grad_()
     optimizer = torch.optim.Adam([root], 0.01)
     for _ in range(100):
@@ -403,7 +412,7 @@ def main() -> None:
     clip, preprocess, _ = lite_clip()
     clip.eval().requires_grad_(False)
     data = Data(args.data or Path(os.environ.get('HYPER_MM_DATA', 'data')), args.work_dir)
-    data.read_images(clip, preprocess)
+    data.read_images(clip, preprocess, args.work_dir / 'images.pt')
     frozen = Features(clip)
 
     def result(arm: str, rate: float, seed: int, tuning: bool) -> dict:
@@ -459,10 +468,12 @@ def page(args, data: Data, frozen: Features, own: dict, best: dict) -> str:
         'the one that orders best': fitted_root(frozen, data),
     }
     columns = [c for c in COLUMNS if c not in ('t2t', 'i2t', 't2i')]
-    emergent = [['root of the untuned tower', *(COLUMNS[c] for c in columns)]]
+    emergent = [['root of the untuned tower', *(COLUMNS[c] for c in columns), f'rho, "{PROMPT}"']]
     for name, root in roots.items():
         found = score(frozen, data, root)
-        emergent.append([name, *(f'{found[c]:.{digits(c)}f}' for c in columns)])
+        prompted = entailment(frozen, data.pairs, root, PROMPT)
+        shown = [f'{found[c]:.{digits(c)}f}' for c in columns]
+        emergent.append([name, *shown, f'{prompted:.3f}'])
     counted = ', '.join(f'{value:.3f} by {name}' for name, value in lengths(data).items())
     parts = [markdown(rows)] + ([markdown(gains)] if len(gains) > 1 else [])
     parts += [f'`tau_d` of the lengths of the captions: {counted}.', markdown(emergent)]
