@@ -246,6 +246,7 @@ def test_text_prompts_alone(model):
     from hyper_mm.models.utils.open_clip import check_prompted, tower_shape
 
     check_prompted(model[0], 'text')
+    assert model[0].logit_scale.exp().item() == pytest.approx(lite_clip.SCALE)
     assert tower_shape(model[0], 'text') == (384, 6)
     with pytest.raises(ValueError, match='TimmModel, whose images have no tokens'):
         check_prompted(model[0], 'image')
