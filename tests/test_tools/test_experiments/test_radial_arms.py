@@ -13,7 +13,7 @@ from tests.helpers.clip_families import bert_config  # noqa: E402
 from tests.helpers.tools import load_tool  # noqa: E402
 
 CNN = dict(timm_model_name='test_efficientnet', timm_pool='avg', timm_proj='linear', image_size=32)
-CHAIN = ['animal', 'a bear', 'a polar bear', 'a photo of a polar bear']
+CHAIN = ['bear', 'a bear', 'a polar bear', 'a photo of a polar bear']
 OTHER = ['sea', 'a sea', 'a cat sea', 'a photo of a cat sea']
 
 
@@ -106,7 +106,8 @@ def test_every_arm_trains(tool, clip, data, tuning, monkeypatch):
     trained = {}
     for arm in tool.ARMS:
         if arm != 'untuned':
-            found = tool.run(frozen, arm, 0.05, 0, data, args, tuning)
+            rate = 0.5 if arm == 'adapter' else 0.05
+            found = tool.run(frozen, arm, rate, 0, data, args, tuning)
             assert found['trained'] > 0 and found['seconds'] > 0
             trained[arm] = found['trained']
             if not tuning:
