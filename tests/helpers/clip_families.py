@@ -153,6 +153,40 @@ def make_family(name: str, folder: Path):
     return model
 
 
+WORDS = ['a', 'an', 'photo', 'of', 'cat', 'dog', 'polar', 'bear', 'animal', 'sea', 'x', '.']
+
+
+def bert_config(folder: Path, vision: dict, kind: str = 'bert') -> dict:
+    """Model config of open_clip with a small text tower of Hugging Face, and its files.
+
+    Args:
+        folder: Where configuration and tokenizer are written.
+        vision: ``vision_cfg``.
+        kind: ``'bert'`` or ``'roberta'``.
+
+    Returns:
+        The config, of three blocks of width 24 and features of 16.
+    """
+    import transformers as hf
+
+    sizes = dict(hidden_size=24, num_hidden_layers=3, num_attention_heads=3, intermediate_size=48)
+    config = hf.BertConfig if kind == 'bert' else hf.RobertaConfig
+    config(vocab_size=40, max_position_embeddings=24, **sizes).save_pretrained(folder)
+    words = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', *WORDS]
+    if kind == 'roberta':  # its padding is the second id
+        words[:2] = words[1::-1]
+    (folder / 'vocab.txt').write_text('\n'.join(words))
+    hf.BertTokenizerFast(str(folder / 'vocab.txt')).save_pretrained(folder)
+    text = dict(
+        hf_model_name=str(folder),
+        hf_tokenizer_name=str(folder),
+        hf_model_pretrained=False,
+        hf_proj_type='linear',
+        hf_pooler_type='mean_pooler',
+    )
+    return dict(embed_dim=16, quick_gelu=True, vision_cfg=vision, text_cfg=text)
+
+
 def features(model: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     """Features of two images and two texts, the same for each call."""
     generator = torch.Generator().manual_seed(3)

@@ -2,7 +2,7 @@
 
     python tools/experiments/adapter_arms.py --work-dir work_dirs/adapter_arms
         --out docs/tables/hyperclip_lite.md
-    python tools/experiments/adapter_arms.py --arms frozen hyperclip --seeds 0 --steps 10
+    python tools/experiments/adapter_arms.py --arms frozen HyperCLIP --seeds 0 --steps 10
 
 The image tower is frozen, so that its dense features are computed once: one vector for each 32
 pixels of an image, minus the mean vector of the training images. A pixel is scored by the cosine to
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import random
 import statistics
@@ -29,7 +28,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tables import command, markdown, versions, write_table
+from tables import command, markdown, standard_error, versions, write_table
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,23 +38,19 @@ ARMS: dict[str, tuple[dict | None, list[float]]] = {
     'frozen': (None, [0.0]),
     'full': (dict(type='FullTuning', towers=TEXT), [1e-5, 1e-4, 1e-3]),
     'q, v': (dict(type='TrainedPartsAdapter', towers=TEXT), [1e-5, 1e-4, 1e-3]),
-    'LoRA': (dict(type='LoRAAdapter', rank=16, alpha=16.0, towers=TEXT), [1e-4, 1e-3, 1e-2]),
-    'LoRA (peft)': (
-        dict(type='PeftAdapter', method='LORA', r=16, lora_alpha=16, towers=TEXT),
-        [1e-4, 1e-3, 1e-2],
-    ),
+    'LoRA': (dict(type='LoRAAdapter', rank=16, alpha=16.0, towers=TEXT), [1e-3, 5e-3, 2e-2]),
     'OFT (peft)': (
         dict(type='PeftAdapter', method='OFT', oft_block_size=64, towers=TEXT),
-        [1e-4, 1e-3, 1e-2],
+        [1e-3, 5e-3, 2e-2],
     ),
-    'HyperCLIP': (dict(type='HyperCLIPAdapter', block_size=32, towers=TEXT), [1e-4, 1e-3, 1e-2]),
+    'HyperCLIP': (dict(type='HyperCLIPAdapter', block_size=32, towers=TEXT), [1e-3, 5e-3, 2e-2]),
     'HyperCLIP, c=1': (
         dict(type='HyperCLIPAdapter', block_size=32, curvature=1.0, towers=TEXT),
-        [1e-4, 1e-3, 1e-2],
+        [1e-3, 5e-3, 2e-2],
     ),
     'HyperCLIP, euclidean': (
         dict(type='HyperCLIPAdapter', block_size=32, space='euclidean', towers=TEXT),
-        [1e-4, 1e-3, 1e-2],
+        [1e-3, 5e-3, 2e-2],
     ),
 }
 """Adapter of each arm, and its learning rates."""
@@ -87,9 +82,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--arms', nargs='+', default=list(ARMS), help='names of arms')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--tune-seed', type=int, default=100)
-    parser.add_argument('--steps', type=int, default=60)
+    parser.add_argument('--steps', type=int, default=80)
     parser.add_argument('--batch', type=int, default=8, help='images a step')
-    parser.add_argument('--names', type=int, default=48, help='classes a step')
+    parser.add_argument('--names', type=int, default=32, help='classes a step')
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--data', type=Path, help='folder of coco133_sem')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/adapter_arms'))
@@ -106,7 +101,6 @@ def read_images(clip: nn.Module, folder: Path, split: str, classes: int) -> Imag
     import numpy as np
     import torch
     from PIL import Image
-    from torch.nn.functional import one_hot
 
     trunk = clip.visual.trunk
     features, shares, labels = [], [], []
@@ -118,11 +112,20 @@ def read_images(clip: nn.Module, folder: Path, split: str, classes: int) -> Imag
             features.append(trunk.get_classifier()(x.permute(1, 2, 0)))
         label = Image.open(folder / 'ann_dir' / split / f'{file.stem}.png')
         small = np.array(label.resize(SIZE[::-1], Image.Resampling.NEAREST))
-        cells = one_hot(torch.from_numpy(small).long().clamp(max=classes), classes + 1)
-        cells = cells.unflatten(0, (-1, STRIDE)).unflatten(2, (-1, STRIDE))
-        shares.append(cells.float().mean((1, 3))[..., :classes])
+        shares.append(class_shares(torch.from_numpy(small).long(), classes))
         labels.append(torch.from_numpy(np.array(label)).long())
     return Images(torch.stack(features), torch.stack(shares), labels)
+
+
+def class_shares(label: Tensor, classes: int) -> Tensor:
+    """Share of each class in each cell ``(h, w, T)`` of a label map ``(H, W)``."""
+    import torch
+
+    rows, columns = (side // STRIDE for side in label.shape)
+    cell = torch.arange(rows * columns).view(rows, 1, columns, 1)
+    numbers = cell * (classes + 1) + label.view(rows, STRIDE, columns, STRIDE).clamp(max=classes)
+    counts = numbers.flatten().bincount(minlength=rows * columns * (classes + 1))
+    return (counts.float() / STRIDE**2).view(rows, columns, classes + 1)[..., :classes]
 
 
 def held_out(train: Images, seed: int) -> list[int]:
@@ -143,13 +146,16 @@ def evaluate(text: Tensor, images: Images, unseen: list[int]) -> dict[str, float
     import torch
     from torch.nn.functional import interpolate
 
+    from hyper_mm.layers.open_vocab.dense_cnn import contenders
+
     classes = len(text)
     confusion = torch.zeros(classes, classes)
     for features, label in zip(images.features, images.labels):
-        scores = (features @ text.T).permute(2, 0, 1).unsqueeze(0)
-        scores = interpolate(scores, label.shape, mode='bilinear', align_corners=False)
+        scores = (features @ text.T).permute(2, 0, 1)
+        kept = contenders(scores)
+        large = interpolate(scores[None, kept], label.shape, mode='bilinear', align_corners=False)
         known = label < classes
-        pairs = label[known] * classes + scores[0].argmax(0)[known]
+        pairs = label[known] * classes + kept[large[0].argmax(0)[known]]
         confusion += torch.bincount(pairs, minlength=classes**2).view(classes, classes)
     hits = confusion.diag()
     union = confusion.sum(0) + confusion.sum(1) - hits
@@ -295,14 +301,6 @@ def main() -> None:
     if args.out:
         text += f'\n\n{command()}\n\n{versions()}; {args.threads} threads.'
         write_table(args.out, 'adapter_arms', text)
-
-
-def standard_error(values: list[float]) -> str:
-    """Mean and its standard error."""
-    mean = f'{statistics.mean(values):.2f}'
-    if len(values) < 2:
-        return mean
-    return f'{mean} ± {statistics.stdev(values) / math.sqrt(len(values)):.2f}'
 
 
 if __name__ == '__main__':

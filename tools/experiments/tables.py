@@ -18,6 +18,14 @@ def spread(values: list[float], digits: int = 2) -> str:
     return f'{mean} ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else mean
 
 
+def standard_error(values: list[float], digits: int = 2) -> str:
+    """Mean, and its standard error where there are several values."""
+    mean = f'{statistics.mean(values):.{digits}f}'
+    if len(values) < 2:
+        return mean
+    return f'{mean} ± {statistics.stdev(values) / math.sqrt(len(values)):.{digits}f}'
+
+
 def markdown(rows: list[list[str]]) -> str:
     """A table in markdown; the first row is its head."""
     head, *body = rows

@@ -35,10 +35,11 @@ class CoOp(nn.Module):
 
     Args:
         text_dim: Width of the text tower.
-        image_dim: Width of the image tower, which is not used.
+        image_dim: Width of the image tower, which is not used; None where it has no tokens.
         num_context: Number n of vectors.
         words: Words whose embeddings initialize the vectors, the first n of their tokens; the
             tokens behind these stay in the prompt. None: random initialization.
+        depth: Blocks of the text tower that have vectors of their own (the paper: 1, the input).
 
     Raises:
         ValueError: For numbers less than 1.
@@ -46,13 +47,24 @@ class CoOp(nn.Module):
     Source: Zhou et al., Learning to Prompt for Vision-Language Models (IJCV 2022).
     """
 
+    towers: tuple[str, ...] = ('text',)
+    """The towers that have prompts."""
+
     def __init__(
-        self, text_dim: int, image_dim: int, num_context: int = 16, words: str | None = None
+        self,
+        text_dim: int,
+        image_dim: int | None = None,
+        num_context: int = 16,
+        words: str | None = None,
+        depth: int = 1,
     ):
         super().__init__()
-        check_count(1, text_dim=text_dim, image_dim=image_dim, num_context=num_context)
+        check_count(1, text_dim=text_dim, num_context=num_context, depth=depth)
+        if image_dim is not None:
+            check_count(1, image_dim=image_dim)
         self.num_context, self.words = num_context, words
         self.context = _normal(num_context, text_dim)
+        self.deep = nn.ParameterList(_normal(num_context, text_dim) for _ in range(depth - 1))
 
     @property
     def prefix(self) -> str:
@@ -84,7 +96,7 @@ class CoOp(nn.Module):
 
     def forward(self) -> Prompts:
         """Prompts of both towers."""
-        return Prompts([self.context], [])
+        return Prompts([self.context, *self.deep], [])
 
 
 class MaPLe(CoOp):
@@ -106,6 +118,8 @@ class MaPLe(CoOp):
     Source: Khattak et al., MaPLe: Multi-modal Prompt Learning (CVPR 2023).
     """
 
+    towers = ('text', 'image')
+
     def __init__(
         self,
         text_dim: int,
@@ -114,14 +128,12 @@ class MaPLe(CoOp):
         depth: int = 9,
         words: str | None = 'a photo of a',
     ):
-        super().__init__(text_dim, image_dim, num_context, words)
-        check_count(1, depth=depth)
-        self.deep = nn.ParameterList(_normal(num_context, text_dim) for _ in range(depth - 1))
+        super().__init__(text_dim, image_dim, num_context, words, depth)
         self.projections = nn.ModuleList(nn.Linear(text_dim, image_dim) for _ in range(depth))
 
     def forward(self) -> Prompts:
         """Prompts of both towers."""
-        text = [self.context, *self.deep]
+        text = super().forward().text
         return Prompts(text, [project(p) for project, p in zip(self.projections, text)])
 
 
@@ -143,6 +155,8 @@ class IVLP(CoOp):
     Source: Khattak et al., Self-regulating Prompts (ICCV 2023).
     """
 
+    towers = ('text', 'image')
+
     def __init__(
         self,
         text_dim: int,
@@ -153,21 +167,20 @@ class IVLP(CoOp):
         image_depth: int = 9,
         words: str | None = 'a photo of a',
     ):
-        super().__init__(text_dim, image_dim, num_context, words)
-        check_count(1, num_image=num_image, depth=depth, image_depth=image_depth)
-        self.deep = nn.ParameterList(_normal(num_context, text_dim) for _ in range(depth - 1))
+        super().__init__(text_dim, image_dim, num_context, words, depth)
+        check_count(1, num_image=num_image, image_depth=image_depth)
         self.image = nn.ParameterList(_normal(num_image, image_dim) for _ in range(image_depth))
 
     def forward(self) -> Prompts:
         """Prompts of both towers."""
-        return Prompts([self.context, *self.deep], list(self.image))
+        return Prompts(super().forward().text, list(self.image))
 
 
 class VPT(nn.Module):
     """Prompts of the image tower alone: those of PromptKD's student.
 
     Args:
-        text_dim: Width of the text tower, which is not used.
+        text_dim: Width of the text tower, which is not used; None where it has none.
         image_dim: Width of the image tower.
         num_image: Number of vectors.
         image_depth: Blocks that have prompts of their own.
@@ -178,11 +191,15 @@ class VPT(nn.Module):
     Source: Jia et al., Visual Prompt Tuning (ECCV 2022).
     """
 
-    def __init__(self, text_dim: int, image_dim: int, num_image: int = 4, image_depth: int = 9):
+    towers = ('image',)
+
+    def __init__(
+        self, text_dim: int | None, image_dim: int, num_image: int = 4, image_depth: int = 9
+    ):
         super().__init__()
-        check_count(
-            1, text_dim=text_dim, image_dim=image_dim, num_image=num_image, image_depth=image_depth
-        )
+        if text_dim is not None:
+            check_count(1, text_dim=text_dim)
+        check_count(1, image_dim=image_dim, num_image=num_image, image_depth=image_depth)
         self.image = nn.ParameterList(_normal(num_image, image_dim) for _ in range(image_depth))
 
     def forward(self) -> Prompts:

@@ -13,7 +13,7 @@ so that every position keeps its place in the space of the text features.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch.nn.functional as F
 from torch import Tensor, cat, nn
@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...compat import is_exporting
 from ..hyperclip.adapted_weight import attention_input
+from .dense_vit import DenseFeatures, check_timm_vit, dense_vit_features, is_timm_vit
 
 
 class Block(Protocol):
@@ -57,15 +58,6 @@ class VisionTower(Protocol):
     proj: Tensor | None
     attn_pool: Any
     patch_dropout: Any
-
-
-class DenseFeatures(NamedTuple):
-    """What :class:`DenseCLIP` returns; ``h x w`` patches of an image."""
-
-    features: Tensor
-    """``(B, D, h, w)``, in the space of the text features; not normalized."""
-    intermediate: tuple[Tensor, ...]
-    """Maps ``(B, width, h, w)``, one for each of the chosen blocks."""
 
 
 def dense_block(block: Block, x: Tensor) -> Tensor:
@@ -230,7 +222,8 @@ class DenseCLIP(nn.Module):
         >>> features, (early, late) = dense(images)
 
     Args:
-        visual: ``open_clip.transformer.VisionTransformer``.
+        visual: ``open_clip.transformer.VisionTransformer``, or ``open_clip.timm_model.TimmModel``
+            with a vision transformer (SigLIP, EVA02, MobileCLIP-B, PE, ViTamin).
         taps: Blocks whose output is wanted, counted from 0; not the last.
 
     Raises:
@@ -240,9 +233,12 @@ class DenseCLIP(nn.Module):
 
     def __init__(self, visual: nn.Module, taps: Sequence[int] = ()) -> None:
         super().__init__()
-        check_tower(visual, taps)
+        self.of_timm = is_timm_vit(visual)
+        (check_timm_vit if self.of_timm else check_tower)(visual, taps)
         self.visual, self.taps = visual, tuple(taps)
 
     def forward(self, images: Tensor) -> DenseFeatures:
-        """Dense features; see :func:`dense_features`."""
+        """Dense features; see :func:`dense_features` and :mod:`.dense_vit`."""
+        if self.of_timm:
+            return dense_vit_features(self.visual, images, self.taps)
         return dense_features(cast(VisionTower, self.visual), images, self.taps)

@@ -15,7 +15,14 @@ from hyper_mm.datasets.shots import half
 from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.layers.lathadapter.prompts import LEARNERS, CoOp, self_consistency
 from hyper_mm.models.utils.labels import check_labels
-from hyper_mm.models.utils.open_clip import build_open_clip, check_towers, encode_image
+from hyper_mm.models.utils.open_clip import (
+    build_open_clip,
+    check_prompted,
+    embed_dim,
+    encode_image,
+    tower_shape,
+    word_embedding,
+)
 from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.models.utils.trained_weights import LoadsTrainedWeights
 from hyper_mm.models.utils.vocabulary_features import VocabularyEncoder
@@ -86,7 +93,6 @@ class PromptedCLIP(LoadsTrainedWeights, OwnInit, BaseClassifier):
         self.templates = templates
         self.consistency = None if consistency is None else {**CONSISTENCY, **consistency}
         self.clip = build_open_clip(**clip).eval().requires_grad_(False)
-        check_towers(self.clip)
         self._encoder = VocabularyEncoder(self.clip, chunk, checkpoint)
         self.prompts = None if prompts is None else self._learner(dict(prompts))
         self.head = None if head is None else MODELS.build(head)
@@ -102,26 +108,29 @@ class PromptedCLIP(LoadsTrainedWeights, OwnInit, BaseClassifier):
         """The prompt learner, started at its words."""
         name = config.pop('type', None)
         check_choice(sorted(LEARNERS), **{'prompts.type': name})
-        image_dim = self.clip.visual.conv1.out_channels
-        learner = LEARNERS[name](self.clip.token_embedding.embedding_dim, image_dim, **config)
-        towers = dict(text=self.clip.transformer, image=self.clip.visual.transformer)
+        kind, shapes = LEARNERS[name], {}
+        for tower in kind.towers:
+            check_prompted(self.clip, tower)
+            shapes[tower] = tower_shape(self.clip, tower)
+        widths = {f'{x}_dim': shapes[x].width if x in shapes else None for x in ('text', 'image')}
+        learner = kind(**widths, **config)
         for tower, vectors in learner()._asdict().items():
-            layers = len(towers[tower].resblocks)
-            if len(vectors) > layers:
+            if vectors and len(vectors) > shapes[tower].depth:
                 raise ValueError(
-                    f'prompts must be at most as deep as the {tower} tower, {layers} blocks, got '
-                    f'{len(vectors)}'
+                    f'prompts must be at most as deep as the {tower} tower, {shapes[tower].depth} '
+                    f'blocks, got {len(vectors)}'
                 )
         if isinstance(learner, CoOp):
-            length = self.clip.positional_embedding.shape[0]
-            tokens = self.clip.tokenizer([learner.prefix], length)[0]
-            learner.init_context(self.clip.token_embedding(tokens[1 : tokens.argmax()]))
+            tokenizer = self.clip.tokenizer
+            (length,) = tokenizer.lengths([learner.prefix])
+            tokens = tokenizer([learner.prefix])[0, 1 : length - 1]
+            learner.init_context(word_embedding(self.clip)(tokens))
         return learner
 
     @property
     def dim(self) -> int:
         """Width of the features."""
-        return self.clip.visual.output_dim
+        return embed_dim(self.clip)
 
     def _check_head(self) -> None:
         if self.head is not None and self.head.refiner.attributes.shape[1] != self.dim:
@@ -240,6 +249,27 @@ class PromptedCLIP(LoadsTrainedWeights, OwnInit, BaseClassifier):
         parts = [text] if self._parts is None else text.split(self._parts)
         return torch.cat([self.head(image, part) for part in parts if len(part)], 1)
 
+    def losses_of(self, image: Tensor, text: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Losses of features: cross-entropy, or the head's.
+
+        Where no image prompts are learned, image features may be computed once for all steps.
+
+        Args:
+            image: Unit features of images ``(B, D)``.
+            text: Unit features of the classes ``(C, D)``; see :meth:`text_features`.
+            labels: Labels ``(B,)``.
+
+        Returns:
+            ``loss_ce``, or what the head has.
+
+        Raises:
+            ValueError: For a label outside the vocabulary.
+        """
+        check_labels(labels, len(text))
+        if self.head is None:
+            return dict(loss_ce=F.cross_entropy(self.logits(image, text), labels))
+        return self.head.loss(image, text, labels)
+
     def forward(
         self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'
     ):
@@ -280,11 +310,7 @@ class PromptedCLIP(LoadsTrainedWeights, OwnInit, BaseClassifier):
         """
         image, text = self.training_features(inputs)
         labels = torch.cat([sample.gt_label for sample in data_samples]).to(image.device)
-        check_labels(labels, len(text))
-        if self.head is None:
-            losses = dict(loss_ce=F.cross_entropy(self.logits(image, text), labels))
-        else:
-            losses = self.head.loss(image, text, labels)
+        losses = self.losses_of(image, text, labels)
         if self.consistency is not None:
             with torch.no_grad():
                 frozen = unit(encode_image(self.clip, inputs).float())

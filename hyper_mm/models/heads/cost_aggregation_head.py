@@ -44,8 +44,10 @@ class CostAggregationHead(OwnInit, BaseModule):
         ignore_index: Label of ignored pixels.
         loss_weight: Factor of the loss.
         residual: Inverse temperature of :class:`hyper_mm.TextSimilarityHead`, whose logits the
-            aggregation then corrects, so that training begins where that head stands; None: there
-            are no other logits, as in CAT-Seg.
+            aggregation then corrects. The last convolution is zero at initialization, so that
+            training begins where that head stands. None: there are no other logits, as in CAT-Seg.
+        criterion: ``'bce'``, as above, or ``'ce'``: cross-entropy over the classes of each pixel
+            that is not ignored, which compares the classes, as the prediction does.
         init_cfg: Initialization config of mmengine.
 
     Raises:
@@ -61,10 +63,13 @@ class CostAggregationHead(OwnInit, BaseModule):
         ignore_index: int = 255,
         loss_weight: float = 1.0,
         residual: float | None = None,
+        criterion: str = 'bce',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         check_choice(('zero', 'mask'), ignore=ignore)
+        check_choice(('bce', 'ce'), criterion=criterion)
+        self.criterion = criterion
         self.ignore, self.ignore_index, self.loss_weight = ignore, ignore_index, loss_weight
         if residual is not None:
             check_range('(0, inf)', residual=residual)
@@ -81,6 +86,9 @@ class CostAggregationHead(OwnInit, BaseModule):
             self.upsample1 = nn.Conv2d(in_channels[0], first, kernel_size=1)
             self.upsample2 = nn.Conv2d(in_channels[1], second, kernel_size=1)
         self.aggregator = CostAggregator(guidance_dims=(first, second), **(aggregator or {}))
+        if residual is not None:
+            nn.init.zeros_(self.aggregator.decoder.head.weight)
+            nn.init.zeros_(self.aggregator.decoder.head.bias)
 
     @property
     def num_prompts(self) -> int:
@@ -133,6 +141,12 @@ class CostAggregationHead(OwnInit, BaseModule):
                 f'labels must be 0..{classes - 1} (the vocabulary) or {self.ignore_index} '
                 f'(ignored), got {found}'
             )
+        if self.criterion == 'ce':
+            labels = labels.masked_fill(ignored, -1)
+            sums = logits.new_zeros(2, dtype=torch.float32)
+            for one, of_one in zip(logits, labels):  # one image at a time
+                sums = sums + checkpoint(_ce_sum, one[None], of_one[None], use_reentrant=False)
+            return dict(loss_ce=self.loss_weight * sums[0] / sums[1].clamp(min=1))
         counted = ~ignored if self.ignore == 'mask' else torch.ones_like(ignored)
         labels = labels.masked_fill(ignored, -1)
         total = logits.new_zeros((), dtype=torch.float32)
@@ -151,3 +165,11 @@ def _bce_sum(logits: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
         inside = (labels >= 0) & (labels < logits.shape[1])
         target = logits.gather(1, labels.where(inside, 0)[:, None])[:, 0]
         return ((loss - target * inside) * counted).sum()
+
+
+def _ce_sum(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of the pixels with a label, summed, and their number ``(2,)``."""
+    with torch.autocast(logits.device.type, enabled=False):
+        logits = resize(logits.float(), labels.shape[-2:])
+        loss = F.cross_entropy(logits, labels, ignore_index=-1, reduction='sum')
+        return torch.stack([loss, (labels >= 0).sum().to(loss.dtype)])

@@ -13,7 +13,7 @@ from mmseg.structures import SegDataSample
 from open_clip.model import resize_pos_embed
 from torch import Tensor
 
-from hyper_mm.checks import check_choice, check_range
+from hyper_mm.checks import check_choice, check_count, check_range
 from hyper_mm.datasets.vocabulary import Vocabulary
 from hyper_mm.layers.hyperclip.weight_updates import TrainedParts
 from hyper_mm.layers.open_vocab.dense_clip import DenseFeatures, check_tower, dense_features
@@ -24,6 +24,7 @@ from hyper_mm.layers.open_vocab.dense_cnn import (
     is_cnn,
     reductions,
 )
+from hyper_mm.layers.open_vocab.dense_vit import check_timm_vit, dense_vit_features, is_timm_vit
 from hyper_mm.models.utils.finetuning import prepare_clip
 from hyper_mm.models.utils.observed import observe
 from hyper_mm.models.utils.open_clip import build_open_clip, image_size, pixel_range
@@ -66,6 +67,9 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         finetune: What of CLIP is trained without an adapter: ``'frozen'``, ``'qv'`` (query and
             value projections of both towers, as in CAT-Seg's official code) or ``'full'``.
         train_vocabulary: Classes of the training labels, where they are not ``vocabulary``'s.
+        train_classes: Most classes of a training step, at least 2: those of its labels, all of
+            them, and others by chance. It bounds time and memory of the head with a large
+            vocabulary. None: all.
         taps: The two blocks whose maps guide the head, counted from 0. None: one and two thirds of
             a transformer, which is 3 and 7 for ViT-B, 7 and 15 for ViT-L; of a convolutional tower
             the maps of twice and four times the resolution of the last.
@@ -101,6 +105,7 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         adapter: dict | None = None,
         finetune: str = 'frozen',
         train_vocabulary: str | Sequence[str] | dict | Vocabulary | None = None,
+        train_classes: int | None = None,
         taps: Sequence[int] | None = None,
         resize: bool | None = None,
         text: dict | None = None,
@@ -120,6 +125,9 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         self.decode_head = MODELS.build(decode_head or dict(type='hyper_mm.TextSimilarityHead'))
         self.align_corners = False
         self.train_cfg = train_cfg
+        if train_classes is not None:
+            check_count(2, train_classes=train_classes)
+        self.train_classes = train_classes
         self._read_test_cfg(**(test_cfg or {}))
         self._encoder = VocabularyEncoder(self.clip, **(text or {}))
         self._train_vocabulary = None
@@ -134,17 +142,19 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         self.image_size = image_size(self.clip)
         self.convolutional = is_cnn(visual)
         if self.convolutional:
+            self._dense_of = dense_cnn_features
             self.resized = bool(resize)
             self.stride = reductions(visual)[-1]
             self.taps = guidance_taps(visual) if taps is None else tuple(taps)
         else:
             if resize is False:
                 raise ValueError('resize must not be False: a transformer takes one size of images')
-            self.resized = True
-            resblocks = getattr(getattr(visual, 'transformer', None), 'resblocks', ())
-            blocks = len(resblocks)
+            self.resized, of_timm = True, is_timm_vit(visual)
+            self._dense_of = dense_vit_features if of_timm else dense_features
+            tower = visual.trunk if of_timm else getattr(visual, 'transformer', None)
+            blocks = len(getattr(tower, 'blocks' if of_timm else 'resblocks', ()))
             self.taps = (blocks // 3 - 1, 2 * blocks // 3 - 1) if taps is None else tuple(taps)
-            check_tower(visual, self.taps)
+            (check_timm_vit if of_timm else check_tower)(visual, self.taps)
         self._check_pixels()
 
     def _check_pixels(self) -> None:
@@ -290,8 +300,7 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
             inputs: Normalized images ``(B, 3, H, W)``.
         """
         inputs = resize(inputs, self._size(inputs))
-        dense_of = dense_cnn_features if self.convolutional else dense_features
-        dense = dense_of(self.clip.visual, inputs, self.taps)
+        dense = self._dense_of(self.clip.visual, inputs, self.taps)
         features, *maps = upcast(dense.features, *dense.intermediate)
         dense = DenseFeatures(features, tuple(maps))
         observe(pixels=dense.features)
@@ -315,7 +324,23 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
             data_samples: With ``gt_sem_seg``.
         """
         labels = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
-        return self.decode_head.loss(self._forward(inputs), labels)
+        text, labels = self._drawn(self.encode_vocabulary(), labels)
+        return self.decode_head.loss(self.decode_head(self.extract_feat(inputs), text), labels)
+
+    def _drawn(self, text: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and labels of the classes of a training step; see ``train_classes``."""
+        count, ignored = len(text), getattr(self.decode_head, 'ignore_index', 255)
+        if self.train_classes is None or count <= self.train_classes or 0 <= ignored < count:
+            return text, labels  # the head refuses such an ignored label
+        inside = (labels >= 0) & (labels < count)
+        order = torch.rand(count, device=labels.device)
+        order[labels[inside].long()] += 1  # those that are there come first
+        present = int((order >= 1).sum())
+        kept = order.topk(max(self.train_classes, present)).indices.sort().values
+        number = labels.new_zeros(count, dtype=torch.long)
+        number[kept] = torch.arange(len(kept), device=labels.device)
+        new = number[labels.long().clamp(0, count - 1)]
+        return text[kept], torch.where(inside, new, labels.long())
 
     @torch.no_grad()
     def predict(

@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -48,6 +49,10 @@ if TYPE_CHECKING:
 PREFIX = 'lite-clip'
 MEAN = STD = (127.5, 127.5, 127.5)
 """Mean and standard deviation that the image tower takes its pixels by, of 255."""
+SCALE = 30.0
+"""Inverse temperature of the cosines. Of 10, 14.3 (open_clip's initial one), 20, 30, 40, 60, 80 and
+100 it has the least cross-entropy on images of ImageNet, among 100 classes that a fit has not seen,
+for both sizes."""
 TEXTS_AT_A_TIME = 50
 
 
@@ -175,6 +180,8 @@ def build_lite_clip(name: str = 'lite-clip-b0', image_size: int | None = None) -
     classes = state.pop('classifier.weight')
     del state['classifier.bias']
     clip.visual.trunk.load_state_dict(state)
+    with torch.no_grad():
+        clip.logit_scale.fill_(math.log(SCALE))
     clip.text.proj = _projection(name, clip, classes)
     clip.tokenizer = TextTokenizer(config, clip.vocab_size, clip.context_length, padded=False)
     return clip

@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
 
 import open_clip
 import torch
 from open_clip.hf_model import HFTextEncoder
+from open_clip.transformer import VisionTransformer
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as checkpoint_activations
 
@@ -229,7 +232,7 @@ def encode_text(
     if chunk is not None:
         check_at_least(1, chunk=chunk)
     if prompts:
-        check_towers(clip)
+        check_prompted(clip, 'text')
     features = []
     for part in tokens.split(chunk or max(len(tokens), 1)):
         if checkpoint and torch.is_grad_enabled():
@@ -246,6 +249,8 @@ def _encode(clip: open_clip.CLIP, tokens: Tensor, *prompts: Tensor) -> Tensor:
         if takes_any_length(clip) and len(tokens):
             used = (tokens != clip.text.config.pad_token_id).any(0).nonzero()
             tokens = tokens[:, : int(used.max()) + 1 if len(used) else 1]
+            if prompts:
+                return _encode_bert(clip.text, tokens, prompts)
         return clip.encode_text(tokens)
     if clip.attn_mask is None or clip.text_pool_type != 'argmax' or not len(tokens):
         return clip.encode_text(tokens)
@@ -266,6 +271,27 @@ def _encode(clip: open_clip.CLIP, tokens: Tensor, *prompts: Tensor) -> Tensor:
     if projection is None:
         return x
     return projection(x) if isinstance(projection, torch.nn.Module) else x @ projection
+
+
+def _encode_bert(tower: HFTextEncoder, tokens: Tensor, prompts: Sequence[Tensor]) -> Tensor:
+    """Features of texts by an encoder of Hugging Face whose first blocks have prompts."""
+    mask = (tokens != tower.config.pad_token_id).long()
+    words = tower.transformer.embeddings.word_embeddings(tokens)
+    handles = [
+        layer.register_forward_pre_hook(partial(_replace_entering, prompt=prompt))
+        for layer, prompt in zip(tower.transformer.encoder.layer[1:], prompts[1:])
+    ]
+    try:
+        found = tower.transformer(inputs_embeds=_replace(words, prompts[0]), attention_mask=mask)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return tower.proj(tower.pooler(found, mask))
+
+
+def _replace_entering(layer: torch.nn.Module, entering: tuple, prompt: Tensor) -> tuple:
+    """What enters a block, with vectors in the place of the positions behind the first."""
+    return (_replace(entering[0], prompt), *entering[1:])
 
 
 def _replace(x: Tensor, prompt: Tensor) -> Tensor:
@@ -299,7 +325,7 @@ def encode_image(clip: open_clip.CLIP, images: Tensor, prompts: Sequence[Tensor]
     images = images.to(stem.weight.dtype)
     if not prompts:
         return clip.encode_image(images)
-    check_towers(clip)
+    check_prompted(clip, 'image')
     x = visual._embeds(images)
     tokens = x.shape[1]
     first = visual.ln_pre(prompts[0].to(x.dtype))  # a norm of single tokens: before or after is one
@@ -311,14 +337,71 @@ def encode_image(clip: open_clip.CLIP, images: Tensor, prompts: Sequence[Tensor]
     return visual._pool(x)[0] @ visual.proj
 
 
-def check_towers(clip: open_clip.CLIP) -> None:
-    """Raises ValueError for a model whose towers cannot take prompts."""
-    if type(clip) is not open_clip.CLIP or not hasattr(clip.visual, 'transformer'):
+def check_prompted(clip: open_clip.CLIP | open_clip.CustomTextCLIP, tower: str) -> None:
+    """Checks that a tower can take prompts.
+
+    Args:
+        clip: The model.
+        tower: ``'text'``: causal towers of :class:`open_clip.CLIP`, and encoders of Hugging Face
+            with a start token (BERT, RoBERTa, XLM-RoBERTa); or ``'image'``: vision transformers of
+            open_clip that are pooled at the class token.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    if tower == 'image':
+        visual = clip.visual
+        if not isinstance(visual, VisionTransformer):
+            raise ValueError(
+                'clip must have a vision transformer of open_clip to learn image prompts, got '
+                f'{type(visual).__name__}, whose images have no tokens to put them behind: take '
+                "prompts of the texts alone, type='CoOp'"
+            )
+        if visual.pool_type != 'tok' or visual.attn_pool is not None:
+            raise ValueError("clip must have an image tower pooled at its class token ('tok')")
+        return
+    if takes_any_length(clip):
+        encoder = clip.text.transformer
+        if not hasattr(getattr(encoder, 'embeddings', None), 'word_embeddings') or not hasattr(
+            getattr(encoder, 'encoder', None), 'layer'
+        ):
+            raise ValueError(
+                'clip must have a text tower like BERT to learn text prompts, with a start token '
+                f'and a list of layers, got {type(encoder).__name__}'
+            )
+    elif type(clip) is not open_clip.CLIP:
         raise ValueError(
-            'clip must have two transformers to learn prompts, as open_clip.CLIP has, got '
-            f'{type(clip).__name__} with {type(clip.visual).__name__}'
+            'clip must have the text tower of open_clip.CLIP or one of Hugging Face to learn text '
+            f'prompts, got {type(clip).__name__} with {type(clip.text).__name__}'
         )
-    if clip.text_pool_type != 'argmax' or clip.attn_mask is None:
+    elif clip.text_pool_type != 'argmax' or clip.attn_mask is None:
         raise ValueError("clip must have a causal text tower pooled at the end token ('argmax')")
-    if clip.visual.pool_type != 'tok' or clip.visual.attn_pool is not None:
-        raise ValueError("clip must have an image tower pooled at its class token ('tok')")
+
+
+class TowerShape(NamedTuple):
+    """What prompts of a tower are made for.
+
+    Attributes:
+        width: Width of its tokens.
+        depth: Number of its blocks.
+    """
+
+    width: int
+    depth: int
+
+
+def tower_shape(clip: open_clip.CLIP | open_clip.CustomTextCLIP, tower: str) -> TowerShape:
+    """Width and depth of a tower, ``'text'`` or ``'image'``, that :func:`check_prompted` passes."""
+    if tower == 'image':
+        return TowerShape(clip.visual.conv1.out_channels, len(clip.visual.transformer.resblocks))
+    words = word_embedding(clip)
+    if takes_any_length(clip):
+        return TowerShape(words.embedding_dim, len(clip.text.transformer.encoder.layer))
+    return TowerShape(words.embedding_dim, len(clip.transformer.resblocks))
+
+
+def word_embedding(clip: open_clip.CLIP | open_clip.CustomTextCLIP) -> torch.nn.Embedding:
+    """Table of token embeddings of a text tower that :func:`check_prompted` passes."""
+    if takes_any_length(clip):
+        return clip.text.transformer.embeddings.word_embeddings
+    return clip.token_embedding

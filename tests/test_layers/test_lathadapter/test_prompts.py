@@ -24,6 +24,13 @@ class TestLearners:
         expected = learner.projections[-1](text[-1])
         torch.testing.assert_close(image[-1], expected)
 
+    def test_deep_prompts_of_the_texts_alone(self):
+        learner = CoOp(8, None, num_context=3, depth=2)
+        text, image = learner()
+        assert [p.shape for p in text] == [(3, 8)] * 2 and not image
+        assert list(learner.state_dict()) == ['context', 'deep.0']
+        assert list(CoOp(8).state_dict()) == ['context']
+
     def test_ivlp(self):
         text, image = IVLP(8, 12, num_image=5, depth=2, image_depth=3)()
         assert [p.shape for p in text] == [(4, 8)] * 2
@@ -56,9 +63,8 @@ class TestLearners:
     def test_bad_arguments(self, learner):
         with pytest.raises(ValueError, match='num_context'):
             learner(8, 12, num_context=0)
-        if learner is not CoOp:
-            with pytest.raises(ValueError, match='depth'):
-                learner(8, 12, depth=0)
+        with pytest.raises(ValueError, match='depth'):
+            learner(8, 12, depth=0)
 
 
 class TestSelfConsistency:

@@ -11,6 +11,7 @@ from mmpretrain.structures import DataSample  # noqa: E402
 
 from hyper_mm.datasets.vocabulary import Vocabulary  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
+from tests.helpers.clip_families import bert_config  # noqa: E402
 
 NAMES = ['cat', 'polar_bear', 'sea', 'cat']
 CLASSES = dict(names=NAMES, whole=True, templates=['a photo of a {}.'])
@@ -140,6 +141,91 @@ class TestTowers:
             return size
 
         assert 3 * kept(chunk=4, checkpoint=True) < kept()
+
+
+CNN = dict(timm_model_name='test_efficientnet', timm_pool='avg', timm_proj='linear', image_size=32)
+DEEP = dict(type='CoOp', num_context=4, words='a photo of a', depth=3)
+
+
+class TestTowersOfHuggingFace:
+    @pytest.fixture(autouse=True)
+    def needed(self):
+        pytest.importorskip('transformers')
+
+    @pytest.mark.parametrize('kind', ['bert', 'roberta'])
+    @torch.no_grad()
+    def test_token_layout(self, kind, tmp_path):
+        model = build(
+            clip=dict(model=bert_config(tmp_path, TOWERS['vision_cfg'], kind)), prompts=DEEP
+        ).eval()
+        tower, (vectors, image) = model.clip.text, model.prompts()
+        assert not image and len(vectors) == 3
+        for vector in vectors:
+            vector.normal_()
+        found = model.text_features()
+        for name, feature in zip(NAMES, found):  # one text at a time needs no mask
+            tokens = model.clip.tokenizer([f'a photo of a {name.replace("_", " ")}.'])
+            words = tower.transformer.embeddings.word_embeddings(tokens)
+            x = torch.cat([words[:, :1], vectors[0][None], words[:, 5:]], 1)
+            x = tower.transformer.embeddings(inputs_embeds=x)
+            for layer, vector in zip(tower.transformer.encoder.layer, [None, *vectors[1:]]):
+                if vector is not None:
+                    x = torch.cat([x[:, :1], vector[None], x[:, 5:]], 1)
+                x = layer(x)[0]
+            expected = F.normalize(tower.proj(x.mean(1)), dim=-1)[0]
+            torch.testing.assert_close(feature, expected, atol=1e-5, rtol=1e-5)
+        assert not any(layer._forward_pre_hooks for layer in tower.transformer.encoder.layer)
+
+    @torch.no_grad()
+    def test_words_as_prompts_change_nothing(self, tmp_path):
+        clip = dict(model=bert_config(tmp_path, TOWERS['vision_cfg']))
+        model, plain = build(clip=clip, prompts=dict(DEEP, depth=1)).eval(), build(None, clip=clip)
+        plain.clip.load_state_dict(model.clip.state_dict())
+        torch.testing.assert_close(model.text_features(), plain.eval().text_features())
+
+    @pytest.mark.parametrize('options', [{}, dict(chunk=1, checkpoint=True)])
+    def test_trains_on_a_convolutional_image_tower(self, options, tmp_path):
+        head = dict(type='hyper_mm.LatHAdapterHead', num_classes=4, embed_dims=16)
+        clip = dict(model=bert_config(tmp_path, CNN))
+        model, (images, samples) = build(clip=clip, prompts=DEEP, head=head, **options), batch()
+        found = gradients(model, images, samples)
+        trained = {n for n, p in model.named_parameters() if p.requires_grad}
+        assert found.keys() == trained and {f'prompts.deep.{i}' for i in (0, 1)} < trained
+        assert all(grad.isfinite().all() and grad.any() for grad in found.values())
+        with torch.no_grad():  # features that are kept serve as well
+            text, image = model.text_features(), model.image_features(images)
+        labels = torch.tensor([sample.gt_label.item() for sample in samples])
+        torch.manual_seed(0)
+        kept = model.losses_of(image, text, labels)
+        torch.manual_seed(0)
+        torch.testing.assert_close(kept, model.loss(images, samples))
+
+    def test_image_prompts_of_a_transformer_beside_it(self, tmp_path):
+        clip = dict(model=bert_config(tmp_path, TOWERS['vision_cfg']))
+        found = gradients(build('IVLP', clip=clip, consistency={}), *batch())
+        assert {'prompts.context', 'prompts.image.2'} <= found.keys()
+
+    def test_what_cannot_take_prompts_is_named(self, tmp_path):
+        clip = dict(model=bert_config(tmp_path, CNN))
+        for learner in ('MaPLe', 'IVLP', 'VPT'):
+            with pytest.raises(ValueError, match="TimmModel, .* no tokens .* type='CoOp'"):
+                build(learner, clip=clip)
+        with pytest.raises(ValueError, match='text tower, 3 blocks, got 4'):
+            build(clip=clip, prompts=dict(DEEP, depth=4))
+        with pytest.raises(ValueError, match='overwrite the class name'):
+            build(clip=clip, prompts=dict(DEEP, num_context=5))
+        import transformers as hf
+
+        config = hf.M2M100Config(
+            vocab_size=40, d_model=24, encoder_layers=2, decoder_layers=1, encoder_ffn_dim=48,
+            encoder_attention_heads=3, decoder_attention_heads=3, max_position_embeddings=24,
+        )  # fmt: skip
+        config.save_pretrained(tmp_path)
+        with pytest.raises(ValueError, match='text tower like BERT .* M2M100Encoder'):
+            build(clip=clip, prompts=DEEP)
+        custom = dict(TOWERS, custom_text=True)
+        with pytest.raises(ValueError, match='one of Hugging Face .* TextTransformer'):
+            build(clip=dict(model=custom), prompts=DEEP)
 
 
 class TestPromptedCLIP:

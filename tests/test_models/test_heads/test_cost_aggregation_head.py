@@ -79,10 +79,34 @@ def test_residual_adds_the_logits_of_the_plain_head():
     head = build(residual=30.0).eval()
     dense = DenseFeatures(torch.randn(1, 16, 4, 4), (torch.randn(1, 24, 4, 4),) * 2)
     text = torch.randn(5, 1, 16)
+    plain = MODELS.build(dict(type='hyper_mm.TextSimilarityHead', scale=30.0))(dense, text)
+    plain = F.interpolate(plain, size=(16, 16), mode='bilinear')
+    torch.testing.assert_close(head(dense, text), plain)  # training begins there
+    torch.nn.init.normal_(head.aggregator.decoder.head.weight)
     found = head(dense, text)
     head.residual = None
-    plain = MODELS.build(dict(type='hyper_mm.TextSimilarityHead', scale=30.0))(dense, text)
-    wanted = head(dense, text) + F.interpolate(plain, size=(16, 16), mode='bilinear')
-    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(found, head(dense, text) + plain)
+    assert (found - plain).abs().max() > 1e-3
     with pytest.raises(ValueError, match='residual must be in'):
         build(residual=0)
+
+
+def test_cross_entropy_over_classes():
+    torch.manual_seed(0)
+    head = build(criterion='ce', loss_weight=3.0)
+    logits = torch.randn(2, 5, 4, 4, requires_grad=True)
+    labels = torch.randint(5, (2, 8, 8))
+    labels[0, :3] = 255
+    found = head.loss(logits, labels)['loss_ce']
+    large = F.interpolate(logits, size=(8, 8), mode='bilinear')
+    expected = 3 * F.cross_entropy(large, labels, ignore_index=255)
+    torch.testing.assert_close(found, expected)
+    (grad,) = torch.autograd.grad(found, logits, retain_graph=True)
+    (wanted,) = torch.autograd.grad(expected, logits)
+    torch.testing.assert_close(grad, wanted)
+    nothing = head.loss(logits, torch.full((2, 8, 8), 255))['loss_ce']
+    assert nothing == 0 and nothing.requires_grad
+    with pytest.raises(ValueError, match='criterion'):
+        build(criterion='mse')
+    with pytest.raises(ValueError, match='labels must be 0..4'):
+        head.loss(logits, torch.full((2, 8, 8), 5))

@@ -76,6 +76,36 @@ class TestLoss:
         (label,) = labels_of(run(model.eval(), data, 'predict'))
         assert label.eq(280).all()
 
+    def test_classes_of_a_step(self):
+        names = [f'class {i}' for i in range(30)]
+        model, data = build(names=names, train_classes=6).train(), batch(classes=4)
+        data['data_samples'][0].gt_sem_seg.data[:, :2] = 255
+        data['data_samples'][1].gt_sem_seg.data[:] = 27
+        labels = torch.cat([x.gt_sem_seg.data for x in data['data_samples']])
+        text, drawn = model.encode_vocabulary(), set()
+        for _ in range(6):
+            kept, new = model._drawn(text, labels)
+            assert len(kept) == 6 and torch.equal(new == 255, labels == 255)
+            rows = [(text == row).all(-1).flatten().nonzero().item() for row in kept]
+            assert {0, 1, 2, 3, 27} < set(rows) and rows == sorted(rows)
+            inside = labels != 255
+            assert torch.equal(torch.tensor(rows)[new[inside]], labels[inside])
+            drawn.update(rows)
+        assert len(drawn) > 6  # others each time
+        seen, forward = [], model.decode_head.forward
+        model.decode_head.forward = lambda dense, text: (
+            seen.append(len(text)) or forward(dense, text)
+        )
+        run(model, data)['loss_ce'].backward()
+        assert seen == [6]
+        model.train_classes = 3  # those that are there are never left out
+        assert len(model._drawn(text, labels)[0]) == 5
+        data['data_samples'][0].gt_sem_seg.data[0, 5, 5] = 30
+        with pytest.raises(ValueError, match='labels must be'):
+            run(model, data)
+        with pytest.raises(ValueError, match='train_classes'):
+            build(train_classes=1)
+
     def test_label_outside_the_vocabulary(self):
         data = batch()
         data['data_samples'][1].gt_sem_seg.data[0, 0, 0] = 5

@@ -23,7 +23,9 @@ CNN = dict(
         text_cfg=TEXT,
     )
 )
-TOWERS = dict(vit={}, cnn=dict(clip=CNN))
+TIMM = dict(timm_model_name='test_vit', timm_pool='token', timm_proj='linear', image_size=160)
+TIMM_VIT = dict(model={**CNN['model'], 'vision_cfg': TIMM})
+TOWERS = {'vit': {}, 'cnn': dict(clip=CNN), 'vit of timm': dict(clip=TIMM_VIT)}
 
 
 def sample(height, width, **meta):
@@ -65,6 +67,15 @@ def test_a_convolutional_tower_takes_any_size():
     assert resized.extract_feat(torch.randn(1, 3, 70, 130)).features.shape == (1, 16, 1, 1)
     with pytest.raises(ValueError, match='resize must not be False'):
         build(resize=False)
+
+
+@torch.no_grad()
+def test_a_transformer_of_timm_takes_its_size():
+    model = build(decode_head=None, clip=TIMM_VIT).eval()
+    assert not model.convolutional and model.taps == (1, 3)
+    found = model.extract_feat(torch.randn(2, 3, 70, 130))
+    assert found.features.shape == (2, 16, 10, 10)
+    assert [m.shape for m in found.intermediate] == [(2, 64, 10, 10)] * 2
 
 
 @torch.no_grad()

@@ -242,8 +242,11 @@ def test_radial_clip_takes_it(model, cache):
 
 
 @needs_packages
-def test_what_needs_transformers_says_so(model):
-    from hyper_mm.models.utils.open_clip import check_towers
+def test_text_prompts_alone(model):
+    from hyper_mm.models.utils.open_clip import check_prompted, tower_shape
 
-    with pytest.raises(ValueError, match='two transformers .* CustomTextCLIP with TimmModel'):
-        check_towers(model[0])
+    check_prompted(model[0], 'text')
+    assert model[0].logit_scale.exp().item() == pytest.approx(lite_clip.SCALE)
+    assert tower_shape(model[0], 'text') == (384, 6)
+    with pytest.raises(ValueError, match='TimmModel, whose images have no tokens'):
+        check_prompted(model[0], 'image')

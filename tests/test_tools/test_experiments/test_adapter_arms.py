@@ -45,6 +45,16 @@ def test_scores_of_the_true_directions(tool, data):
     assert max(shifted.values()) < 25
 
 
+def test_shares_of_cells(tool):
+    label = torch.full((64, 96), 2)
+    label[:32, :8] = 0
+    label[32:, 64:] = 255  # of no class
+    found = tool.class_shares(label, 3)
+    assert found.shape == (2, 3, 3)
+    assert found[0, 0].tolist() == [0.25, 0, 0.75] and found[0, 1].tolist() == [0, 0, 1]
+    assert found[1, 2].tolist() == [0, 0, 0]
+
+
 def test_classes_held_out(tool, data):
     first, second = (tool.held_out(data['all'], seed) for seed in (0, 1))
     assert len(first) == 2 and first == tool.held_out(data['all'], 0) != second
