@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from hyper_mm.visualization import hierarchy_page
+from tests.helpers.browser import needs_browser, run_in_browser
 from tests.helpers.tangents import make_tangents
 
 EVIL = '</script><script>alert(1)</script> & "quotes"'
-CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
 
 
 def drawing(seed=0, curvature=1.0, assigned=True, **options):
@@ -149,21 +147,12 @@ document.body.appendChild(out);
 """
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason='needs chromium')
+@needs_browser
 def test_in_a_browser(tmp_path):
     """Hover, keys, lists and the pointer on the image, in headless Chromium."""
     page = hierarchy_page([drawing(0), drawing(1)], ['first', EVIL])
     first, second = data_of(page)
-    file = tmp_path / 'page.html'
-    file.write_text(page.replace('</body>', SCENARIO + '</body>'), encoding='utf-8')
-    options = ('--headless', '--no-sandbox', '--disable-gpu', '--dump-dom')
-    place = ('--virtual-time-budget=3000', f'--user-data-dir={tmp_path / "profile"}')
-    command = [CHROMIUM, *options, *place, file.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    found = re.search(r'<pre id="log">(.*?)</pre>', done.stdout, re.S)
-    assert found, done.stderr[-2000:]
-    text = found[1].replace('&lt;', '<').replace('&gt;', '>').replace('&amp;', '&')
-    log = json.loads(text)
+    log = run_in_browser(page, SCENARIO, tmp_path)
 
     def used(entry, level):
         shares = entry['levels'][level]['shares']

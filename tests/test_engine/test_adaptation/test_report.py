@@ -9,6 +9,7 @@ pytest.importorskip('mmseg')
 
 from hyper_mm.engine.adaptation import pictures  # noqa: E402
 from hyper_mm.engine.adaptation.report import Case, estimate, page, say, trust  # noqa: E402
+from tests.helpers.browser import needs_browser, run_in_browser  # noqa: E402
 
 
 class Checked(HTMLParser):
@@ -77,3 +78,35 @@ def test_a_page_of_one_image():
     assert 'No image had anything' in ' '.join(
         Checked(page('x', cases([float('nan')]), 2, 'query', 'pixels', [], {})).words
     )
+
+
+SCENARIO = """
+<pre id="log"></pre>
+<script>
+window.addEventListener('load', () => {
+  const boxes = [...document.querySelectorAll('table, figure, p')].map(
+    x => x.getBoundingClientRect().right);
+  document.getElementById('log').textContent = JSON.stringify({
+    images: [...document.images].map(x => [x.complete, x.naturalWidth, x.alt]),
+    heads: [...document.querySelectorAll('h1, h2')].map(x => x.textContent),
+    text: document.querySelector('.note').innerText,
+    loaded: performance.getEntriesByType('resource').filter(
+      x => !x.name.startsWith('data:')).length,
+    overflow: Math.max(...boxes) > document.documentElement.clientWidth,
+  });
+});
+</script>
+"""
+
+
+@needs_browser
+@pytest.mark.parametrize('width', [500, 1200])
+def test_in_a_browser(tmp_path, width):
+    values = [10.0, 90.0, 50.0, 70.0, 30.0, 80.0]
+    text = page('A & <B>', cases(values), 6, 'query', 'mm', ['Beware <i>.'], {'steps': '3'})
+    found = run_in_browser(text, SCENARIO, tmp_path, width)
+    assert len(found['images']) == 6 and not found['loaded'] and not found['overflow']
+    assert all(complete and wide == 5 for complete, wide, _ in found['images'])
+    assert found['images'][0][2] == '<0> with both outlines'
+    assert found['heads'][:3] == ['A & <B>', 'Worst cases', 'Best cases']
+    assert 'Beware <i>.' in found['text']
