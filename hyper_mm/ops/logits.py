@@ -11,10 +11,20 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from . import lorentz
 from .fused import to_ambient
-from .stable import Curvature, check_curvature, safe_norm, sqrt, takes_formulas, unit, upcast
+from .stable import (
+    Curvature,
+    check_curvature,
+    safe_norm,
+    sqrt,
+    takes_formulas,
+    unit,
+    upcast,
+    widen,
+)
 
-__all__ = ['lorentz_logits']
+__all__ = ['lorentz_gyroplane_logits', 'lorentz_logits']
 
 
 _CHUNK = 2**15
@@ -85,19 +95,57 @@ def lorentz_logits(x: Tensor, weight: Tensor, offset: Tensor, c: Curvature) -> T
         ValueError: If ``c`` is a tensor of several elements.
     """
     x, weight, offset = upcast(x, weight, offset)
-    c = check_curvature(c, x)
-    if isinstance(c, Tensor):
-        if c.numel() != 1:
-            raise ValueError(f'c must be one number, got shape {tuple(c.shape)}')
-        c = c.reshape(())
+    c = _one_number(check_curvature(c, x))
+    o = (sqrt(c) * offset).unsqueeze(-1)
+    planes = torch.cat([-o.sinh(), o.cosh() * unit(weight)], -1)
+    return _of_planes(x, planes, safe_norm(weight), c)
+
+
+def lorentz_gyroplane_logits(x: Tensor, p: Tensor, weight: Tensor, c: Curvature) -> Tensor:
+    r"""Lengths of normals times signed distances of points to hyperplanes through points.
+
+    .. math:: \ell_k(x) = \frac{\lVert w_k \rVert}{\sqrt c} \operatorname{arsinh}\!\big(\sqrt c\,
+        \langle P_{0 \to p_k}(\hat w_k), x \rangle_{\mathcal L}\big)
+
+    :func:`hyper_mm.ops.hyperplanes.gyroplane_dist` of points of the hyperboloid, with normals that
+    are transported from the origin; precise as far out as :func:`lorentz_logits`.
+
+    Args:
+        x: Points ``(..., d)``.
+        p: Points on the hyperplanes ``(K, d)``.
+        weight: Normals at the origin ``(K, d)``.
+        c: Curvature: float or a tensor of one element.
+
+    Returns:
+        Logits ``(..., K)``, in float32 or better.
+
+    Raises:
+        ValueError: If ``c`` is a tensor of several elements.
+    """
+    x, p, weight = upcast(x, p, weight)
+    c = _one_number(check_curvature(c, x))
+    p = widen(p)
+    normal = lorentz.transport0(p, unit(widen(weight)), c)  # (K, d), of length 1
+    time = (p * normal).sum(-1, keepdim=True) / lorentz.time(p, c, keepdim=True)
+    return _of_planes(x, torch.cat([-time, normal], -1), safe_norm(weight), c)
+
+
+def _one_number(c: Curvature) -> Curvature:
+    if not isinstance(c, Tensor):
+        return c
+    if c.numel() != 1:
+        raise ValueError(f'c must be one number, got shape {tuple(c.shape)}')
+    return c.reshape(())
+
+
+def _of_planes(x: Tensor, planes: Tensor, length: Tensor, c: Curvature) -> Tensor:
+    """``|w| / sqrt(c) asinh(sqrt(c) n . [x0; x])`` of points and planes ``n (K, 1 + d)``."""
     root = sqrt(c)
-    o = (root * offset).unsqueeze(-1)
-    planes = root * torch.cat([-o.sinh(), o.cosh() * unit(weight)], -1).to(x.dtype)
-    scale = (safe_norm(weight) / root).to(x.dtype)
+    planes, scale = (root * planes).to(x.dtype), (length / root).to(x.dtype)
     with torch.autocast(x.device.type, enabled=False):
         points = to_ambient(x, c).reshape(-1, x.shape[-1] + 1)
         if takes_formulas(points, planes, scale):
             found = torch.asinh(points @ planes.mT) * scale
         else:
             found = _Logits.apply(points, planes, scale)
-    return found.view(*x.shape[:-1], len(weight))
+    return found.view(*x.shape[:-1], len(planes))

@@ -7,8 +7,8 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 
-from hyper_mm.ops import hyperplanes, lorentz
-from hyper_mm.ops.logits import lorentz_logits
+from hyper_mm.ops import hyperplanes, lorentz, poincare
+from hyper_mm.ops.logits import lorentz_gyroplane_logits, lorentz_logits
 
 from .conftest import FLOATS, randn
 
@@ -79,3 +79,39 @@ def test_compiles_to_one_graph():
     x, w, o = (t.requires_grad_() for t in parts(torch.float32))
     compiled = torch.compile(lorentz_logits, backend='aot_eager', fullgraph=True)
     assert_close(compiled(x, w, o, 0.7), lorentz_logits(x, w, o, 0.7), rtol=1e-5, atol=1e-5)
+
+
+def gyroplanes(x, p, w, c):
+    """Lengths times the distances of the op, of the ball."""
+    ball = lorentz.to_poincare(p, c)
+    normal = poincare.transport0(ball, w, c)
+    points = lorentz.to_poincare(x, c)[:, None]
+    distance = hyperplanes.gyroplane_dist(points, ball, normal, c)
+    return distance * torch.linalg.vector_norm(w, dim=1)
+
+
+def through(radius=1.0):
+    return lorentz.expmap0(radius * randn(3, 4, seed=3) / 2, 0.7)
+
+
+@pytest.mark.parametrize('radius', [1e-4, 1.0, 4.0])
+def test_gyroplane_logits_are_lengths_times_distances(radius):
+    x, w, _ = parts(radius=radius)
+    results = []
+    for function in (lorentz_gyroplane_logits, gyroplanes):
+        tensors = [t.detach().requires_grad_() for t in (x, through(radius), w)]
+        c = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+        value = function(*tensors, c)
+        results.append((value, *torch.autograd.grad(value.square().sum(), (*tensors, c))))
+    for one, other in zip(*results):
+        assert_close(one, other, rtol=1e-7, atol=1e-7 * other.abs().max().item())
+
+
+def test_gyroplane_logits_differentiate():
+    x, w, _ = parts()
+    tensors = [t.requires_grad_() for t in (x, through(), w)]
+    c = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lorentz_gyroplane_logits, (*tensors, c))
+    assert gradgradcheck(lorentz_gyroplane_logits, (*tensors, c))
+    with pytest.raises(ValueError, match='c must be one number'):
+        lorentz_gyroplane_logits(x, through(), w, torch.full((6, 1), 0.7))

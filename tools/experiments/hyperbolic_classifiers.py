@@ -7,10 +7,12 @@ r"""Classifiers of frozen features at few and many dimensions, with and without 
 Features are those of EfficientNet-Lite0 with the ImageNet weights of its package, frozen and
 computed once: on `tiny_imagenet` the pooled last level of images of 128x128, on `coco133_sem` the
 last two levels at random pixels of images whose long side is 512. Every arm is trained on the same
-batches by AdamW. The learning rate of an arm and dimension is the one of the grid that is best,
-without the tree, on a fifth of the training set, which is then trained on too; the validation set
-is used once. Rows are written one by
-one, and a run that was interrupted goes on where it stopped.
+batches by AdamW. The hyperbolic arms live in a space of curvature -1: a learnable curvature says
+the same as the scales of features, weights and logits together, and drifts. All arms with a
+bottleneck have a trained factor of the logits, without which those of points within a radius stay
+blunt. The learning rate of an arm and dimension is the one of the grid that is best, without the
+tree, on a fifth of the training set, which is then trained on too; the validation set is used once.
+Rows are written one by one, and a run that was interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -125,8 +127,13 @@ def make_features(name: str, data: Path, folder: Path) -> None:
 
 
 ARMS = ('linear', 'euclidean', 'lorentz', 'poincare')
+OTHER_ARMS = ('clipped',)
+"""Arms that are trained where `--arms` names them: the Lorentz classifier with the radius of Guo et
+al., 2 on the hyperboloid."""
+RADIUS = 6.0
+"""Largest scaled radius of points of the hyperbolic arms."""
 DIMS = (2, 4, 8, 16, 64, 256)
-RATES = (3e-3, 1e-2, 3e-2)
+RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 TREES = {'tiny_imagenet': 'tiny_imagenet', 'coco133_sem': 'coco133'}
 FIELDS = (
     'arm', 'dim', 'tree', 'rate', 'seed', 'split', 'accuracy', 'mistake_severity', 'distance',
@@ -142,10 +149,13 @@ def build(arm: str, dim: int, in_features: int, num_classes: int) -> nn.Module:
 
     if arm == 'linear':
         return nn.Linear(in_features, num_classes)
+    sizes, common = (in_features, num_classes, dim), dict(logit_scale=1.0)
+    if arm == 'euclidean':
+        return EuclideanMLR(*sizes, **common)
+    common |= dict(curvature=dict(learnable=False), max_radius=2.0 if arm == 'clipped' else RADIUS)
     if arm == 'poincare':
-        return PoincareMLR(in_features, num_classes, dim, form='gyroplane', max_radius=6.0)
-    kind = {'euclidean': EuclideanMLR, 'lorentz': LorentzMLR}[arm]
-    return kind(in_features, num_classes, dim, max_radius=6.0 if arm == 'lorentz' else None)
+        return PoincareMLR(*sizes, form='gyroplane', **common)
+    return LorentzMLR(*sizes, **common)
 
 
 def train(job: dict, data: dict[str, tuple[Tensor, Tensor]], taxonomy, args) -> dict:
@@ -243,7 +253,7 @@ def run(name: str, args: argparse.Namespace) -> None:
             writer.writerow(row)
         return row
 
-    for dim, arm in itertools.product(args.dims, ARMS):
+    for dim, arm in itertools.product(args.dims, args.arms):
         if arm == 'linear' and dim != args.dims[0]:
             continue
         job = dict(arm=arm, dim=0 if arm == 'linear' else dim)
@@ -304,6 +314,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('sets', nargs='+', choices=SETS)
     parser.add_argument('--data', type=Path, default=Path('data'))
     parser.add_argument('--folder', type=Path, default=Path('work_dirs/hyperbolic_classifiers'))
+    parser.add_argument('--arms', nargs='+', choices=ARMS + OTHER_ARMS, default=list(ARMS))
     parser.add_argument('--dims', type=int, nargs='+', default=list(DIMS))
     parser.add_argument('--rates', type=float, nargs='+', default=list(RATES))
     parser.add_argument('--seeds', type=int, default=3)

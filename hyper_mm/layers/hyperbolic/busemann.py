@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ...checks import check_count, check_not_negative, check_positive
 from ...ops import busemann, lorentz
-from ...ops.stable import unit
+from ...ops.stable import Curvature, sqrt, unit
 from ..common.curvature import LogParameter
 from .classifier import Classifier
 
@@ -75,7 +75,7 @@ class BusemannHead(Classifier):
             :func:`ideal_prototypes` if None. They are saved with the weights.
         penalty: ``phi``; the paper takes 0.75 for few and 0.1 ``dim`` for many dimensions.
         tau: Initial temperature of the logits, trained with :meth:`forward`.
-        **kwargs: As above; ``init='from_linear'`` is refused.
+        **kwargs: As above; ``init='from_linear'`` and ``logit_scale`` are refused.
 
     Raises:
         ValueError: If prototypes do not fit, or for numbers outside their range.
@@ -94,6 +94,8 @@ class BusemannHead(Classifier):
         super().__init__(*args, **kwargs)
         check_not_negative(penalty=penalty)
         check_positive(tau=tau)
+        if self.logit_scale is not None:
+            raise ValueError('logit_scale is 1 / tau here: give tau')
         if self.init == 'from_linear':
             raise ValueError("init='from_linear' needs weights, and ideal prototypes are fixed")
         if prototypes is None:
@@ -111,7 +113,7 @@ class BusemannHead(Classifier):
         self.register_buffer('prototypes', unit(prototypes))
         self.tau = LogParameter(tau, (1e-4, 1e4), name='tau')
 
-    def _values(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _values(self, x: Tensor) -> tuple[Tensor, Tensor, Curvature]:
         """Points ``(n, d)``, their Busemann functions ``(n, K)``, and the curvature."""
         c = self.c()
         points = lorentz.expmap0(self.tangent(x, c), c).reshape(-1, self.dim)
@@ -133,7 +135,7 @@ class BusemannHead(Classifier):
             ``()``.
         """
         points, values, c = self._values(x)
-        root = c.sqrt()
+        root = sqrt(c)
         # 1 - c |ball|^2 = 2 / (1 + sqrt(c) x0)
         margin = torch.log((1 + root * lorentz.time(points, c)) / 2)
         own = values.gather(1, labels.view(-1, 1)).squeeze(1)

@@ -53,6 +53,9 @@ class Classifier(nn.Module):
         learn_scale: Train the factor.
         init: ``'random'``, or ``'from_linear'``: weights of a linear classifier, with a ``bias``,
             are accepted on load and taken over (:meth:`adopt_linear`).
+        logit_scale: Initial value of a trained factor of the logits; none if None. ``max_radius``
+            limits logits, too, to the order of that radius times the weights, which grow slowly:
+            with a factor they become as sharp as those of a linear classifier.
 
     Raises:
         ValueError: For numbers outside their range, or ``init='from_linear'`` with ``embed_dims``
@@ -72,6 +75,7 @@ class Classifier(nn.Module):
         scale: float | None = None,
         learn_scale: bool = True,
         init: str = 'random',
+        logit_scale: float | None = None,
     ):
         super().__init__()
         check_count(1, in_features=in_features, num_classes=num_classes)
@@ -95,14 +99,21 @@ class Classifier(nn.Module):
             scale = FLAT_SCALE if init == 'from_linear' else self.dim**-0.5
             scale /= self.unit_radius or 1.0
         self.scale = LogParameter(scale, (1e-6, 1e3), learn_scale, name='scale')
+        self.logit_scale: LogParameter | None = None
+        if logit_scale is not None:
+            self.logit_scale = LogParameter(logit_scale, (1e-4, 1e4), name='logit_scale')
         self.curvature: Curvature | None = None
         if self.unit_radius:
             self.curvature = Curvature(**curvature_options(curvature))
 
-    def c(self) -> Tensor:
-        """Returns the curvature ``c``, a 0-dimensional tensor."""
+    def c(self) -> Tensor | float:
+        """Returns the curvature ``c``: a number where that costs nothing, or a tensor ``()``."""
         assert self.curvature is not None
-        return self.curvature()
+        return self.curvature.constant()
+
+    def scaled(self, weight: Tensor) -> Tensor:
+        """Weights times the factor of the logits: cheaper than the logits themselves."""
+        return weight if self.logit_scale is None else weight * self.logit_scale()
 
     def tangent(self, x: Tensor, c: Tensor | float) -> Tensor:
         """Tangent vectors at the origin ``(..., d)`` of features ``(..., in_features)``."""
@@ -157,7 +168,8 @@ class Classifier(nn.Module):
                 'hyperplane is at a finite distance'
             )
         with torch.no_grad():
-            self._adopt(weight / self.scale(), bias.detach())
+            factor = 1.0 if self.logit_scale is None else self.logit_scale()
+            self._adopt(weight / (self.scale() * factor), bias.detach() / factor)
 
     def _adopt(self, weight: Tensor, bias: Tensor) -> None:
         """Takes over a linear classifier of tangent vectors."""

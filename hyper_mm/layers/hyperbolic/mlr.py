@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from ...checks import check_choice
 from ...ops import hyperplanes, logits, lorentz
-from ...ops.stable import safe_norm, unit, wide_sqrt, widen
+from ...ops.stable import Curvature, safe_norm, unit, wide_sqrt, widen
 from .classifier import Classifier, random_weight
 
 FORMS = ('unidirectional', 'gyroplane')
@@ -41,7 +41,7 @@ class LorentzMLR(Classifier):
         """Returns logits ``(..., num_classes)`` of features ``(..., in_features)``."""
         c = self.c()
         points = lorentz.expmap0(self.tangent(x, c), c)
-        return _lorentz_logits(points, self.weight, self.offset, c, self.max_radius)
+        return _lorentz_logits(points, self.scaled(self.weight), self.offset, c, self.max_radius)
 
     def _adopt(self, weight: Tensor, bias: Tensor) -> None:
         self.weight.copy_(weight)
@@ -52,15 +52,19 @@ NEAR = 8.0
 """Scaled radius up to which float32 products have five digits of a logit."""
 
 
+def _is_near(max_radius: float | None) -> bool:
+    return max_radius is not None and max_radius <= NEAR
+
+
 def _lorentz_logits(
     x: Tensor,
     weight: Tensor,
     offset: Tensor,
-    c: Tensor,
+    c: Curvature,
     max_radius: float | None,
 ) -> Tensor:
     """Logits ``(..., K)`` of points ``(..., d)``; in few passes where points are not far out."""
-    if max_radius is not None and max_radius <= NEAR:
+    if _is_near(max_radius):
         return logits.lorentz_logits(x, weight, offset, c)
     points = x.reshape(-1, x.shape[-1])
     found = hyperplanes.lorentz_pairwise_hyperplane_dist(points, weight, offset, c)
@@ -123,13 +127,14 @@ class PoincareMLR(Classifier):
         c = self.c()
         # in coordinates of the hyperboloid: float32 has no points of the ball far out
         points = lorentz.expmap0(2 * self.tangent(x, c), c)
-        factor = 2 if self.factor == 'metric' else 1
+        weight = self.scaled(self.weight) * (2 if self.factor == 'metric' else 1)
         if self.form == 'unidirectional':
-            # the factor in the weights: not one more pass over the logits
-            weight = factor * self.weight
             return _lorentz_logits(points, weight, self.offset, c, self.max_radius)
-        distances = _gyroplane_dist(points, lorentz.expmap0(2 * self.point, c), self.weight, c)
-        return distances * (factor * safe_norm(self.weight)).to(distances.dtype)
+        through = lorentz.expmap0(2 * self.point, c)
+        if _is_near(self.max_radius):
+            return logits.lorentz_gyroplane_logits(points, through, weight, c)
+        distances = _gyroplane_dist(points, through, weight, c)
+        return distances * safe_norm(weight).to(distances.dtype)
 
     def _adopt(self, weight: Tensor, bias: Tensor) -> None:
         factor = 2 if self.factor == 'metric' else 1
@@ -145,7 +150,7 @@ class PoincareMLR(Classifier):
         return f'{super().extra_repr()}, form={self.form!r}, factor={self.factor!r}'
 
 
-def _gyroplane_dist(x: Tensor, p: Tensor, a: Tensor, c: Tensor) -> Tensor:
+def _gyroplane_dist(x: Tensor, p: Tensor, a: Tensor, c: Curvature) -> Tensor:
     """:func:`hyper_mm.ops.hyperplanes.gyroplane_dist` of all pairs, of points of the hyperboloid.
 
     It is a Lorentzian product with the normal of the hyperplane at ``p``, the transport of ``a``.
@@ -179,7 +184,8 @@ class EuclideanMLR(Classifier):
         """Returns logits ``(..., num_classes)`` of features ``(..., in_features)``."""
         u = self.tangent(x, 1.0)
         with torch.autocast(x.device.type, enabled=False):
-            return F.linear(u, self.weight.to(u), -(safe_norm(self.weight) * self.offset).to(u))
+            weight = self.scaled(self.weight)
+            return F.linear(u, weight.to(u), -(safe_norm(weight) * self.offset).to(u))
 
     def _adopt(self, weight: Tensor, bias: Tensor) -> None:
         self.weight.copy_(weight)

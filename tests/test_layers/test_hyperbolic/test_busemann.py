@@ -65,6 +65,7 @@ class TestHead:
             (dict(prototypes=torch.zeros(3, 4)), 'must be no zero vectors'),
             (dict(penalty=-1.0), 'penalty must not be negative'),
             (dict(tau=0.0), 'tau must be positive'),
+            (dict(logit_scale=1.0), 'logit_scale is 1 / tau here'),
             (dict(init='from_linear'), 'ideal prototypes are fixed'),
         ],
     )

@@ -63,6 +63,29 @@ def test_gyroplane_logits_are_those_of_the_op():
     assert_close(model(x), 2 * model.weight.norm(dim=1) * distance, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize('form', ['unidirectional', 'gyroplane'])
+def test_few_passes_are_the_same_logits(form):
+    """A limit of the radius takes another path; nothing here is longer than it."""
+    options = dict(form=form, curvature=dict(init=0.6, learnable=False))
+    a = randomized(PoincareMLR(4, 3, **options))
+    b = randomized(PoincareMLR(4, 3, max_radius=8.0, **options))
+    x = torch.randn(7, 4).double()
+    assert_close(a(x), b(x))
+
+
+@pytest.mark.parametrize('kind', [LorentzMLR, PoincareMLR, EuclideanMLR])
+def test_logit_scale(kind):
+    plain, scaled = randomized(kind(4, 3)), randomized(kind(4, 3, logit_scale=2.5))
+    x = torch.randn(7, 4).double()
+    assert_close(scaled(x), 2.5 * plain(x))
+    scaled(x).square().sum().backward()
+    assert scaled.logit_scale.log.grad.abs() > 0
+    stock = torch.nn.Linear(4, 3)
+    model = kind(4, 3, logit_scale=2.5, init='from_linear')
+    model.adopt_linear(stock.weight, stock.bias)
+    assert_close(model(x.float()), stock(x.float()), rtol=2e-3, atol=2e-3)
+
+
 def test_the_factor_in_doubt_is_two():
     a = randomized(PoincareMLR(4, 3))
     b = PoincareMLR(4, 3, factor='coordinate').double()

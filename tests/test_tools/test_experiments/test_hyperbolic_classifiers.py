@@ -23,7 +23,7 @@ def features(num_classes, width=12):
     return dict(train=(x, labels), val=(x, labels))
 
 
-@pytest.mark.parametrize('arm', ['linear', 'euclidean', 'lorentz', 'poincare'])
+@pytest.mark.parametrize('arm', ['linear', 'euclidean', 'lorentz', 'poincare', 'clipped'])
 def test_every_arm_learns_separable_classes(tool, arm):
     tree = Taxonomy.load({'a': ['b', 'c'], 'd': ['e', 'f']})
     args = SimpleNamespace(steps=80, batch=24)
