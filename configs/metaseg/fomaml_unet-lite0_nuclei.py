@@ -1,4 +1,4 @@
-# First-order MAML of a U-Net with a pretrained encoder, each task in an appearance of its own; its plain baseline is recommended_unet-lite0_nuclei.py
+# First-order MAML of a U-Net with a pretrained encoder, each task in an appearance of its own; its plain baseline is unet-lite0_nuclei.py
 #   python tools/train.py configs/metaseg/fomaml_unet-lite0_nuclei.py
 # Result: not trained
 #   python tools/test.py configs/metaseg/fomaml_unet-lite0_nuclei.py CHECKPOINT

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 SECTIONS = ('contrast', 'bands', 'fomaml', 'mix', 'adapt')
-ADAPTED = ('unet_nuclei', 'recommended_unet-lite0_nuclei')
+ADAPTED = ('unet_nuclei', 'unet-lite0_nuclei')
 """Configs of metaseg that are adapted."""
 TAU, CHANNELS = 0.05, 32
 SIZES = (64, 512)

