@@ -31,6 +31,14 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     'plain, prototypes': ('protonet', {}),
     'plain, fine-tuned': ('maml', {'model.algorithm': 'fomaml', 'model.test_steps': 20}),
     'ProtoNet': ('protonet', {}),
+    'ProtoNet, distance': (
+        'protonet',
+        {'model.model.head.classifier': dict(distance='euclidean', scale=5.0)},
+    ),
+    'ProtoNet, cosine': (
+        'protonet',
+        {'model.model.head.classifier': dict(distance='cosine', scale=10.0)},
+    ),
     'ProtoNet, Lorentz': (
         'protonet',
         {'model.model.head.classifier': dict(distance='lorentz', scale=5.0)},
