@@ -116,17 +116,17 @@ def tiny_imagenet(folder: Path, count: int) -> tuple[Task, Task, list[str]]:
     ids = [sub.name for sub in class_folders(folder / 'train')]
     chosen = random.Random(0).sample(ids, count + 20)
 
-    def task(part: list[str]) -> Task:
+    def task(part: list[str], kept: int | None = None) -> Task:
         train, test = [], []
         for label, wnid in enumerate(part):
             files = [str(x) for x in images_below(folder / 'train' / wnid)]
             train += [(file, label) for file in files[:POOL]]
             more = [str(x) for x in images_below(folder / 'val' / wnid)]
-            test += [(file, label) for file in [*files[POOL:], *more]]
+            test += [(file, label) for file in [*more, *files[POOL:]][:kept]]
         return Task([names[wnid] for wnid in part], train, test)
 
     reported = sorted(chosen[:count])
-    return task(reported), task(sorted(chosen[count:])), reported
+    return task(reported), task(sorted(chosen[count:]), 10), reported
 
 
 def superclasses(classes: Task, ids: list[str], hierarchy: Path, depth: int = 3) -> Task:
@@ -333,7 +333,7 @@ def main() -> None:
     if 'omniglot' in args.sets:
         (archive,) = (args.data / 'omniglot').glob('*.zip')
         tasks['omniglot'] = omniglot(archive)
-    for task in (*tasks.values(), tuning):
+    for task in tasks.values():
         images([x for x, _ in [*task.train, *task.test]])
     scale = calibrated(images, tuning)
     print(f'scale {scale:g}', flush=True)
