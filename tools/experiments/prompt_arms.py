@@ -184,13 +184,13 @@ class Images:
         import torch
 
         new = [path for path in dict.fromkeys(paths) if path not in self.known]
-        for path in new:
+        for number, path in enumerate(new, 1):
             with torch.no_grad():
                 image = self.clip.encode_image(self._read(path)[None])[0]
             self.known[path] = torch.nn.functional.normalize(image, dim=-1)
-        if new:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(dict(features=self.known, key=self.key), self.file)
+            if number % 500 == 0 or number == len(new):
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+                torch.save(dict(features=self.known, key=self.key), self.file)
         return torch.stack([self.known[path] for path in paths])
 
     def _read(self, path: str) -> Tensor:
