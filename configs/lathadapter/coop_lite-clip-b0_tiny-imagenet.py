@@ -8,3 +8,4 @@ _base_ = [
     '../_base_/models/lite-clip_prompted.py',
     '../_base_/datasets/few_shot_tiny-imagenet.py',
 ]
+data_preprocessor = dict(mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5])

@@ -116,17 +116,17 @@ def tiny_imagenet(folder: Path, count: int) -> tuple[Task, Task, list[str]]:
     ids = [sub.name for sub in class_folders(folder / 'train')]
     chosen = random.Random(0).sample(ids, count + 20)
 
-    def task(part: list[str]) -> Task:
+    def task(part: list[str], kept: int | None = None) -> Task:
         train, test = [], []
         for label, wnid in enumerate(part):
             files = [str(x) for x in images_below(folder / 'train' / wnid)]
             train += [(file, label) for file in files[:POOL]]
             more = [str(x) for x in images_below(folder / 'val' / wnid)]
-            test += [(file, label) for file in [*files[POOL:], *more]]
+            test += [(file, label) for file in [*more, *files[POOL:]][:kept]]
         return Task([names[wnid] for wnid in part], train, test)
 
     reported = sorted(chosen[:count])
-    return task(reported), task(sorted(chosen[count:])), reported
+    return task(reported), task(sorted(chosen[count:]), 10), reported
 
 
 def superclasses(classes: Task, ids: list[str], hierarchy: Path, depth: int = 3) -> Task:
@@ -184,13 +184,13 @@ class Images:
         import torch
 
         new = [path for path in dict.fromkeys(paths) if path not in self.known]
-        for path in new:
+        for number, path in enumerate(new, 1):
             with torch.no_grad():
                 image = self.clip.encode_image(self._read(path)[None])[0]
             self.known[path] = torch.nn.functional.normalize(image, dim=-1)
-        if new:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(dict(features=self.known, key=self.key), self.file)
+            if number % 500 == 0 or number == len(new):
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+                torch.save(dict(features=self.known, key=self.key), self.file)
         return torch.stack([self.known[path] for path in paths])
 
     def _read(self, path: str) -> Tensor:
@@ -333,7 +333,7 @@ def main() -> None:
     if 'omniglot' in args.sets:
         (archive,) = (args.data / 'omniglot').glob('*.zip')
         tasks['omniglot'] = omniglot(archive)
-    for task in (*tasks.values(), tuning):
+    for task in tasks.values():
         images([x for x, _ in [*task.train, *task.test]])
     scale = calibrated(images, tuning)
     print(f'scale {scale:g}', flush=True)

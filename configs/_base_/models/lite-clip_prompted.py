@@ -1,12 +1,7 @@
 # LiteCLIP (two packages of PyPI), frozen, with deep prompts of its text tower and their schedule; its
-# image tower is convolutional and has no tokens for prompts.
+# image tower is convolutional and has no tokens for prompts. A config gives the mean and standard
+# deviation of its images, 127.5.
 _base_ = '../schedules/sgd_prompts.py'
-data_preprocessor = dict(
-    type='ClsDataPreprocessor',
-    mean=[127.5, 127.5, 127.5],
-    std=[127.5, 127.5, 127.5],
-    to_rgb=True,
-)
 model = dict(
     type='hyper_mm.PromptedCLIP',
     clip=dict(model='lite-clip-b0'),

@@ -78,7 +78,8 @@ def dense_vit_features(
         Features ``(B, D, h, w)`` and maps ``(B, width, h, w)``.
     """
     trunk: Any = visual.trunk
-    last, head = len(trunk.blocks) - 1, visual.head
+    head: Any = visual.head
+    last = len(trunk.blocks) - 1
     wanted = sorted({*taps, last - 1} if _at_class_token(trunk) else set(taps)) or [last]
     prefixed = trunk.num_prefix_tokens > 0
     if _at_class_token(trunk):

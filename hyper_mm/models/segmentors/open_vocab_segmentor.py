@@ -277,18 +277,21 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
                 tower.eval()
         return self
 
-    def encode_vocabulary(self) -> Tensor:
+    def encode_vocabulary(self, classes: Sequence[int] | None = None) -> Tensor:
         """Text features ``(T, P, D)`` of the classes, the training classes in training mode.
 
         P is the number of templates where the head takes them apart, and 1 where it takes one: the
         unit mean of unit features then. With gradients they are encoded each time; else they are
         kept until the tower or the vocabulary changes.
+
+        Args:
+            classes: Classes that are wanted; None: all.
         """
         vocabulary = self.train_vocabulary if self.training else self.vocabulary
         if len(vocabulary.templates) > 1 and getattr(self.decode_head, 'num_prompts', None) == 1:
-            text = self._encoder.mean(vocabulary).unsqueeze(1)
+            text = self._encoder.mean(vocabulary, classes=classes).unsqueeze(1)
         else:
-            text = self._encoder(vocabulary)
+            text = self._encoder(vocabulary, classes=classes)
         (text,) = upcast(text)  # the head is float32 whatever CLIP is
         observe(text=text)
         return text
@@ -324,23 +327,24 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
             data_samples: With ``gt_sem_seg``.
         """
         labels = torch.cat([sample.gt_sem_seg.data for sample in data_samples])
-        text, labels = self._drawn(self.encode_vocabulary(), labels)
+        classes, labels = self._drawn(labels)
+        text = self.encode_vocabulary(classes)
         return self.decode_head.loss(self.decode_head(self.extract_feat(inputs), text), labels)
 
-    def _drawn(self, text: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and labels of the classes of a training step; see ``train_classes``."""
-        count, ignored = len(text), getattr(self.decode_head, 'ignore_index', 255)
+    def _drawn(self, labels: Tensor) -> tuple[list[int] | None, Tensor]:
+        """Classes of a training step, and the labels counted in them; see ``train_classes``."""
+        count = len(self.train_vocabulary)
+        ignored = getattr(self.decode_head, 'ignore_index', 255)
         if self.train_classes is None or count <= self.train_classes or 0 <= ignored < count:
-            return text, labels  # the head refuses such an ignored label
+            return None, labels  # the head refuses such an ignored label
+        labels = labels.long()
         inside = (labels >= 0) & (labels < count)
         order = torch.rand(count, device=labels.device)
-        order[labels[inside].long()] += 1  # those that are there come first
-        present = int((order >= 1).sum())
-        kept = order.topk(max(self.train_classes, present)).indices.sort().values
-        number = labels.new_zeros(count, dtype=torch.long)
+        order[labels[inside]] += 1  # those that are there come first
+        kept = order.topk(max(self.train_classes, int((order >= 1).sum()))).indices.sort().values
+        number = labels.new_zeros(count)
         number[kept] = torch.arange(len(kept), device=labels.device)
-        new = number[labels.long().clamp(0, count - 1)]
-        return text[kept], torch.where(inside, new, labels.long())
+        return kept.tolist(), torch.where(inside, number[labels.clamp(0, count - 1)], labels)
 
     @torch.no_grad()
     def predict(

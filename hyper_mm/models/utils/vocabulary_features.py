@@ -79,22 +79,33 @@ class VocabularyEncoder:
             self._tokens = _remember(self._tokens, vocabulary, found)
         return found
 
-    def __call__(self, vocabulary: Vocabulary, prompts: Sequence[Tensor] = ()) -> Tensor:
+    def __call__(
+        self,
+        vocabulary: Vocabulary,
+        prompts: Sequence[Tensor] = (),
+        classes: Sequence[int] | None = None,
+    ) -> Tensor:
         """Features of each template.
 
         Args:
             vocabulary: The class names; features of synonyms are averaged after normalization.
             prompts: Learned vectors of the text tower; see
                 :func:`hyper_mm.models.utils.open_clip.encode_text`.
+            classes: Classes that are wanted, in this order; with gradients no others are encoded.
+                None: all.
 
         Returns:
             ``(T, P, D)``: classes, templates, dimensions; not normalized where each class has one
             name.
         """
-        return self._kept(vocabulary, prompts, 'each')
+        return self._kept(vocabulary, prompts, 'each', classes)
 
     def mean(
-        self, vocabulary: Vocabulary, prompts: Sequence[Tensor] = (), normalized: bool = True
+        self,
+        vocabulary: Vocabulary,
+        prompts: Sequence[Tensor] = (),
+        normalized: bool = True,
+        classes: Sequence[int] | None = None,
     ) -> Tensor:
         """One unit feature of each class: the mean over its templates.
 
@@ -103,11 +114,12 @@ class VocabularyEncoder:
             prompts: See :meth:`__call__`.
             normalized: Whether the mean is of unit features, as CLIP's is, or of features as they
                 are, as PromptSRC's.
+            classes: See :meth:`__call__`.
 
         Returns:
             ``(T, D)`` of at least float32.
         """
-        return self._kept(vocabulary, prompts, 'units' if normalized else 'raw')
+        return self._kept(vocabulary, prompts, 'units' if normalized else 'raw', classes)
 
     def names(self, vocabulary: Vocabulary, prompts: Sequence[Tensor] = ()) -> NameFeatures:
         """One unit feature of each name: the mean of the unit features of its templates.
@@ -132,12 +144,18 @@ class VocabularyEncoder:
         """
         self._features = {k: v for k, v in self._features.items() if not (frozen or v[1])}
 
-    def _kept(self, vocabulary: Vocabulary, prompts: Sequence[Tensor], kind: str) -> Tensor:
+    def _kept(
+        self,
+        vocabulary: Vocabulary,
+        prompts: Sequence[Tensor],
+        kind: str,
+        classes: Sequence[int] | None = None,
+    ) -> Tensor:
         """Features of a kind, encoded or remembered."""
         inputs = [*self._parameters(), *prompts]
         trained = any(x.requires_grad for x in inputs)
         if torch.is_grad_enabled() and trained:
-            return self._reduced(vocabulary, prompts, kind)
+            return self._reduced(vocabulary, prompts, kind, classes)
         state = tuple((id(x), x.data_ptr(), x._version) for x in inputs)
         key = vocabulary, bool(prompts), kind
         kept = self._features.get(key)
@@ -151,10 +169,16 @@ class VocabularyEncoder:
             ):
                 kept = state, trained, self._reduced(vocabulary, prompts, kind)
             self._features = _remember(self._features, key, kept)
-        return kept[2]
+        return kept[2] if classes is None else kept[2][list(classes)]
 
-    def _reduced(self, vocabulary: Vocabulary, prompts: Sequence[Tensor], kind: str) -> Tensor:
-        features = self._encode(vocabulary, prompts)
+    def _reduced(
+        self,
+        vocabulary: Vocabulary,
+        prompts: Sequence[Tensor],
+        kind: str,
+        classes: Sequence[int] | None = None,
+    ) -> Tensor:
+        features = self._encode(vocabulary, prompts, classes)
         if kind == 'names':
             return unit(unit(features.float()).mean(1))
         if vocabulary.synonyms == 'max':
@@ -170,13 +194,25 @@ class VocabularyEncoder:
     def _parameters(self) -> list[nn.Parameter]:
         return [p for n, p in self.clip.named_parameters() if not n.startswith('visual.')]
 
-    def _encode(self, vocabulary: Vocabulary, prompts: Sequence[Tensor]) -> Tensor:
+    def _encode(
+        self,
+        vocabulary: Vocabulary,
+        prompts: Sequence[Tensor],
+        classes: Sequence[int] | None = None,
+    ) -> Tensor:
         device = self.clip.logit_scale.device
-        tokens, index = (x.to(device) for x in self.tokens(vocabulary))
+        tokens, index = self.tokens(vocabulary)
+        counts = [len(names) for names in vocabulary.prompts()]
+        if classes is not None:
+            parts = index.split(counts)
+            index = torch.cat([parts[i] for i in classes])
+            counts = [counts[i] for i in classes]
+            used, index = index.unique(return_inverse=True)
+            tokens = tokens[used]
+        tokens, index = tokens.to(device), index.to(device)
         chunk = self.chunk or (None if torch.is_grad_enabled() else CHUNK)
         features = encode_text(self.clip, tokens, chunk, self.checkpoint, prompts)
         features = features[index]  # names, templates, dimensions
-        counts = [len(names) for names in vocabulary.prompts()]
         if max(counts) == 1 or vocabulary.synonyms == 'max':
             return features
         features = unit(features)

@@ -99,7 +99,7 @@ def test_maps_are_those_of_the_blocks(name, tmp_path):
 
 def test_adapters_and_gradients_reach_the_last_block(tmp_path):
     model = make_family('MobileCLIP-B', tmp_path)
-    adapter = apply_hyperclip(model, 8, towers=('image',))
+    adapter = apply_hyperclip(model, 8, towers=('vision',))
     images = torch.randn(1, 3, *model.visual.image_size)
     DenseCLIP(model.visual)(images).features.sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in adapter.parameters())

@@ -82,29 +82,42 @@ class TestLoss:
         data['data_samples'][0].gt_sem_seg.data[:, :2] = 255
         data['data_samples'][1].gt_sem_seg.data[:] = 27
         labels = torch.cat([x.gt_sem_seg.data for x in data['data_samples']])
-        text, drawn = model.encode_vocabulary(), set()
+        inside, drawn = labels != 255, set()
         for _ in range(6):
-            kept, new = model._drawn(text, labels)
-            assert len(kept) == 6 and torch.equal(new == 255, labels == 255)
-            rows = [(text == row).all(-1).flatten().nonzero().item() for row in kept]
+            rows, new = model._drawn(labels)
+            assert len(rows) == 6 and torch.equal(new == 255, ~inside)
             assert {0, 1, 2, 3, 27} < set(rows) and rows == sorted(rows)
-            inside = labels != 255
             assert torch.equal(torch.tensor(rows)[new[inside]], labels[inside])
             drawn.update(rows)
         assert len(drawn) > 6  # others each time
-        seen, forward = [], model.decode_head.forward
-        model.decode_head.forward = lambda dense, text: (
-            seen.append(len(text)) or forward(dense, text)
-        )
+        seen = []
+        model.decode_head.register_forward_pre_hook(lambda head, x: seen.append(len(x[1])))
         run(model, data)['loss_ce'].backward()
         assert seen == [6]
         model.train_classes = 3  # those that are there are never left out
-        assert len(model._drawn(text, labels)[0]) == 5
+        assert len(model._drawn(labels)[0]) == 5
         data['data_samples'][0].gt_sem_seg.data[0, 5, 5] = 30
         with pytest.raises(ValueError, match='labels must be'):
             run(model, data)
         with pytest.raises(ValueError, match='train_classes'):
             build(train_classes=1)
+
+    @pytest.mark.parametrize('finetune', ['frozen', 'full'])
+    def test_texts_of_a_step(self, finetune, monkeypatch):
+        from hyper_mm.models.utils import vocabulary_features
+
+        encoded, encode = [], vocabulary_features.encode_text
+        monkeypatch.setattr(
+            vocabulary_features,
+            'encode_text',
+            lambda clip, tokens, *args: encoded.append(len(tokens)) or encode(clip, tokens, *args),
+        )
+        names = ['cat, kitten', 'dog', 'cat, tiger', 'sky', 'sea, water']
+        classes = dict(names=names, synonyms='mean', templates=['a {}.', 'the {}.'])
+        model = build(vocabulary=classes, finetune=finetune).train()
+        part = model.encode_vocabulary([2, 0])
+        assert encoded == [6 if finetune == 'full' else 14]  # a name that two have is encoded once
+        torch.testing.assert_close(part, model.encode_vocabulary()[[2, 0]], atol=1e-6, rtol=1e-5)
 
     def test_label_outside_the_vocabulary(self):
         data = batch()

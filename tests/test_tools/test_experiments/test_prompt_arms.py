@@ -1,6 +1,7 @@
 """Arms of the study of prompts on LiteCLIP, on a small model and made-up images."""
 
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -88,10 +89,17 @@ def test_every_arm_trains(small, task):
 
 
 def test_prompts_learn(small, task):
-    images = Known(4)
-    before = small.run('zero-shot', images, task, [task], 10.0, 4, 0.0, 0, 1)['accuracy'][0]
-    found = small.run('CoOp', images, task, [task], 10.0, 4, 0.1, 0, 15)['accuracy'][0]
-    assert found > max(before, 40)
+    images, model = Known(4), small.build('CoOp', 4, 10.0)
+    model.set_vocabulary(task.names)
+    features, labels = images([x for x, _ in task.train]), torch.tensor([y for _, y in task.train])
+
+    @torch.no_grad()
+    def loss():
+        return model.eval().losses_of(features, model.text_features(), labels)['loss_ce'].item()
+
+    before = loss()
+    assert small.train(model, images, task, 6, 0.1, 0, 15) > 0
+    assert loss() < before - 1e-3
 
 
 def test_scale_of_least_loss(small, task):
@@ -135,3 +143,27 @@ def test_halves_and_pairs(tool):
     assert base == [50, 60] and new == [100, 60] and mean == pytest.approx([66.666667, 60])
     assert tool.paired([3.0, 5.0], [1.0]) == [2, 4]
     assert tool.paired([3.0, 5.0], [1.0, 2.0]) == [2, 3]
+
+
+def test_page(tool, task):
+    args = SimpleNamespace(
+        sets=['classes'], shots=[1, 4], seeds=[1, 2], arms=list(tool.ARMS), threads=1
+    )
+
+    def found(value):
+        return dict(accuracy=[value, value], trained=1234, seconds=0.25)
+
+    few = {('zero-shot', 'classes', 1): [found(40.0)]}
+    transfer = {'zero-shot': [found(40.0)]}
+    for place, arm in enumerate(args.arms[1:]):
+        for shots in args.shots:
+            few[arm, 'classes', shots] = [found(50.0 + place), found(52.0 + place)]
+        transfer[arm] = few[arm, 'classes', 4]
+    best = dict.fromkeys(args.arms, 1e-3)
+    text = tool.page(args, dict(classes=task), few, transfer, best, 32.0)
+    lines = [x for x in text.splitlines() if x.startswith('| LatHAdapter alone')]
+    assert '51.00 ± 1.00' in lines[0] and '1,234' in lines[0] and '0.25' in lines[0]
+    assert lines[2].count('11.00 ± 1.00') == 5  # minus zero-shot, which has one seed
+    lines = [x for x in text.splitlines() if x.startswith('| CoOp + LatHAdapter')]
+    assert lines[2].count('1.00 ± 0.00') == 5
+    assert 'classes: 4 classes, 16 tested images' in text

@@ -126,5 +126,20 @@ def test_roots(tool, clip, data):
     assert tool.order_of(frozen, data.test, fitted) >= tool.order_of(frozen, data.test, mean)
 
 
+def test_page(tool, clip, data):
+    frozen = tool.Features(clip)
+    base = tool.score(frozen, data, frozen([''])[0]) | dict(trained=0, seconds=0.0)
+    more = {name: value + 1 for name, value in base.items()} | dict(trained=1234, seconds=0.5)
+    own = {'untuned': [base], 'radial': [more, more], 'cone': [more]}
+    args = SimpleNamespace(threads=1)
+    text = tool.page(args, data, frozen, own, {'untuned': 0.0, 'radial': 1e-4, 'cone': 1e-5})
+    rows = [line for line in text.splitlines() if line.startswith('| radial')]
+    assert '1,234' in rows[0] and '0.0001' in rows[0] and '0.50' in rows[0]
+    assert rows[1].count('1.000 ± 0.000') == 5  # against the untuned tower
+    assert rows[1].count('1.0 ± 0.0') == 3
+    for line in ('empty text', 'mean of all captions', 'orders best', '`tau_d` of the lengths'):
+        assert line in text
+
+
 def test_lengths(tool, data):
     assert tool.lengths(data) == {'words': pytest.approx(1), 'characters': pytest.approx(1)}
