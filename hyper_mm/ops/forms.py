@@ -186,7 +186,9 @@ POINCARE_EXPMAP = Form(
     ((0, 0), (0, 1), (1, 1)),
     _poincare_expmap,
     (0, 1),
-    lambda xx, xv, vv, c: _near(c * xx, 1 - _GAP) and _near(c * vv, _LONG * _GAP**2 / 4),
+    lambda xx, xv, vv, c: (
+        _near(c * xx, 1 - _GAP) and _near(4 * c * vv / (1 - c * xx).square(), _LONG)
+    ),
 )
 
 

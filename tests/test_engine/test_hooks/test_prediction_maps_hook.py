@@ -19,6 +19,7 @@ TEXT = """
 _base_ = {base!r}
 model = dict(
     neck=None,
+    backbone=dict(output_cls_token=False),
     decode_head=dict(
         type='hyper_mm.FCNHead',
         classifier=dict(type='LorentzMLR', embed_dims=4, max_radius=6.0),
