@@ -35,7 +35,7 @@ _CHUNK = 2**15
 """Elements at once on a processor, where ``torch.asinh`` is one call a number."""
 
 
-def _asinh_(z: Tensor) -> Tensor:
+def asinh_(z: Tensor) -> Tensor:
     """``asinh`` in place: ``sign(z) log(|z| + sqrt(1 + z^2))``, to an absolute error of a rounding.
 
     That is what the product ``z`` has already; a relative one takes half as many passes again.
@@ -56,7 +56,7 @@ class _Logits(Function):
     @staticmethod
     def forward(ctx, x: Tensor, w: Tensor, s: Tensor) -> Tensor:
         # x (n, 1 + d), w (K, 1 + d), s (K,) -> (n, K)
-        out = _asinh_(x @ w.mT).mul_(s)
+        out = asinh_(x @ w.mT).mul_(s)
         ctx.save_for_backward(x, w, s, out)
         return out
 
