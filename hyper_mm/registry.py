@@ -134,6 +134,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'HyperbolicRadiusHook': ('engine.hooks.hyperbolic_radius_hook',),
         'MergeAdaptersHook': ('engine.hooks.merge_adapters_hook',),
         'MoEBalanceHook': ('engine.hooks.moe_balance_hook',),
+        'PredictionMapsHook': ('engine.hooks.prediction_maps_hook', 'mmseg'),
         'PromptAveragingHook': ('engine.hooks.prompt_averaging_hook',),
         'SafeCheckpointHook': ('engine.hooks.safe_checkpoint_hook',),
         'TrainedWeightsHook': ('engine.hooks.trained_weights_hook',),
@@ -164,6 +165,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'Perplexity': ('evaluation.metrics.language',),
         'TaskMetric': ('evaluation.metrics.task_metric',),
         'TaxonomyMetric': ('evaluation.metrics.taxonomy_metric',),
+        'UncertaintyMetric': ('evaluation.metrics.uncertainty_metric',),
     },
     'transform': {
         'FrequencyAmplitudeMix': ('datasets.transforms.frequency_amplitude_mix',),

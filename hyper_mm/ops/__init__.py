@@ -3,9 +3,10 @@
 :mod:`~hyper_mm.ops.lorentz` (hyperboloid, space components), :mod:`~hyper_mm.ops.poincare` (ball),
 and by topic, for both models: :mod:`~hyper_mm.ops.entailment` (angles and cones),
 :mod:`~hyper_mm.ops.hyperplanes` and :mod:`~hyper_mm.ops.busemann` (what classifiers measure),
-:mod:`~hyper_mm.ops.means`, :mod:`~hyper_mm.ops.wrapped_normal`, and
-:mod:`~hyper_mm.ops.coordinates` (other models and libraries). Their building blocks are in
-:mod:`~hyper_mm.ops.stable`, :mod:`~hyper_mm.ops.chord` and :mod:`~hyper_mm.ops.motions`.
+:mod:`~hyper_mm.ops.means`, :mod:`~hyper_mm.ops.wrapped_normal`,
+:mod:`~hyper_mm.ops.riemannian_normal`, and :mod:`~hyper_mm.ops.coordinates` (other models and
+libraries). Their building blocks are in :mod:`~hyper_mm.ops.stable`, :mod:`~hyper_mm.ops.chord`,
+:mod:`~hyper_mm.ops.motions` and :mod:`~hyper_mm.ops.rows`.
 """
 
 from . import (
@@ -16,6 +17,7 @@ from . import (
     lorentz,
     means,
     poincare,
+    riemannian_normal,
     stable,
     wrapped_normal,
 )
@@ -28,6 +30,7 @@ __all__ = [
     'lorentz',
     'means',
     'poincare',
+    'riemannian_normal',
     'stable',
     'wrapped_normal',
 ]

@@ -11,7 +11,7 @@ function of the inputs, too. Compiled code takes the formulas themselves,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -20,38 +20,13 @@ from torch.nn import functional as F
 
 from ..deprecation import renamed_attributes
 from . import unfused
-from .stable import Curvature, check_curvature, takes_formulas, upcast
+from .stable import Curvature, check_curvature, recorded_gradients, takes_formulas, upcast
 
 _CHUNK = 2**20
 """Elements of a tensor that a CPU goes over at once: what passes between stays in caches."""
 
 _SMALL = 2**14
 """Elements, a few tokens, up to which calls take longer than memory."""
-
-
-def _gradients(
-    formula: Callable[..., Tensor], inputs: Sequence[object], grad: Tensor
-) -> tuple[Tensor | None, ...]:
-    """Gradients of a formula that can be differentiated again.
-
-    Args:
-        formula: Function of the inputs.
-        inputs: Tensors, of which some may depend on others, and numbers.
-        grad: Gradient of its result.
-
-    Returns:
-        For each input its gradient, None where there is none.
-    """
-    # fresh names: the gradient of each must not contain paths through another
-    own = [x.view_as(x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
-    wanted = {i: x for i, x in enumerate(own) if isinstance(x, Tensor) and x.requires_grad}
-    found = torch.autograd.grad(
-        formula(*own), list(wanted.values()), grad, create_graph=True, allow_unused=True
-    )
-    all_of_them: list[Tensor | None] = [None] * len(own)
-    for i, gradient in zip(wanted, found):
-        all_of_them[i] = gradient
-    return tuple(all_of_them)
 
 
 class _Forgetful:
@@ -156,7 +131,8 @@ class _GatedAmbient(Function):
         a, b, out = ctx.saved_tensors
         if torch.is_grad_enabled():
             inputs = a, b, ctx.k
-            return _gradients(lambda a, b, k: unfused.gated_ambient(a, b, 1 / k), inputs, grad)
+            formula = unfused.gated_ambient
+            return recorded_gradients(lambda a, b, k: formula(a, b, 1 / k), inputs, grad)
         ga, gb, ratio = torch.empty_like(a), torch.empty_like(b), grad[..., :1] / out[..., :1]
         views = (grad, out, ratio, a, b, ga, gb)
         g2, o2, r2, a2, b2, ga2, gb2 = (x.reshape(-1, x.shape[-1]) for x in views)
@@ -203,7 +179,7 @@ class _RMSNorm(Function):
     def backward(ctx, grad: Tensor):
         x, weight, rate = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return _gradients(unfused.rms_norm, (x, weight, ctx.eps), grad)
+            return recorded_gradients(unfused.rms_norm, (x, weight, ctx.eps), grad)
         product = (grad * x).mul_(rate)  # (..., d), for the weight and for the rate
         g_weight = product.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
         share = product.mul_(weight).sum(-1, keepdim=True).mul_(rate).mul_(rate)
@@ -265,7 +241,7 @@ class _Sum(Function):
             def formula(c: Curvature, scale: Curvature, *tensors: Tensor) -> Tensor:
                 return unfused.normalized_sum(tensors[-n:], tensors[:-n], c, scale)
 
-            return _gradients(formula, (c, scale, *weights[1:], *points), grad)
+            return recorded_gradients(formula, (c, scale, *weights[1:], *points), grad)
         # out = rate (x_1 + sum w_i x_i): first through the sum with the rate held, then through it
         dots = [(grad * x).sum(-1, keepdim=True) for x in points]  # n of (..., 1)
         g_rate = sum(w * dot for w, dot in zip(weights, dots))

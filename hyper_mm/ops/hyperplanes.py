@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import poincare
+from . import forms, poincare, rows
 from .stable import (
     Curvature,
     check_curvature,
@@ -176,7 +176,11 @@ def gyroplane_dist(x: Tensor, p: Tensor, a: Tensor, c: Curvature) -> Tensor:
     Source: Ganea et al., Hyperbolic Neural Networks (NeurIPS 2018), Theorem 5.
     """
     x, p, a = upcast(x, p, a)
-    dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, p, a))
+    return rows.run(forms.GYROPLANE_DIST, _gyroplane_dist, check_curvature(c, x, p, a), x, p, a)
+
+
+def _gyroplane_dist(x: Tensor, p: Tensor, a: Tensor, c: Curvature) -> Tensor:
+    dtype, root = x.dtype, wide_sqrt(c)
     x, p, a = root * widen(x), root * widen(p), unit(widen(a))
     difference = x - p
     gap, other = (poincare.gap(y) for y in (p, x))

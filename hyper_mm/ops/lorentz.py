@@ -17,6 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from . import forms, rows
 from .chord import finish_pairwise, pairwise_chord, squared_chord, squared_chord_tangent0
 from .coordinates import from_ambient, from_klein, to_ambient, to_klein
 from .motions import geodesic, translate, transport, transport_to0
@@ -173,8 +174,12 @@ def dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         Distances ``(...)``; 0 with gradient 0 for coincident points.
     """
     x, y = upcast(x, y)
-    root = sqrt(check_curvature(c, x, y))
-    return chord_to_distance(squared_chord(x, y, root)) / per_point(root)
+    return rows.run(forms.LORENTZ_DIST, _dist, check_curvature(c, x, y), x, y)
+
+
+def _dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
+    root = sqrt(c)
+    return (chord_to_distance(squared_chord(x, y, root)) / per_point(root)).to(x.dtype)
 
 
 def dist_tangent0(u: Tensor, v: Tensor, c: Curvature) -> Tensor:
@@ -285,7 +290,11 @@ def expmap(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
         remains of ``v`` along ``x`` is a difference of large numbers.
     """
     x, v = upcast(x, v)
-    dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, v))
+    return rows.run(forms.LORENTZ_EXPMAP, _expmap, check_curvature(c, x, v), x, v)
+
+
+def _expmap(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
+    dtype, root = x.dtype, wide_sqrt(c)
     x, v = widen(x), widen(v)
     r = root * safe_norm(_flatten(x, v, root), keepdim=True)
     return (r.cosh() * x + sinhc(r) * v).to(dtype)
@@ -318,7 +327,11 @@ def logmap(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         returned in the inputs' dtype.
     """
     x, y = upcast(x, y)
-    dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, y))
+    return rows.run(forms.LORENTZ_LOGMAP, _logmap, check_curvature(c, x, y), x, y)
+
+
+def _logmap(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
+    dtype, root = x.dtype, wide_sqrt(c)
     x, y = widen(x), widen(y)
     r = chord_to_distance(squared_chord(x, y, root)).unsqueeze(-1)
     return ((y - x) / sinhc(r) - r * torch.tanh(r / 2) * x).to(dtype)

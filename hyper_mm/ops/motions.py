@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from . import forms, rows
 from .chord import squared_chord
 from .stable import (
     Curvature,
     check_curvature,
     chord_to_distance,
-    sinhc,
+    shares,
     squared_norm,
     unit,
     upcast,
@@ -48,7 +49,11 @@ def transport(x: Tensor, y: Tensor, v: Tensor, c: Curvature) -> Tensor:
         Space components ``(..., d)`` of tangent vectors at ``y``, of unchanged length.
     """
     x, y, v = upcast(x, y, v)
-    dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, y, v))
+    return rows.run(forms.LORENTZ_TRANSPORT, _transport, check_curvature(c, x, y, v), x, y, v)
+
+
+def _transport(x: Tensor, y: Tensor, v: Tensor, c: Curvature) -> Tensor:
+    dtype, root = x.dtype, wide_sqrt(c)
     x, y, v = root * widen(x), root * widen(y), widen(v)
     x0, y0, difference = _time(x), _time(y), y - x
     lead = (difference * (x + y)).sum(-1, keepdim=True) / (x0 + y0)  # y0 - x0
@@ -75,7 +80,11 @@ def transport_to0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
         Tangent vectors at the origin ``(..., d)``, of unchanged length.
     """
     x, v = upcast(x, v)
-    dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, v))
+    return rows.run(forms.LORENTZ_TRANSPORT_TO0, _transport_to0, check_curvature(c, x, v), x, v)
+
+
+def _transport_to0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
+    dtype, root = x.dtype, wide_sqrt(c)
     x, v = root * widen(x), widen(v)
     axis = unit(x)
     along = (axis * v).sum(-1, keepdim=True)
@@ -125,31 +134,16 @@ def geodesic(x: Tensor, y: Tensor, t: float | Tensor, c: Curvature) -> Tensor:
         Points ``(..., d)``.
     """
     x, y = upcast(x, y)
-    dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, y))
+    check_curvature(c, x, y)
+    if isinstance(t, (int, float)) and not isinstance(t, bool):
+        form = forms.lorentz_geodesic(t)
+        return rows.run(form, lambda x, y, c: _geodesic(x, y, t, c), c, x, y)
+    return _geodesic(x, y, t, c)
+
+
+def _geodesic(x: Tensor, y: Tensor, t: float | Tensor, c: Curvature) -> Tensor:
+    dtype, root = x.dtype, wide_sqrt(c)
     x, y = widen(x), widen(y)
     r = chord_to_distance(squared_chord(x, y, root))
     start, end = (part.unsqueeze(-1) for part in shares(r, t))
     return (start * x + end * y).to(dtype)
-
-
-def shares(r: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
-    r"""Factors of both ends of a geodesic: :math:`\sinh((1 - t) r) / \sinh r`, and with ``t``.
-
-    Args:
-        r: Scaled distances ``(...)``.
-        t: Parts, broadcast with them.
-
-    Returns:
-        Two tensors ``(...)``; ``1 - t`` and ``t`` where the ends coincide.
-
-    Raises:
-        TypeError: If ``t`` is neither a number nor a floating point tensor.
-    """
-    if isinstance(t, Tensor) and t.is_floating_point():
-        t = widen(t)
-    elif isinstance(t, (Tensor, bool)) or not isinstance(t, (int, float)):
-        what = t.dtype if isinstance(t, Tensor) else type(t).__name__
-        raise TypeError(f't must be a number or a floating point tensor, got {what}')
-    whole = sinhc(r)
-    start, end = (part * sinhc((part * r).abs()) / whole for part in (1 - t, t))
-    return start, end

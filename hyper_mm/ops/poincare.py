@@ -17,8 +17,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from . import forms, rows
 from .chord import finish_pairwise
-from .motions import shares
 from .stable import (
     Curvature,
     artanhc,
@@ -26,6 +26,7 @@ from .stable import (
     chord_to_distance,
     per_point,
     safe_norm,
+    shares,
     sinhc,
     sqrt,
     squared_norm,
@@ -126,7 +127,11 @@ def mobius_add(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         boundary numerator and denominator cancel.
     """
     x, y = upcast(x, y)
-    dtype, c = x.dtype, check_curvature(c, x, y)
+    return rows.run(forms.MOBIUS_ADD, _mobius_add, check_curvature(c, x, y), x, y)
+
+
+def _mobius_add(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
+    dtype = x.dtype
     x, y = widen(x), widen(y)
     x2, y2 = c * squared_norm(x, keepdim=True), c * squared_norm(y, keepdim=True)
     xy = 2 * c * (x * y).sum(-1, keepdim=True)
@@ -195,11 +200,15 @@ def gyration(u: Tensor, v: Tensor, w: Tensor, c: Curvature) -> Tensor:
         inputs' dtype. NaN where ``u`` or ``v`` is outside the ball.
     """
     u, v, w = upcast(u, v, w)
-    dtype, root = u.dtype, wide_sqrt(check_curvature(c, u, v, w))
-    return _gyration(root * widen(u), root * widen(v), widen(w)).to(dtype)
+    return rows.run(forms.GYRATION, _gyration, check_curvature(c, u, v, w), u, v, w)
 
 
-def _gyration(u: Tensor, v: Tensor, w: Tensor) -> Tensor:
+def _gyration(u: Tensor, v: Tensor, w: Tensor, c: Curvature) -> Tensor:
+    root = wide_sqrt(c)
+    return _wide_gyration(root * widen(u), root * widen(v), widen(w)).to(u.dtype)
+
+
+def _wide_gyration(u: Tensor, v: Tensor, w: Tensor) -> Tensor:
     """:func:`gyration` of curvature -1, in the dtype of what it is given."""
     total, rest = u + v, gap(v)
     t2, tw, tv, vw = (
@@ -235,7 +244,11 @@ def dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         Distances ``(...)``; 0 with gradient 0 for coincident points, NaN outside the ball.
     """
     x, y = upcast(x, y)
-    root = wide_sqrt(check_curvature(c, x, y))
+    return rows.run(forms.POINCARE_DIST, _dist, check_curvature(c, x, y), x, y)
+
+
+def _dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
+    root = wide_sqrt(c)
     t = _squared_chord(x, y, root)
     return (chord_to_distance(t) / per_point(root)).to(x.dtype)
 
@@ -293,7 +306,11 @@ def expmap(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
         dtype; NaN where ``x`` is outside the ball.
     """
     x, v = upcast(x, v)
-    dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, v))
+    return rows.run(forms.POINCARE_EXPMAP, _expmap, check_curvature(c, x, v), x, v)
+
+
+def _expmap(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
+    dtype, root = x.dtype, wide_sqrt(c)
     x, v = root * widen(x), root * widen(v)
     rest, size = gap(x), safe_norm(x, keepdim=True)
     w = 2 * v / rest
@@ -333,7 +350,11 @@ def logmap(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         dtype; NaN outside the ball.
     """
     x, y = upcast(x, y)
-    dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, y))
+    return rows.run(forms.POINCARE_LOGMAP, _logmap, check_curvature(c, x, y), x, y)
+
+
+def _logmap(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
+    dtype, root = x.dtype, wide_sqrt(c)
     x, y = root * widen(x), root * widen(y)
     difference = y - x
     r = chord_to_distance(_squared_chord(x, y, 1.0)).unsqueeze(-1)
@@ -360,7 +381,15 @@ def geodesic(x: Tensor, y: Tensor, t: float | Tensor, c: Curvature) -> Tensor:
         the ball.
     """
     x, y = upcast(x, y)
-    dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, y))
+    check_curvature(c, x, y)
+    if isinstance(t, (int, float)) and not isinstance(t, bool):
+        form = forms.poincare_geodesic(t)
+        return rows.run(form, lambda x, y, c: _geodesic(x, y, t, c), c, x, y)
+    return _geodesic(x, y, t, c)
+
+
+def _geodesic(x: Tensor, y: Tensor, t: float | Tensor, c: Curvature) -> Tensor:
+    dtype, root = x.dtype, wide_sqrt(c)
     x, y = root * widen(x), root * widen(y)
     start, end = shares(chord_to_distance(_squared_chord(x, y, 1.0)), t)
     gx, gy = gap(x), gap(y)
@@ -387,9 +416,13 @@ def transport(x: Tensor, y: Tensor, v: Tensor, c: Curvature) -> Tensor:
         \rVert`; accumulated in float64 and returned in the inputs' dtype. NaN outside the ball.
     """
     x, y, v = upcast(x, y, v)
-    dtype, root = x.dtype, wide_sqrt(check_curvature(c, x, y, v))
+    return rows.run(forms.POINCARE_TRANSPORT, _transport, check_curvature(c, x, y, v), x, y, v)
+
+
+def _transport(x: Tensor, y: Tensor, v: Tensor, c: Curvature) -> Tensor:
+    dtype, root = x.dtype, wide_sqrt(c)
     x, y, v = root * widen(x), root * widen(y), widen(v)
-    return (_gyration(y, -x, v) * (gap(y) / gap(x))).to(dtype)
+    return (_wide_gyration(y, -x, v) * (gap(y) / gap(x))).to(dtype)
 
 
 def transport0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:

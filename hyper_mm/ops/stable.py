@@ -7,6 +7,7 @@ zero vectors and coincident points, and usable twice (every backward is itself d
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Union
 
 import torch
@@ -129,6 +130,31 @@ def takes_formulas(*tensors: object) -> bool:
     if torch._C._are_functorch_transforms_active():
         return True
     return any(unpack_dual(x).tangent is not None for x in tensors if isinstance(x, Tensor))
+
+
+def recorded_gradients(
+    formula: Callable[..., Tensor], inputs: Sequence[object], grad: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Gradients of a formula that can be differentiated again.
+
+    Args:
+        formula: Function of the inputs.
+        inputs: Tensors, of which some may depend on others, and numbers.
+        grad: Gradient of its result.
+
+    Returns:
+        For each input its gradient, None where there is none.
+    """
+    # fresh names: the gradient of each must not contain paths through another
+    own = [x.view_as(x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
+    wanted = {i: x for i, x in enumerate(own) if isinstance(x, Tensor) and x.requires_grad}
+    found = torch.autograd.grad(
+        formula(*own), list(wanted.values()), grad, create_graph=True, allow_unused=True
+    )
+    all_of_them: list[Tensor | None] = [None] * len(own)
+    for i, gradient in zip(wanted, found):
+        all_of_them[i] = gradient
+    return tuple(all_of_them)
 
 
 def is_readable(x: Tensor) -> bool:
@@ -317,3 +343,26 @@ def safe_atan2(y: Tensor, x: Tensor) -> Tensor:
     """``atan2(y, x)`` with value and gradient 0 at the origin."""
     defined = (y != 0) | (x != 0)
     return torch.where(defined, torch.atan2(y, torch.where(defined, x, 1)), 0)
+
+
+def shares(r: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
+    r"""Factors of both ends of a geodesic: :math:`\sinh((1 - t) r) / \sinh r`, and with ``t``.
+
+    Args:
+        r: Scaled distances ``(...)``.
+        t: Parts, broadcast with them.
+
+    Returns:
+        Two tensors ``(...)``; ``1 - t`` and ``t`` where the ends coincide.
+
+    Raises:
+        TypeError: If ``t`` is neither a number nor a floating point tensor.
+    """
+    if isinstance(t, Tensor) and t.is_floating_point():
+        t = widen(t)
+    elif isinstance(t, (Tensor, bool)) or not isinstance(t, (int, float)):
+        what = t.dtype if isinstance(t, Tensor) else type(t).__name__
+        raise TypeError(f't must be a number or a floating point tensor, got {what}')
+    whole = sinhc(r)
+    start, end = (part * sinhc((part * r).abs()) / whole for part in (1 - t, t))
+    return start, end

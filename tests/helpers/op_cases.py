@@ -16,6 +16,7 @@ from hyper_mm.ops import (
     lorentz,
     means,
     poincare,
+    riemannian_normal,
     wrapped_normal,
 )
 from tests.test_ops.conftest import vectors_of_length
@@ -124,6 +125,14 @@ CASES = {
     'wrapped_normal.poincare_wrapped_log_prob': Case(
         lambda x, y, c: wrapped_normal.poincare_wrapped_log_prob(x, y, 0.7, c), 'pp', 'number'
     ),
+    'riemannian_normal.lorentz_riemannian_log_prob': Case(
+        lambda x, y, c: riemannian_normal.lorentz_riemannian_log_prob(x, y, 0.7, c), 'xx', 'number'
+    ),
+    'riemannian_normal.poincare_riemannian_log_prob': Case(
+        lambda x, y, c: riemannian_normal.poincare_riemannian_log_prob(x, y, 0.7, c),
+        'pp',
+        'number',
+    ),
     'entailment.lorentz_exterior_angle': Case(E.lorentz_exterior_angle, 'xx', 'number'),
     'entailment.lorentz_half_aperture': Case(E.lorentz_half_aperture, 'x', 'number'),
     'entailment.poincare_exterior_angle': Case(E.poincare_exterior_angle, 'pp', 'number'),
@@ -140,8 +149,24 @@ CASES = {
         'number',
     ),
 }
-MODULES = (busemann, entailment, hyperplanes, lorentz, means, poincare, wrapped_normal)
-RANDOM = {'wrapped_normal.lorentz_wrapped_sample', 'wrapped_normal.poincare_wrapped_sample'}
+MODULES = (
+    busemann,
+    entailment,
+    hyperplanes,
+    lorentz,
+    means,
+    poincare,
+    riemannian_normal,
+    wrapped_normal,
+)
+RANDOM = {
+    'riemannian_normal.lorentz_riemannian_sample',
+    'riemannian_normal.poincare_riemannian_sample',
+    'riemannian_normal.riemannian_log_normalizer',
+    'wrapped_normal.lorentz_wrapped_sample',
+    'wrapped_normal.poincare_wrapped_sample',
+}
+"""Functions that draw, or take no points: they have tests of their own."""
 
 
 def select(wanted: Callable[[Case], bool]):

@@ -6,11 +6,13 @@ from .classifier import clip_features
 from .embedding import HyperbolicEmbedding
 from .linear import PoincareLinear
 from .mlr import EuclideanMLR, LorentzMLR, PoincareMLR
+from .prototypes import HyperbolicPrototypes
 
 __all__ = [
     'BusemannHead',
     'EuclideanMLR',
     'HyperbolicEmbedding',
+    'HyperbolicPrototypes',
     'LorentzBatchNorm',
     'LorentzMLR',
     'PoincareLinear',

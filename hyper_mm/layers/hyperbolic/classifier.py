@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...checks import check_choice, check_count, check_positive
+from ...ops.logits import clipped_ambient
 from ...ops.stable import safe_norm
 from ..common.curvature import Curvature, LogParameter, curvature_options
 
@@ -122,6 +123,12 @@ class Classifier(nn.Module):
         if self.max_radius is None:
             return u
         return clip_features(u, self.max_radius / (c**0.5 * (self.unit_radius or 1.0)))
+
+    def ambient(self, x: Tensor, c: Tensor | float) -> Tensor:
+        """Ambient points ``(..., 1 + d)`` of features within ``max_radius``, in few passes."""
+        assert self.max_radius is not None
+        factor = self.unit_radius * self.scale()
+        return clipped_ambient(self.proj(x), factor, c, self.max_radius)
 
     def radius(self, x: Tensor) -> Tensor:
         """Distances of the embeddings from the origin: small where the classifier is uncertain.

@@ -40,8 +40,12 @@ class LorentzMLR(Classifier):
     def forward(self, x: Tensor) -> Tensor:
         """Returns logits ``(..., num_classes)`` of features ``(..., in_features)``."""
         c = self.c()
+        weight = self.scaled(self.weight)
+        if _is_near(self.max_radius):
+            points = self.ambient(x, c)
+            return logits.lorentz_logits(points, weight, self.offset, c, ambient=True)
         points = lorentz.expmap0(self.tangent(x, c), c)
-        return _lorentz_logits(points, self.scaled(self.weight), self.offset, c, self.max_radius)
+        return _lorentz_logits(points, weight, self.offset, c)
 
     def _adopt(self, weight: Tensor, bias: Tensor) -> None:
         self.weight.copy_(weight)
@@ -61,11 +65,8 @@ def _lorentz_logits(
     weight: Tensor,
     offset: Tensor,
     c: Curvature,
-    max_radius: float | None,
 ) -> Tensor:
-    """Logits ``(..., K)`` of points ``(..., d)``; in few passes where points are not far out."""
-    if _is_near(max_radius):
-        return logits.lorentz_logits(x, weight, offset, c)
+    """Logits ``(..., K)`` of points ``(..., d)`` at any radius."""
     points = x.reshape(-1, x.shape[-1])
     found = hyperplanes.lorentz_pairwise_hyperplane_dist(points, weight, offset, c)
     return (found * safe_norm(weight).to(found.dtype)).unflatten(0, x.shape[:-1])
@@ -126,13 +127,16 @@ class PoincareMLR(Classifier):
         """Returns logits ``(..., num_classes)`` of features ``(..., in_features)``."""
         c = self.c()
         # in coordinates of the hyperboloid: float32 has no points of the ball far out
-        points = lorentz.expmap0(2 * self.tangent(x, c), c)
         weight = self.scaled(self.weight) * (2 if self.factor == 'metric' else 1)
-        if self.form == 'unidirectional':
-            return _lorentz_logits(points, weight, self.offset, c, self.max_radius)
+        flat, near = self.form == 'unidirectional', _is_near(self.max_radius)
+        points = self.ambient(x, c) if near else lorentz.expmap0(2 * self.tangent(x, c), c)
+        if flat and near:
+            return logits.lorentz_logits(points, weight, self.offset, c, ambient=True)
+        if flat:
+            return _lorentz_logits(points, weight, self.offset, c)
         through = lorentz.expmap0(2 * self.point, c)
-        if _is_near(self.max_radius):
-            return logits.lorentz_gyroplane_logits(points, through, weight, c)
+        if near:
+            return logits.lorentz_gyroplane_logits(points, through, weight, c, ambient=True)
         distances = _gyroplane_dist(points, through, weight, c)
         return distances * safe_norm(weight).to(distances.dtype)
 

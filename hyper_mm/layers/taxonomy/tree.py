@@ -13,9 +13,10 @@ from torch import Tensor
 
 from ...near_misses import suggestion
 
-TREES = ('camvid', 'coco133', 'tiny_imagenet')
+TREES = ('camvid', 'coco133', 'part_scenes', 'part_scenes_wholes', 'tiny_imagenet')
 """Trees that come with the package: CamVid's classes by what they are, the super-categories of COCO
-panoptic, and 160 classes of Tiny ImageNet at the upper three levels of BREEDS (WordNet ids)."""
+panoptic, parts and wholes of PartScenes, and 160 classes of Tiny ImageNet at the upper three levels
+of BREEDS (WordNet ids)."""
 _FOLDER = Path(__file__).parent / 'trees'
 
 

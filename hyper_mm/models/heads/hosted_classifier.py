@@ -19,7 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyper_mm.checks import check_choice, check_not_negative
-from hyper_mm.layers.hyperbolic import BusemannHead, EuclideanMLR, LorentzMLR, PoincareMLR
+from hyper_mm.layers.hyperbolic import (
+    BusemannHead,
+    EuclideanMLR,
+    HyperbolicPrototypes,
+    LorentzMLR,
+    PoincareMLR,
+)
 from hyper_mm.layers.taxonomy import (
     LevelLoss,
     PathLogits,
@@ -36,10 +42,21 @@ CLASSIFIERS = {
     'EuclideanMLR': EuclideanMLR,
     'LorentzMLR': LorentzMLR,
     'PoincareMLR': PoincareMLR,
+    'Prototypes': HyperbolicPrototypes,
 }
 TREE_LOSSES = ('softmax', 'tree_min', 'levels')
 
 _SEEN: ContextVar[list[tuple[Tensor, Tensor]] | None] = ContextVar('hyper_mm_nodes', default=None)
+
+
+@contextmanager
+def watched_classifiers() -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Keeps outputs and features of the classifiers of heads that run inside."""
+    token = _SEEN.set(seen := [])
+    try:
+        yield seen
+    finally:
+        _SEEN.reset(token)
 
 
 class Hosted(OwnInit):
@@ -125,8 +142,8 @@ class ClassifierMixin:
     Args:
         *args: Arguments of the stock head.
         classifier: Type and arguments of a classifier, see :func:`build_classifier`; the type is
-            one of ``'LorentzMLR'``, ``'PoincareMLR'``, ``'Busemann'`` and ``'EuclideanMLR'``. The
-            stock layer if None.
+            one of ``'LorentzMLR'``, ``'PoincareMLR'``, ``'Busemann'``, ``'Prototypes'`` and
+            ``'EuclideanMLR'``. The stock layer if None.
         taxonomy: ``file`` (or an object, see :meth:`hyper_mm.layers.taxonomy.Taxonomy.load`),
             ``loss`` (``'softmax'``: hierarchical softmax, whose class probabilities the losses of
             the head train; ``'tree_min'``: HieraSeg's consistent binary cross-entropy of all nodes
@@ -276,11 +293,8 @@ class SegmentationMixin(ClassifierMixin):
         Returns:
             ``(B, H, W)``, higher where the head is less certain.
         """
-        token = _SEEN.set(seen := [])
-        try:
+        with watched_classifiers() as seen:
             self.forward(inputs)  # type: ignore[attr-defined]
-        finally:
-            _SEEN.reset(token)
         if not seen:
             raise ValueError('uncertainty needs a head with classifier=... or taxonomy=...')
         found = -self.embedding_radius(seen[-1][1])

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from hyper_mm.layers import (
     BusemannHead,
     EuclideanMLR,
+    HyperbolicPrototypes,
     LorentzMLR,
     PoincareMLR,
     clip_features,
@@ -23,7 +24,7 @@ MLRS = {
     'euclidean': EuclideanMLR,
 }
 every = pytest.mark.parametrize('make', MLRS.values(), ids=MLRS)
-ALL = {**MLRS, 'busemann': BusemannHead}
+ALL = {**MLRS, 'busemann': BusemannHead, 'prototypes': HyperbolicPrototypes}
 
 
 def linear(num_classes=5, dim=8):

@@ -131,8 +131,30 @@ def test_refuses_files_of_other_kinds(tmp_path):
 
 @pytest.mark.parametrize(
     ('name', 'classes', 'height'),
-    [('camvid', 11, 3), ('coco133', 133, 3), ('tiny_imagenet', 160, 4)],
+    [
+        ('camvid', 11, 3),
+        ('coco133', 133, 3),
+        ('part_scenes', 48, 3),
+        ('part_scenes_wholes', 19, 2),
+        ('tiny_imagenet', 160, 4),
+    ],
 )
 def test_our_trees(name, classes, height):
     tree = Taxonomy.load(name)
     assert (tree.num_classes, tree.height) == (classes, height)
+
+
+def test_tree_of_part_scenes_is_that_of_the_data_set():
+    from hyper_mm.datasets.part_scenes.taxonomy import PART_TO_WHOLE, WHOLE_TO_SUPER
+
+    parts = Taxonomy.load('part_scenes', tuple(PART_TO_WHOLE))
+    assert parts.classes == tuple(PART_TO_WHOLE)
+    groups, names = parts.at_depth(1)
+    supers = [WHOLE_TO_SUPER[whole] for whole in PART_TO_WHOLE.values()]
+    assert [names[g] for g in groups] == supers
+    groups, names = parts.at_depth(2)
+    assert [names[g] for g in groups] == list(PART_TO_WHOLE.values())
+    wholes = Taxonomy.load('part_scenes_wholes')
+    assert wholes.classes == tuple(WHOLE_TO_SUPER)
+    groups, names = wholes.at_depth(1)
+    assert [names[g] for g in groups] == list(WHOLE_TO_SUPER.values())

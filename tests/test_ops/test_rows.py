@@ -1,0 +1,119 @@
+"""Elementwise maps in few passes: the same values and gradients as the formulas."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from hyper_mm.ops import rows
+from tests.helpers.op_cases import CASES, make
+
+from .conftest import randn
+
+NAMES = (
+    'hyperplanes.gyroplane_dist',
+    'lorentz.dist',
+    'lorentz.expmap',
+    'lorentz.geodesic',
+    'lorentz.logmap',
+    'lorentz.transport',
+    'lorentz.transport_to0',
+    'poincare.dist',
+    'poincare.expmap',
+    'poincare.geodesic',
+    'poincare.gyration',
+    'poincare.logmap',
+    'poincare.mobius_add',
+    'poincare.transport',
+)
+ops = pytest.mark.parametrize('name', NAMES)
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """Counts results that are computed by rows."""
+    calls = []
+    result = rows._result
+    monkeypatch.setattr(rows, '_result', lambda *args: calls.append(args) or result(*args))
+    return calls
+
+
+def evaluate(name, tensors, c):
+    tensors = [t.detach().requires_grad_() for t in tensors]
+    c = c.detach().requires_grad_()
+    value = CASES[name].call(*tensors, c)
+    weight = randn(*value.shape, seed=7).to(value.dtype)
+    return [value, *torch.autograd.grad((value * weight).sum(), (*tensors, c))]
+
+
+@ops
+@pytest.mark.parametrize('radius', [0.0, 1e-3, 1.0, 3.0])
+def test_values_and_gradients_are_those_of_the_formula(name, radius, taken):
+    """In float64 from the same float32 inputs, to the rounding of the results."""
+    tensors = make(name, 40, 6, dtype=torch.float32, radius=radius)
+    c = torch.tensor(0.8)
+    found = evaluate(name, tensors, c)
+    assert len(taken) == 1
+    expected = evaluate(name, [t.double() for t in tensors], c.double())
+    assert len(taken) == 1  # float64 takes the formula
+    for one, other in zip(found, expected):
+        assert one.dtype == torch.float32
+        # each row to its own size, sums over rows to that of all
+        size = other.abs().amax(-1, keepdim=True) if other.ndim > 1 else other.abs().max()
+        error = (one.double() - other).abs()
+        limit = 1e-6 * size + 1e-6 * expected[0].abs().max() * (other.ndim == 0) + 1e-30
+        assert (error <= limit.clamp_min(1e-6 * other.abs().max() * 1e-3)).all()
+
+
+@ops
+def test_far_points_take_the_formula(name, taken):
+    tensors = make(name, 5, 6, dtype=torch.float32, radius=9.0)
+    value = CASES[name].call(*tensors, 1.0)
+    if name.startswith('lorentz') or name == 'poincare.expmap':
+        assert not taken
+    wide = CASES[name].call(*(t.double() for t in tensors), 1.0)
+    assert_close(value, wide.float(), rtol=1e-5, atol=0, equal_nan=True)
+
+
+@ops
+def test_second_derivatives(name, taken):
+    """With create_graph the formula is differentiated."""
+    tensors = [t.requires_grad_() for t in make(name, 3, 4, dtype=torch.float32)]
+    value = CASES[name].call(*tensors, 1.0)
+    assert taken
+    weight = randn(*value.shape, seed=7).float()
+    grads = torch.autograd.grad((value * weight).sum(), tensors, create_graph=True)
+    again = torch.autograd.grad(sum(g.square().sum() for g in grads), tensors)
+    plain = torch.autograd.grad((CASES[name].call(*tensors, 1.0) * weight).sum(), tensors)
+    for one, other in zip(grads, plain):
+        assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert all(g.isfinite().all() for g in again)
+
+
+def test_broadcast_pieces_and_single_gradients(taken, monkeypatch):
+    from hyper_mm.ops import lorentz
+
+    monkeypatch.setattr(rows, '_CACHE', 64)  # many pieces, the last one shorter
+    x, y = make('lorentz.logmap', 7, 5, dtype=torch.float32)
+    y = y[:1].clone().requires_grad_()
+    value = lorentz.logmap(x, y, 1.0)
+    assert taken
+    (grad,) = torch.autograd.grad(value.square().sum(), y)
+    wide = y.detach().double().requires_grad_()
+    expected = lorentz.logmap(x.double(), wide, 1.0)
+    assert_close(value, expected.float(), rtol=1e-6, atol=1e-7)
+    (other,) = torch.autograd.grad(expected.square().sum(), wide)
+    assert_close(grad, other.float(), rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        assert torch.equal(lorentz.logmap(x, y, 1.0), value)
+
+
+def test_curvatures_of_rows_take_the_formula(taken):
+    from hyper_mm.ops import lorentz
+
+    x, y = make('lorentz.logmap', 7, 5, dtype=torch.float32)
+    c = torch.linspace(0.5, 2, 7)[:, None]
+    found = lorentz.logmap(x, y, c)
+    assert not taken
+    assert_close(found[2], lorentz.logmap(x[2], y[2], c[2]), rtol=1e-5, atol=1e-6)
