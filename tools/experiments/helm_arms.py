@@ -8,10 +8,10 @@
 
 The learning rate of an arm is the one with the lowest perplexity on the split `tune` (see
 --tune-share of tokenize_text.py) after a run of --tune-iters steps with the first seed; the rates
-are the same for all arms. With it an arm is trained as its config says, once a seed, and tested on
-the split of its config. Arms are as in compare_arms.py, the first is what the others are compared
-with; so are the folders of runs, the results that are kept and used again, and the marks in the
-file of --out.
+are the same for all arms, and where there is one alone these runs are left out. With it an arm is
+trained as its config says, once a seed, and tested on the split of its config. Arms are as in
+compare_arms.py, the first is what the others are compared with; so are the folders of runs, the
+results that are kept and used again, and the marks in the file of --out.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ def run(cfg: Config, folder: Path) -> dict:
 
 
 def best_rate(arm: list[str], args: argparse.Namespace) -> tuple[float, list[float]]:
-    """The rate of the lowest perplexity on `tune`, and the perplexities of all."""
+    """The rate of the lowest perplexity on `tune`, and the perplexities of all; none of one."""
+    if len(args.rates) == 1:
+        return args.rates[0], []
     found = []
     for rate in args.rates:
         cfg = config_of(arm, rate, args.seeds[0], args.tune_iters, 'tune')
@@ -133,7 +135,8 @@ def compare(args: argparse.Namespace) -> str:
     results, rows = {}, [['arm', *(f'{rate:g}' for rate in args.rates), 'chosen']]
     for arm in args.arm:
         rate, found = best_rate(arm, args)
-        rows.append([arm[0], *(f'{value:.2f}' for value in found), f'{rate:g}'])
+        cells = [f'{value:.2f}' for value in found] or ['']
+        rows.append([arm[0], *cells, f'{rate:g}'])
         for seed in args.seeds:
             cfg = config_of(arm, rate, seed, args.iters, None)
             result = run(cfg, run_folder(args.work_dir, arm[0], seed))

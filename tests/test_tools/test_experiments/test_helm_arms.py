@@ -61,4 +61,4 @@ def test_the_best_rate_of_each_arm(tool, monkeypatch, tmp_path):
     assert all(call[2] == 3 for call in calls if call[3] == 'tune') and len(calls) == 10
     assert '| a | 10.00 | nan | 13.00 | 0.001 |' in text
     assert '| b | 13.00 | nan | 10.00 | 0.004 |' in text
-    assert '| a | 23.00 | 25.00 | 24.00' in text
+    assert '| a | 23.00 | 25.00 | 24.00 ± 1.00 |' in text
