@@ -237,8 +237,8 @@ class LorentzAttention(SingleNumbers, nn.Module):
         elif self.rope is not None:
             q, k = self.rope(torch.cat([q, k], 2), start).chunk(2, 2)
         if cache is not None:
-            # rows (B, N, H, 2, 1 + head_dims): rotated keys and values as ambient points
-            k, v = cache.append(to_ambient(torch.stack([k, v], 3), c)).unbind(3)
+            # rows (B, N, 2, H, 1 + head_dims): rotated keys and values as ambient points
+            k, v = cache.append(to_ambient(torch.stack([k, v], 2), c)).unbind(2)
             if q.shape[1] == 1:  # a few times as fast: the cache is not laid out again
                 return attend_last(q, k, v, c, self.tau, mask)
             k, v = k[..., 1:], v[..., 1:]
@@ -256,7 +256,7 @@ class LorentzAttention(SingleNumbers, nn.Module):
         Args:
             x: Points ``(B, N, embed_dims)``: all of a sequence, or with a cache its next tokens.
             c: Curvature.
-            cache: Keys and values of the tokens before, ambient points ``(H, 2, 1 + head_dims)`` a
+            cache: Keys and values of the tokens before, ambient points ``(2, H, 1 + head_dims)`` a
                 token; those of ``x`` are added.
             mask: Which of all ``M`` keys, those of the cache first, a query may see, bool
                 ``(B, 1, N, M)``; None: all. Each query must see a key.

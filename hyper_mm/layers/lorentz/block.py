@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ...deprecation import renamed_arguments
 from .cache import TokenCache
+from .decoding import step, takes_few_calls
 from .norm import LorentzResidual, LorentzRMSNorm
 from .routed_experts import RoutedExperts
 
@@ -55,6 +56,8 @@ class LorentzBlock(nn.Module):
         Returns:
             Points ``(B, N, embed_dims)``.
         """
+        if takes_few_calls(self, x, c, cache):
+            return step(self, x, c, cache, mask)
         x = self.res1(x, self.attention(self.norm1(x), c, cache, mask), c)
         extra: tuple[Tensor | None, ...] = ()
         if isinstance(self.ffn, RoutedExperts):
