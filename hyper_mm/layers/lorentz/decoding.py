@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...compat import is_compiling
+from ...compat import is_autocasting, is_compiling
 from ...ops import few_calls
 from ..common.curvature import Curvature
 from .attention import HMLA, HeadMerge, LorentzAttention
@@ -24,6 +24,9 @@ from .hope import HoPE
 from .linear import LorentzLinear
 from .mice import MiCE
 from .norm import LorentzResidual, LorentzRMSNorm
+
+Network = tuple[float, list[Tensor], list[Tensor]]
+"""An expert: its curvature, weights 1 to 3, biases."""
 
 _KNOWN = {
     Curvature,
@@ -44,6 +47,7 @@ def is_plain(module: nn.Module | None) -> bool:
     """Whether a module and its parts are what they were built as, without hooks."""
     return module is None or (
         type(module) in _KNOWN
+        and 'forward' not in vars(module)
         and not module._forward_hooks
         and not module._forward_pre_hooks
         and all(map(is_plain, module._modules.values()))
@@ -70,17 +74,18 @@ def takes_few_calls(
         and x.dtype in (torch.float32, torch.float64)
         and not block.training
         and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled('cpu')
+        and not is_autocasting('cpu')
         and not is_compiling()
-        and (type(block.ffn) is not MiCE or _is_usual(block.ffn))
+        and type(block.attention) in (LorentzAttention, HMLA)
+        and (type(block.ffn) is LorentzSwiGLU or _is_usual(block.ffn))
         and all(map(is_plain, block._modules.values()))
     )
 
 
-def _is_usual(ffn: MiCE) -> bool:
-    return (ffn.combine, ffn.transfer, ffn.gates) == ('centroid', 'homothety', 'linear') and bool(
-        len(ffn.shared)
-    )
+def _is_usual(ffn: nn.Module) -> bool:
+    if type(ffn) is not MiCE or not len(ffn.shared):
+        return False
+    return (ffn.combine, ffn.transfer, ffn.gates) == ('centroid', 'homothety', 'linear')
 
 
 def step(block: nn.Module, x: Tensor, c: float, cache: TokenCache, mask: Tensor | None) -> Tensor:
@@ -212,6 +217,55 @@ def _expert(x: Tensor, c: float, own: float, weights: list[Tensor], biases: list
     return out if scale == 1 else out.mul_(few_calls.number(1 / scale, x))
 
 
+def _shared(module: MiCE, c: float) -> list[Network]:
+    """Curvature, weights and biases of the shared experts."""
+    owns = [_value(curvature) for curvature in module.shared_curvatures] or [c] * len(module.shared)
+    parts = [(ffn.w1, ffn.w2, ffn.w3) for ffn in module.shared]
+    return [
+        (own, [p.weight for p in part], [p.bias for p in part]) for own, part in zip(owns, parts)
+    ]
+
+
+def _routed(module: MiCE, expert: int) -> Network:
+    """The same of a routed one."""
+    weights = [w[expert] for w in (module.w1, module.w2, module.w3)]
+    biases = [b[expert] for b in (module.b1, module.b2, module.b3)]
+    return _value(module.curvatures[expert]), weights, biases
+
+
+def _experts_of_one(module: MiCE, x: Tensor, c: float, indices: Tensor) -> Tensor:
+    """Results ``(1, shared + k, d)`` of the experts of one token, together as far as they go."""
+    networks = [*_shared(module, c), *(_routed(module, i) for i in indices[0].tolist())]
+    owns, weights, biases = zip(*networks)
+    scales = x.new_tensor([(c / own) ** 0.5 for own in owns]).unsqueeze(-1)
+
+    def maps(rows: Tensor, which: int) -> Tensor:
+        every = zip(rows.split(1), weights, biases)
+        return torch.cat([F.linear(row, w[which], b[which]) for row, w, b in every])
+
+    rows = x * scales
+    hidden = F.silu(maps(rows, 0), inplace=True).mul_(maps(rows, 2))
+    times = torch.hypot(few_calls.norm(hidden), scales * c**-0.5)  # own^(-1/2) = scale c^(-1/2)
+    return maps(torch.cat([times, hidden], -1), 1).div_(scales).unsqueeze(0)
+
+
+def _experts(module: MiCE, x: Tensor, c: float, indices: Tensor) -> Tensor:
+    """Results ``(B, shared + k, d)`` of the experts of several tokens, one expert at a time."""
+    shared = _shared(module, c)
+    points = x.new_empty(len(x), len(shared) + indices.shape[1], x.shape[1] - 1)
+    for i, network in enumerate(shared):
+        points[:, i] = _expert(x, c, *network)
+    places: dict[int, tuple[list[int], list[int]]] = {}
+    for row, experts in enumerate(indices.tolist()):
+        for rank, expert in enumerate(experts):
+            rows, ranks = places.setdefault(expert, ([], []))
+            rows.append(row)
+            ranks.append(len(shared) + rank)
+    for expert, (rows, ranks) in places.items():
+        points[rows, ranks] = _expert(x[rows], c, *_routed(module, expert))
+    return points
+
+
 def _mice(module: MiCE, x: Tensor, c: float) -> Tensor:
     """Experts of ambient points ``(B, 1, 1 + d)``."""
     shape, x = x.shape, x.flatten(0, 1)
@@ -222,24 +276,6 @@ def _mice(module: MiCE, x: Tensor, c: float) -> Tensor:
     if module.renormalize:
         gates = gates / gates.sum(-1, keepdim=True)
     count = len(module.shared)
-    points = x.new_empty(len(x), count + module.top_k, shape[-1] - 1)
-    owns = [_value(curvature) for curvature in module.shared_curvatures] or [c] * count
-    for i, (ffn, own) in enumerate(zip(module.shared, owns)):
-        parts = ffn.w1, ffn.w2, ffn.w3
-        points[:, i] = _expert(x, c, own, [p.weight for p in parts], [p.bias for p in parts])
-    weights = [w.unbind() for w in (module.w1, module.w2, module.w3)]
-    biases = [b.unbind() for b in (module.b1, module.b2, module.b3)]
-    places: dict[int, list[tuple[int, int]]] = {}
-    for row, experts in enumerate(indices.tolist()):
-        for rank, expert in enumerate(experts):
-            places.setdefault(expert, []).append((row, count + rank))
-    for expert, found in places.items():
-        own, (rows, ranks) = _value(module.curvatures[expert]), zip(*found)
-        tokens = x if len(x) == 1 else x[list(rows)]
-        out = _expert(tokens, c, own, [w[expert] for w in weights], [b[expert] for b in biases])
-        if len(found) == 1:  # as it is in a batch of one
-            points[rows[0], ranks[0]] = out[0]
-        else:
-            points[list(rows), list(ranks)] = out
+    points = (_experts_of_one if len(x) == 1 else _experts)(module, x, c, indices)
     gates = torch.cat([gates.new_ones(len(x), count), gates], -1).unsqueeze(-1)
     return few_calls.centroid(points, gates, c).view(*shape[:-1], -1)
