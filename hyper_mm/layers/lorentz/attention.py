@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ...deprecation import renamed_arguments
 from ...ops import fused, lorentz
 from ...ops.fused import normalize, to_ambient
+from ...ops.products import linear
 from ...ops.unfused import RotationTable
 from ..common.single_numbers import SingleNumbers
 from .cache import TokenCache
@@ -170,7 +171,7 @@ class HeadMerge(nn.Linear):
 
     def map(self, points: Tensor) -> Tensor:
         """Merges heads given as ambient points ``(..., H, 1 + head_dims)``; see :meth:`forward`."""
-        return super().forward(points.flatten(-2).to(self.weight.dtype))
+        return linear(points.flatten(-2).to(self.weight.dtype), (self.weight,), (self.bias,))
 
 
 class LorentzAttention(SingleNumbers, nn.Module):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ...deprecation import renamed_arguments
-from ...ops.fused import gated_ambient, to_ambient
+from ...ops.fused import gated_ambient, gated_ambient_halves, to_ambient
+from ...ops.products import linear
 from ...ops.stable import upcast
 from .linear import LorentzLinear
 from .routed_experts import affine
@@ -46,7 +47,10 @@ def swiglu(
             (b2 / scale).to(b2.dtype),
             (b3 / scale).to(b3.dtype),
         )
-    hidden = gated_ambient(affine(gate, w1, b1), affine(x, w3, b3), c)
+    if own is None and w1.ndim == 2:  # both maps are of the same points
+        hidden = gated_ambient_halves(linear(x, (w1, w3), (b1, b3)), c)
+    else:
+        hidden = gated_ambient(affine(gate, w1, b1), affine(x, w3, b3), c)
     return upcast(affine(hidden.to(w2.dtype), w2, b2))[0]
 
 
