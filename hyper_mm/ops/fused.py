@@ -210,7 +210,8 @@ def gated_ambient_halves(both: Tensor, c: Curvature) -> Tensor:
     """:func:`gated_ambient` of gates and factors side by side, ``(..., 2 d)``."""
     if takes_formulas(both, c):
         return unfused.gated_ambient(*both.chunk(2, -1), c)
-    return _run(_GatedAmbient, both.contiguous(), None, 1 / check_curvature(c, both))
+    both = both if both.stride(-1) == 1 else both.contiguous()  # rows may have a gap behind
+    return _run(_GatedAmbient, both, None, 1 / check_curvature(c, both))
 
 
 class _RMSNorm(Function):

@@ -25,18 +25,33 @@ _FEW = 64
 """Rows up to which the copies of the weights would take longer than they save."""
 
 
+def _up(size: int) -> int:
+    return -(-size // _LANES) * _LANES
+
+
+def _filled(weights: Sequence[Tensor], rows: int, columns: int) -> Tensor:
+    """Weights ``(o_i, d)`` one below the other in a matrix of zeros ``(rows, columns)``."""
+    whole, start, dims = weights[0].new_empty(rows, columns), 0, weights[0].shape[1]
+    for w in weights:
+        whole[start : start + len(w), :dims] = w
+        start += len(w)
+    whole[start:] = 0
+    whole[:, dims:] = 0
+    return whole
+
+
 class _Linear(Function):
     """``[x W_1' + b_1, x W_2' + b_2, ...]``."""
 
     @staticmethod
     def forward(ctx, x: Tensor, count: int, *tensors: Tensor | None) -> Tensor:
         # x (..., d), count weights (o, d), count biases (o,) or None
-        ctx.save_for_backward(x, *tensors[:count])
-        weight, bias = _joined(tensors[:count], tensors[count:])
-        size = len(weight)
-        if missing := -size % _LANES:
-            weight = F.pad(weight, (0, 0, 0, missing))
-            bias = None if bias is None else F.pad(bias, (0, missing))
+        weights, biases = tensors[:count], [b for b in tensors[count:] if b is not None]
+        ctx.save_for_backward(x, *weights)
+        size = sum(len(w) for w in weights)
+        rows = _up(size)
+        weight = weights[0] if size == rows and count == 1 else _filled(weights, rows, x.shape[-1])
+        bias = F.pad(torch.cat(biases), (0, rows - size)) if biases else None
         return F.linear(x, weight, bias)[..., :size]
 
     @staticmethod
@@ -45,14 +60,11 @@ class _Linear(Function):
         x, *weights = ctx.saved_tensors
         count, dims = len(weights), x.shape[-1]
         sizes = [len(w) for w in weights]
-        width = -(-dims // _LANES) * _LANES
+        width = _up(dims)
         rows = grad.reshape(-1, grad.shape[-1])  # (R, o)
         gx, g_weights, g_biases = None, [None] * count, [None] * count
         if ctx.needs_input_grad[0]:
-            whole, start = x.new_zeros(sum(sizes), width), 0
-            for size, w in zip(sizes, weights):
-                whole[start : start + size, :dims] = w
-                start += size
+            whole = _filled(weights, sum(sizes), width)
             gx = (rows @ whole)[:, :dims].view_as(x)
         if any(ctx.needs_input_grad[2 : 2 + count]):
             filled = F.pad(x.reshape(-1, dims), (0, width - dims))
@@ -62,16 +74,6 @@ class _Linear(Function):
         needed = ctx.needs_input_grad[2:]
         found = [g if n else None for g, n in zip((*g_weights, *g_biases), needed)]
         return gx, None, *found
-
-
-def _joined(
-    weights: Sequence[Tensor], biases: Sequence[Tensor | None]
-) -> tuple[Tensor, Tensor | None]:
-    """One weight and bias of several."""
-    if len(weights) == 1:
-        return weights[0], biases[0]
-    given = [b for b in biases if b is not None]
-    return torch.cat(list(weights)), torch.cat(given) if given else None
 
 
 def linear(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Tensor:
@@ -96,8 +98,6 @@ def linear(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]
         or is_autocasting('cpu')
         or takes_formulas(x, *weights, *biases)
     ):
-        if several and not few:
-            return F.linear(x, *_joined(weights, biases))
         parts = [F.linear(x, w, b) for w, b in zip(weights, biases)]
         return torch.cat(parts, -1) if several else parts[0]
     return _Linear.apply(x, len(weights), *weights, *biases)

@@ -41,12 +41,15 @@ def test_equals_linear_maps_one_by_one(count, dims, bias, taken):
             for y in (found, wanted)
         ]
         torch.testing.assert_close(*grads)
-    seconds = [
-        torch.autograd.grad(sum(g.square().sum() for g in grad), leaves, allow_unused=True)
-        for grad in grads
-    ]
-    for a, b in zip(*seconds):  # of biases there is none, or zeros
-        torch.testing.assert_close(a if a is not None else b * 0, b if b is not None else a * 0)
+    for seconds in zip(
+        *(
+            torch.autograd.grad(sum(g.square().sum() for g in grad), leaves, allow_unused=True)
+            for grad in grads
+        ),
+        leaves,
+    ):
+        zeros = torch.zeros_like(seconds[2])  # biases have no second derivatives
+        torch.testing.assert_close(*(zeros if g is None else g for g in seconds[:2]))
 
 
 def test_gradients_that_nobody_needs(taken):

@@ -86,8 +86,10 @@ def attend_heads(
         Ambient points ``(B, N, H, 1 + e)``, time first, in float32 or better.
     """
     size, width = v.shape[-1] + 1, max(q.shape[-1], v.shape[-1]) + 1
-    if q.device.type != 'cpu':
-        width = -(-width // 8) * 8  # fused kernels need rows of whole 16 bytes
+    if q.device.type != 'cpu' or torch.is_grad_enabled():
+        # fused kernels of accelerators need rows of whole 16 bytes; the backward pass on processors
+        # is faster with them
+        width = -(-width // 8) * 8
     # q, k and v are laid out (B, N, H, width), zeros behind: fused kernels take one width alone,
     # and without them all scores (B, H, N, M) are kept
     center = 'first' if causal else 'mean'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from ...deprecation import renamed_arguments
@@ -47,7 +48,7 @@ def swiglu(
             (b2 / scale).to(b2.dtype),
             (b3 / scale).to(b3.dtype),
         )
-    if own is None and w1.ndim == 2:  # both maps are of the same points
+    if own is None and w1.ndim == 2 and torch.is_grad_enabled():  # one product of both maps
         hidden = gated_ambient_halves(linear(x, (w1, w3), (b1, b3)), c)
     else:
         hidden = gated_ambient(affine(gate, w1, b1), affine(x, w3, b3), c)
