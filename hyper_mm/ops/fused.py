@@ -169,7 +169,7 @@ class _GatedAmbient(Function):
         ctx.k = k
         first, second = a.chunk(2, -1) if b is None else (a, b)
         first, second = (x.reshape(-1, x.shape[-1]) for x in (first, second))
-        out = _gated(first, second, k).view(*a.shape[:-1], -1)
+        out = _gated(first, second, k).view(*a.shape[:-1], first.shape[-1] + 1)
         ctx.save_for_backward(a, b, out)
         return out
 
@@ -180,7 +180,8 @@ class _GatedAmbient(Function):
         if torch.is_grad_enabled():
 
             def formula(a: Tensor, b: Tensor | None, k: Curvature) -> Tensor:
-                return unfused.gated_ambient(*(a.chunk(2, -1) if b is None else (a, b)), 1 / k)
+                first, second = a.chunk(2, -1) if b is None else (a, b)
+                return unfused.gated_ambient(first, second, 1 / k)
 
             return _gradients(formula, (a, b, ctx.k), grad)
         ga, gb = torch.empty_like(a), None if b is None else torch.empty_like(b)
@@ -209,7 +210,8 @@ def gated_ambient(a: Tensor, b: Tensor, c: Curvature) -> Tensor:
 def gated_ambient_halves(both: Tensor, c: Curvature) -> Tensor:
     """:func:`gated_ambient` of gates and factors side by side, ``(..., 2 d)``."""
     if takes_formulas(both, c):
-        return unfused.gated_ambient(*both.chunk(2, -1), c)
+        first, second = both.chunk(2, -1)
+        return unfused.gated_ambient(first, second, c)
     both = both if both.stride(-1) == 1 else both.contiguous()  # rows may have a gap behind
     return _run(_GatedAmbient, both, None, 1 / check_curvature(c, both))
 

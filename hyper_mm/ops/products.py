@@ -46,7 +46,9 @@ class _Linear(Function):
     @staticmethod
     def forward(ctx, x: Tensor, count: int, *tensors: Tensor | None) -> Tensor:
         # x (..., d), count weights (o, d), count biases (o,) or None
-        weights, biases = tensors[:count], [b for b in tensors[count:] if b is not None]
+        weights, biases = (
+            [t for t in part if t is not None] for part in (tensors[:count], tensors[count:])
+        )
         ctx.save_for_backward(x, *weights)
         size = sum(len(w) for w in weights)
         rows = _up(size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from ...deprecation import renamed_arguments
@@ -57,7 +59,7 @@ class LorentzBlock(nn.Module):
             Points ``(B, N, embed_dims)``.
         """
         if takes_few_calls(self, x, c, cache):
-            return step(self, x, c, cache, mask)
+            return step(self, x, cast(float, c), cast(TokenCache, cache), mask)
         x = self.res1(x, self.attention(self.norm1(x), c, cache, mask), c)
         extra: tuple[Tensor | None, ...] = ()
         if isinstance(self.ffn, RoutedExperts):

@@ -8,7 +8,7 @@ an adapter) would be missed, so that modules that are not plain are called as ev
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ from .hope import HoPE
 from .linear import LorentzLinear
 from .mice import MiCE
 from .norm import LorentzResidual, LorentzRMSNorm
+
+if TYPE_CHECKING:
+    from .block import LorentzBlock
 
 Network = tuple[float, list[Tensor], list[Tensor]]
 """An expert: its curvature, weights 1 to 3, biases."""
@@ -55,7 +58,7 @@ def is_plain(module: nn.Module | None) -> bool:
 
 
 def takes_few_calls(
-    block: nn.Module, x: Tensor, c: Tensor | float, cache: TokenCache | None
+    block: LorentzBlock, x: Tensor, c: Tensor | float, cache: TokenCache | None
 ) -> bool:
     """Whether :func:`step` is to compute a block.
 
@@ -88,7 +91,9 @@ def _is_usual(ffn: nn.Module) -> bool:
     return (ffn.combine, ffn.transfer, ffn.gates) == ('centroid', 'homothety', 'linear')
 
 
-def step(block: nn.Module, x: Tensor, c: float, cache: TokenCache, mask: Tensor | None) -> Tensor:
+def step(
+    block: LorentzBlock, x: Tensor, c: float, cache: TokenCache, mask: Tensor | None
+) -> Tensor:
     """Takes the next token of each sequence through a block.
 
     Args:
@@ -104,12 +109,17 @@ def step(block: nn.Module, x: Tensor, c: float, cache: TokenCache, mask: Tensor 
     attention, ffn = block.attention, block.ffn
     size = few_calls.norm(x)
     points = _normed(block.norm1, x, size, c)
-    attend = _attention if type(attention) is LorentzAttention else _latent_attention
-    y = attend(attention, points, c, cache, mask)
+    if isinstance(attention, LorentzAttention):
+        y = _attention(attention, points, c, cache, mask)
+    else:
+        y = _latent_attention(cast(HMLA, attention), points, c, cache, mask)
     x = _added(block.res1, x, size, y, c)
     size = few_calls.norm(x)
     points = _normed(block.norm2, x, size, c)
-    y = (_swiglu if type(ffn) is LorentzSwiGLU else _mice)(ffn, points, c)
+    if isinstance(ffn, LorentzSwiGLU):
+        y = _swiglu(ffn, points, c)
+    else:
+        y = _mice(cast(MiCE, ffn), points, c)
     return _added(block.res2, x, size, y, c)
 
 
@@ -175,7 +185,7 @@ def _latent_attention(
     # heads first, so that the products below need no copies: (H, B M, nope + v)
     points = few_calls.to_ambient(latent, c).flatten(0, 1)
     weight = module.wkv_b.weight.reshape(num, -1, latents + 1).transpose(1, 2)
-    bias = module.wkv_b.bias.view(num, 1, -1)
+    bias = cast(Tensor, module.wkv_b.bias).view(num, 1, -1)
     kv = torch.baddbmm(bias, points.expand(num, -1, -1), weight).view(num, count, len(rows[0]), -1)
     k, v = kv[..., :nope], kv[..., nope:]
     k_time = torch.hypot(few_calls.norm(k), few_calls.time_of(few_calls.norm(k_rope), c))
@@ -203,8 +213,9 @@ def _swiglu(module: LorentzSwiGLU, x: Tensor, c: float) -> Tensor:
     return _linear(module.w2, hidden)
 
 
-def _value(curvature: Curvature) -> float:
-    return math.exp(curvature.log.item() + curvature.log_initial.item())
+def _value(curvature: nn.Module) -> float:
+    found = cast(Curvature, curvature)
+    return math.exp(found.log.item() + found.log_initial.item())
 
 
 def _expert(x: Tensor, c: float, own: float, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
@@ -219,10 +230,12 @@ def _expert(x: Tensor, c: float, own: float, weights: list[Tensor], biases: list
 
 def _shared(module: MiCE, c: float) -> list[Network]:
     """Curvature, weights and biases of the shared experts."""
-    owns = [_value(curvature) for curvature in module.shared_curvatures] or [c] * len(module.shared)
-    parts = [(ffn.w1, ffn.w2, ffn.w3) for ffn in module.shared]
+    shared = cast('list[LorentzSwiGLU]', [*module.shared])
+    owns = [_value(curvature) for curvature in module.shared_curvatures] or [c] * len(shared)
+    parts = [(ffn.w1, ffn.w2, ffn.w3) for ffn in shared]
     return [
-        (own, [p.weight for p in part], [p.bias for p in part]) for own, part in zip(owns, parts)
+        (own, [p.weight for p in part], [cast(Tensor, p.bias) for p in part])
+        for own, part in zip(owns, parts)
     ]
 
 
