@@ -63,13 +63,15 @@ class _Linear(Function):
         count, dims = len(weights), x.shape[-1]
         sizes = [len(w) for w in weights]
         width = _up(dims)
+        fits = width == dims
         rows = grad.reshape(-1, grad.shape[-1])  # (R, o)
         gx, g_weights, g_biases = None, [None] * count, [None] * count
         if ctx.needs_input_grad[0]:
-            whole = _filled(weights, sum(sizes), width)
+            whole = weights[0] if fits and count == 1 else _filled(weights, sum(sizes), width)
             gx = (rows @ whole)[:, :dims].view_as(x)
         if any(ctx.needs_input_grad[2 : 2 + count]):
-            filled = F.pad(x.reshape(-1, dims), (0, width - dims))
+            filled = x.reshape(-1, dims)
+            filled = filled if fits else F.pad(filled, (0, width - dims))
             g_weights = (rows.t() @ filled)[:, :dims].split(sizes)
         if any(ctx.needs_input_grad[2 + count :]):
             g_biases = rows.sum(0).split(sizes)

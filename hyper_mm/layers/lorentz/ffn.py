@@ -49,7 +49,8 @@ def swiglu(
             (b3 / scale).to(b3.dtype),
         )
     if own is None and w1.ndim == 2 and torch.is_grad_enabled():  # one product of both maps
-        hidden = gated_ambient_halves(linear(x, (w1, w3), (b1, b3)), c)
+        both = linear(x, (w1, w3), (b1.flatten(), b3.flatten()))
+        hidden = gated_ambient_halves(both, c)
     else:
         hidden = gated_ambient(affine(gate, w1, b1), affine(x, w3, b3), c)
     return upcast(affine(hidden.to(w2.dtype), w2, b2))[0]
