@@ -91,16 +91,16 @@ def linear(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]
     Returns:
         ``(..., o_1 + o_2 + ...)``.
     """
-    several, few = len(weights) > 1, x.numel() <= _FEW * x.shape[-1]
+    several = len(weights) > 1
     if (
-        few
+        takes_formulas(x, *weights, *biases)  # first: exported code must not ask for sizes
+        or x.numel() <= _FEW * x.shape[-1]
         or (x.shape[-1] % _LANES == 0 and len(weights[0]) % _LANES == 0 and not several)
         or not torch.is_grad_enabled()
         or x.device.type != 'cpu'
         or x.dtype not in (torch.float32, torch.float64)
         or any(w.dtype != x.dtype for w in weights)
         or is_autocasting('cpu')
-        or takes_formulas(x, *weights, *biases)
     ):
         parts = [F.linear(x, w, b) for w, b in zip(weights, biases)]
         return torch.cat(parts, -1) if several else parts[0]
