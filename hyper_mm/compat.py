@@ -15,7 +15,7 @@ else:  # torch 2.1 and 2.2
         return dynamo is not None and dynamo.is_compiling()
 
 
-__all__ = ['in_backward', 'is_compiling', 'is_exporting']
+__all__ = ['in_backward', 'is_autocasting', 'is_compiling', 'is_exporting']
 
 
 def is_compiling() -> bool:
@@ -40,3 +40,11 @@ def is_exporting() -> bool:
 def in_backward() -> bool:
     """Whether autograd is at work in this thread: activation checkpointing runs a forward again."""
     return torch._C._current_graph_task_id() != -1
+
+
+def is_autocasting(device: str) -> bool:
+    """Whether autocast is on for a type of device."""
+    try:
+        return torch.is_autocast_enabled(device)
+    except TypeError:  # torch 2.1 to 2.3
+        return torch.is_autocast_cpu_enabled() if device == 'cpu' else torch.is_autocast_enabled()

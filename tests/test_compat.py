@@ -67,3 +67,19 @@ def test_backward_is_recognized():
 
     Ask.apply(torch.ones(1, requires_grad=True)).backward()
     assert found == [False, True] and not compat.in_backward()
+
+
+def test_autocast_of_a_device(monkeypatch):
+    assert not compat.is_autocasting('cpu') and not compat.is_autocasting('cuda')
+    with torch.autocast('cpu', torch.bfloat16):
+        assert compat.is_autocasting('cpu') and not compat.is_autocasting('cuda')
+    on = torch.is_autocast_enabled('cuda')
+
+    def without_argument():  # torch 2.1 to 2.3
+        return on
+
+    for state in (True, False):
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, 'is_autocast_enabled', without_argument)
+            patch.setattr(torch, 'is_autocast_cpu_enabled', lambda state=state: state)
+            assert compat.is_autocasting('cpu') is state and compat.is_autocasting('cuda') is on

@@ -3,14 +3,10 @@
 # Result: perplexity 33.4 ± 0.5, 200 steps at 4e-3, seeds 0 1 2 (docs/tables/helm_hierarcaps.md)
 # Data: see _base_/datasets/hierarcaps_tokens.py. Equal tokens and nearly equal parameters in all
 # arms (docs/helm.md).
-_base_ = './deepseek_mini_hierarcaps.py'
-model = dict(
-    decoder=dict(
-        type='hyper_mm.HelmDecoder',
-        embed_dims=127,
-        attention=dict(type='HMLA', v_dims=31),
-        ffn=dict(type='MiCE', hidden_dims=127),
-        dense_ffn=dict(type='LorentzSwiGLU', hidden_dims=511),
-        residual_scale=128**0.5,
-    )
-)
+_base_ = [
+    '../_base_/models/helm-mice_mini.py',
+    '../_base_/datasets/hierarcaps_tokens.py',
+    '../_base_/schedules/helm_mini.py',
+    '../_base_/default_runtime_language.py',
+]
+model = dict(decoder=dict(vocab_size={{_base_.vocab_size}}))

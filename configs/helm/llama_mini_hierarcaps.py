@@ -4,20 +4,9 @@
 # Data: see _base_/datasets/hierarcaps_tokens.py. Equal tokens and nearly equal parameters in all
 # arms (docs/helm.md).
 _base_ = [
+    '../_base_/models/llama_mini.py',
     '../_base_/datasets/hierarcaps_tokens.py',
     '../_base_/schedules/helm_mini.py',
     '../_base_/default_runtime_language.py',
 ]
-model = dict(
-    type='hyper_mm.HelmForCausalLM',
-    loss_chunk=1024,  # all logits at once
-    decoder=dict(
-        type='hyper_mm.EuclideanDecoder',
-        vocab_size={{_base_.vocab_size}},
-        embed_dims=128,
-        depth=4,
-        attention=dict(type='RotaryAttention', num_heads=4),
-        ffn=dict(type='SwiGLU', hidden_dims=560),
-        max_length=128,
-    ),
-)
+model = dict(decoder=dict(vocab_size={{_base_.vocab_size}}))

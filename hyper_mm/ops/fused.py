@@ -22,7 +22,7 @@ from ..deprecation import renamed_attributes
 from . import unfused
 from .stable import Curvature, check_curvature, recorded_gradients, takes_formulas, upcast
 
-_CHUNK = 2**20
+_CHUNK = 2**17
 """Elements of a tensor that a CPU goes over at once: what passes between stays in caches."""
 
 _SMALL = 2**14
@@ -105,46 +105,64 @@ def to_ambient(x: Tensor, c: Curvature) -> Tensor:
     return _run(_Ambient, x, 1 / check_curvature(c, x))
 
 
+def _gated(a: Tensor, b: Tensor, k: Curvature) -> Tensor:
+    """Ambient points of ``silu(a) b``, of rows ``(r, d)`` of any stride."""
+    width, dtype = a.shape[-1], torch.promote_types(a.dtype, torch.float32)
+    if a.numel() <= _SMALL:
+        h = F.silu(a.to(dtype)).mul_(b)
+        return torch.cat([_time(h, k), h], -1)
+    # rows at a time, written where they belong: silu(a) and its product with b are never in memory
+    # as a whole
+    out = a.new_empty(len(a), width + 1, dtype=dtype)
+    for rows in _pieces(len(a), width, a.device):
+        h = torch.mul(F.silu(a[rows].to(dtype)), b[rows], out=out[rows, 1:])
+        out[rows, :1] = _time(h, k)
+    return out
+
+
+def _gated_gradients(
+    grad: Tensor, out: Tensor, ratio: Tensor, a: Tensor, b: Tensor, ga: Tensor, gb: Tensor
+) -> None:
+    """Writes the gradients ``ga`` and ``gb`` of :func:`_gated`, whose result was ``out``."""
+    for rows in _pieces(len(a), a.shape[-1], a.device):
+        gh = torch.addcmul(grad[rows, 1:], out[rows, 1:], ratio[rows])  # (r, d), as in _Ambient
+        gate = a[rows].to(gh.dtype)
+        share = gate.sigmoid()
+        silu = gate.mul_(share) if gate.dtype != a.dtype else gate * share
+        torch.mul(silu, gh, out=gb[rows])
+        gh.mul_(b[rows])
+        # d silu / da = s + silu (1 - s) = s - s silu + silu
+        torch.mul(torch.addcmul(share, share, silu, value=-1).add_(silu), gh, out=ga[rows])
+
+
 class _GatedAmbient(Function):
     """``[h0; h]`` with ``h = silu(a) b``; the gate is computed again in the backward pass."""
 
     @staticmethod
-    def forward(ctx, a: Tensor, b: Tensor, k: Curvature) -> Tensor:
-        width, dtype = a.shape[-1], torch.promote_types(a.dtype, torch.float32)
-        if a.numel() <= _SMALL:
-            h = F.silu(a.to(dtype)).mul_(b)
-            out = torch.cat([_time(h, k), h], -1)
-        else:
-            # rows (r, d) at a time, written where they belong: silu(a) and its product with b are
-            # never in memory as a whole
-            out = a.new_empty(*a.shape[:-1], width + 1, dtype=dtype)
-            a2, b2, o2 = (x.view(-1, x.shape[-1]) for x in (a, b, out))
-            for rows in _pieces(len(a2), width, a.device):
-                h = torch.mul(F.silu(a2[rows].to(dtype)), b2[rows], out=o2[rows, 1:])
-                o2[rows, :1] = _time(h, k)
+    def forward(ctx, a: Tensor, b: Tensor | None, k: Curvature) -> Tensor:
+        # without b, a is both side by side
         ctx.k = k
+        first, second = a.chunk(2, -1) if b is None else (a, b)
+        first, second = (x.reshape(-1, x.shape[-1]) for x in (first, second))
+        out = _gated(first, second, k).view(*a.shape[:-1], first.shape[-1] + 1)
         ctx.save_for_backward(a, b, out)
         return out
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         a, b, out = ctx.saved_tensors
+        ratio = grad[..., :1] / out[..., :1]
         if torch.is_grad_enabled():
-            inputs = a, b, ctx.k
-            formula = unfused.gated_ambient
-            return recorded_gradients(lambda a, b, k: formula(a, b, 1 / k), inputs, grad)
-        ga, gb, ratio = torch.empty_like(a), torch.empty_like(b), grad[..., :1] / out[..., :1]
-        views = (grad, out, ratio, a, b, ga, gb)
-        g2, o2, r2, a2, b2, ga2, gb2 = (x.reshape(-1, x.shape[-1]) for x in views)
-        for rows in _pieces(len(a2), a.shape[-1], a.device):
-            gh = torch.addcmul(g2[rows, 1:], o2[rows, 1:], r2[rows])  # (r, d), as in _Ambient
-            gate = a2[rows].to(gh.dtype)
-            torch.mul(F.silu(gate), gh, out=gb2[rows])
-            gh.mul_(b2[rows])
-            if gate.dtype == a.dtype:
-                torch.ops.aten.silu_backward(gh, gate, grad_input=ga2[rows])
-            else:  # it writes no other dtype than its own
-                ga2[rows] = torch.ops.aten.silu_backward(gh, gate)
+
+            def formula(a: Tensor, b: Tensor | None, k: Curvature) -> Tensor:
+                first, second = a.chunk(2, -1) if b is None else (a, b)
+                return unfused.gated_ambient(first, second, 1 / k)
+
+            return recorded_gradients(formula, (a, b, ctx.k), grad)
+        ga, gb = torch.empty_like(a), None if b is None else torch.empty_like(b)
+        halves = (*a.chunk(2, -1), *ga.chunk(2, -1)) if b is None else (a, b, ga, gb)
+        views = (grad, out, ratio, *halves)
+        _gated_gradients(*(x.reshape(-1, x.shape[-1]) for x in views))
         return ga, gb, _to(ratio / 2, ctx.k)
 
 
@@ -162,6 +180,15 @@ def gated_ambient(a: Tensor, b: Tensor, c: Curvature) -> Tensor:
     if takes_formulas(a, b, c):
         return unfused.gated_ambient(a, b, c)
     return _run(_GatedAmbient, a.contiguous(), b.contiguous(), 1 / check_curvature(c, a))
+
+
+def gated_ambient_halves(both: Tensor, c: Curvature) -> Tensor:
+    """:func:`gated_ambient` of gates and factors side by side, ``(..., 2 d)``."""
+    if takes_formulas(both, c):
+        first, second = both.chunk(2, -1)
+        return unfused.gated_ambient(first, second, c)
+    both = both if both.stride(-1) == 1 else both.contiguous()  # rows may have a gap behind
+    return _run(_GatedAmbient, both, None, 1 / check_curvature(c, both))
 
 
 class _RMSNorm(Function):

@@ -88,6 +88,11 @@ def cases(c):
             lambda a, b, c: lifted(F.silu(a) * b, c),
             (x, y, c),
         ),
+        'gated_ambient_halves': (
+            lambda a, b, c: fused.gated_ambient_halves(torch.cat([a, b], -1), c),
+            lambda a, b, c: lifted(F.silu(a) * b, c),
+            (x, y, c),
+        ),
         'rms_norm': (fused.rms_norm, plain_norm, (x, points(4, 6), 1e-8)),
         'sum2': (
             lambda x, y, w, c: fused.normalized_sum((x, y), (w,), c),
@@ -200,10 +205,11 @@ def test_pieces_of_rows_are_the_whole(dtype, monkeypatch):
     for chunk in (1, 12, 2**16):
         monkeypatch.setattr(fused, '_CHUNK', chunk)
         leaves = a.clone().requires_grad_(), b.clone().requires_grad_()
-        out = fused.gated_ambient(*leaves, 0.7)
-        found.append([out, *torch.autograd.grad((out * cot).sum(), leaves)])
-    assert_close(found[0], found[2])
-    assert_close(found[1], found[2])
+        both = torch.cat(leaves, -1).view(1, 7, 12)
+        for out in (fused.gated_ambient(*leaves, 0.7), fused.gated_ambient_halves(both, 0.7)[0]):
+            found.append([out, *torch.autograd.grad((out * cot).sum(), leaves)])
+    for one in found[:-1]:
+        assert_close(one, found[-1])
 
 
 @pytest.mark.parametrize(('radius', 'limit'), [(1, 3e-7), (100, 3e-6), (1e4, 3e-4)])

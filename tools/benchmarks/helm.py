@@ -14,6 +14,8 @@ runs. Processor time says on one thread of a busy machine what wall time says on
 is the highest during a step above what the model and its gradients hold, in a process of its own
 (on accelerators: what PyTorch allocates). Decoding compares a token with a cache and without, just
 below the given length; with a cache it is the mean of 16 tokens in a row, as generation is.
+Generation is `model.stream` of 16 tokens behind as many as make up the length: tokens a second of
+both models, in turns, the first token (that of the prompt) not counted.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ PAIRS = {
     'dense': {'HELM-D': 'helm/helm-d_115m.py', 'LLaMA-like': 'helm/llama_115m.py'},
     'mice': {'HELM-MiCE': 'helm/helm-mice_120m.py', 'DeepSeek-like': 'helm/deepseek_120m.py'},
 }
+PARTS = ('step', 'memory', 'decode', 'generate')
 RUN = 16
 """Tokens decoded in a row."""
 
@@ -155,6 +158,35 @@ def show_decoding(name: str, model: nn.Module, args: argparse.Namespace) -> None
     )
 
 
+def show_generation(names: list[str], models: list[nn.Module], args: argparse.Namespace) -> None:
+    """Prints tokens a second of both models in turns, and their ratios."""
+    import torch
+
+    shape = args.decode_batch, args.decode - RUN - 1
+    prompt = torch.randint(args.vocab_size, shape, device=args.device)
+    taken: list[list[float]] = [[], []]
+    for turn in range(args.repeats + 1):
+        for i in (0, 1) if turn % 2 else (1, 0):
+            stream = models[i].stream(prompt, RUN + 1)
+            next(stream)
+            start = time.process_time() if args.device == 'cpu' else time.perf_counter()
+            for token in stream:
+                token.cpu()
+            now = time.process_time() if args.device == 'cpu' else time.perf_counter()
+            if turn:
+                taken[i].append(RUN * len(prompt) / (now - start))
+    low, median, high = statistics.quantiles(
+        [a / b for a, b in zip(*taken)], n=4, method='inclusive'
+    )
+    ours, baseline = map(max, taken)
+    print(
+        f'generation to token {args.decode}, batch {args.decode_batch}: {names[0]} {ours:.0f} '
+        f'tokens/s, {names[1]} {baseline:.0f}, ratio {ours / baseline:.3f}, median {median:.3f} '
+        f'({low:.3f}-{high:.3f})',
+        flush=True,
+    )
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -170,7 +202,8 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=1, help='threads of torch')
     parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
     parser.add_argument('--dtype', default='float32', choices=('float32', 'bfloat16'))
-    parser.add_argument('--only', nargs='+', choices=('step', 'memory', 'decode'))
+    parser.add_argument('--decode-batch', type=int, default=1, help='sequences of the generation')
+    parser.add_argument('--only', nargs='+', choices=PARTS)
     parser.add_argument('--peak', help=argparse.SUPPRESS)
     args = parser.parse_args()
     import torch
@@ -184,7 +217,7 @@ def main() -> None:
         f'torch {torch.__version__}, {args.device}, {args.threads} threads, {args.dtype}, depth '
         f'{args.depth}, vocabulary {args.vocab_size}, batch {args.batch} x {args.length}'
     )
-    parts = args.only or ('step', 'memory', 'decode')
+    parts = args.only or PARTS
     for key in args.models:
         names, models = list(PAIRS[key]), [build(c, args) for c in PAIRS[key].values()]
         counts = [sum(p.numel() for p in model.parameters()) / 1e6 for model in models]
@@ -206,6 +239,8 @@ def main() -> None:
         if 'decode' in parts:
             for name, model in zip(names, models):
                 show_decoding(name, model, args)
+        if 'generate' in parts:
+            show_generation(names, models, args)
 
 
 if __name__ == '__main__':

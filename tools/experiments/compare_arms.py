@@ -208,7 +208,10 @@ def table(
     metric: str,
     with_costs: bool = True,
 ) -> str:
-    """The markdown table of a metric."""
+    """The markdown table of a metric.
+
+    Spreads are standard errors; differences are taken seed by seed, and so are their errors.
+    """
     names = [arm[0] for arm in args.arm]
     seeds = [f'seed {s}' for s in args.seeds]
     scale = 100 if metric.startswith('coco/') else 1  # mmdet's are fractions
@@ -216,16 +219,19 @@ def table(
     digits = 2 if max(filter(math.isfinite, values), default=0) > 1 else 3
     cost = {n: costs([results[n, s] for s in args.seeds]) if with_costs else {} for n in names}
     columns = list(dict.fromkeys(column for own in cost.values() for column in own))
-    rows = [['arm', *seeds, metric, f'against {names[0]}', *columns]]
+    means = [metric, f'against {names[0]}']
+    if len(seeds) > 1:
+        means = [f'{means[0]}, mean ± standard error', f'{means[1]}, paired ± standard error']
+    rows = [['arm', *seeds, *means, *columns]]
     for name in names:
         own = [results[name, s] for s in args.seeds]
         base = [scale * results[names[0], s]['metrics'][metric] for s in args.seeds]
         values = [scale * r['metrics'][metric] for r in own]
         gain = [v - b for v, b in zip(values, base)]
-        gain = spread(gain, digits) if name != names[0] else ''
+        gain = spread(gain, digits, error=True) if name != names[0] else ''
         each = [f'{v:.{digits}f}' for v in values]
         paid = [cost[name].get(column, '') for column in columns]
-        rows.append([name, *each, spread(values, digits), gain, *paid])
+        rows.append([name, *each, spread(values, digits, error=True), gain, *paid])
     return markdown(rows)
 
 

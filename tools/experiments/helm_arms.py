@@ -8,22 +8,25 @@
 
 The learning rate of an arm is the one with the lowest perplexity on the split `tune` (see
 --tune-share of tokenize_text.py) after a run of --tune-iters steps with the first seed; the rates
-are the same for all arms. With it an arm is trained as its config says, once a seed, and tested on
-the split of its config. Arms are as in compare_arms.py, the first is what the others are compared
-with; so are the folders of runs, the results that are kept and used again, and the marks in the
-file of --out.
+are the same for all arms, and where there is one alone these runs are left out. With it an arm is
+trained as its config says, once a seed, and tested on the split of its config. Arms are as in
+compare_arms.py, the first is what the others are compared with; so are the folders of runs, the
+results that are kept and used again, and the marks in the file of --out. --curvatures adds what the
+experts' curvatures were at the first step and have become, and how far the farthest has gone.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import re
 import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compare_arms import check_names, resolved, run_folder, table
 from rich.console import Console
-from tables import command, markdown, versions, write_table
+from tables import command, markdown, spread, versions, write_table
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -44,6 +47,7 @@ def parse_args() -> argparse.Namespace:
     add('--seeds', type=int, nargs='+', default=[0, 1, 2])
     add('--work-dir', type=Path, required=True)
     add('--out', type=Path, help='markdown file, written between its marks')
+    add('--curvatures', action='store_true', help='table of the learned curvatures')
     add('--threads', type=int, default=1, help='threads of torch')
     args = parser.parse_args()
     for arm in args.arm:
@@ -95,22 +99,26 @@ def run(cfg: Config, folder: Path) -> dict:
         metrics = runner.test()
         scalars = runner.message_hub.log_scalars
         times = scalars['train/time'].data[0].tolist()
+        logged = {
+            name.removeprefix('train/'): value
+            for name, value in scalars.items()
+            if name.startswith('train/')
+        }
         result = dict(
             metrics={METRIC: metrics[METRIC]},
             seconds=statistics.median(times[1:] or times),
             trained=sum(p.numel() for p in runner.model.parameters() if p.requires_grad),
-            last={
-                name.removeprefix('train/'): value.current()
-                for name, value in scalars.items()
-                if name.startswith('train/')
-            },
+            first={name: float(value.data[0][0]) for name, value in logged.items()},
+            last={name: value.current() for name, value in logged.items()},
         )
         save_result(file, key, result)
     return result
 
 
 def best_rate(arm: list[str], args: argparse.Namespace) -> tuple[float, list[float]]:
-    """The rate of the lowest perplexity on `tune`, and the perplexities of all."""
+    """The rate of the lowest perplexity on `tune`, and the perplexities of all; none of one."""
+    if len(args.rates) == 1:
+        return args.rates[0], []
     found = []
     for rate in args.rates:
         cfg = config_of(arm, rate, args.seeds[0], args.tune_iters, 'tune')
@@ -121,6 +129,26 @@ def best_rate(arm: list[str], args: argparse.Namespace) -> tuple[float, list[flo
     return args.rates[finite.index(min(finite))], found
 
 
+def curvatures(args: argparse.Namespace, results: dict[tuple[str, int], dict]) -> str:
+    """The markdown table of the experts' curvatures, a layer each."""
+    rows = [['arm', 'layer', 'initial', 'learned, mean ± standard error', 'largest |ln ratio|']]
+    pattern = re.compile(r'decoder/blocks\.(\d+)\.ffn\.(?:shared_)?curvatures\.\d+')
+    for name in (arm[0] for arm in args.arm):
+        own = [results[name, seed] for seed in args.seeds]
+        layers: dict[str, list[str]] = {}
+        for key in own[0]['last']:
+            if match := pattern.fullmatch(key):
+                layers.setdefault(match.group(1), []).append(key)
+        for layer, keys in layers.items():
+            initial = [own[0]['first'][key] for key in keys]
+            learned = [[run['last'][key] for run in own] for key in keys]
+            moved = max(abs(math.log(v / i)) for i, values in zip(initial, learned) for v in values)
+            cells = [', '.join(f'{c:.2f}' for c in initial)]
+            cells.append(', '.join(spread(values, 2, error=True) for values in learned))
+            rows.append([name, layer, *cells, f'{moved:.2f}'])
+    return f'Curvatures of experts, shared ones last:\n\n{markdown(rows)}'
+
+
 def compare(args: argparse.Namespace) -> str:
     """Runs all arms with all seeds.
 
@@ -128,12 +156,14 @@ def compare(args: argparse.Namespace) -> str:
         args: What :func:`parse_args` gives.
 
     Returns:
-        The markdown tables: perplexities, and how the learning rates were chosen.
+        The markdown tables: perplexities, how the learning rates were chosen, and what else is
+        asked for.
     """
     results, rows = {}, [['arm', *(f'{rate:g}' for rate in args.rates), 'chosen']]
     for arm in args.arm:
         rate, found = best_rate(arm, args)
-        rows.append([arm[0], *(f'{value:.2f}' for value in found), f'{rate:g}'])
+        cells = [f'{value:.2f}' for value in found] or ['']
+        rows.append([arm[0], *cells, f'{rate:g}'])
         for seed in args.seeds:
             cfg = config_of(arm, rate, seed, args.iters, None)
             result = run(cfg, run_folder(args.work_dir, arm[0], seed))
@@ -141,7 +171,10 @@ def compare(args: argparse.Namespace) -> str:
             value = result['metrics'][METRIC]
             Console().print(f'{arm[0]} seed {seed}: {value:.4g}', highlight=False)
     tuning = f'Perplexity on `tune` after {args.tune_iters} steps, by learning rate:'
-    text = '\n\n'.join([table(args, results, METRIC), tuning, markdown(rows)])
+    parts = [table(args, results, METRIC), tuning, markdown(rows)]
+    if args.curvatures:
+        parts.append(curvatures(args, results))
+    text = '\n\n'.join(parts)
     Console().print(text, markup=False, soft_wrap=True)
     return text
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ...deprecation import renamed_arguments
 from ...ops import fused, lorentz
 from ...ops.fused import normalize, to_ambient
+from ...ops.products import linear
 from ...ops.unfused import RotationTable
 from ..common.single_numbers import SingleNumbers
 from .cache import TokenCache
@@ -85,8 +86,10 @@ def attend_heads(
         Ambient points ``(B, N, H, 1 + e)``, time first, in float32 or better.
     """
     size, width = v.shape[-1] + 1, max(q.shape[-1], v.shape[-1]) + 1
-    if q.device.type != 'cpu':
-        width = -(-width // 8) * 8  # fused kernels need rows of whole 16 bytes
+    if q.device.type != 'cpu' or torch.is_grad_enabled():
+        # fused kernels of accelerators need rows of whole 16 bytes; the backward pass on processors
+        # is faster with them
+        width = -(-width // 8) * 8
     # q, k and v are laid out (B, N, H, width), zeros behind: fused kernels take one width alone,
     # and without them all scores (B, H, N, M) are kept
     center = 'first' if causal else 'mean'
@@ -170,7 +173,7 @@ class HeadMerge(nn.Linear):
 
     def map(self, points: Tensor) -> Tensor:
         """Merges heads given as ambient points ``(..., H, 1 + head_dims)``; see :meth:`forward`."""
-        return super().forward(points.flatten(-2).to(self.weight.dtype))
+        return linear(points.flatten(-2).to(self.weight.dtype), (self.weight,), (self.bias,))
 
 
 class LorentzAttention(SingleNumbers, nn.Module):
@@ -237,8 +240,8 @@ class LorentzAttention(SingleNumbers, nn.Module):
         elif self.rope is not None:
             q, k = self.rope(torch.cat([q, k], 2), start).chunk(2, 2)
         if cache is not None:
-            # rows (B, N, H, 2, 1 + head_dims): rotated keys and values as ambient points
-            k, v = cache.append(to_ambient(torch.stack([k, v], 3), c)).unbind(3)
+            # rows (B, N, 2, H, 1 + head_dims): rotated keys and values as ambient points
+            k, v = cache.append(to_ambient(torch.stack([k, v], 2), c)).unbind(2)
             if q.shape[1] == 1:  # a few times as fast: the cache is not laid out again
                 return attend_last(q, k, v, c, self.tau, mask)
             k, v = k[..., 1:], v[..., 1:]
@@ -256,7 +259,7 @@ class LorentzAttention(SingleNumbers, nn.Module):
         Args:
             x: Points ``(B, N, embed_dims)``: all of a sequence, or with a cache its next tokens.
             c: Curvature.
-            cache: Keys and values of the tokens before, ambient points ``(H, 2, 1 + head_dims)`` a
+            cache: Keys and values of the tokens before, ambient points ``(2, H, 1 + head_dims)`` a
                 token; those of ``x`` are added.
             mask: Which of all ``M`` keys, those of the cache first, a query may see, bool
                 ``(B, 1, N, M)``; None: all. Each query must see a key.

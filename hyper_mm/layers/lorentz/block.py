@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor, nn
 
 from ...deprecation import renamed_arguments
 from .cache import TokenCache
+from .decoding import step, takes_few_calls
 from .norm import LorentzResidual, LorentzRMSNorm
 from .routed_experts import RoutedExperts
 
@@ -55,6 +58,8 @@ class LorentzBlock(nn.Module):
         Returns:
             Points ``(B, N, embed_dims)``.
         """
+        if takes_few_calls(self, x, c, cache):
+            return step(self, x, cast(float, c), cast(TokenCache, cache), mask)
         x = self.res1(x, self.attention(self.norm1(x), c, cache, mask), c)
         extra: tuple[Tensor | None, ...] = ()
         if isinstance(self.ffn, RoutedExperts):

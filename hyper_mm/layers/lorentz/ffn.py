@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from ...deprecation import renamed_arguments
-from ...ops.fused import gated_ambient, to_ambient
+from ...ops.fused import gated_ambient, gated_ambient_halves, to_ambient
+from ...ops.products import linear
 from ...ops.stable import upcast
 from .linear import LorentzLinear
 from .routed_experts import affine
@@ -46,7 +48,11 @@ def swiglu(
             (b2 / scale).to(b2.dtype),
             (b3 / scale).to(b3.dtype),
         )
-    hidden = gated_ambient(affine(gate, w1, b1), affine(x, w3, b3), c)
+    if own is None and w1.ndim == 2 and torch.is_grad_enabled():  # one product of both maps
+        both = linear(x, (w1, w3), (b1.flatten(), b3.flatten()))
+        hidden = gated_ambient_halves(both, c)
+    else:
+        hidden = gated_ambient(affine(gate, w1, b1), affine(x, w3, b3), c)
     return upcast(affine(hidden.to(w2.dtype), w2, b2))[0]
 
 

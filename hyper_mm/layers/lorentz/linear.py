@@ -6,9 +6,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...ops.fused import to_ambient
+from ...ops.products import linear
 from ...ops.stable import upcast
 
 
@@ -50,5 +50,5 @@ class LorentzLinear(nn.Module):
 
     def map(self, ambient: Tensor) -> Tensor:
         """Maps ambient points ``(..., 1 + in_dims)`` to space components ``(..., out_dims)``."""
-        out = F.linear(ambient.to(self.weight.dtype), self.weight, self.bias)
+        out = linear(ambient.to(self.weight.dtype), (self.weight,), (self.bias,))
         return upcast(out)[0]

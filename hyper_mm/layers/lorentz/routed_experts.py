@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ...checks import check_choice
 from ...compat import in_backward, is_compiling, is_exporting
 from ...deprecation import renamed_arguments
+from ...ops.products import linear
 from ...ops.stable import upcast
 from ..common.aux_losses import AuxLossSource
 
@@ -210,7 +211,7 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Biases are ``(o,)`` or ``(..., 1, o)``.
     """
     if weight.ndim == 2:
-        return F.linear(x, weight, None if bias is None else bias.flatten())
+        return linear(x, (weight,), (None if bias is None else bias.flatten(),))
     if bias is None:
         return x @ weight.transpose(-2, -1)
     shape = (*x.shape[:-1], weight.shape[-2])

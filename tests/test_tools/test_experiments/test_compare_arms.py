@@ -126,17 +126,20 @@ def test_a_metric_that_is_no_number_leaves_the_table(tool, tmp_path):
     values['other', 1] = found['mIoU']
     results = {key: dict(seconds=1.0, metrics=dict(mIoU=value)) for key, value in values.items()}
     lines = tool.table(args, results, 'mIoU').splitlines()
-    assert lines[2].startswith('| plain | 20.00 | 30.00 | 25.00 ± 7.07 |')
+    assert lines[2].startswith('| plain | 20.00 | 30.00 | 25.00 ± 5.00 |')
     assert lines[3].startswith('| other | 25.00 | nan | nan | nan |')
 
 
 def test_table(tool, commands, tmp_path):
     text = tool.compare(arguments(tmp_path, ['plain', CONFIG], ['other', CONFIG]))
     lines = text.splitlines()
-    assert lines[0].startswith('| arm | seed 0 | seed 1 | mIoU | against plain')
+    assert lines[0].startswith(
+        '| arm | seed 0 | seed 1 | mIoU, mean ± standard error '
+        '| against plain, paired ± standard error | s/iter |'
+    )
     # tests are the runs 2, 4, 6, 8: plain 12 and 16, other 14 and 18
-    assert lines[2].startswith('| plain | 12.00 | 16.00 | 14.00 ± 2.83 |  | 0.300 | 1.50')
-    assert '| 16.00 ± 2.83 | 2.00 ± 0.00 |' in lines[3]
+    assert lines[2].startswith('| plain | 12.00 | 16.00 | 14.00 ± 2.00 |  | 0.300 | 1.50')
+    assert '| 16.00 ± 2.00 | 2.00 ± 0.00 |' in lines[3]
     single = tool.compare(arguments(tmp_path, ['plain', CONFIG], seeds=[0]))
     assert '| plain | 12.00 | 12.00 |' in single
 

@@ -43,7 +43,11 @@ def test_the_best_rate_of_each_arm(tool, monkeypatch, tmp_path):
         value = 10 + abs(rate - best[name]) * 1e3 if tuning else 20.0 + cfg.randomness.seed
         if tuning and rate == 2e-3:
             value = float('nan')
-        return dict(metrics={tool.METRIC: value}, seconds=0.1, trained=5, last={})
+        key, seed = 'decoder/blocks.1.ffn.{}.0'.format, cfg.randomness.seed
+        first = {key('curvatures'): 0.5, key('shared_curvatures'): 1.0, 'loss': 1.0}
+        last = {key('curvatures'): 0.5, key('shared_curvatures'): 1.0 + seed, 'loss': 0.1}
+        found = dict(first=first, last=last) if name == 'b' else dict(first={}, last={})
+        return dict(metrics={tool.METRIC: value}, seconds=0.1, trained=5, **found)
 
     monkeypatch.setattr(tool, 'run', run)
     args = argparse.Namespace(
@@ -54,6 +58,7 @@ def test_the_best_rate_of_each_arm(tool, monkeypatch, tmp_path):
         seeds=[3, 5],
         work_dir=tmp_path,
         threads=1,
+        curvatures=True,
     )
     text = tool.compare(args)
     finals = [call for call in calls if call[3] == 'val']
@@ -61,4 +66,8 @@ def test_the_best_rate_of_each_arm(tool, monkeypatch, tmp_path):
     assert all(call[2] == 3 for call in calls if call[3] == 'tune') and len(calls) == 10
     assert '| a | 10.00 | nan | 13.00 | 0.001 |' in text
     assert '| b | 13.00 | nan | 10.00 | 0.004 |' in text
-    assert '| a | 23.00 | 25.00 | 24.00' in text
+    assert '| a | 23.00 | 25.00 | 24.00 ± 1.00 |' in text
+    # shared: 4 and 6, from 1
+    assert text.endswith('| b | 1 | 0.50, 1.00 | 0.50 ± 0.00, 5.00 ± 1.00 | 1.79 |')
+    args.curvatures = False
+    assert tool.compare(args) == text[: text.index('\n\nCurvatures of experts')]

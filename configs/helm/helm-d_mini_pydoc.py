@@ -1,0 +1,11 @@
+# HELM-D in miniature, on the documentation of Python.
+#   python tools/train.py configs/helm/helm-d_mini_pydoc.py
+# Result: not trained
+# Data: see _base_/datasets/pydoc_tokens.py; the model is that of helm-d_mini_hierarcaps.py.
+_base_ = [
+    '../_base_/models/helm-d_mini.py',
+    '../_base_/datasets/pydoc_tokens.py',
+    '../_base_/schedules/helm_mini.py',
+    '../_base_/default_runtime_language.py',
+]
+model = dict(decoder=dict(vocab_size={{_base_.vocab_size}}))

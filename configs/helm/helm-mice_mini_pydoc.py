@@ -1,0 +1,11 @@
+# HELM-MiCE in miniature, on the documentation of Python.
+#   python tools/train.py configs/helm/helm-mice_mini_pydoc.py
+# Result: not trained
+# Data: see _base_/datasets/pydoc_tokens.py; the model is that of helm-mice_mini_hierarcaps.py.
+_base_ = [
+    '../_base_/models/helm-mice_mini.py',
+    '../_base_/datasets/pydoc_tokens.py',
+    '../_base_/schedules/helm_mini.py',
+    '../_base_/default_runtime_language.py',
+]
+model = dict(decoder=dict(vocab_size={{_base_.vocab_size}}))
