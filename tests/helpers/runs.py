@@ -97,11 +97,11 @@ class RecordHook(Hook):
 class KillHook(Hook):
     """Kills the process, as a crash or a scheduler does, before a step."""
 
-    def __init__(self, step: int):
-        self.step = step
+    def __init__(self, step: int, rank: int = 0):
+        self.step, self.rank = step, rank
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if batch_idx == self.step:
+        if batch_idx == self.step and get_rank() == self.rank:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
