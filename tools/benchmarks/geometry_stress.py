@@ -27,6 +27,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from timing import note
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -257,6 +259,8 @@ def main(argv: list[str] | None = None) -> None:
     print('| | pairs | value not finite | gradient not finite | distance wrong | map back wrong |')
     print('|---|---|---|---|---|---|')
     for name, count in found.items():
+        bad = count.infinite_value + count.infinite_gradient
+        note(f'{name}: not finite, of {2 * count.pairs}', [bad], 'results')
         print(f'| {name} | {" | ".join(map(str, count))} |')
     if args.out:
         counts = {name: count._asdict() for name, count in found.items()}
