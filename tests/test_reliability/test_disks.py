@@ -110,6 +110,7 @@ def train(config: Path, folder: Path, **changes) -> None:
     launch.build_runner(cfg).train()
 
 
+@pytest.mark.slow
 def test_training_on_a_full_disk_goes_on_when_there_is_space(root, tmp_path):
     config, disk = runs.write_config(tmp_path / 'config', root), tmp_path / 'disk'
 
@@ -158,16 +159,32 @@ def test_a_second_run_in_the_folder_is_refused(tmp_path, root, monkeypatch, caps
     config, folder = runs.write_config(tmp_path / 'config', root), tmp_path / 'run'
     tool = load_tool('train.py')
     monkeypatch.setattr('sys.argv', ['train.py', str(config), '--work-dir', str(folder)])
-    lock = records.FolderLock
-    monkeypatch.setattr(records, 'FolderLock', lambda place, patience: lock(place, patience=0))
     built = []
     monkeypatch.setattr(launch, 'build_runner', lambda cfg: built.append(cfg) or Training())
-    with lock(folder / 'train'):
-        pid = fork(tool.main)
-        assert end_of(pid) != 0
-    assert not built
+    monkeypatch.setattr(records, 'FolderLock', Impatient)
+
+    def hold() -> None:
+        with Impatient(folder / 'train'):
+            (tmp_path / 'held').touch()
+            time.sleep(600)
+
+    holder = fork(hold)
+    while not (tmp_path / 'held').exists():
+        time.sleep(0.01)
+    with pytest.raises(SystemExit):
+        tool.main()
+    assert not built and f'is in use by process {holder} on ' in capsys.readouterr().err
+    os.kill(holder, signal.SIGKILL)
+    assert end_of(holder) == -signal.SIGKILL
     tool.main()
     assert len(built) == 1
+
+
+class Impatient(records.FolderLock):
+    """Does not wait for the other process."""
+
+    def __init__(self, folder: Path, patience: float = 0):
+        super().__init__(folder, 0)
 
 
 class Training:
