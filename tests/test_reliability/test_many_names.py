@@ -51,6 +51,6 @@ def test_a_picture_is_segmented_by_them():
     data = model.data_preprocessor(dict(inputs=[torch.randn(3, 32, 32)]), False)
     (found,) = model(**data, mode='predict')
     labels = found.pred_sem_seg.data
-    assert labels.shape == (1, 32, 32) and 0 <= labels.min() and labels.max() < COUNT
+    assert labels.shape == (1, 32, 32) and labels.min() >= 0 and labels.max() < COUNT
     features = VocabularyEncoder(build_open_clip(TOWERS).eval(), chunk=500)
     assert features.mean(Vocabulary(NAMES)).isfinite().all()
