@@ -67,13 +67,27 @@ class OpenVocabPanopticDataset(CocoPanopticDataset):
             ValueError: If the annotations are not of COCO's panoptic format, with their file.
         """
         try:
-            return super().load_data_list()
+            found = super().load_data_list()
         except FileNotFoundError:
             raise
         except Exception as error:  # whatever a missing or wrong entry leads to
             raise ValueError(
                 f"{self.ann_file} is not in COCO's panoptic format: {type(error).__name__}: {error}"
             ) from error
+        if not found:
+            raise ValueError(f'{self.ann_file} lists no images')
+        return found
+
+    def filter_data(self) -> list[dict]:
+        """See mmdet's class.
+
+        Raises:
+            ValueError: If no image is left, with the file of the annotations.
+        """
+        found = super().filter_data()
+        if not found:
+            raise ValueError(f'{self.ann_file}: no image is left by filter_cfg={self.filter_cfg}')
+        return found
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """See mmdet's class; adds ``segment_ids``, those of the json, and ``iscrowd``."""
@@ -110,10 +124,10 @@ class LoadPanopticSegments(BaseTransform):
         if path is None:
             return results
         content = get(path)
-        png = mmcv.imfrombytes(content, flag='color', channel_order='rgb') if content else None
+        png = mmcv.imfrombytes(content, flag='color') if content else None  # blue first
         if png is None:
             raise ValueError(f'{path} must be an image, whose colors number the segments')
-        found = segment_ids(png)
+        found = segment_ids(png[..., ::-1])
         size = tuple(results['img'].shape[:2]) if 'img' in results else found.shape
         if found.shape != tuple(results.get('ori_shape', size)[:2]):
             raise ValueError(
