@@ -66,7 +66,7 @@ def test_threads_predict_by_one_model(place):
     model, batch = place.model.eval(), place.batch(False)
 
     def predict(_=None) -> list[torch.Tensor]:
-        with DefaultScope.overwrite_default_scope(place.scope), torch.no_grad():
+        with torch.no_grad():
             return tensors(model.test_step(copy.deepcopy(batch)))
 
     expected = predict()
