@@ -66,7 +66,7 @@ def importable() -> list[str]:
         ]
         for name in sorted(names):
             lines.append(f'hyper_mm.ops.{part}.{name}{arguments(getattr(module, name))}')
-    for name in layers.__all__:
+    for name in sorted(layers.__all__):
         lines.append(f'hyper_mm.layers.{name}{arguments(getattr(layers, name))}')
     return lines
 
