@@ -2,7 +2,7 @@
 
     python tools/analysis_tools/cost_model.py
     python tools/analysis_tools/cost_model.py --check     # the formulas beside measurements
-    python tools/analysis_tools/cost_model.py --gpus 8 64 --teraflops 120 --price 2.5
+    python tools/analysis_tools/cost_model.py --gpus 8 64 --speed 2 --price 3.5
 
 For planning before a machine is at hand. Costs are those of the method alone, beside the model that
 it is added to; of language models and LorentzViT, those of the whole model. Multiply-accumulates
@@ -11,8 +11,8 @@ again. Activations are what is kept for it, in float32. Communication is what a 
 step: a ring all-reduce of the gradients (DDP), or two gatherings of the weights and a scattering of
 the gradients (FSDP).
 
-The last table is the wall time and price of the papers' runs on so many GPUs that compute
---teraflops each (an A100 in bfloat16 at 35 % of its 312): an estimate, and no measurement.
+The last table is the wall time and price of the papers' runs, from what a GPU is assumed to compute
+in each: an estimate, and no measurement.
 """
 
 from __future__ import annotations
@@ -329,7 +329,10 @@ class Run(NamedTuple):
         trained: Those that are trained, in millions.
         macs: Of the forward pass for one image or sequence, in billions.
         samples: Images or sequences of the run.
-        batch: Of a step.
+        batch: Of a step, at most so many GPUs can share it.
+        teraflops: What a GPU of the class of an A100 is assumed to compute in training, in 10**12
+            operations a second: much where matrices are large (language models), little where two
+            images are on a GPU, as in detection and segmentation.
     """
 
     name: str
@@ -338,42 +341,50 @@ class Run(NamedTuple):
     macs: float
     samples: int
     batch: int
+    teraflops: float
 
 
 def language(name: str, dim: int, depth: int, heads: int, hidden: int, tokens: float, batch: int):
     """A run of HELM-D on sequences of 2048 tokens."""
     cost = helm(dim, depth, heads, hidden, 2048, 128256)
     return Run(name, cost.parameters / 1e6, cost.parameters / 1e6, cost.macs / 1e9,
-               int(tokens / 2048), batch)  # fmt: skip
+               int(tokens / 2048), batch, 60)  # fmt: skip
 
 
 RUNS = (
-    Run('Hi-Mapper DeiT-S, ImageNet-1k, 50 epochs', 23.6, 23.6, 4.6, 50 * 1281167, 1024),
-    Run('Hi-Mapper DeiT-S + UPerNet, ADE20K, 160k steps', 53.7, 53.7, 61.0, 160_000 * 16, 16),
+    Run('Hi-Mapper DeiT-S, ImageNet-1k, 50 epochs', 23.6, 23.6, 4.6, 50 * 1281167, 1024, 30),
+    Run('Hi-Mapper DeiT-S + UPerNet, ADE20K, 160k steps', 53.7, 53.7, 61.0, 160_000 * 16, 16, 5),
+    Run('Hi-Mapper Swin-T, Mask R-CNN, COCO, 12 epochs', 49.7, 49.7, 281.0, 12 * 117266, 16, 12),
+    Run('HyperCLIP ViT-B/16, CAT-Seg, COCO-Stuff, 80k', 160.5, 10.6, 330.0, 80_000 * 4, 4, 8),
     language('HELM-D 115M, 5 B tokens', 389, 6, 6, 1559, 5.03e9, 1024),
     language('HELM-D 1B, 5 B tokens', 1559, 16, 24, 6239, 5.03e9, 1024),
 )
-"""Those that the papers report and the configs train."""
+"""Those that the papers report and the configs train.
+
+Multiply-accumulates of images are PyTorch's count for the configs' models: of a 224 x 224 image, a
+crop of 512 x 512, of 800 x 1344 pixels with 512 boxes and 128 masks (from 224 x 224, by the number
+of pixels), a crop of 384 x 384 with 171 names (from 4 and 12 names). Of HELM they are the formula.
+"""
 
 
-def hours(run: Run, gpus: int, teraflops: float) -> float:
+def hours(run: Run, gpus: int, speed: float = 1.0) -> float:
     """Wall time of a run: forward and backward, of two operations a multiply-accumulate.
 
     Args:
         run: The run.
         gpus: Number of GPUs.
-        teraflops: What each of them computes in a second, in 10**12 operations.
+        speed: Of a GPU, over the assumed one.
     """
     frozen = run.parameters > run.trained  # no gradient of frozen weights, only through them
     operations = run.samples * run.macs * 1e9 * 2 * (2 if frozen else 3)
-    return operations / (gpus * teraflops * 1e12) / 3600
+    return operations / (gpus * speed * run.teraflops * 1e12) / 3600
 
 
-def print_runs(gpus: Sequence[int], teraflops: float, price: float) -> None:
+def print_runs(gpus: Sequence[int], speed: float, price: float) -> None:
     """Prints time, price and communication of the papers' runs."""
-    head = ' | '.join(f'{n} GPUs: hours, GB sent a step (DDP, FSDP)' for n in gpus)
-    print(f'| run | weights (trained), M | GMAC a sample | samples | {head} | USD |')
-    print('|---' * (5 + len(gpus)) + '|')
+    head = ' | '.join(f'{n} GPUs: hours; GB sent a step, DDP, FSDP' for n in gpus)
+    print(f'| run | weights (trained), M | GMAC a sample | samples | TFLOP/s | {head} | USD |')
+    print('|---' * (6 + len(gpus)) + '|')
     for run in RUNS:
         cells = []
         for n in gpus:
@@ -381,11 +392,13 @@ def print_runs(gpus: Sequence[int], teraflops: float, price: float) -> None:
                 f(int(m * 1e6), n) / 1e9
                 for f, m in ((all_reduce, run.trained), (fully_sharded, run.parameters))
             )
-            cells.append(f'{hours(run, n, teraflops):.1f}, ' + ', '.join(f'{x:.2f}' for x in sent))
-        dollars = hours(run, 1, teraflops) * price
+            text = f'{hours(run, n, speed):.1f}; ' + ', '.join(f'{x:.2f}' for x in sent)
+            cells.append(text if n <= run.batch else f'a batch is {run.batch}')
+        dollars = hours(run, 1, speed) * price
         print(
             f'| {run.name} | {run.parameters:.0f} ({run.trained:.1f}) | {run.macs:.1f} '
-            f'| {run.samples:,} | {" | ".join(cells)} | {dollars:,.0f} |'
+            f'| {run.samples:,} | {run.teraflops * speed:g} | {" | ".join(cells)} '
+            f'| {dollars:,.0f} |'
         )
 
 
@@ -402,11 +415,11 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument('--check', action='store_true', help='measure the same, in parentheses')
     parser.add_argument('--gpus', type=int, nargs='+', default=[8, 64])
-    parser.add_argument('--teraflops', type=float, default=110, help='of a GPU in training')
+    parser.add_argument('--speed', type=float, default=1, help='of a GPU, over the assumed one')
     parser.add_argument('--price', type=float, default=2.0, help='USD for an hour of a GPU')
     args = parser.parse_args(argv)
-    if min(args.gpus) < 1 or args.teraflops <= 0 or args.price < 0:
-        parser.error('--gpus and --teraflops must be positive, --price at least 0')
+    if min(args.gpus) < 1 or args.speed <= 0 or args.price < 0:
+        parser.error('--gpus and --speed must be positive, --price at least 0')
     print(
         '| method and size | parameters (M) | MMAC an image | MMAC a batch '
         '| MiB kept an image | MiB kept a batch |'
@@ -418,7 +431,7 @@ def main(argv: list[str] | None = None) -> None:
         cells = (cell(*values) for values in zip(case.formula, found, units))
         print(f'| {case.name} | {" | ".join(cells)} |')
     print()
-    print_runs(args.gpus, args.teraflops, args.price)
+    print_runs(args.gpus, args.speed, args.price)
 
 
 if __name__ == '__main__':

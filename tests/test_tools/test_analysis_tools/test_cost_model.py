@@ -55,15 +55,16 @@ def test_communication():
 
 
 def test_time_of_a_run():
-    run = model.Run('a', 10.0, 10.0, 2.0, 3600 * 1000, 8)
-    assert model.hours(run, 4, 3.0) == pytest.approx(1000 * 2e9 * 6 / 12e12)
+    run = model.Run('a', 10.0, 10.0, 2.0, 3600 * 1000, 8, 1.5)
+    assert model.hours(run, 4, 2.0) == pytest.approx(1000 * 2e9 * 6 / 12e12)
     frozen = run._replace(trained=1.0)
-    assert model.hours(frozen, 4, 3.0) == pytest.approx(1000 * 2e9 * 4 / 12e12)
+    assert model.hours(frozen, 4, 2.0) == pytest.approx(1000 * 2e9 * 4 / 12e12)
 
 
 def test_report(capsys):
     model.main(['--gpus', '8', '--price', '0'])
     text = capsys.readouterr().out
     assert text.count('\n| Hi-Mapper, d') == 3 and 'HELM-D 115M' in text
+    assert 'a batch is 4' in text
     with pytest.raises(SystemExit):
         model.main(['--gpus', '0'])
