@@ -25,7 +25,7 @@ FAMILIES = {
     'hyperclip': 'hyperclip/hyperclip_clip-mini_camvid.py',
     'open-vocab-det': 'hyperclip/hyperclip_lite-clip_coco-mini.py',
     'lathadapter': 'lathadapter/lathadapter_maple_clip-mini_omniglot.py',
-    'lite-clip': 'lite_clip/lite-clip-b0_camvid.py',
+    'lite-clip': 'lite_clip/cat-seg_lite-clip-b0_coco133.py',
     'metaseg': 'metaseg/metaseg_unet_nuclei.py',
     'maml': 'metaseg/maml_unet_nuclei.py',
     'radial': 'radial/radial_clip-mini_hierarcaps.py',
