@@ -286,7 +286,7 @@ def pan_batch(**options):
     return batch
 
 
-def run_config(folder, model, datasets, metrics, **hooks):
+def run_config(folder, model, datasets, metrics, custom_hooks=(), **hooks):
     """Config of a run of one epoch that trains, scores and draws.
 
     Args:
@@ -294,6 +294,7 @@ def run_config(folder, model, datasets, metrics, **hooks):
         model: Config of the model.
         datasets: Configs of the data to train and to test on.
         metrics: Configs of the metrics.
+        custom_hooks: Beside those of vocabularies and of trained weights.
         **hooks: Added to the default hooks; the visualization is changed.
     """
     loader = dict(num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False))
@@ -319,7 +320,7 @@ def run_config(folder, model, datasets, metrics, **hooks):
             custom_hooks=[
                 dict(type='hyper_mm.VocabularyHook'),
                 dict(type='hyper_mm.TrainedWeightsHook'),
-                dict(type='hyper_mm.MergeAdaptersHook'),
+                *custom_hooks,
             ],
             visualizer=dict(
                 type='hyper_mm.DetLocalVisualizer',

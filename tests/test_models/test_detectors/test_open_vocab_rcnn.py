@@ -109,6 +109,7 @@ def run_config(folder, names=NAMES, **model):
         config,
         (dataset, test),
         metric,
+        [dict(type='hyper_mm.MergeAdaptersHook')],
         checkpoint=dict(type='CheckpointHook', interval=1),
         visualization=dict(score_thr=0.0),
     )
