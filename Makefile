@@ -7,7 +7,7 @@ VENV := $(if $(filter onedl,$(STACK)),.venv-onedl,.venv)
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo ops-demo test test-slow lint format docs dist bench doctor clean
+.PHONY: help env demo ops-demo test test-slow lint format docs dist bench zoo doctor clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,8 +45,11 @@ docs: env  ## write the documentation to docs/_build/html; a warning is an error
 dist: env  ## build and check the distributions in dist/
 	@$(PY) tools/env/check_dist.py $(ARGS)
 
-bench: env  ## list the benchmarks
-	@for file in tools/benchmarks/*.py; do echo "$(PY) $$file"; done
+bench: env  ## run all benchmarks: table, plot, history (ARGS=--quick: ten minutes)
+	@$(PY) tools/benchmarks/run_all.py $(ARGS)
+
+zoo: env  ## train the small checkpoints that no one can download (ARGS='--list': which, how long)
+	@$(PY) tools/zoo.py $(ARGS)
 
 doctor: env  ## tell what is installed and what is missing
 	@$(PY) -m hyper_mm.doctor $(ARGS)

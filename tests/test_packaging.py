@@ -111,6 +111,31 @@ def test_wheel_holds_every_package_and_mim_folder(source):
     assert mim <= names
 
 
+@pytest.mark.slow
+def test_mim_finds_every_config_of_an_installed_wheel(source, tmp_path):
+    pytest.importorskip('mim')
+    folder = tmp_path / 'source'
+    shutil.copytree(source, folder)
+    for name in ('configs', 'tools'):
+        shutil.rmtree(folder / name)
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / 'model-index.yml', folder)
+    code = "from setuptools import build_meta; build_meta.build_wheel('out')"
+    python('-c', code, cwd=folder)
+    site = tmp_path / 'site'
+    with zipfile.ZipFile(next((folder / 'out').glob('*.whl'))) as wheel:
+        wheel.extractall(site)
+    env = dict(os.environ, PYTHONPATH=str(site))
+    text = python('-m', 'mim', 'search', 'hyper_mm', cwd=tmp_path, env=env)
+    found = re.findall(r'^config id: (\S+)', text, re.MULTILINE)
+    there = [p for p in (ROOT / 'configs').rglob('*.py') if '_base_' not in p.parts]
+    assert sorted(found) == sorted({p.stem for p in there})
+    one = python(
+        *('-m', 'mim', 'search', 'hyper_mm', '--config', 'deit-t_camvid'), cwd=tmp_path, env=env
+    )
+    assert 'configs/himapper/deit-t_camvid.py' in one and '22.50' in one
+
+
 def test_editable_install_links_to_the_checkout(source):
     code = "from setuptools import build_meta; build_meta.build_editable('editable')"
     python('-c', code, cwd=source)

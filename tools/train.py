@@ -10,6 +10,8 @@ Example:
 from __future__ import annotations
 
 import argparse
+import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from options import add_run_options
@@ -106,7 +108,8 @@ def main() -> None:
     """Command line."""
     parser = build_parser()
     args = parser.parse_args()
-    from hyper_mm.engine.launch import build_runner, dry_run, load_config
+    from hyper_mm.engine.launch import build_runner, dry_run, is_first_process, load_config
+    from hyper_mm.engine.records import FolderLock
 
     try:
         cfg = load_config(args, ('train', 'val'))
@@ -115,7 +118,13 @@ def main() -> None:
         parser.error(str(error))
     if args.dry_run:
         dry_run(cfg)
-    else:
+        return
+    with contextlib.ExitStack() as stack:
+        if is_first_process(cfg.launcher):
+            try:  # two runs would mix their checkpoints; workers of a killed one end in seconds
+                stack.enter_context(FolderLock(Path(cfg.work_dir) / 'train', patience=30))
+            except RuntimeError as error:
+                parser.error(f'--work-dir {cfg.work_dir}: {error}')
         build_runner(cfg).train()
 
 

@@ -111,7 +111,8 @@ def decode_ids(path: str | Path) -> np.ndarray:
     Returns:
         Ids ``(H, W)``, int32; 0 = none.
     """
-    image = imfrombytes(get(str(path)), backend='cv2')
+    content = get(str(path))
+    image = imfrombytes(content, backend='cv2') if content else None
     if image is None:
         raise ValueError(f'{path} must be an image, whose colors number the labels')
     return image[..., 2].astype(np.int32) // 10 * 256 + image[..., 1]

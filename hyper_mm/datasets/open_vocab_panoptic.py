@@ -60,6 +60,35 @@ class OpenVocabPanopticDataset(CocoPanopticDataset):
                 meta[key] = tuple(name for name in meta.get(key, ()) if name not in unseen)
         super().__init__(*args, metainfo=meta, **kwargs)
 
+    def load_data_list(self) -> list[dict]:
+        """See mmdet's class.
+
+        Raises:
+            ValueError: If the annotations are not of COCO's panoptic format, with their file.
+        """
+        try:
+            found = super().load_data_list()
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # whatever a missing or wrong entry leads to
+            raise ValueError(
+                f"{self.ann_file} is not in COCO's panoptic format: {type(error).__name__}: {error}"
+            ) from error
+        if not found:
+            raise ValueError(f'{self.ann_file} lists no images')
+        return found
+
+    def filter_data(self) -> list[dict]:
+        """See mmdet's class.
+
+        Raises:
+            ValueError: If no image is left, with the file of the annotations.
+        """
+        found = super().filter_data()
+        if not found:
+            raise ValueError(f'{self.ann_file}: no image is left by filter_cfg={self.filter_cfg}')
+        return found
+
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """See mmdet's class; adds ``segment_ids``, those of the json, and ``iscrowd``."""
         own = raw_data_info['raw_img_info']['img_id']
@@ -84,9 +113,9 @@ class LoadPanopticSegments(BaseTransform):
     things) and ``gt_seg_map`` (classes; 255 where there is none).
 
     Raises:
-        ValueError: In use, if the png has another size than the image, lacks a segment of the json,
-            or has one that the json (of :class:`OpenVocabPanopticDataset`) does not know, or there
-            are too many classes for a label map of 8 bits.
+        ValueError: In use, if the png is no image, has another size than the image, lacks a segment
+            of the json, or has one that the json (of :class:`OpenVocabPanopticDataset`) does not
+            know, or there are too many classes for a label map of 8 bits.
     """
 
     def transform(self, results: dict) -> dict:
@@ -94,7 +123,11 @@ class LoadPanopticSegments(BaseTransform):
         path = results.get('seg_map_path')
         if path is None:
             return results
-        found = segment_ids(mmcv.imfrombytes(get(path), flag='color', channel_order='rgb'))
+        content = get(path)
+        png = mmcv.imfrombytes(content, flag='color') if content else None  # blue first
+        if png is None:
+            raise ValueError(f'{path} must be an image, whose colors number the segments')
+        found = segment_ids(png[..., ::-1])
         size = tuple(results['img'].shape[:2]) if 'img' in results else found.shape
         if found.shape != tuple(results.get('ori_shape', size)[:2]):
             raise ValueError(

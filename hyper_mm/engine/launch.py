@@ -206,13 +206,22 @@ def build_runner(cfg: Config) -> Runner:
     if cfg.launcher != 'none' and get_device() == 'cpu':
         prepare_cpu_processes(cfg)
     compat.install_checkpoint_loader()
-    rank = os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0'))
-    if cfg.get('resume') is True and not cfg.get('load_from') and rank == '0':
+    if cfg.get('resume') is True and not cfg.get('load_from') and is_first_process(cfg.launcher):
         # the hook does so, too, but FlexibleRunner reads the file before it calls a hook
         mend_last_checkpoint(Path(cfg.work_dir))
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.register_hook(EqualShardsHook())
     return runner
+
+
+def is_first_process(launcher: str) -> bool:
+    """Tells whether this is the first process of a run, before the processes know each other.
+
+    Args:
+        launcher: Launcher of mmengine: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+    """
+    ranks = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
+    return launcher == 'none' or os.environ.get(ranks[launcher], '0') == '0'
 
 
 def innermost_datasets(dataset: dict | None, path: str) -> Iterator[tuple[str, dict]]:

@@ -7,6 +7,7 @@ files that it names), the checkpoint, and the code.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import importlib.metadata
@@ -22,6 +23,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, BinaryIO
 
 try:
     import fcntl
@@ -52,6 +54,8 @@ def write_text(file: Path, text: str) -> None:
 def write_bytes(file: Path | str, data: bytes | memoryview) -> None:
     """Writes a file in one step, also where the machine stops in between.
 
+    Several processes may write the same file: each writes all of it, and the last one stays.
+
     Args:
         file: The file; its folder is made if it is missing.
         data: Its content.
@@ -60,13 +64,17 @@ def write_bytes(file: Path | str, data: bytes | memoryview) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f'.{file.name[:200]}.part')
     try:
-        with part.open('wb') as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(file)
-    except BaseException:
-        part.unlink(missing_ok=True)
+        with _alone(part) as stream:
+            try:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+                part.replace(file)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        error.filename = error.filename or str(file)  # a full disk: which one
         raise
     if hasattr(os, 'O_DIRECTORY'):  # the new name, too
         with contextlib.suppress(OSError):
@@ -75,6 +83,32 @@ def write_bytes(file: Path | str, data: bytes | memoryview) -> None:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+
+@contextlib.contextmanager
+def _alone(part: Path) -> Iterator[BinaryIO]:
+    """An empty file that no other process writes to; one that a killed process left serves."""
+    while True:
+        with part.open('ab') as stream:
+            _lock(stream, fcntl.LOCK_EX if fcntl else 0)
+            try:
+                same = os.path.samestat(os.fstat(stream.fileno()), os.stat(part))
+            except FileNotFoundError:
+                same = False
+            if same:  # else another process was first, and has given it its name
+                stream.truncate(0)
+                yield stream
+                return
+
+
+def _lock(stream: IO, how: int) -> None:
+    """Locks a file where the system can."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(stream, how)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
 
 
 def key_of(config: object, checkpoint: Path | str | None = None, **more: object) -> dict[str, str]:
@@ -212,8 +246,8 @@ class FolderLock:
     """Lock of a run folder, a context manager: one process at a time, threads of it in turn.
 
     It is a lock of the operating system on a file beside the folder, so it is free as soon as the
-    last process that holds it ends, and names who holds it. Where there is no ``fcntl`` (Windows)
-    only threads of one process exclude each other.
+    last process that holds it ends, and names who holds it. Where there is no ``fcntl`` (Windows),
+    or the file system has no locks, only threads of one process exclude each other.
 
     Args:
         folder: The folder; it need not exist.
@@ -255,8 +289,7 @@ class FolderLock:
     def _acquire(self, end: float) -> None:
         while True:
             try:
-                if fcntl is not None:
-                    fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB if fcntl else 0)
                 return
             except BlockingIOError:
                 if time.monotonic() > end:

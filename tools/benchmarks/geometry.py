@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import mpmath
+from timing import note
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -421,6 +422,19 @@ def bench_import(args: argparse.Namespace) -> tuple[list[Row], dict]:
     return rows, {'seconds': seconds}
 
 
+def note_ratios(section: str, samples: dict) -> None:
+    """Notes how many times faster ours is than each peer, round by round."""
+    for group in ('fast', 'slow', 'seconds'):
+        taken = samples.get(group, {})
+        if not isinstance(taken, dict) or 'hyper_mm' not in taken:
+            continue
+        for peer, seconds in taken.items():
+            if peer != 'hyper_mm':
+                ratios = [a / b for a, b in zip(seconds, taken['hyper_mm'])]
+                median = statistics.median(taken['hyper_mm'])
+                note(f'{section}, {peer} over ours', ratios, better='higher', seconds=median)
+
+
 def main() -> None:
     """Runs the chosen sections and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -448,6 +462,7 @@ def main() -> None:
         if section not in args.only:
             continue
         rows, samples[section] = benches[section](args)
+        note_ratios(section, samples[section])
         for row in rows:
             verdict = '' if row.met is None else 'met' if row.met else 'NOT MET'
             print(f'{row.section:9} {row.what:67} {row.measured:27} {row.target:9} {verdict}')

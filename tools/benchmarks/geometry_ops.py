@@ -21,6 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from timing import note
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -317,6 +319,11 @@ def main(arguments: list[str] | None = None) -> None:
                 found = timed(run)
                 if round_:
                     seconds[k].append(found)
+        for k, taken in seconds.items():
+            if k != 'hyper_mm':
+                ratios = [a / b for a, b in zip(taken, seconds['hyper_mm'])]
+                ours_median = statistics.median(seconds['hyper_mm'])
+                note(f'{name}, {k} over ours', ratios, better='higher', seconds=ours_median)
         cells = []
         for k in ('hyper_mm', 'geoopt', 'hypll'):
             if k not in functions:

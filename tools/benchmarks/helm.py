@@ -29,6 +29,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from timing import note, quartiles
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -89,9 +91,10 @@ def show_steps(names: list[str], taken: list[list[tuple[float, float]]]) -> None
     """Prints times of a step and their ratios."""
     for kind, name in enumerate(('wall', 'processor')):
         ours, baseline = ([run[kind] for run in runs] for runs in taken)
-        low, median, high = statistics.quantiles(
-            [a / b for a, b in zip(ours, baseline)], n=4, method='inclusive'
-        )
+        ratios = [a / b for a, b in zip(ours, baseline)]
+        low, median, high = quartiles(ratios)
+        what = f'training step, {names[0]} over {names[1]}, {name} time'
+        note(what, ratios, seconds=statistics.median(baseline))
         print(
             f'training step, {name} time: {names[0]} {min(ours):.3f} s, {names[1]} '
             f'{min(baseline):.3f} s, ratio {min(ours) / min(baseline):.3f}, median {median:.3f} '
@@ -150,6 +153,12 @@ def show_decoding(name: str, model: nn.Module, args: argparse.Namespace) -> None
     numbers = caches[0].numbers_per_token
     cached, whole = (min(run[1] for run in runs) for runs in (cached, whole))
     cached /= RUN
+    note(
+        f'{name}, token {args.decode}, all tokens again over cached',
+        [whole / cached],
+        better='higher',
+        seconds=cached,
+    )
     print(
         f'{name}, token {args.decode}: cached {cached * 1e3:.1f} ms, all tokens again '
         f'{whole * 1e3:.1f} ms, {whole / cached:.1f} times faster; {numbers} numbers a token and '

@@ -191,7 +191,9 @@ def main() -> None:
             if args.profile:
                 print_profile(mapped)
                 continue
-            seconds, (low, median, high) = ratio(plain, mapped, args.repeats)
+            seconds, (low, median, high) = ratio(
+                plain, mapped, args.repeats, name=f'{name}, {mode}, Hi-Mapper over plain'
+            )
             print(
                 f'{name:16}{size[0]:>18}{size[1]:>16}{mode:>12}{seconds:11.3f}{median:8.3f}'
                 f'{f"{low:.3f}-{high:.3f}":>16}{getattr(entry, mode) or "":>11}',

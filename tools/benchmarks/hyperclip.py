@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from timing import in_turns, quartiles
+from timing import in_turns, note, quartiles
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,8 +91,9 @@ def main() -> None:
     def show(name: str, plain_run: Callable, adapted_run: Callable) -> None:
         clock = time.process_time if args.cpu_time else time.perf_counter
         times = in_turns(plain_run, adapted_run, args.repeats, 2, clock)
-        low, median, high = quartiles([b / a for a, b in zip(*times)])
-        seconds = statistics.median(times[0])
+        ratios, seconds = [b / a for a, b in zip(*times)], statistics.median(times[0])
+        note(f'{name}, adapted over plain', ratios, seconds=seconds)
+        low, median, high = quartiles(ratios)
         print(f'{name}: plain {seconds:.3f} s, ratio {median:.3f} ({low:.3f}-{high:.3f})')
 
     peers = {'frozen': plain}

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from timing import in_turns, quartiles
+from timing import in_turns, note, quartiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,19 +43,29 @@ NO_LEFTOVERS = {'MALLOC_MMAP_THRESHOLD_': '65536', 'MALLOC_TRIM_THRESHOLD_': '65
 """Environment in which glibc gives freed memory back."""
 
 
-def compare(plain: Callable[[], object], ours: Callable[[], object], repeats: int) -> str:
+def compare(
+    name: str,
+    plain: Callable[[], object],
+    ours: Callable[[], object],
+    repeats: int,
+    better: str = 'lower',
+) -> str:
     """Runs two functions in turns, after one run of each that does not count.
 
     Args:
+        name: What is noted.
         plain: What is compared with.
         ours: What is measured.
         repeats: Pairs of runs.
+        better: Of the ratios: ``'lower'`` or ``'higher'``.
 
     Returns:
         Least seconds of both, and ratios of ours to plain.
     """
     a, b = in_turns(plain, ours, repeats, clock=time.process_time)
-    low, median, high = quartiles([y / x for x, y in zip(a, b)])
+    ratios = [y / x for x, y in zip(a, b)]
+    note(name, ratios, better=better, seconds=statistics.median(a))
+    low, median, high = quartiles(ratios)
     return (
         f'{min(a):.4f} s and {min(b):.4f} s, ratio of the least {min(b) / min(a):.4f}, '
         f'of neighbors {median:.4f} ({low:.4f}-{high:.4f})'
@@ -160,9 +171,11 @@ def bench_triplets(args: argparse.Namespace) -> None:
     errors = [((a - b).abs().max() / b.abs().max()).item() for a, b in zip(found, expected)]
     print(f'triplets: relative error of value and gradients {max(errors):.1e}')
     line = compare(
+        'triplets, a loop over ours',
         lambda: gradients(loss(points, ancestors, labels)),
         lambda: gradients(loop_loss(loss, points, ancestors, labels)),
         args.repeats,
+        'higher',
     )
     print(f'triplets, ours and a loop: {line}')
 
@@ -215,13 +228,21 @@ def bench_overhead(args: argparse.Namespace) -> None:
         model.parse_losses(model.train().loss(images, samples))[0].backward()
         optimizers[model].step()
 
-    line = compare(*(lambda model=model: step(model) for model in models), args.repeats)
+    line = compare(
+        'training step, LatHAdapter over MaPLe',
+        *(lambda model=model: step(model) for model in models),
+        args.repeats,
+    )
     print(f'overhead, training step of 4 images and 50 classes: {line}')
     batch = torch.randn(args.batch, 3, 224, 224)
     for model in models:
         model.eval()
     with torch.no_grad():
-        line = compare(*(lambda model=model: model(batch) for model in models), args.repeats)
+        line = compare(
+            'inference, LatHAdapter over MaPLe',
+            *(lambda model=model: model(batch) for model in models),
+            args.repeats,
+        )
     print(f'overhead, inference of {args.batch} images: {line}')
 
 
@@ -268,6 +289,7 @@ def bench_memory(args: argparse.Namespace) -> None:
         if b is not None
     ]
     ratio = peaks['all at once'] / peaks['chunks']
+    note('peak of all classes at once over chunks', [ratio], better='higher')
     print(f'memory ratio {ratio:.1f}, relative error of gradients {max(errors):.1e}')
 
 

@@ -29,7 +29,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from timing import quartiles
+from timing import note, quartiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -215,6 +215,7 @@ def speed(args: argparse.Namespace) -> None:
                 env=environment, check=True, capture_output=True, text=True,
             )  # fmt: skip
             wall, cpu = map(float, found.stdout.strip().splitlines()[-1].split())
+            note(what, [wall], 's')
             print(f'{what}, without imports: {wall:.2f} s (CPU {cpu:.2f} s)', flush=True)
     import numpy as np
     import torch
@@ -247,6 +248,7 @@ def speed(args: argparse.Namespace) -> None:
         times.append(time.perf_counter() - start)
         cpu_times.append(time.process_time() - cpu_start)
     low, median, high = quartiles(times[2:])
+    note('133 names, 640 x 480', times[2:], 's')
     print(
         f'133 names, 640x480, {args.threads} threads: {min(times[2:]):.3f} s at least, '
         f'{median:.3f} s ({low:.3f}-{high:.3f}); CPU {quartiles(cpu_times[2:])[1]:.3f} s'

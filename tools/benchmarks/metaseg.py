@@ -272,7 +272,14 @@ def measure_adapt_memory(config: str, count: int) -> None:
 
 def show(name: str, ours: Callable, peer: Callable, repeats: int, what: str) -> None:
     """Prints one comparison."""
-    seconds, (low, median, high) = ratio(ours, peer, max(repeats, 1), warm_up=min(repeats, 1))
+    seconds, (low, median, high) = ratio(
+        ours,
+        peer,
+        max(repeats, 1),
+        warm_up=min(repeats, 1),
+        name=name if ' over ' in name else f'{name}, {what} over ours',
+        better='lower' if ' over ' in name else 'higher',
+    )
     print(f'{name}: {1000 * seconds:.2f} ms, {what} {median:.2f} ({low:.2f}-{high:.2f}) times')
     sys.stdout.flush()
 

@@ -18,7 +18,7 @@ import argparse
 import copy
 import time
 
-from timing import quartiles, ratio
+from timing import note, quartiles, ratio
 
 
 def regions(args: argparse.Namespace) -> None:
@@ -43,6 +43,7 @@ def regions(args: argparse.Namespace) -> None:
         if turn >= 0:
             seconds.append(time.perf_counter() - start)
             used.append(time.process_time() - before)
+    note(f'{args.proposals} proposals x {args.names} names', seconds, 's')
     low, median, high = (1000 * x for x in quartiles(seconds))
     print(
         f'{args.proposals} proposals x {args.names} names, width {dim}: '
@@ -98,10 +99,13 @@ def detector(args: argparse.Namespace) -> None:
         model(**model.data_preprocessor(data, False), mode='predict')
 
     frozen, adapted = (model.train() for model in models)
-    show('training step', *ratio(lambda: step(frozen), lambda: step(adapted), args.repeats, 1))
+    what = f'{args.configs[1]} over {args.configs[0]}'
+    pair = lambda: step(frozen), lambda: step(adapted)
+    show('training step', *ratio(*pair, args.repeats, 1, f'training step, {what}'))
     frozen.eval(), adapted.eval()
     with cached_weights(adapted):
-        show('inference', *ratio(lambda: infer(frozen), lambda: infer(adapted), args.repeats, 1))
+        pair = lambda: infer(frozen), lambda: infer(adapted)
+        show('inference', *ratio(*pair, args.repeats, 1, f'inference, {what}'))
 
 
 def show(name: str, seconds: float, quarters: list[float]) -> None:

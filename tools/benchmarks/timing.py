@@ -1,10 +1,43 @@
-"""Times of two functions that take turns, so that what the machine does besides hits both."""
+"""Times of two functions that take turns, so that what the machine does besides hits both.
+
+Each benchmark notes its figures by :func:`note`, and run_all.py collects them.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+RECORD = 'HYPER_MM_BENCH_RECORD'
+"""Environment variable: the file that figures are noted in, a JSON object a line."""
+
+
+def note(
+    name: str,
+    values: Sequence[float],
+    unit: str = 'times',
+    better: str = 'lower',
+    seconds: float | None = None,
+) -> None:
+    """Notes a figure for run_all.py, where it asks for that.
+
+    Args:
+        name: What was measured, such as ``'training step over frozen'``.
+        values: One value a round: ratios of neighboring runs.
+        unit: Of the values; ``'times'`` for ratios.
+        better: ``'lower'`` or ``'higher'``.
+        seconds: Median time of what is compared with.
+    """
+    if RECORD in os.environ:
+        row = dict(benchmark=Path(sys.argv[0]).stem, name=name, unit=unit, better=better)
+        row |= dict(values=list(values), seconds=seconds)
+        with open(os.environ[RECORD], 'a', encoding='utf-8') as file:
+            file.write(json.dumps(row) + '\n')
 
 
 def in_turns(
@@ -45,7 +78,12 @@ def quartiles(values: list[float]) -> list[float]:
 
 
 def ratio(
-    base: Callable[[], object], other: Callable[[], object], repeats: int, warm_up: int = 2
+    base: Callable[[], object],
+    other: Callable[[], object],
+    repeats: int,
+    warm_up: int = 2,
+    name: str | None = None,
+    better: str = 'lower',
 ) -> tuple[float, list[float]]:
     """Compares two functions; see :func:`in_turns`.
 
@@ -54,9 +92,14 @@ def ratio(
         other: What is measured.
         repeats: Measured pairs of runs.
         warm_up: Pairs before, which do not count.
+        name: Name to :func:`note` the ratios under; None: they are not.
+        better: See :func:`note`.
 
     Returns:
         Median seconds of the first, and quartiles of the ratio of the second to it.
     """
     times, others = in_turns(base, other, repeats, warm_up)
-    return statistics.median(times), quartiles([b / a for a, b in zip(times, others)])
+    ratios, seconds = [b / a for a, b in zip(times, others)], statistics.median(times)
+    if name is not None:
+        note(name, ratios, better=better, seconds=seconds)
+    return seconds, quartiles(ratios)

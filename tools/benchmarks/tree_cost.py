@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from timing import note
+
 if TYPE_CHECKING:
     import torch
 
@@ -82,12 +84,14 @@ def main() -> None:
             with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
                 mapper.losses(mapper(memory, token).levels)
             tree = mapper.tree
+            kept = saved_bytes(mapper, memory, token) / 2**20 / args.batch
+            note(f'{leaves} leaves, {levels} levels, kept an image', [kept], 'MiB')
             print(
                 f'| {leaves} | {levels} | {sum(tree.nodes)} '
                 f'| {sum(n * k for n, k in zip(tree.nodes, tree.copies))} '
                 f'| {sum(p.numel() for p in mapper.parameters()) / 1e6:.2f} '
                 f'| {counter.get_total_flops() / 2e6 / args.batch:.0f} '
-                f'| {saved_bytes(mapper, memory, token) / 2**20 / args.batch:.1f} |',
+                f'| {kept:.1f} |',
                 flush=True,
             )
 

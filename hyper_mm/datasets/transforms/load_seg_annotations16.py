@@ -47,7 +47,7 @@ class LoadSegAnnotations16(BaseTransform):
         if results.get('reduce_zero_label'):
             raise ValueError('LoadSegAnnotations16 needs reduce_zero_label=False in the data set')
         content = get(path, backend_args=self.backend_args)
-        labels = mmcv.imfrombytes(content, flag='unchanged', backend='cv2')
+        labels = mmcv.imfrombytes(content, flag='unchanged', backend='cv2') if content else None
         if labels is None or labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16):
             found = 'no image' if labels is None else f'{labels.shape}, {labels.dtype}'
             raise ValueError(f'{path} must be a label map (H, W) of 8 or 16 bits, got {found}')

@@ -4,11 +4,12 @@ import torch
 pytest.importorskip('mmdet')
 pytest.importorskip('open_clip')
 
-from mmengine.config import Config  # noqa: E402
 from mmengine.registry import DefaultScope  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
+from tests.helpers import open_vocab_det  # noqa: E402
 from tests.helpers.open_vocab_det import (  # noqa: E402
+    ADAPTER,
     CHANNELS,
     STUFF,
     THINGS,
@@ -20,8 +21,6 @@ from tests.helpers.open_vocab_det import (  # noqa: E402
 from tests.helpers.open_vocab_pan import dataset, write_panoptic  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures('mmdet_scope')
-
-ADAPTER = dict(type='hyper_mm.HyperCLIPAdapter', block_size=8)
 
 
 @pytest.mark.parametrize('tower', CHANNELS)
@@ -111,46 +110,13 @@ def run_config(folder):
     keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
     pack = dict(type='PackDetInputs', meta_keys=(*keys, 'seg_map_path', 'segments_info'))
     unseen = ['cross', 'sky']
-    loader = dict(
-        batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
-        dataset=dataset(folder, [*load, dict(type='PackDetInputs')], unseen=unseen),
-    )  # fmt: skip
-    test = dict(
-        loader, batch_size=1, dataset=dataset(folder, [*load, pack], test_mode=True, indices=[0, 2])
-    )
+    train = dataset(folder, [*load, dict(type='PackDetInputs')], unseen=unseen)
+    test = dataset(folder, [*load, pack], test_mode=True, indices=[0, 2])
     metrics = [
         dict(type='hyper_mm.OpenVocabPanopticMetric', unseen_classes=unseen),
         dict(type='hyper_mm.OVIoUMetric', unseen_classes=unseen),
     ]
-    return Config(
-        dict(
-            default_scope='mmdet',
-            model=panoptic(stuff=None),
-            work_dir=str(folder / 'work'),
-            train_dataloader=loader,
-            val_dataloader=test,
-            test_dataloader=test,
-            val_evaluator=metrics,
-            test_evaluator=metrics,
-            optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3)),
-            train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=1, val_interval=1),
-            val_cfg=dict(type='ValLoop'),
-            test_cfg=dict(type='TestLoop'),
-            default_hooks=dict(
-                visualization=dict(type='DetVisualizationHook', draw=True, interval=1)
-            ),
-            custom_hooks=[
-                dict(type='hyper_mm.VocabularyHook'),
-                dict(type='hyper_mm.TrainedWeightsHook'),
-            ],
-            visualizer=dict(
-                type='hyper_mm.DetLocalVisualizer', name=folder.name,
-                vis_backends=[dict(type='LocalVisBackend')],
-            ),
-            randomness=dict(seed=0),
-            log_level='ERROR',
-        )
-    )  # fmt: skip
+    return open_vocab_det.run_config(folder, panoptic(stuff=None), (train, test), metrics)
 
 
 def test_run_trains_scores_and_draws(tmp_path):

@@ -4,11 +4,12 @@ import torch
 pytest.importorskip('mmdet')
 pytest.importorskip('open_clip')
 
-from mmengine.config import Config  # noqa: E402
 from mmengine.registry import DefaultScope, init_default_scope  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
+from tests.helpers import open_vocab_det  # noqa: E402
 from tests.helpers.open_vocab_det import (  # noqa: E402
+    ADAPTER,
     BASE,
     CHANNELS,
     NAMES,
@@ -21,8 +22,6 @@ from tests.helpers.open_vocab_det import (  # noqa: E402
 )
 
 pytestmark = pytest.mark.usefixtures('mmdet_scope')
-
-ADAPTER = dict(type='hyper_mm.HyperCLIPAdapter', block_size=8)
 
 
 def total(losses):
@@ -96,56 +95,24 @@ def run_config(folder, names=NAMES, **model):
         data_prefix=dict(img='images/'), metainfo=dict(classes=tuple(BASE)),
         pipeline=[*load, dict(type='PackDetInputs')],
     )  # fmt: skip
-    loader = dict(
-        batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
-        dataset=dataset,
-    )  # fmt: skip
     meta = dict(classes=tuple(NAMES), base_classes=tuple(BASE), novel_classes=tuple(NOVEL))
     test = dict(
-        loader,
-        batch_size=1,
-        dataset=dict(
-            dataset, metainfo=meta, test_mode=True,
-            pipeline=[load[0], resize, load[1], dict(type='PackDetInputs', meta_keys=keys)],
-        ),
+        dataset, metainfo=meta, test_mode=True,
+        pipeline=[load[0], resize, load[1], dict(type='PackDetInputs', meta_keys=keys)],
     )  # fmt: skip
     metric = dict(type='OVCocoMetric', ann_file=str(folder / 'instances.json'), metric='bbox')
     config = detector(vocabulary=list(names))
     config.backbone.adapter = dict(ADAPTER, towers=('text',))
     config.update(model)
-    return Config(
-        dict(
-            default_scope='mmdet',
-            model=config,
-            work_dir=str(folder / 'work'),
-            train_dataloader=loader,
-            val_dataloader=test,
-            test_dataloader=test,
-            val_evaluator=metric,
-            test_evaluator=metric,
-            optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3)),
-            train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=1, val_interval=1),
-            val_cfg=dict(type='ValLoop'),
-            test_cfg=dict(type='TestLoop'),
-            default_hooks=dict(
-                checkpoint=dict(type='CheckpointHook', interval=1),
-                visualization=dict(
-                    type='DetVisualizationHook', draw=True, interval=1, score_thr=0.0
-                ),
-            ),
-            custom_hooks=[
-                dict(type='hyper_mm.VocabularyHook'),
-                dict(type='hyper_mm.TrainedWeightsHook'),
-                dict(type='hyper_mm.MergeAdaptersHook'),
-            ],
-            visualizer=dict(
-                type='DetLocalVisualizer', name=folder.name,
-                vis_backends=[dict(type='LocalVisBackend')],
-            ),
-            randomness=dict(seed=0),
-            log_level='ERROR',
-        )
-    )  # fmt: skip
+    return open_vocab_det.run_config(
+        folder,
+        config,
+        (dataset, test),
+        metric,
+        [dict(type='hyper_mm.MergeAdaptersHook')],
+        checkpoint=dict(type='CheckpointHook', interval=1),
+        visualization=dict(score_thr=0.0),
+    )
 
 
 @pytest.fixture(scope='module')
