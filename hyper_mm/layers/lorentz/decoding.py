@@ -8,7 +8,7 @@ an adapter) would be missed, so that modules that are not plain are called as ev
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +24,6 @@ from .hope import HoPE
 from .linear import LorentzLinear
 from .mice import MiCE
 from .norm import LorentzResidual, LorentzRMSNorm
-
-if TYPE_CHECKING:
-    from .block import LorentzBlock
 
 Network = tuple[float, list[Tensor], list[Tensor]]
 """An expert: its curvature, weights 1 to 3, biases."""
@@ -46,6 +43,19 @@ _KNOWN = {
 }
 
 
+class Block(Protocol):
+    """What is needed of a :class:`.LorentzBlock`, which takes :func:`step` from here."""
+
+    norm1: LorentzRMSNorm
+    norm2: LorentzRMSNorm
+    res1: LorentzResidual
+    res2: LorentzResidual
+    attention: nn.Module
+    ffn: nn.Module
+    training: bool
+    _modules: dict[str, nn.Module | None]
+
+
 def is_plain(module: nn.Module | None) -> bool:
     """Whether a module and its parts are what they were built as, without hooks."""
     return module is None or (
@@ -57,9 +67,7 @@ def is_plain(module: nn.Module | None) -> bool:
     )
 
 
-def takes_few_calls(
-    block: LorentzBlock, x: Tensor, c: Tensor | float, cache: TokenCache | None
-) -> bool:
+def takes_few_calls(block: Block, x: Tensor, c: Tensor | float, cache: TokenCache | None) -> bool:
     """Whether :func:`step` is to compute a block.
 
     Args:
@@ -91,9 +99,7 @@ def _is_usual(ffn: nn.Module) -> bool:
     return (ffn.combine, ffn.transfer, ffn.gates) == ('centroid', 'homothety', 'linear')
 
 
-def step(
-    block: LorentzBlock, x: Tensor, c: float, cache: TokenCache, mask: Tensor | None
-) -> Tensor:
+def step(block: Block, x: Tensor, c: float, cache: TokenCache, mask: Tensor | None) -> Tensor:
     """Takes the next token of each sequence through a block.
 
     Args:
