@@ -34,13 +34,15 @@ def model(test_cfg=None, kind='EncoderDecoder', **head):
         test_cfg=dict(mode='whole', radius=True) if test_cfg is None else test_cfg,
     )  # fmt: skip
     if kind == 'CascadeEncoderDecoder':
-        config.update(num_stages=1, decode_head=[head])
+        first = {k: v for k, v in head.items() if k != 'classifier'}
+        last = dict(head, type='hyper_mm.OCRHead', ocr_channels=4)
+        del last['num_convs'], last['concat_input']
+        config.update(num_stages=2, decode_head=[first, last])
     return MODELS.build(ConfigDict(config)).eval()
 
 
-@pytest.mark.parametrize('kind', ['EncoderDecoder', 'CascadeEncoderDecoder'])
-def test_radius_is_at_the_place_of_the_logits(kind):
-    segmentor, x = model(kind=kind, classifier=CLASSIFIER), torch.randn(2, 3, 32, 32)
+def test_radius_is_at_the_place_of_the_logits():
+    segmentor, x = model(classifier=CLASSIFIER), torch.randn(2, 3, 32, 32)
     meta = dict(img_shape=(32, 32), pad_shape=(32, 32), ori_shape=(20, 28))
     samples = [
         SegDataSample(metainfo=dict(meta, padding_size=(0, 4, 0, 12), flip=flip,
@@ -49,15 +51,24 @@ def test_radius_is_at_the_place_of_the_logits(kind):
     ]  # fmt: skip
     with torch.no_grad():
         found = segmentor.predict(x, samples)
-        head = segmentor.decode_head if kind == 'EncoderDecoder' else segmentor.decode_head[-1]
         features = segmentor.extract_feat(x)
-        expected = -head.uncertainty(features, (32, 32))[:, :20, :28]
+        expected = -segmentor.decode_head.uncertainty(features, (32, 32))[:, :20, :28]
     assert_close(found[0].embedding_radius.data[0], expected[0])
     assert_close(found[1].embedding_radius.data[0], expected[1].flip(-1))
     assert found[0].seg_logits.data.shape == (4, 20, 28)
     with torch.no_grad():
         plain = segmentor.predict(x)
     assert plain[0].embedding_radius.data.shape == (1, 32, 32)
+
+
+def test_cascades_have_the_radius_of_their_last_head():
+    segmentor = model(kind='CascadeEncoderDecoder', classifier=CLASSIFIER)
+    with torch.no_grad():
+        (found,) = segmentor.predict(torch.randn(1, 3, 32, 32))
+    radius = found.embedding_radius.data
+    assert radius.shape == (1, 32, 32)
+    assert (radius >= 0).all()
+    assert (radius <= 4.0001).all()
 
 
 def test_nothing_is_added_unless_asked_for():
