@@ -114,9 +114,11 @@ class _Lift(Function):
             return recorded_gradients(_lift_formula, inputs, grad)
         with torch.enable_grad():
             leaves = [t.detach().requires_grad_() for t in (norm, factor)]
-            if isinstance(ctx.c, Tensor):
-                leaves.append(ctx.c.detach().requires_grad_())
-            columns = _lift_factors(*leaves[:2], leaves[2] if len(leaves) > 2 else ctx.c, ctx.limit)
+            c = ctx.c
+            if isinstance(c, Tensor):
+                c = c.detach().requires_grad_()
+                leaves.append(c)
+            columns = _lift_factors(leaves[0], leaves[1], c, ctx.limit)
         pull = torch.linalg.vecdot(grad[:, 1:], x)
         g_norm, g_factor, *g_c = torch.autograd.grad(columns, leaves, (pull, grad[:, 0]))
         g_x = grad[:, 1:] * columns[0].detach().unsqueeze(-1)

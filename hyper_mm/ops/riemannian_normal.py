@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,7 +39,16 @@ __all__ = [
     'riemannian_log_normalizer',
 ]
 
-_POINTS, _WEIGHTS = (x.tolist() for x in np.polynomial.legendre.leggauss(96))
+
+def _gauss_legendre(num: int) -> tuple[list[float], list[float]]:
+    """Nodes and weights on [-1, 1], of the eigenvectors of the recurrence (Golub and Welsch)."""
+    k = torch.arange(1, num, dtype=torch.float64)
+    beside = k / (4 * k.square() - 1).sqrt()
+    nodes, vectors = torch.linalg.eigh(torch.diag(beside, 1) + torch.diag(beside, -1))
+    return nodes.tolist(), (2 * vectors[0].square()).tolist()
+
+
+_POINTS, _WEIGHTS = _gauss_legendre(96)
 _REACH = 10.0
 """Standard deviations around the mode that the quadrature covers."""
 

@@ -191,17 +191,19 @@ class _Rows(Function):
         else:
             pulls = {0: grad.double()}
         sources = [*leaves, number] if ctx.needs_input_grad[3] else leaves
-        found = torch.autograd.grad(
+        pulled = torch.autograd.grad(
             [factors[k] for k in wanted], sources, [pulls[k] for k in wanted], allow_unused=True
         )
-        g_c = found[len(leaves)] if ctx.needs_input_grad[3] else None
-        return None, None, None, g_c, *_pull_back(ctx, grad, inputs, factors, found)
+        g_c = pulled[len(leaves)] if ctx.needs_input_grad[3] else None
+        return None, None, None, g_c, *_pull_back(ctx, grad, inputs, factors, pulled)
 
 
 def _result(form: Form, products, c: Curvature, inputs: Sequence[Tensor]) -> Tensor:
     factors = form.factors(*products, c)
     if not form.combined:
-        return factors[0].to(inputs[0].dtype)
+        (value,) = factors
+        assert isinstance(value, Tensor)
+        return value.to(inputs[0].dtype)
     out = torch.empty_like(inputs[0], memory_format=torch.contiguous_format)
     pieces = _Pieces(form, inputs)
     total = _Sum(pieces, list(zip(form.combined, factors)), out)

@@ -142,7 +142,8 @@ def lorentz_block(dim: int, heads: int, hidden: int, length: int) -> Cost:
     per_token = 3 * (dim + 1) * inner + (dim + 1) * dim
     per_token += 2 * (dim + 1) * hidden + (hidden + 1) * dim + 2 * length * (dim + 1)
     kept = length * (44 * dim + 12 * hidden + 10 * heads + 66)
-    return Cost(parameters, length * per_token, 0, kept)
+    rotations = 4 * length * (inner // heads) + 4  # of all positions, one table for the batch
+    return Cost(parameters, length * per_token, 0, kept, rotations)
 
 
 def helm(
