@@ -365,6 +365,7 @@ class SiteAdaptation:
             dataset=data,
         )
         cfg.test_evaluator, cfg.test_cfg = self.metric, dict(type='TestLoop')
+        cfg.setdefault('test_pipeline', cfg.test_dataloader.dataset.pipeline)  # inference_model
         cfg.dump(options.out / 'adapted.py')
         meta = dict(dataset_meta=self.info, steps=choice.steps, rate=choice.rate)
         state = {name: value.cpu() for name, value in self.learner.model.state_dict().items()}
