@@ -1,6 +1,6 @@
 # HELM-MiCE in miniature: latent attention, experts of curvatures of their own.
 #   python tools/train.py configs/helm/helm-mice_mini_hierarcaps.py
-# Result: perplexity 33.4 ± 0.5, 200 steps at 4e-3, seeds 0 1 2 (docs/tables/helm_hierarcaps.md)
+# Result: perplexity 20.8 ± 0.1, 400 steps at 4e-3, seeds 0 1 2 (docs/tables/helm_hierarcaps.md)
 # Data: see _base_/datasets/hierarcaps_tokens.py. Equal tokens and nearly equal parameters in all
 # arms (docs/helm.md).
 _base_ = [
