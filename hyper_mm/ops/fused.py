@@ -179,6 +179,7 @@ def gated_ambient(a: Tensor, b: Tensor, c: Curvature) -> Tensor:
     """
     if takes_formulas(a, b, c):
         return unfused.gated_ambient(a, b, c)
+    a, b = torch.broadcast_tensors(a, b)
     return _run(_GatedAmbient, a.contiguous(), b.contiguous(), 1 / check_curvature(c, a))
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...compat import is_exporting
 from ...deprecation import renamed_arguments
 from ...ops import fused, lorentz
 from ...ops.fused import normalize, to_ambient
@@ -86,7 +87,7 @@ def attend_heads(
         Ambient points ``(B, N, H, 1 + e)``, time first, in float32 or better.
     """
     size, width = v.shape[-1] + 1, max(q.shape[-1], v.shape[-1]) + 1
-    if q.device.type != 'cpu' or torch.is_grad_enabled():
+    if q.device.type != 'cpu' or (torch.is_grad_enabled() and not is_exporting()):
         # fused kernels of accelerators need rows of whole 16 bytes; the backward pass on processors
         # is faster with them
         width = -(-width // 8) * 8
