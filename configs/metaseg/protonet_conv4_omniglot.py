@@ -1,6 +1,6 @@
 # Prototypes of characters (ProtoNet) by four convolutions, tested on an alphabet of its own
 #   python tools/train.py configs/metaseg/protonet_conv4_omniglot.py
-# Result: not trained
+# Result: 78.3 ± 0.2 % of 5 characters with an image each, 120 batches, seeds 0 1 2; hyperbolic 87.6 ± 0.4 (docs/tables/few_shot_omniglot.md)
 #   python tools/test.py configs/metaseg/protonet_conv4_omniglot.py CHECKPOINT
 # Hyperbolic: --cfg-options model.model.head.classifier.distance=lorentz. Five images of each class:
 # train_dataloader.dataset.k_shot=5 test_dataloader.dataset.k_shot=5. Data: see
