@@ -26,7 +26,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
-from tables import command, markdown, spread, versions, write_table
+from tables import command, markdown, standard_error, versions, write_table
 
 SCOPES = {
     'mmseg': 'mIoU',
@@ -228,10 +228,10 @@ def table(
         base = [scale * results[names[0], s]['metrics'][metric] for s in args.seeds]
         values = [scale * r['metrics'][metric] for r in own]
         gain = [v - b for v, b in zip(values, base)]
-        gain = spread(gain, digits, error=True) if name != names[0] else ''
+        gain = standard_error(gain, digits) if name != names[0] else ''
         each = [f'{v:.{digits}f}' for v in values]
         paid = [cost[name].get(column, '') for column in columns]
-        rows.append([name, *each, spread(values, digits, error=True), gain, *paid])
+        rows.append([name, *each, standard_error(values, digits), gain, *paid])
     return markdown(rows)
 
 

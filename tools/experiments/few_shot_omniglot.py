@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from tables import command, markdown, versions, write_table
+from tables import command, markdown, standard_error, versions, write_table
 
 CONFIG = 'configs/metaseg/{}_conv4_omniglot.py'
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -188,13 +188,6 @@ def run_all(args: argparse.Namespace) -> tuple[dict, dict]:
     return results, tuned
 
 
-def cell(values: list[float]) -> str:
-    """Mean and standard error."""
-    if len(values) < 2:
-        return f'{values[0]:.2f}' if values else ''
-    return f'{statistics.mean(values):.2f} ± {statistics.stdev(values) / len(values) ** 0.5:.2f}'
-
-
 def report(args: argparse.Namespace, results: dict, tuned: dict) -> str:
     """The tables: accuracy, the difference to plain training, and how rates were chosen."""
     parts, base = [], 'plain, prototypes'
@@ -208,8 +201,8 @@ def report(args: argparse.Namespace, results: dict, tuned: dict) -> str:
             gains = [own[s]['accuracy'] - results[base, shots, s]['accuracy'] for s in pairs]
             rate = '-' if arm.startswith('random') else f'{next(iter(own.values()))["rate"]:g}'
             seconds = statistics.median(run['seconds'] for run in own.values())
-            accuracy = cell([run['accuracy'] for run in own.values()])
-            rows.append([arm, rate, accuracy, cell(gains), f'{seconds:.0f}'])
+            accuracy = standard_error([run['accuracy'] for run in own.values()])
+            rows.append([arm, rate, accuracy, standard_error(gains), f'{seconds:.0f}'])
         parts.append(f'### 5 ways, {shots} image{"s"[: shots > 1]} of each\n\n{markdown(rows)}')
     rows = [['arm', 'images', *(f'{rate:g}' for rate in args.rates)]]
     for arm, shots in dict.fromkeys(key[:2] for key in tuned):

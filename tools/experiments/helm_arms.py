@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from compare_arms import check_names, resolved, run_folder, table
 from rich.console import Console
-from tables import command, markdown, spread, versions, write_table
+from tables import command, markdown, standard_error, versions, write_table
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -144,7 +144,7 @@ def curvatures(args: argparse.Namespace, results: dict[tuple[str, int], dict]) -
             learned = [[run['last'][key] for run in own] for key in keys]
             moved = max(abs(math.log(v / i)) for i, values in zip(initial, learned) for v in values)
             cells = [', '.join(f'{c:.2f}' for c in initial)]
-            cells.append(', '.join(spread(values, 2, error=True) for values in learned))
+            cells.append(', '.join(standard_error(values) for values in learned))
             rows.append([name, layer, *cells, f'{moved:.2f}'])
     return f'Curvatures of experts, shared ones last:\n\n{markdown(rows)}'
 

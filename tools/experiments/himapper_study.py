@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
-from tables import command, markdown, versions, write_table
+from tables import command, markdown, standard_error, versions, write_table
 
 CHANNELS = [24, 40, 112, 320]
 LIBRARIES = ['mmpretrain.models', 'hyper_mm.models', 'hyper_mm.datasets', 'hyper_mm.visualization']
@@ -243,14 +243,6 @@ def libraries(sets: list[str]) -> list[str]:
     return [*LIBRARIES, *sorted({APIS.get(name, 'mmseg.apis') for name in sets})]
 
 
-def paired(values: list[float]) -> str:
-    """Mean and standard error."""
-    mean = statistics.mean(values)
-    if len(values) < 2:
-        return f'{mean:.2f}'
-    return f'{mean:.2f} ± {statistics.stdev(values) / len(values) ** 0.5:.2f}'
-
-
 def report(args: argparse.Namespace, results: dict[tuple[str, str, int], dict]) -> str:
     """The tables: a row an arm, differences paired by seed, and the diagnostics."""
     parts = []
@@ -266,7 +258,9 @@ def report(args: argparse.Namespace, results: dict[tuple[str, str, int], dict]) 
         for arm in arms:
             own = [value[arm, s] for s in seeds]
             gains = [
-                paired([value[arm, s] - value[base, s] for s in seeds]) if arm != base else ''
+                standard_error([value[arm, s] - value[base, s] for s in seeds])
+                if arm != base
+                else ''
                 for base in bases
             ]
             runs = [results[name, arm, s] for s in seeds]
@@ -274,7 +268,7 @@ def report(args: argparse.Namespace, results: dict[tuple[str, str, int], dict]) 
                 f'{runs[0]["parameters"]:,}',
                 f'{statistics.median(r["seconds"] for r in runs):.0f}',
             ]
-            rows.append([arm, *(f'{v:.2f}' for v in own), paired(own), *gains, *cost])
+            rows.append([arm, *(f'{v:.2f}' for v in own), standard_error(own), *gains, *cost])
         steps = args.iterations or SETS[name].iterations
         parts.append(f'## {name}, {steps} steps of {SETS[name].batch} images\n\n{markdown(rows)}')
         parts += diagnostics(name, arms, seeds, results)

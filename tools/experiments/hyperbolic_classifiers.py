@@ -20,11 +20,11 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
-import math
-import statistics
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tables import standard_error
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -263,14 +263,6 @@ def run(name: str, args: argparse.Namespace) -> None:
             once(dict(job, tree=tree, rate=best, seed=seed, split='val'))
 
 
-def summary(values: list[float]) -> str:
-    """Mean and standard error."""
-    mean = statistics.mean(values)
-    if len(values) < 2:
-        return f'{mean:.2f}'
-    return f'{mean:.2f} +- {statistics.stdev(values) / math.sqrt(len(values)):.2f}'
-
-
 def table(name: str, folder: Path) -> str:
     """The report of a data set, in markdown; differences are paired by seed."""
     rows = [row for row in read_rows(folder / f'{name}.csv') if row['split'] == 'val']
@@ -287,12 +279,14 @@ def table(name: str, folder: Path) -> str:
     for (dim, arm, tree), found in sorted(groups.items()):
 
         def column(field: str, digits: dict = found) -> str:
-            return summary([row[field] for row in digits.values()])
+            return standard_error([row[field] for row in digits.values()])
 
         def paired(other: tuple, field: str, mine: dict = found) -> str:
             base = groups.get(other, {})
             common = sorted(mine.keys() & base.keys())
-            return summary([mine[s][field] - base[s][field] for s in common]) if common else ''
+            return (
+                standard_error([mine[s][field] - base[s][field] for s in common]) if common else ''
+            )
 
         flat = paired((dim, 'euclidean', tree), 'accuracy') if arm not in ARMS[:2] else ''
         plain = paired((dim, arm, 0.0), 'mistake_severity') if tree else ''

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from tables import command, markdown, versions, write_table
+from tables import command, markdown, standard_error, versions, write_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -221,12 +221,6 @@ def rows_of(args: argparse.Namespace) -> dict[tuple[str, int], dict[str, float]]
     return found
 
 
-def spread(values: list[float]) -> str:
-    """Mean and standard error."""
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return f'{statistics.mean(values):.3f} ± {error:.3f}'
-
-
 def table(results: dict[tuple[str, int], dict[str, float]]) -> str:
     """A row an arm, k-means, and differences to it paired by seed."""
     arms = list(dict.fromkeys(arm for arm, _ in results))
@@ -236,17 +230,17 @@ def table(results: dict[tuple[str, int], dict[str, float]]) -> str:
     for arm in arms:
         runs = [results[arm, seed] for seed in seeds]
         gains = [run['triplet_whole'] - run['triplet_whole_kmeans'] for run in runs]
-        cells = [spread([run[name] for run in runs]) for name in SCORES]
+        cells = [standard_error([run[name] for run in runs], 3) for name in SCORES]
         rows.append(
             [
                 arm,
                 *cells,
-                spread(gains),
+                standard_error(gains, 3),
                 *(f'{statistics.mean(r[n] for r in runs):.2f}' for n in more),
             ]
         )
     runs = [results[arms[0], seed] for seed in seeds]
-    cells = [spread([run[f'{name}_kmeans'] for run in runs]) for name in SCORES]
+    cells = [standard_error([run[f'{name}_kmeans'] for run in runs], 3) for name in SCORES]
     used = f'{statistics.mean(r["leaves_used_kmeans"] for r in runs):.2f}'
     rows.append(['k-means, Ward', *cells, '', '-', used, '-', '-'])
     return markdown(rows)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from metaseg_arms import CONFIG, dataset, episodes, evenly, learner
 from rich.console import Console
-from tables import command, markdown, versions, write_table
+from tables import command, markdown, standard_error, versions, write_table
 
 SOURCES = ('stained_light', 'brightfield', 'stained_tissue')
 TARGETS = ('fluorescence', 'membrane', 'chasedb1')
@@ -207,13 +207,6 @@ def train_and_test(arm: str, seed: int, args: argparse.Namespace) -> dict:
     return dict(dice=dice, train_seconds=trained - begin, test_seconds=time.time() - trained)
 
 
-def cell(values: list[float]) -> str:
-    """Mean and standard error."""
-    if len(values) < 2:
-        return f'{values[0]:.1f}' if values else ''
-    return f'{statistics.mean(values):.1f} ± {statistics.stdev(values) / len(values) ** 0.5:.1f}'
-
-
 def best_rate(results: dict, arm: str, shots: int, args: argparse.Namespace) -> str:
     """The rate at which an arm is best on average over targets and seeds; empty for prototypes."""
     runs = [results[arm, seed]['dice'] for seed in args.seeds if (arm, seed) in results]
@@ -249,9 +242,9 @@ def report(args: argparse.Namespace, results: dict[tuple[str, int], dict]) -> st
                     for s in seeds
                     if (a, s) in results
                 }
-                row.append(cell([get[arm, s] for s in seeds]))
+                row.append(standard_error([get[arm, s] for s in seeds], 1))
                 pairs = [s for s in seeds if (BASE[arm], s) in get and BASE[arm] != arm]
-                row.append(cell([get[arm, s] - get[BASE[arm], s] for s in pairs]))
+                row.append(standard_error([get[arm, s] - get[BASE[arm], s] for s in pairs], 1))
             rows.append(row)
         what = 'As trained' if not shots else f'With {shots} labeled image{"s"[: shots > 1]}'
         parts.append(f'### {what}\n\n{markdown(rows)}')

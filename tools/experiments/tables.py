@@ -10,32 +10,25 @@ import sys
 from pathlib import Path
 
 
-def spread(values: list[float], digits: int = 2, error: bool = False) -> str:
-    """Mean and spread of numbers.
+def spread(values: list[float], digits: int = 2) -> str:
+    """Mean, and standard deviation where there are several; ``nan`` if one is not finite."""
+    return _with(values, digits, 1)
 
-    Args:
-        values: The numbers.
-        digits: Digits behind the point.
-        error: The spread is the standard error of the mean, not the standard deviation.
 
-    Returns:
-        Both, ``mean ± spread``; the mean alone of one number, and ``nan`` if one is not finite.
-    """
+def standard_error(values: list[float], digits: int = 2) -> str:
+    """Mean, and its standard error where there are several; ``nan`` if one is not finite."""
+    return _with(values, digits, math.sqrt(max(len(values), 1)))
+
+
+def _with(values: list[float], digits: int, divisor: float) -> str:
+    if not values:
+        return ''
     if not all(map(math.isfinite, values)):
         return 'nan'
     mean = f'{statistics.mean(values):.{digits}f}'
     if len(values) < 2:
         return mean
-    deviation = statistics.stdev(values) / (math.sqrt(len(values)) if error else 1)
-    return f'{mean} ± {deviation:.{digits}f}'
-
-
-def standard_error(values: list[float], digits: int = 2) -> str:
-    """Mean, and its standard error where there are several values."""
-    mean = f'{statistics.mean(values):.{digits}f}'
-    if len(values) < 2:
-        return mean
-    return f'{mean} ± {statistics.stdev(values) / math.sqrt(len(values)):.{digits}f}'
+    return f'{mean} ± {statistics.stdev(values) / divisor:.{digits}f}'
 
 
 def markdown(rows: list[list[str]]) -> str:

@@ -8,38 +8,26 @@ pipeline = [
     dict(type='mmpretrain.PackInputs'),
 ]
 characters = dict(type='mmpretrain.CustomDataset', data_root=data_root, pipeline=pipeline)
+episodes = dict(type='hyper_mm.EpisodeDataset', n_way=5, k_shot=1)
 train_dataloader = dict(
     batch_size=4,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
-        type='hyper_mm.EpisodeDataset',
-        n_way=5,
-        k_shot=1,
-        n_query=5,
-        num_episodes=100000,
-        dataset=dict(characters, data_prefix='train'),
+        episodes, n_query=5, num_episodes=100000, dataset=dict(characters, data_prefix='train')
     ),
 )
+evaluation = dict(episodes, n_query=15, num_episodes=100, pipeline=pipeline)
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='hyper_mm.EpisodeDataset',
-        n_way=5,
-        k_shot=1,
-        n_query=15,
-        num_episodes=100,
-        pipeline=pipeline,
-        dataset=dict(characters, data_prefix='val'),
-    ),
+    dataset=dict(evaluation, dataset=dict(characters, data_prefix='val')),
 )
-test_dataloader = dict(val_dataloader)
-test_dataloader['dataset'] = dict(
-    val_dataloader['dataset'], dataset=dict(characters, data_prefix='test')
+test_dataloader = dict(
+    val_dataloader, dataset=dict(evaluation, dataset=dict(characters, data_prefix='test'))
 )
 val_evaluator = dict(type='mmpretrain.Accuracy', topk=(1,))
 test_evaluator = val_evaluator

@@ -48,7 +48,7 @@ def test_runs_go_on_and_make_a_table(tool, tmp_path, monkeypatch):
     assert len(calls) == len(rows)
     report = tool.table('tiny_imagenet', tmp_path)
     assert report.count('\n| ') == 1 + 4 * 2
-    assert '+-' in report
+    assert '±' in report
 
 
 def test_fifth_of_the_training_set_is_held_out(tool):
