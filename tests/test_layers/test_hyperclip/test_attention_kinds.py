@@ -171,8 +171,10 @@ def test_queries_and_keys_are_not_confused(layer):
         weight = next(weight for weight in layer.weights if part in weight.parts)
         name = 'in_proj_bias' if weight.name == 'in_proj_weight' else 'bias'
         bias = getattr(weight.owner, name, None)
+        if bias is None and part == 'k':
+            continue  # some have one of the queries alone
         if bias is None:
-            pytest.skip(f'the {part} of this layer have no bias')
+            pytest.skip('queries and keys of this layer have no bias')
         bias.chunk(len(weight.parts))[weight.parts.index(part)].add_(offset)
         if part == 'k':
             assert of_max(run(X), before) <= 64 * torch.finfo(torch.float32).eps
