@@ -67,8 +67,29 @@ def make_runs_fast() -> None:
         config.FormatCode = lambda text, **options: (text, False)
 
 
+def separate_runs() -> None:
+    """Gives each runner of this process a message hub of its own.
+
+    mmengine names hubs by the second, so that a run which starts in the same second as another one
+    finds its best score there and saves no checkpoint.
+    """
+    with contextlib.suppress(ImportError):
+        from mmengine.logging import MessageHub
+        from mmengine.runner import Runner
+
+        build = Runner.build_message_hub
+
+        def build_message_hub(runner, message_hub=None):
+            if message_hub is None:
+                MessageHub._instance_dict.pop(runner.experiment_name, None)
+            return build(runner, message_hub)
+
+        Runner.build_message_hub = build_message_hub
+
+
 def pytest_collection_finish():
     make_runs_fast()
+    separate_runs()
 
 
 def pytest_runtest_setup(item):
