@@ -23,9 +23,10 @@ ops-demo:  ## embed a tree by the geometry alone: torch without OpenMMLab (a min
 	@python3 tools/env/make_env.py --stack ops --python '$(PYTHON)' $(if $(FORCE),--force)
 	@.venv-ops/bin/python tools/ops_demo.py $(ARGS)
 
-# a worker a core, with one thread each: two threads on a busy core are slower than one
+# a worker a core, with one thread each: two threads on a busy core are slower than one; bytecode
+# is kept, for the many processes that tests start
 test: env  ## run the tests, but for the slow ones
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -q -n auto --dist loadfile $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PY) -m pytest -q -n auto --dist loadfile $(ARGS)
 
 test-slow: env  ## run all tests
 	@$(PY) -m pytest -q -m '' $(ARGS)

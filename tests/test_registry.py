@@ -265,8 +265,8 @@ for imports, path in {configs!r}.items():  # each in a process where nothing has
     'library',
     [
         pytest.param('mmseg', marks=pytest.mark.mmseg),
-        pytest.param('mmdet', marks=pytest.mark.mmdet),
-        pytest.param('mmpretrain', marks=pytest.mark.mmpretrain),
+        pytest.param('mmdet', marks=[pytest.mark.mmdet, pytest.mark.slow]),
+        pytest.param('mmpretrain', marks=[pytest.mark.mmpretrain, pytest.mark.slow]),
     ],
 )
 def test_stock_config_takes_a_component(tmp_path, library):
