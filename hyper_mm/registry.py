@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
 from logging import DEBUG
 
 from mmengine import registry as root
@@ -380,8 +381,19 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(root.OPTIM_WRAPPER_CONSTRUCTORS)
 METRICS = _child(root.METRICS)
 VISUALIZERS = _child(root.VISUALIZERS)
 
+
+def _installed(package: str) -> str:
+    """Name of a distribution, or of its continuation by OneDL where that alone is installed."""
+    for name in (package, f'onedl-{package}'):
+        with suppress(PackageNotFoundError):
+            return distribution(name).metadata['Name']
+    return package
+
+
 # Where mmengine finds _base_ = 'hyper_mm::...'. Of a distribution's name it would look beside the
 # metadata, where an editable install has no package; of a module it asks Python.
 MODULE2PACKAGE.setdefault('hyper_mm', 'hyper_mm.version')
+# OneDL's mmengine asks for the old distribution
+MODULE2PACKAGE['mmseg'] = _installed(MODULE2PACKAGE['mmseg'])
 compat.setup()
 file_backend.install()

@@ -19,9 +19,6 @@ try:
     ONEDL = True
 except importlib.metadata.PackageNotFoundError:
     ONEDL = False
-no_mmseg_base = pytest.mark.skipif(
-    ONEDL, reason="onedl-mmengine looks for mmseg's configs (`mmseg::`) in the old distribution"
-)
 
 
 def reference_dir(variable: str, default: str) -> Path:

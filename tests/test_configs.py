@@ -14,7 +14,6 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.registry import MODELS, init_default_scope  # noqa: E402
 
 from hyper_mm.models.necks.hi_mapper_base import HiMapperBase  # noqa: E402
-from tests.conftest import no_mmseg_base  # noqa: E402
 from tests.helpers.small_configs import CONFIGS, NAMES, without_weights  # noqa: E402
 
 BASELINES = [
@@ -56,8 +55,7 @@ def uninitialised(monkeypatch):
     [
         pytest.param(
             n,
-            marks=[no_mmseg_base] * ('mmseg::' in (CONFIGS / n).read_text())
-            + [pytest.mark.slow] * ('convnext-l_' in n),  # seconds each
+            marks=[pytest.mark.slow] * ('convnext-l_' in n),  # seconds each
         )
         for n in NAMES
     ],
@@ -169,7 +167,6 @@ def test_differences_are_found():
     assert differences(a, copy.deepcopy(a)) == set()
 
 
-@no_mmseg_base
 def test_config_by_inheritance_is_the_same_model():
     ours = Config.fromfile(CONFIGS / 'himapper/himapper_deit-s_ade20k.py')
     inherited = Config.fromfile(CONFIGS / 'himapper/himapper_deit-s_ade20k_mmseg-base.py')

@@ -157,10 +157,14 @@ def test_base_config_by_the_name_of_the_package(source, tmp_path, editable):
     with zipfile.ZipFile(next((source / 'by_name').glob('*.whl'))) as wheel:
         wheel.extractall(site)
     shutil.rmtree(source / 'by_name')
-    config = tmp_path / 'config.py'
+    config, stock = tmp_path / 'config.py', tmp_path / 'stock.py'
     config.write_text("_base_ = 'hyper_mm::folder/probe.py'\ny = 2\n")
+    # for scripts that do not import hyper_mm before they read a config
+    stock.write_text("_base_ = __import__('hyper_mm') and 'hyper_mm::folder/probe.py'\ny = 2\n")
     code = (
-        'import hyper_mm.registry\nfrom mmengine import Config\n'
+        'from mmengine import Config\n'
+        f'assert dict(Config.fromfile({str(stock)!r})) == dict(x=1, y=2)\n'
+        'import hyper_mm.registry\n'
         f'print(hyper_mm.__file__, dict(Config.fromfile({str(config)!r})))'
     )
     paths = [site, source] if editable else [site]

@@ -25,7 +25,6 @@ from mmengine.runner import load_checkpoint  # noqa: E402
 from mmengine.runner.checkpoint import CheckpointLoader  # noqa: E402
 
 import hyper_mm.registry  # noqa: E402, F401
-from tests.conftest import no_mmseg_base  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 pytestmark = [pytest.mark.mmseg, pytest.mark.mmdet, pytest.mark.mmpretrain]
@@ -185,7 +184,7 @@ ON_STOCK_BASE = 'himapper/himapper_deit-s_ade20k_mmseg-base.py'
         for ours in ('', 'himapper_')
         for s in 'tsb'
     ]
-    + [pytest.param('s', ON_STOCK_BASE, marks=[SLOW, no_mmseg_base])],
+    + [pytest.param('s', ON_STOCK_BASE, marks=SLOW)],
 )
 def test_deit_of_mmseg(size, name, tmp_path):
     network = deit(size)

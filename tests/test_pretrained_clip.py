@@ -18,7 +18,6 @@ from mmengine.registry import MODELS, init_default_scope  # noqa: E402
 
 import hyper_mm.registry  # noqa: E402, F401
 from hyper_mm.models.utils.open_clip import build_open_clip  # noqa: E402
-from tests.conftest import no_mmseg_base  # noqa: E402
 from tests.test_pretrained import CONFIGS, assert_equal, images, randomized  # noqa: E402
 
 CONVERTER = Path(mmseg.__file__).parent / '.mim/tools/model_converters/clip2mmseg.py'
@@ -31,7 +30,6 @@ def network() -> nn.Module:
     return randomized(open_clip.create_model('ViT-B-16-quickgelu'))
 
 
-@no_mmseg_base
 def test_of_san(network, tmp_path):
     converter = runpy.run_path(str(CONVERTER))
     state = converter['convert_key_name'](network.state_dict(), visual_split=9)

@@ -9,10 +9,13 @@ import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip('mmengine')
+
+from mmengine.config import Config  # noqa: E402
 
 import hyper_mm  # noqa: E402
 from hyper_mm import registry  # noqa: E402
@@ -247,6 +250,25 @@ def stock(library: str) -> tuple[str, dict]:
         root = Path(importlib.util.find_spec(library).origin).parent / '.mim' / 'configs'
         config = str(root / config.split('::')[1])
     return config, options
+
+
+@pytest.mark.mmseg
+def test_configs_of_mmseg_are_found_by_name_on_both_stacks(monkeypatch, tmp_path):
+    """OneDL's mmengine asks for a distribution that its own mmsegmentation does not have."""
+    pytest.importorskip('mmseg')
+    (tmp_path / 'config.py').write_text(f'_base_ = {STOCK["mmseg"][0]!r}\n')
+    assert Config.fromfile(tmp_path / 'config.py').model.type == 'EncoderDecoder'
+    known = {'onedl-mmsegmentation', 'mmdet'}
+
+    def distribution(name):
+        if name not in known:
+            raise registry.PackageNotFoundError(name)
+        return SimpleNamespace(metadata={'Name': name})
+
+    monkeypatch.setattr(registry, 'distribution', distribution)
+    assert registry._installed('mmsegmentation') == 'onedl-mmsegmentation'
+    assert registry._installed('mmdet') == 'mmdet'
+    assert registry._installed('nothing') == 'nothing'
 
 
 FORKED = """

@@ -18,18 +18,16 @@ from mmengine.optim import build_optim_wrapper  # noqa: E402
 from mmengine.registry import DefaultScope, init_default_scope  # noqa: E402
 from mmengine.runner import load_checkpoint  # noqa: E402
 
-from tests.conftest import no_mmseg_base  # noqa: E402
 from tests.helpers.doors import HEIGHT, NAMES, WIDTH, Place, tensors  # noqa: E402
-from tests.helpers.small_configs import CONFIGS, dicts, representatives  # noqa: E402
 from tests.helpers.small_configs import NAMES as ALL  # noqa: E402
+from tests.helpers.small_configs import dicts, representatives  # noqa: E402
 from tests.helpers.tools import load_tool  # noqa: E402
 
 FAST = set(representatives())
 
 
 def marks(name: str) -> list:
-    found = [] if name in FAST else [pytest.mark.slow]
-    return found + ([no_mmseg_base] if 'mmseg::' in (CONFIGS / name).read_text() else [])
+    return [] if name in FAST else [pytest.mark.slow]
 
 
 @pytest.fixture(

@@ -25,7 +25,7 @@ from hyper_mm.datasets.vocabulary import Vocabulary  # noqa: E402
 from hyper_mm.engine.launch import parse_options  # noqa: E402
 from hyper_mm.near_misses import arguments_of  # noqa: E402
 from hyper_mm.registry import COMPONENTS, MODELS, load_component  # noqa: E402
-from tests.conftest import REPO, no_mmseg_base  # noqa: E402
+from tests.conftest import REPO  # noqa: E402
 from tests.helpers.documents import DOCUMENTS, blocks, commands, without_ellipses  # noqa: E402
 from tests.helpers.doors import Place, tensors, write_files  # noqa: E402
 from tests.helpers.runs import random_batch  # noqa: E402
@@ -179,13 +179,11 @@ def first_config(tmp_path) -> Config:
     return Config.fromfile(tmp_path / 'config.py')
 
 
-@no_mmseg_base
 def test_first_config_of_the_readme_reads_no_file(first_config):
     for part in dicts(first_config.model):
         assert not part.get('pretrained') and not part.get('checkpoint')
 
 
-@no_mmseg_base
 @pytest.mark.slow
 @pytest.mark.filterwarnings('ignore')
 def test_first_config_of_the_readme_starts(first_config):

@@ -62,9 +62,7 @@ def mmpretrain(folder):
     [
         pytest.param(mmseg, marks=pytest.mark.mmseg, id='mmseg'),
         pytest.param(mmdet, marks=[pytest.mark.mmdet, pytest.mark.slow], id='mmdet'),
-        pytest.param(
-            mmpretrain, marks=[pytest.mark.mmpretrain, pytest.mark.slow], id='mmpretrain'
-        ),
+        pytest.param(mmpretrain, marks=[pytest.mark.mmpretrain, pytest.mark.slow], id='mmpretrain'),
     ],
 )
 def test_draws_and_logs_and_changes_nothing(make, tmp_path):

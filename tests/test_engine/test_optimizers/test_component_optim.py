@@ -16,7 +16,6 @@ from mmengine.optim import build_optim_wrapper  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
 from hyper_mm.registry import MODELS  # noqa: E402
-from tests.conftest import no_mmseg_base  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 LR, DECAY = 0.5, 0.25
@@ -175,10 +174,7 @@ learning rate of new parts as their own and a smaller one for the backbone."""
 
 
 @pytest.mark.mmseg
-@pytest.mark.parametrize(
-    'name',
-    [pytest.param(n, marks=no_mmseg_base) if 'mmseg-base' in n else n for n in NAMES],
-)
+@pytest.mark.parametrize('name', NAMES)
 def test_components_are_optimized_alike_in_all_configs(name):
     for framework in ('mmseg', 'mmdet', 'mmpretrain'):
         pytest.importorskip(framework)
@@ -208,7 +204,6 @@ def test_components_are_optimized_alike_in_all_configs(name):
             assert own_lr == pytest.approx(lr * (0.5 if 'mini_camvid' in name else 1)), full
 
 
-@no_mmseg_base
 @pytest.mark.mmseg
 def test_config_on_a_stock_base_equals_its_sibling():
     pytest.importorskip('mmseg')

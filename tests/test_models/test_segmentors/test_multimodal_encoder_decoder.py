@@ -15,10 +15,9 @@ from torch import nn  # noqa: E402
 
 from hyper_mm.models import HiMapperPooling  # noqa: E402
 from hyper_mm.registry import MODELS  # noqa: E402
-from tests.conftest import no_mmseg_base  # noqa: E402
 from tests.helpers.small_configs import shrink_san  # noqa: E402
 
-pytestmark = [pytest.mark.mmseg, no_mmseg_base]
+pytestmark = pytest.mark.mmseg
 
 CONFIG = (
     Path(__file__).resolve().parents[3]

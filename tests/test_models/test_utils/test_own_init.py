@@ -17,7 +17,6 @@ from mmengine.registry import init_default_scope  # noqa: E402
 
 from hyper_mm.models.utils.own_init import OwnInit  # noqa: E402
 from hyper_mm.registry import COMPONENTS, MODELS  # noqa: E402
-from tests.conftest import ONEDL, no_mmseg_base  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 HIMAPPER = dict(in_channels=8, num_leaves=8, num_levels=3, width=8, num_heads=2, hyp_dim=6)
@@ -225,12 +224,6 @@ def kind(name: str) -> str:
     return json.dumps(found, sort_keys=True, default=str)
 
 
-def marked(name: str):
-    """A config for parametrisation."""
-    marks = [no_mmseg_base] if 'mmseg::' in (CONFIGS / name).read_text() else []
-    return pytest.param(name, marks=marks, id=name)
-
-
 LARGE = ('_1b', 'l14', 'convnext-l', 'convnext-b')
 FOLDERS = sorted({name.split('/')[0] for name in NAMES if '/' in name} | {'.'})
 
@@ -243,8 +236,6 @@ def test_survives_the_initialization_of_every_kind_of_config(folder, tmp_path):
     names = [n for n in names if not any(part in n for part in LARGE)]
     seen = set()
     for name in sorted(names, key=lambda n: ('mini' not in n and '-t' not in n, n)):
-        if ONEDL and 'mmseg::' in (CONFIGS / name).read_text():
-            continue
         found = kind(name)
         if found not in seen:
             seen.add(found)
@@ -254,7 +245,7 @@ def test_survives_the_initialization_of_every_kind_of_config(folder, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.mmseg
-@pytest.mark.parametrize('name', map(marked, NAMES))
+@pytest.mark.parametrize('name', NAMES)
 def test_survives_the_initialization_of_every_config(name, tmp_path):
     assert_survives(name, tmp_path)
 
