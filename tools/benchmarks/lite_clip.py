@@ -11,6 +11,8 @@ unseen  top-1 and top-5 among 100 classes of ImageNet left out of the fit, on th
         table is of those of seed 1.
         The image tower has seen all 1000 classes with labels: the texts of the 100 are new, the
         images are not of a new kind.
+temperature
+        cross-entropy among these 100 classes by the inverse temperature of the cosines
 speed   first use with an empty cache, later uses, and a 640x480 photograph with 133 names
 
 Times are of the wall clock, and CPU times of the process, which do not count others that compute.
@@ -34,8 +36,10 @@ from timing import note, quartiles
 if TYPE_CHECKING:
     from torch import Tensor
 
-PARTS = ('unseen', 'speed')
+PARTS = ('unseen', 'temperature', 'speed')
 CLASSES, UNSEEN = 1000, 100
+SCALES = (10, 14.3, 20, 30, 40, 60, 80, 100)
+ONE = 'a photo of a {}.'
 BATCH = 20
 
 
@@ -129,6 +133,46 @@ def summary(values: Iterable[float]) -> str:
     return f'{x.mean():.1f} ± {x.std() / len(x) ** 0.5:.1f}'
 
 
+def sample_features(args: argparse.Namespace) -> tuple[Tensor, Tensor]:
+    """:func:`image_features` of one image a class."""
+    root = args.data / 'imagenet_sample' / 'images'
+    paths = [sorted(folder.iterdir())[0] for folder in sorted(root.iterdir())]
+    if len(paths) != CLASSES:
+        raise SystemExit(f'{root} must have {CLASSES} classes, found {len(paths)}')
+    return image_features(args.model, paths, args.cache / f'{args.model}.pt')
+
+
+def fit_kernel(args: argparse.Namespace, texts: Tensor, weights: Tensor, fitted: Tensor) -> Tensor:
+    """Texts ``(1000, E)`` in the space of images ``(1000, F)``, by LiteCLIP's fit to some rows."""
+    from hyper_mm.layers import KernelProjection
+    from hyper_mm.models.utils.lite_clip import LITE_CLIP
+
+    config, known = LITE_CLIP[args.model], texts[fitted]
+    module = KernelProjection(known.shape[1], weights.shape[1], len(known), config.gamma)
+    return module.fit(known, weights, config.ridge)(texts).detach()
+
+
+def temperature(args: argparse.Namespace) -> None:
+    """Prints the cross-entropy by the inverse temperature."""
+    import torch
+    from open_clip import IMAGENET_CLASSNAMES
+    from torch.nn.functional import cross_entropy, normalize
+
+    from hyper_mm.models.utils.lite_clip import build_lite_clip, class_features
+
+    features, classes = sample_features(args)
+    texts = class_features(build_lite_clip(args.model).eval(), list(IMAGENET_CLASSNAMES), (ONE,))
+    found = []
+    for fitted, left in splits(args.splits, args.seed):
+        joined = fit_kernel(args, texts, classes[fitted] - classes[fitted].mean(0), fitted)
+        cosines = normalize(features[left], dim=-1) @ normalize(joined[left], dim=-1).T
+        found.append([cross_entropy(s * cosines, torch.arange(UNSEEN)).item() for s in SCALES])
+    means = torch.tensor(found).mean(0)
+    print('\n| inverse temperature | cross-entropy of 100 unseen |\n|---|---|')
+    for scale, mean in zip(SCALES, means.tolist()):
+        print(f'| {scale:g} | {mean:.3f} |')
+
+
 def unseen(args: argparse.Namespace) -> None:
     """Prints the table of the ways to fit."""
     import torch
@@ -137,23 +181,14 @@ def unseen(args: argparse.Namespace) -> None:
     from torch.nn.functional import normalize
 
     from hyper_mm.datasets.vocabulary import template_sets
-    from hyper_mm.layers import KernelProjection
-    from hyper_mm.models.utils.lite_clip import (
-        LITE_CLIP,
-        build_lite_clip,
-        class_features,
-    )
+    from hyper_mm.models.utils.lite_clip import LITE_CLIP, build_lite_clip, class_features
 
-    root = args.data / 'imagenet_sample' / 'images'
-    paths = [sorted(folder.iterdir())[0] for folder in sorted(root.iterdir())]
-    if len(paths) != CLASSES:
-        raise SystemExit(f'{root} must have {CLASSES} classes, found {len(paths)}')
-    features, classes = image_features(args.model, paths, args.cache / f'{args.model}.pt')
+    features, classes = sample_features(args)
     accuracy = (features @ classes.T).argmax(1).eq(torch.arange(CLASSES)).double().mean()
     print(f'{args.model}: by the classifier itself, 1000 classes: {100 * accuracy:.1f} %')
     clip = build_lite_clip(args.model).eval()
     names, config = list(IMAGENET_CLASSNAMES), LITE_CLIP[args.model]
-    one = class_features(clip, names, ('a photo of a {}.',))
+    one = class_features(clip, names, (ONE,))
     texts = {'one': one, 'the name alone': class_features(clip, names, ('{}',))}
     if args.templates:
         sets = template_sets()['imagenet'][: args.templates]
@@ -172,9 +207,7 @@ def unseen(args: argparse.Namespace) -> None:
                 weights = classes[fitted] - classes[fitted].mean(0)
                 known, every = texts[template][fitted], texts[template]
                 if fit == kernel:
-                    sizes = known.shape[1], weights.shape[1], len(known)
-                    module = KernelProjection(*sizes, config.gamma)
-                    joined = module.fit(known, weights, config.ridge)(every).detach()
+                    joined = fit_kernel(args, every, weights, fitted)
                 else:
                     joined = every @ ridge_regression(known, weights, float(fit.split('= ')[1]))
                 for kind in kinds:
@@ -263,7 +296,7 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     for part in args.parts:
         print(f'== {part}', flush=True)
-        dict(unseen=unseen, speed=speed)[part](args)
+        dict(unseen=unseen, temperature=temperature, speed=speed)[part](args)
     return 0
 
 
