@@ -1,4 +1,5 @@
 import importlib.util
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -106,7 +107,8 @@ def test_scripts_read_it(data, whole, config_file, script, tmp_path):
     expected = whole.message_hub.get_scalar('val/mIoU').current()
     args = (config_file, data / 'whole' / 'iter_4.pth', '--work-dir', tmp_path)
     text = runs.run(script, *args, log=tmp_path / 'log')
-    assert f'mIoU: {expected:.4f}' in text
+    # another number of threads sums in another order: a pixel of 8,960 that is level is 0.01
+    assert float(re.search(r'mIoU: ([\d.]+)', text)[1]) == pytest.approx(expected, abs=0.05)
 
 
 def test_inferencers_read_it(data, whole, config_file):
