@@ -91,6 +91,7 @@ def test_types_that_another_loader_took_off_the_list(tmp_path):
     assert load(tmp_path / 'a.pth')['history'].current() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.mmseg
 def test_checkpoint_of_a_run_with_ema_best_score_and_amp(tmp_path):
     pytest.importorskip('mmseg')

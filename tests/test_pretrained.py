@@ -244,7 +244,10 @@ def swin(size: str, image: int = 224) -> nn.Module:
     return randomized(timm.create_model(name, pretrained=False, img_size=image))
 
 
-@pytest.mark.parametrize('name, form', [('coco', official_swin), ('ade20k', converted_swin)])
+@pytest.mark.parametrize(
+    'name, form',
+    [pytest.param('coco', official_swin, marks=SLOW), ('ade20k', converted_swin)],
+)
 def test_swin_of_dense_models(name, form, tmp_path):
     # at 224 the last map is one window, which dense models shift and classifiers do not
     size = 448

@@ -19,6 +19,7 @@ def tool():
     return load_tool('segment_by_name.py')
 
 
+@pytest.mark.slow
 def test_the_sky_is_above_and_trees_below(tool, tmp_path, monkeypatch, capsys):
     for module in (*MODULES, 'sklearn'):
         pytest.importorskip(module)

@@ -64,6 +64,7 @@ def test_a_model_without_a_prototypical_head_is_refused():
         build(head='mmpretrain.LinearClsHead', num_classes=3, in_channels=8)
 
 
+@pytest.mark.slow
 def test_config_trains_and_tests_on_other_characters(tmp_path):
     from mmengine.config import Config
     from mmengine.runner import Runner

@@ -300,6 +300,7 @@ def _rank(rank, folder):
 
 
 class TestCheckpointing:
+    @pytest.mark.slow
     def test_in_two_processes(self, tmp_path):
         """Gradients are those without checkpointing, averaged over the processes."""
         runs.ranks(_rank, str(tmp_path))
