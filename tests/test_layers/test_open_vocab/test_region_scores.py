@@ -1,7 +1,7 @@
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from hyper_mm.layers.open_vocab.region_scores import NameClassifier, NameFeatures, ScoreEnsemble
 from hyper_mm.ops.stable import unit
@@ -81,7 +81,7 @@ def test_ten_thousand_names_take_the_memory_of_a_chunk():
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             nonlocal largest
             out = func(*args, **(kwargs or {}))
-            for tensor in tree_leaves(out):
+            for tensor in tree_flatten(out)[0]:
                 if isinstance(tensor, torch.Tensor) and not tensor._is_view():
                     largest = max(largest, tensor.numel())
             return out
