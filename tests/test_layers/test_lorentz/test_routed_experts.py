@@ -119,7 +119,7 @@ class TestOneCall:
 
     def test_threads_keep_their_own(self):
         model, inputs, found = Blocks(), torch.randn(6, 16, 9, 6), {}
-        gate = threading.Barrier(6)
+        gate = threading.Barrier(6, timeout=60)
 
         def work(index):
             for x in inputs[index]:

@@ -148,7 +148,7 @@ class TestMixin:
 
     def test_threads_keep_their_own(self):
         model, found = Model(Part()), {}
-        gate = threading.Barrier(6)
+        gate = threading.Barrier(6, timeout=60)
         inputs = torch.randn(6, 16, 2, 4)
 
         def work(index):
