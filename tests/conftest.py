@@ -21,6 +21,14 @@ except importlib.metadata.PackageNotFoundError:
     ONEDL = False
 
 
+TORCH = tuple(int(number) for number in torch.__version__.split('.')[:2])
+# what torch itself cannot do, whose oldest supported version is 2.1
+no_half_autocast = pytest.mark.skipif(
+    TORCH < (2, 3), reason='this torch has no float16 autocast on processors'
+)
+no_old_dynamo = pytest.mark.skipif(TORCH < (2, 2), reason='this torch cannot record it')
+
+
 def reference_dir(variable: str, default: str) -> Path:
     """Folder of reference data: the environment variable, or its default beside the project."""
     return Path(os.environ.get(variable, REPO.parent / 'shared' / default))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
+
+from ..conftest import no_half_autocast
 
 settings.register_profile('hyper_mm', derandomize=True, deadline=None, max_examples=30)
 settings.load_profile('hyper_mm')
@@ -13,6 +16,7 @@ settings.load_profile('hyper_mm')
 DIM = 5
 FLOATS = [torch.float32, torch.float64]
 HALVES = [torch.float16, torch.bfloat16]
+AUTOCAST = [pytest.param(torch.float16, marks=no_half_autocast), torch.bfloat16]
 
 curvatures = st.floats(0.05, 20.0)
 seeds = st.integers(0, 2**16)

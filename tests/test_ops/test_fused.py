@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from hyper_mm.ops import fused, lorentz
 
+from ..conftest import no_old_dynamo
 from ..helpers.golden import absolute, of_max
 from .conftest import FLOATS, randn
 
@@ -298,6 +299,7 @@ COMPILED = {
 }
 
 
+@no_old_dynamo
 @pytest.mark.parametrize('name', COMPILED)
 def test_compiled_code_has_the_same_gradients(name):
     torch._dynamo.reset()

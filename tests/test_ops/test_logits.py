@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from hyper_mm.ops import hyperplanes, lorentz, poincare
 from hyper_mm.ops.logits import lorentz_gyroplane_logits, lorentz_logits
 
+from ..conftest import no_old_dynamo
 from .conftest import FLOATS, randn
 
 
@@ -74,6 +75,7 @@ def test_a_normal_of_length_zero_has_finite_gradients():
     assert all(g.isfinite().all() for g in torch.autograd.grad(value.sum(), (x, w, o)))
 
 
+@no_old_dynamo
 def test_compiles_to_one_graph():
     torch._dynamo.reset()
     x, w, o = (t.requires_grad_() for t in parts(torch.float32))

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hyper_mm.layers import HierarchyMapper, used_nodes
 from hyper_mm.ops import lorentz
+from tests.conftest import no_half_autocast
 from tests.helpers.gradients import dead_parameters
 
 DIM = 12
@@ -245,7 +246,9 @@ class TestPrecision:
         assert all(loss.dtype == torch.float64 for loss in losses.values())
 
     @pytest.mark.parametrize('manifold', ['lorentz', 'euclidean'])
-    @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+    @pytest.mark.parametrize(
+        'dtype', [torch.bfloat16, pytest.param(torch.float16, marks=no_half_autocast)]
+    )
     def test_autocast_is_close_to_float32(self, manifold, dtype):
         module = mapper(manifold=manifold, dropout=0.0)
         memory, token = inputs()

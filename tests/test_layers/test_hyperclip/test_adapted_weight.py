@@ -17,6 +17,7 @@ from hyper_mm.layers.hyperclip.adapted_weight import (
     set_cached,
 )
 from hyper_mm.layers.hyperclip.weight_updates import apply_lora, train_parts
+from tests.conftest import TORCH
 
 
 class Layers(nn.Module):
@@ -197,6 +198,7 @@ class TestCache:
         model.eval()
         assert all(cache._kept is None for cache in caches(model))
 
+    @pytest.mark.skipif(TORCH < (2, 3), reason="torch's attention fails under autocast there")
     def test_autocast_does_not_enter_the_kept_value(self, model):
         with cached_weights(model):
             with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):

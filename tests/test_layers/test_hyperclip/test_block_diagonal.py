@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from hyper_mm.layers import BlockDiagonalMobius
 from hyper_mm.ops import poincare
+from tests.conftest import no_old_dynamo
 
 
 def random_map(dim=12, block_size=4, noise=0.3, **options):
@@ -99,6 +100,7 @@ def test_half_precision_is_computed_in_float32(dtype):
         assert module.linear(x.float()).dtype == torch.float32
 
 
+@no_old_dynamo
 def test_compiles():
     module = random_map(curvature=1.0)
     x = torch.randn(4, 12, dtype=torch.float64)

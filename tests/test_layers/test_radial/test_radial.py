@@ -4,7 +4,7 @@ import torch
 from hyper_mm.layers import EntailmentConeLoss, RadialEmbeddingLoss
 from hyper_mm.layers.radial.radial import GEOMETRIES, RadialGeometry, text_radii
 
-from ...conftest import golden_files
+from ...conftest import golden_files, no_old_dynamo
 from ...helpers.golden import Golden, absolute, of_max
 
 LOSSES = [RadialEmbeddingLoss, EntailmentConeLoss]
@@ -182,6 +182,7 @@ class TestBothLosses:
             assert found[name].dtype == torch.float32
             torch.testing.assert_close(found[name], value)
 
+    @no_old_dynamo
     def test_compiles_whole(self, kind, geometry):
         embeddings, root, frozen = chains()
         loss, fast = (kind(geometry=geometry, lambda_reg=2.0) for _ in range(2))

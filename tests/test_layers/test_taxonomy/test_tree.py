@@ -145,6 +145,7 @@ def test_our_trees(name, classes, height):
 
 
 def test_tree_of_part_scenes_is_that_of_the_data_set():
+    pytest.importorskip('cv2')
     from hyper_mm.datasets.part_scenes.taxonomy import PART_TO_WHOLE, WHOLE_TO_SUPER
 
     parts = Taxonomy.load('part_scenes', tuple(PART_TO_WHOLE))
