@@ -1,25 +1,27 @@
 """Logits of a hyperbolic classifier in few passes over memory.
 
-Those of many pixels and classes are the largest tensor of a segmentor. The function keeps its
-result alone for the backward pass, of which slope and lengths follow; compiled code takes the
-formula.
+Those of many pixels and classes are the largest tensor of a segmentor. Nothing of that size is kept
+for the backward pass: products are computed again there, some rows at a time, which stay in a
+processor's caches and take less time than memory does. Compiled code takes the formula.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
 from . import lorentz
-from .fused import to_ambient
 from .stable import (
     Curvature,
     check_curvature,
     recorded_gradients,
     safe_norm,
+    signed_asinh,
     sinhc,
     sqrt,
     takes_formulas,
@@ -28,154 +30,158 @@ from .stable import (
     widen,
 )
 
-__all__ = ['clipped_ambient', 'lorentz_gyroplane_logits', 'lorentz_logits']
+__all__ = ['Points', 'clipped_points', 'lorentz_gyroplane_logits', 'lorentz_logits']
+
+_CHUNK = 2**16
+"""Logits at once and thread on a processor."""
+
+_LARGE = 2**22
+"""Logits at once on an accelerator."""
+
+_ROWS = 64
+"""Least number of rows of a matrix product."""
 
 
-_CHUNK = 2**15
-"""Elements at once on a processor, where ``torch.asinh`` is one call a number."""
+class Points(NamedTuple):
+    """Points as multiples of vectors: the ambient ones are ``[time; space x]``.
 
-
-def asinh_(z: Tensor) -> Tensor:
-    """``asinh`` in place: ``sign(z) log(|z| + sqrt(1 + z^2))``, to an absolute error of a rounding.
-
-    That is what the product ``z`` has already; a relative one takes half as many passes again.
+    Attributes:
+        x: Vectors ``(..., d)``.
+        space: Factors ``(...)``, of the dtype that products are computed in.
+        time: Times ``(...)``, of the same dtype.
     """
-    if z.device.type != 'cpu':
-        return z.asinh_()
-    flat, one = z.view(-1), z.new_ones(())
-    step = _CHUNK * torch.get_num_threads()
-    for part in flat.split(step):
-        root = torch.addcmul(one, part, part).sqrt_()
-        torch.copysign(root.add_(part.abs()).log_(), part, out=part)
-    return z
+
+    x: Tensor
+    space: Tensor
+    time: Tensor
 
 
-class _Logits(Function):
-    """``s asinh(x w')``; the slope is ``1 / cosh`` of the result over ``s``."""
+def clipped_points(
+    x: Tensor, factor: Tensor, c: Curvature, max_radius: float | None, wide: bool = False
+) -> Points:
+    r"""Points of features: a factor, a limit of the length, and the exponential map.
 
-    @staticmethod
-    def forward(ctx, x: Tensor, w: Tensor, s: Tensor) -> Tensor:
-        # x (n, 1 + d), w (K, 1 + d), s (K,) -> (n, K)
-        out = asinh_(x @ w.mT).mul_(s)
-        ctx.save_for_backward(x, w, s, out)
-        return out
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, w, s, out = ctx.saved_tensors
-        # a class of length 0 has no gradient: its result does not say where it was
-        inverse = torch.where(s > 0, 1 / torch.where(s > 0, s, 1), 0)
-        if torch.is_grad_enabled():  # to be differentiated again: out stands for the inputs
-            slope = grad * s / (out * inverse).cosh()
-            return slope @ w, slope.mT @ x, (grad * out).sum(0) * inverse
-        slope, total = torch.empty_like(out), torch.zeros_like(s)
-        step = max(len(out), 1)
-        if out.device.type == 'cpu':
-            step = max(1, _CHUNK * torch.get_num_threads() // len(s))
-        for part, g, o in zip(*(t.split(step) for t in (slope, grad, out))):
-            total += torch.mul(g, o, out=part).sum(0)
-            below = (o * inverse).cosh_()
-            torch.mul(g, s, out=part).div_(below)
-        return slope @ w, slope.mT @ x, total * inverse
-
-
-def _lift_factors(
-    norm: Tensor, factor: Tensor | float, c: Curvature, limit: float
-) -> tuple[Tensor, Tensor]:
-    """Of vectors of that length ``(n,)``, the factor of the space components and the time."""
-    root = sqrt(c)
-    r = root * factor * norm
-    beyond = r > limit
-    r = torch.where(beyond, limit, r)
-    longer = torch.where(beyond, norm, 1)
-    space = torch.where(beyond, math.sinh(limit) / (root * longer), factor * sinhc(r))
-    return space, r.cosh() / root
-
-
-class _Lift(Function):
-    """Vectors ``(n, d)`` to ambient points; keeps the vectors, which the layer before keeps too."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, factor: Tensor, c, limit: float) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1)
-        space, time = _lift_factors(norm, factor, c, limit)
-        out = x.new_empty(len(x), x.shape[1] + 1)
-        out[:, 0] = time
-        torch.mul(x, space.unsqueeze(-1), out=out[:, 1:])
-        ctx.c, ctx.limit = c, limit
-        ctx.save_for_backward(x, norm, factor)
-        return out
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        x, norm, factor = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            inputs = x, factor, ctx.c, ctx.limit
-            return recorded_gradients(_lift_formula, inputs, grad)
-        with torch.enable_grad():
-            leaves = [t.detach().requires_grad_() for t in (norm, factor)]
-            c = ctx.c
-            if isinstance(c, Tensor):
-                c = c.detach().requires_grad_()
-                leaves.append(c)
-            columns = _lift_factors(leaves[0], leaves[1], c, ctx.limit)
-        pull = torch.linalg.vecdot(grad[:, 1:], x)
-        g_norm, g_factor, *g_c = torch.autograd.grad(columns, leaves, (pull, grad[:, 0]))
-        g_x = grad[:, 1:] * columns[0].detach().unsqueeze(-1)
-        nonzero = norm > 0
-        ratio = torch.where(nonzero, g_norm / torch.where(nonzero, norm, 1), 0)
-        return g_x.addcmul_(x, ratio.unsqueeze(-1)), g_factor, g_c[0] if g_c else None, None
-
-
-def _lift_formula(x: Tensor, factor: Tensor, c: Curvature, limit: float) -> Tensor:
-    """:class:`_Lift`, for any kind of differentiation."""
-    norm = safe_norm(x)
-    space, time = _lift_factors(norm, factor, c, limit)
-    return torch.cat([time.unsqueeze(-1), x * space.unsqueeze(-1)], -1)
-
-
-def clipped_ambient(x: Tensor, factor: Tensor, c: Curvature, max_radius: float) -> Tensor:
-    r"""Ambient points of features: a factor, a limit of the length, and the exponential map.
-
-    .. math:: [x_0;\, x] = \exp_0\!\big(\min(1, \tfrac{R}{\sqrt c\, f \lVert u \rVert})\, f u\big)
+    .. math:: \exp_0\!\big(\min(1, \tfrac{R}{\sqrt c\, f \lVert u \rVert})\, f u\big)
 
     Args:
         x: Vectors ``u`` ``(..., d)``.
         factor: ``f > 0``, of one element.
         c: Curvature: float or a tensor of one element.
-        max_radius: ``R``, the largest scaled distance from the origin.
+        max_radius: ``R``, the largest scaled distance from the origin; None for none.
+        wide: Products are computed in float64.
 
     Returns:
-        ``(..., 1 + d)``, time first, in float32 or better.
+        The points, with factors in float32 or better.
     """
     (x,) = upcast(x)
-    c = _one_number(check_curvature(c, x))
-    flat, factor = x.reshape(-1, x.shape[-1]), factor.reshape(()).to(x.dtype)
-    c = c.to(x.dtype) if isinstance(c, Tensor) else c
-    if takes_formulas(flat, factor, c) or not x.numel():
-        out = _lift_formula(flat, factor, c, max_radius)
-    else:
-        out = _Lift.apply(flat, factor, c, max_radius)
-    return out.view(*x.shape[:-1], x.shape[-1] + 1)
+    root, norm = sqrt(_one_number(check_curvature(c, x))), safe_norm(x)
+    factor = factor.reshape(()).to(x.dtype)
+    if wide:
+        root = widen(root) if isinstance(root, Tensor) else root
+        norm, factor = widen(norm), widen(factor)
+    r = root * factor * norm
+    if max_radius is None:
+        return Points(x, factor * sinhc(r), r.cosh() / root)
+    beyond = r > max_radius
+    r = torch.where(beyond, max_radius, r)
+    limit = math.sinh(max_radius) / (root * torch.where(beyond, norm, 1))
+    space = torch.where(beyond, limit, factor * sinhc(r))
+    return Points(x, space, r.cosh() / root)
 
 
-def lorentz_logits(
-    x: Tensor, weight: Tensor, offset: Tensor, c: Curvature, ambient: bool = False
-) -> Tensor:
+def asinh(z: Tensor, root: Tensor, room: Tensor) -> Tensor:
+    """``asinh`` in passes over tensors: on processors ``torch.asinh`` is one call a number.
+
+    ``sign(z) log(1 + |z| + |z| (|z| / (1 + sqrt(1 + z^2))))``, to a few roundings of the result
+    where ``z^2`` does not overflow.
+
+    Args:
+        z: Numbers.
+        root: Of the same shape; there ``sqrt(1 + z^2)`` is written.
+        room: Of the same shape; there the result is written.
+
+    Returns:
+        The result.
+    """
+    torch.mul(z, z, out=root).add_(1).sqrt_()
+    size = torch.abs(z, out=room)
+    return size.addcmul_(size, size / (root + 1)).log1p_().copysign_(z)
+
+
+class _Logits(Function):
+    """``s asinh(z)`` with ``z = [x a; t] n'``; its slope is ``s / sqrt(1 + z^2)``."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, space: Tensor, time: Tensor, planes: Tensor, scale: Tensor):
+        # x (n, d), space and time (n,), planes (K, d + 1), scale (K,) -> (n, K)
+        ctx.save_for_backward(x, space, time, planes, scale)
+        out = x.new_empty(len(x), len(planes))
+        for (part, *given), (z, root, room, points) in _pieces(planes, out, x, space, time):
+            torch.mm(_ambient(*given, points), planes.mT, out=z)
+            torch.mul(asinh(z, root, room), scale, out=part)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        x, space, time, planes, scale = inputs = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return recorded_gradients(_formula, inputs, grad)
+        found = [torch.empty_like(t) for t in (x, space, time)]
+        g_planes, g_scale = torch.zeros_like(planes), torch.zeros_like(scale)
+        normals, last = planes[:, :-1].contiguous(), planes[:, -1].contiguous()
+        for (g, *parts), (z, root, room, points) in _pieces(planes, grad, *found, x, space, time):
+            (g_x, g_space, g_time), given = parts[:3], parts[3:]
+            torch.mm(_ambient(*given, points), planes.mT, out=z)
+            value = asinh(z, root, room)
+            g_scale += value.mul_(g).sum(0)
+            slope = torch.mul(g, scale, out=z).div_(root)
+            g_planes.addmm_(slope.mT, points)
+            pull = slope @ normals
+            torch.mv(slope, last, out=g_time)
+            torch.mul(pull, given[1].unsqueeze(-1), out=g_x)
+            torch.sum(pull.mul_(given[0]), -1, out=g_space)
+        return *found, g_planes, g_scale
+
+
+def _pieces(planes: Tensor, *tensors: Tensor) -> Iterator[tuple]:
+    """Yields pieces of tensors ``(n, ...)``, and room for logits and points of as many rows."""
+    classes, width = planes.shape
+    numbers = _CHUNK * torch.get_num_threads() if planes.device.type == 'cpu' else _LARGE
+    step = min(max(numbers // max(classes, width), _ROWS), max(len(tensors[0]), 1))
+    rooms = [*planes.new_empty(3, step, classes), planes.new_empty(step, width)]
+    for parts in zip(*(t.split(step) for t in tensors)):
+        if len(parts[0]) < step:
+            rooms = [room[: len(parts[0])] for room in rooms]
+        yield parts, rooms
+
+
+def _ambient(x: Tensor, space: Tensor, time: Tensor, out: Tensor) -> Tensor:
+    """Ambient points, time last."""
+    torch.mul(x, space.unsqueeze(-1), out=out[:, :-1])
+    out[:, -1] = time
+    return out
+
+
+def _formula(x: Tensor, space: Tensor, time: Tensor, planes: Tensor, scale: Tensor) -> Tensor:
+    """:class:`_Logits`, for any kind of differentiation."""
+    points = torch.cat([x * space.unsqueeze(-1), time.unsqueeze(-1)], -1)
+    return (signed_asinh(points @ planes.mT) * scale).to(x.dtype)
+
+
+def lorentz_logits(x: Tensor | Points, weight: Tensor, offset: Tensor, c: Curvature) -> Tensor:
     r"""Lengths of normals times signed distances of points to hyperplanes.
 
     .. math:: \ell_k(x) = \lVert w_k \rVert\, d(x, H_{w_k, o_k})
 
     see :func:`hyper_mm.ops.hyperplanes.lorentz_pairwise_hyperplane_dist`, which is exact further
-    out: the product here is of the inputs' dtype, with an error of ``eps exp(r + sqrt(c) |o|)`` at
+    out: the product here is of the points' dtype, with an error of ``eps exp(r + sqrt(c) |o|)`` at
     the scaled radius ``r``.
 
     Args:
-        x: Points ``(..., d)``.
+        x: Points: space components ``(..., d)``, or multiples of vectors.
         weight: Normals ``(K, d)``.
         offset: Signed distances of the hyperplanes from the origin ``(K,)``.
         c: Curvature: float or a tensor of one element.
-        ambient: The points are ambient ones ``(..., 1 + d)``, time first.
 
     Returns:
         Logits ``(..., K)``, in float32 or better.
@@ -183,16 +189,14 @@ def lorentz_logits(
     Raises:
         ValueError: If ``c`` is a tensor of several elements.
     """
-    x, weight, offset = upcast(x, weight, offset)
-    c = _one_number(check_curvature(c, x))
+    points, c = _points(x, c)
+    weight, offset = (widen(t) for t in upcast(weight, offset))
     o = (sqrt(c) * offset).unsqueeze(-1)
-    planes = torch.cat([-o.sinh(), o.cosh() * unit(weight)], -1)
-    return _of_planes(x, planes, safe_norm(weight), c, ambient)
+    planes = torch.cat([o.cosh() * unit(weight), -o.sinh()], -1)
+    return _of_planes(points, planes, safe_norm(weight), c)
 
 
-def lorentz_gyroplane_logits(
-    x: Tensor, p: Tensor, weight: Tensor, c: Curvature, ambient: bool = False
-) -> Tensor:
+def lorentz_gyroplane_logits(x: Tensor | Points, p: Tensor, weight: Tensor, c: Curvature) -> Tensor:
     r"""Lengths of normals times signed distances of points to hyperplanes through points.
 
     .. math:: \ell_k(x) = \frac{\lVert w_k \rVert}{\sqrt c} \operatorname{arsinh}\!\big(\sqrt c\,
@@ -202,11 +206,10 @@ def lorentz_gyroplane_logits(
     are transported from the origin; precise as far out as :func:`lorentz_logits`.
 
     Args:
-        x: Points ``(..., d)``.
+        x: Points: space components ``(..., d)``, or multiples of vectors.
         p: Points on the hyperplanes ``(K, d)``.
         weight: Normals at the origin ``(K, d)``.
         c: Curvature: float or a tensor of one element.
-        ambient: The points are ambient ones ``(..., 1 + d)``, time first.
 
     Returns:
         Logits ``(..., K)``, in float32 or better.
@@ -214,12 +217,21 @@ def lorentz_gyroplane_logits(
     Raises:
         ValueError: If ``c`` is a tensor of several elements.
     """
-    x, p, weight = upcast(x, p, weight)
-    c = _one_number(check_curvature(c, x))
-    p = widen(p)
-    normal = lorentz.transport0(p, unit(widen(weight)), c)  # (K, d), of length 1
+    points, c = _points(x, c)
+    p, weight = (widen(t) for t in upcast(p, weight))
+    normal = lorentz.transport0(p, unit(weight), c)  # (K, d), of length 1
     time = (p * normal).sum(-1, keepdim=True) / lorentz.time(p, c, keepdim=True)
-    return _of_planes(x, torch.cat([-time, normal], -1), safe_norm(weight), c, ambient)
+    return _of_planes(points, torch.cat([normal, -time], -1), safe_norm(weight), c)
+
+
+def _points(x: Tensor | Points, c: Curvature) -> tuple[Points, Curvature]:
+    vectors = x.x if isinstance(x, Points) else x
+    c = _one_number(check_curvature(c, vectors))
+    if isinstance(x, Points):
+        return x, c
+    (x,) = upcast(x)
+    time = lorentz.time(x, c)
+    return Points(x, torch.ones_like(time), time), c
 
 
 def _one_number(c: Curvature) -> Curvature:
@@ -230,15 +242,11 @@ def _one_number(c: Curvature) -> Curvature:
     return c.reshape(())
 
 
-def _of_planes(x: Tensor, planes: Tensor, length: Tensor, c: Curvature, ambient: bool) -> Tensor:
-    """``|w| / sqrt(c) asinh(sqrt(c) n . [x0; x])`` of points and planes ``n (K, 1 + d)``."""
-    root = sqrt(c)
-    planes, scale = (root * planes).to(x.dtype), (length / root).to(x.dtype)
+def _of_planes(points: Points, planes: Tensor, length: Tensor, c: Curvature) -> Tensor:
+    """``|w| / sqrt(c) asinh(sqrt(c) [x; x0] . n)`` of points and planes ``n (K, d + 1)``."""
+    (x, space, time), root = points, sqrt(c)
+    planes, scale = (root * planes).to(space.dtype), (length / root).to(space.dtype)
     with torch.autocast(x.device.type, enabled=False):
-        points = x if ambient else to_ambient(x, c)
-        points = points.reshape(-1, planes.shape[1])
-        if takes_formulas(points, planes, scale):
-            found = torch.asinh(points @ planes.mT) * scale
-        else:
-            found = _Logits.apply(points, planes, scale)
+        inputs = x.reshape(-1, x.shape[-1]), space.reshape(-1), time.reshape(-1), planes, scale
+        found = _formula(*inputs) if takes_formulas(*inputs) else _Logits.apply(*inputs)
     return found.view(*x.shape[:-1], len(planes))

@@ -7,8 +7,8 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 
-from hyper_mm.ops import hyperplanes, lorentz, poincare
-from hyper_mm.ops.logits import lorentz_gyroplane_logits, lorentz_logits
+from hyper_mm.ops import hyperplanes, logits, lorentz, poincare
+from hyper_mm.ops.logits import clipped_points, lorentz_gyroplane_logits, lorentz_logits
 
 from ..conftest import no_old_dynamo
 from .conftest import FLOATS, randn
@@ -120,3 +120,57 @@ def test_gyroplane_logits_differentiate():
     assert gradgradcheck(lorentz_gyroplane_logits, (*tensors, c))
     with pytest.raises(ValueError, match='c must be one number'):
         lorentz_gyroplane_logits(x, through(), w, torch.full((6, 1), 0.7))
+
+
+def of_features(x, factor, w, o, c, max_radius=1.2, wide=False):
+    return lorentz_logits(clipped_points(x, factor, c, max_radius, wide), w, o, c)
+
+
+def plain_of_features(x, factor, w, o, c, max_radius=1.2):
+    v = factor * x
+    size = c**0.5 * v.norm(dim=-1, keepdim=True)
+    return plain(lorentz.expmap0(v * (max_radius / size).clamp_max(1), c), w, o, c)
+
+
+def test_points_of_features():
+    """Some of them are longer than the limit; in several pieces."""
+    x, (_, w, o) = randn(9, 4, seed=5), parts()
+    results, c = [], torch.tensor(0.7, dtype=torch.float64)
+    for function in (of_features, plain_of_features):
+        tensors = [t.detach().requires_grad_() for t in (x, c / 2, w, o, c)]
+        value = function(*tensors)
+        results.append((value, *torch.autograd.grad(value.square().sum(), tensors)))
+    for one, other in zip(*results):
+        assert_close(one, other)
+    tensors = [t.detach().requires_grad_() for t in (x, c / 2, w, o, c)]
+    assert gradgradcheck(of_features, tensors)
+
+
+def test_pieces(monkeypatch):
+    tensors = [t.requires_grad_() for t in parts(rows=150)]
+    results = []
+    for numbers in (2**16, 1):  # the least piece has 64 rows, the last one fewer
+        monkeypatch.setattr(logits, '_CHUNK', numbers)
+        value = lorentz_logits(*tensors, 0.7)
+        results.append((value, *torch.autograd.grad(value.square().sum(), tensors)))
+    for one, other in zip(*results):
+        assert_close(one, other)
+    assert lorentz_logits(tensors[0][:0], *tensors[1:], 0.7).shape == (0, 3)
+
+
+def test_keeps_nothing_of_the_size_of_the_logits():
+    x, w, o = randn(50, 4).float().requires_grad_(), randn(90, 4).float(), randn(90).float()
+    sizes = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: sizes.append(t.numel()) or t, lambda t: t
+    ):
+        of_features(x, torch.tensor(1.0), w.requires_grad_(), o, 0.7)
+    assert max(sizes) == 90 * 5  # planes
+
+
+def test_wide_products_reach_far_points():
+    x, (_, w, o) = 12 * randn(50, 4), parts()
+    value = of_features(x.float(), torch.tensor(1.0), w.float(), o.float(), 0.7, None, wide=True)
+    assert value.dtype == torch.float32
+    exact = of_features(x.float().double(), torch.tensor(1.0), w.float(), o.float(), 0.7, None)
+    assert_close(value, exact.float(), rtol=1e-5, atol=1e-5)

@@ -9,13 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from ...checks import check_choice, check_count, check_positive
-from ...ops.logits import clipped_ambient
+from ...ops.logits import Points, clipped_points
 from ...ops.stable import safe_norm
 from ..common.curvature import Curvature, LogParameter, curvature_options
 
 INITS = ('random', 'from_linear')
 FLAT_SCALE = 0.01
 """Scale of features at which a space of curvature -1 is nearly flat."""
+
+NEAR = 8.0
+"""Scaled radius up to which float32 products have five digits of a logit."""
 
 
 def clip_features(x: Tensor, radius: float | Tensor) -> Tensor:
@@ -124,11 +127,14 @@ class Classifier(nn.Module):
             return u
         return clip_features(u, self.max_radius / (c**0.5 * (self.unit_radius or 1.0)))
 
-    def ambient(self, x: Tensor, c: Tensor | float) -> Tensor:
-        """Ambient points ``(..., 1 + d)`` of features within ``max_radius``, in few passes."""
-        assert self.max_radius is not None
+    def points(self, x: Tensor, c: Tensor | float) -> Points:
+        """Points ``(..., d)`` of features ``(..., in_features)``, for :mod:`hyper_mm.ops.logits`.
+
+        Products with them are computed in float64 unless ``max_radius`` is at most 8.
+        """
         factor = self.unit_radius * self.scale()
-        return clipped_ambient(self.proj(x), factor, c, self.max_radius)
+        wide = self.max_radius is None or self.max_radius > NEAR
+        return clipped_points(self.proj(x), factor, c, self.max_radius, wide)
 
     def radius(self, x: Tensor) -> Tensor:
         """Distances of the embeddings from the origin: small where the classifier is uncertain.

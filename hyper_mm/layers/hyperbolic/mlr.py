@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...checks import check_choice
-from ...ops import hyperplanes, logits, lorentz
-from ...ops.stable import Curvature, safe_norm, unit, wide_sqrt, widen
+from ...ops import logits, lorentz
+from ...ops.stable import safe_norm, unit
 from .classifier import Classifier, random_weight
 
 FORMS = ('unidirectional', 'gyroplane')
@@ -40,36 +40,12 @@ class LorentzMLR(Classifier):
     def forward(self, x: Tensor) -> Tensor:
         """Returns logits ``(..., num_classes)`` of features ``(..., in_features)``."""
         c = self.c()
-        weight = self.scaled(self.weight)
-        if _is_near(self.max_radius):
-            points = self.ambient(x, c)
-            return logits.lorentz_logits(points, weight, self.offset, c, ambient=True)
-        points = lorentz.expmap0(self.tangent(x, c), c)
-        return _lorentz_logits(points, weight, self.offset, c)
+        points = self.points(x, c)
+        return logits.lorentz_logits(points, self.scaled(self.weight), self.offset, c)
 
     def _adopt(self, weight: Tensor, bias: Tensor) -> None:
         self.weight.copy_(weight)
         self.offset.copy_(_offsets(weight.norm(dim=1), bias))
-
-
-NEAR = 8.0
-"""Scaled radius up to which float32 products have five digits of a logit."""
-
-
-def _is_near(max_radius: float | None) -> bool:
-    return max_radius is not None and max_radius <= NEAR
-
-
-def _lorentz_logits(
-    x: Tensor,
-    weight: Tensor,
-    offset: Tensor,
-    c: Curvature,
-) -> Tensor:
-    """Logits ``(..., K)`` of points ``(..., d)`` at any radius."""
-    points = x.reshape(-1, x.shape[-1])
-    found = hyperplanes.lorentz_pairwise_hyperplane_dist(points, weight, offset, c)
-    return (found * safe_norm(weight).to(found.dtype)).unflatten(0, x.shape[:-1])
 
 
 class PoincareMLR(Classifier):
@@ -128,17 +104,11 @@ class PoincareMLR(Classifier):
         c = self.c()
         # in coordinates of the hyperboloid: float32 has no points of the ball far out
         weight = self.scaled(self.weight) * (2 if self.factor == 'metric' else 1)
-        flat, near = self.form == 'unidirectional', _is_near(self.max_radius)
-        points = self.ambient(x, c) if near else lorentz.expmap0(2 * self.tangent(x, c), c)
-        if flat and near:
-            return logits.lorentz_logits(points, weight, self.offset, c, ambient=True)
-        if flat:
-            return _lorentz_logits(points, weight, self.offset, c)
+        points = self.points(x, c)
+        if self.form == 'unidirectional':
+            return logits.lorentz_logits(points, weight, self.offset, c)
         through = lorentz.expmap0(2 * self.point, c)
-        if near:
-            return logits.lorentz_gyroplane_logits(points, through, weight, c, ambient=True)
-        distances = _gyroplane_dist(points, through, weight, c)
-        return distances * safe_norm(weight).to(distances.dtype)
+        return logits.lorentz_gyroplane_logits(points, through, weight, c)
 
     def _adopt(self, weight: Tensor, bias: Tensor) -> None:
         factor = 2 if self.factor == 'metric' else 1
@@ -152,19 +122,6 @@ class PoincareMLR(Classifier):
 
     def extra_repr(self) -> str:
         return f'{super().extra_repr()}, form={self.form!r}, factor={self.factor!r}'
-
-
-def _gyroplane_dist(x: Tensor, p: Tensor, a: Tensor, c: Curvature) -> Tensor:
-    """:func:`hyper_mm.ops.hyperplanes.gyroplane_dist` of all pairs, of points of the hyperboloid.
-
-    It is a Lorentzian product with the normal of the hyperplane at ``p``, the transport of ``a``.
-    """
-    x_wide, p = widen(x), widen(p)
-    normal = lorentz.transport0(p, unit(widen(a)), c)  # (K, d), of length 1
-    time = (p * normal).sum(-1) / lorentz.time(p, c)  # (K,)
-    product = x_wide @ normal.mT - lorentz.time(x_wide, c, keepdim=True) * time
-    root = wide_sqrt(c)
-    return (torch.asinh(root * product) / root).to(x.dtype)
 
 
 class EuclideanMLR(Classifier):
