@@ -117,7 +117,7 @@ class _Logits(Function):
         ctx.save_for_backward(x, space, time, planes, scale)
         out = x.new_empty(len(x), len(planes))
         for (part, *given), (z, root, room, points) in _pieces(planes, out, x, space, time):
-            torch.mm(_ambient(*given, points), planes.mT, out=z)
+            torch.mm(_ambient(points, *given), planes.mT, out=z)
             torch.mul(asinh(z, root, room), scale, out=part)
         return out
 
@@ -131,7 +131,7 @@ class _Logits(Function):
         normals, last = planes[:, :-1].contiguous(), planes[:, -1].contiguous()
         for (g, *parts), (z, root, room, points) in _pieces(planes, grad, *found, x, space, time):
             (g_x, g_space, g_time), given = parts[:3], parts[3:]
-            torch.mm(_ambient(*given, points), planes.mT, out=z)
+            torch.mm(_ambient(points, *given), planes.mT, out=z)
             value = asinh(z, root, room)
             g_scale += value.mul_(g).sum(0)
             slope = torch.mul(g, scale, out=z).div_(root)
@@ -155,7 +155,7 @@ def _pieces(planes: Tensor, *tensors: Tensor) -> Iterator[tuple]:
         yield parts, rooms
 
 
-def _ambient(x: Tensor, space: Tensor, time: Tensor, out: Tensor) -> Tensor:
+def _ambient(out: Tensor, x: Tensor, space: Tensor, time: Tensor) -> Tensor:
     """Ambient points, time last."""
     torch.mul(x, space.unsqueeze(-1), out=out[:, :-1])
     out[:, -1] = time

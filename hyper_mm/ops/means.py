@@ -7,18 +7,22 @@ the Frechet mean minimizes squared distances and has none.
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 from . import lorentz, poincare
 from .stable import (
     Curvature,
+    asinhc,
     check_curvature,
     per_point,
+    recorded_gradients,
     safe_norm,
+    squared_norm,
     takes_formulas,
-    tanhc,
     upcast,
     wide_sqrt,
     widen,
@@ -42,15 +46,15 @@ def lorentz_frechet_mean(
     .. math:: \mu = \operatorname*{arg\,min}_y \sum_i w_i\, d(x_i, y)^2
 
     by Newton's method from the centroid, with steps shortened where they do not lead down: with
-    :math:`l_i` the logarithms of the points at the iterate, carried to the origin, and :math:`r_i`
-    their scaled lengths,
+    :math:`p_i` the points translated so that the iterate is at the origin, :math:`r_i` their scaled
+    distances from there and :math:`k_i = r_i / \sinh r_i`,
 
-    .. math:: \delta = \Big(\sum_i w_i \big(\hat l_i \hat l_i^\top + r_i \coth r_i\,
-        (I - \hat l_i \hat l_i^\top)\big)\Big)^{-1} \sum_i w_i\, l_i
+    .. math:: \delta = \Big(\sum_i w_i \big(\hat p_i \hat p_i^\top + r_i \coth r_i\,
+        (I - \hat p_i \hat p_i^\top)\big)\Big)^{-1} \sum_i w_i k_i\, p_i
 
-    It converges quadratically. Gradients, of first and second order, are those of the mean itself
-    and not of the iterations: the last two steps alone are differentiated, at a point where that is
-    the implicit function theorem.
+    It converges quadratically; fewer points than dimensions are solved for in their span. Gradients
+    are those of the mean itself and not of the iterations: a step at the mean has the derivative
+    that the implicit function theorem says, and two steps have the second one, too.
 
     Args:
         x: Points ``(..., n, d)``.
@@ -76,63 +80,109 @@ def lorentz_frechet_mean(
     weight = a.new_ones(a.shape[-2]) if weight is None else weight.to(a.dtype)
     total = weight.sum(-1, keepdim=True)
     weight = weight / torch.where(total > 0, total, 1)
-    with torch.no_grad():
-        mean = _iterate(a.detach(), weight.detach(), tol, max_iter)
-    for _ in range(2):
-        mean = _move(mean, _step(mean, a, weight))
+    if takes_formulas(a, weight):
+        with torch.no_grad():
+            mean = _iterate(a.detach(), weight.detach(), tol, max_iter, fixed=True)
+        mean = _refined(2, mean, a, weight)
+    else:
+        mean = _Mean.apply(a, weight, tol, max_iter)
     root = root.squeeze(-2) if isinstance(root, Tensor) and root.ndim > 1 else root
     return (mean / root).to(x.dtype)
 
 
-def _iterate(x: Tensor, weight: Tensor, tol: float, max_iter: int) -> Tensor:
-    """The mean of points of curvature -1; a step that does not lead down is shortened."""
-    mean = lorentz.centroid(x, weight, 1.0)
-    fixed = takes_formulas(x, weight)
-    cost, scale = _cost(mean, x, weight), torch.ones_like(mean[..., :1])
-    for _ in range(FIXED_STEPS if fixed else max_iter):
-        step = scale * _step(mean, x, weight)
-        moved = _move(mean, step)
-        new = _cost(moved, x, weight)
-        down = new < cost
-        mean, cost = torch.where(down[..., None], moved, mean), torch.where(down, new, cost)
-        scale = torch.where(down[..., None], 1, scale / 4)
-        if not fixed and not (safe_norm(step) > tol).any():
-            return mean
-    if not fixed:
-        warnings.warn(
-            f'the Frechet mean has not converged in {max_iter} steps: the last one was of length '
-            f'{safe_norm(step).max().item():.1e}, tol is {tol:.1e}',
-            RuntimeWarning,
-            stacklevel=4,
-        )
+class _Mean(Function):
+    """The mean of points of curvature -1, whose weights have the sum 1 or are all 0."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, tol: float, max_iter: int) -> Tensor:
+        mean = _iterate(x, weight, tol, max_iter)
+        ctx.save_for_backward(x, weight, mean)
+        return mean
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        x, weight, mean = ctx.saved_tensors
+        mean = mean.detach()
+        if torch.is_grad_enabled():
+            formula = partial(_refined, 2, mean)
+            return *recorded_gradients(formula, (x, weight), grad), None, None
+        with torch.enable_grad():
+            leaves = [t.detach().requires_grad_() for t in (x, weight)]
+            found = torch.autograd.grad(_refined(1, mean, *leaves), leaves, grad)
+        return *found, None, None
+
+
+def _refined(steps: int, mean: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    x0 = _time(x)
+    for _ in range(steps):
+        mean = _move(mean, _step(mean, x, x0, weight)[0])
     return mean
 
 
-def _cost(mean: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    return (weight * lorentz.dist(mean.unsqueeze(-2), x, 1.0).square()).sum(-1)
+def _iterate(x: Tensor, weight: Tensor, tol: float, max_iter: int, fixed: bool = False) -> Tensor:
+    """The mean of points of curvature -1; a step that does not lead down is shortened."""
+    mean, x0 = lorentz.centroid(x, weight, 1.0), _time(x)
+    step, cost = _step(mean, x, x0, weight)
+    scale = torch.ones_like(mean[..., :1])
+    for _ in range(FIXED_STEPS if fixed else max_iter):
+        size = safe_norm(step, keepdim=True)
+        if not fixed and not (scale * size > tol).any():
+            break
+        moved = _move(mean, scale * step)
+        next_step, next_cost = _step(moved, x, x0, weight)
+        # close to the mean costs are equal to their rounding, and steps say more
+        closer = (size < 1e-3) & (safe_norm(next_step, keepdim=True) < size / 2)
+        down = (next_cost < cost) | closer
+        mean, step = torch.where(down, moved, mean), torch.where(down, next_step, step)
+        cost, scale = torch.where(down, next_cost, cost), torch.where(down, 1, scale / 4)
+    else:
+        length = (scale * safe_norm(step, keepdim=True)).max().item() if not fixed else 0.0
+        if length > tol:
+            warnings.warn(
+                f'the Frechet mean has not converged in {max_iter} steps: the next one would be of '
+                f'length {length:.1e}, tol is {tol:.1e}',
+                RuntimeWarning,
+                stacklevel=5,
+            )
+    return _move(mean, scale * step)
+
+
+def _time(x: Tensor) -> Tensor:
+    """Time parts ``(..., 1)`` of points of curvature -1."""
+    return (squared_norm(x, keepdim=True) + 1).sqrt()
 
 
 def _move(mean: Tensor, step: Tensor) -> Tensor:
-    return lorentz.expmap(mean, lorentz.transport0(mean, step, 1.0), 1.0)
+    return lorentz.translate(mean, lorentz.expmap0(step, 1.0), 1.0)
 
 
-def _step(mean: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Newton's step at ``mean`` ``(..., d)``, carried to the origin."""
-    at = mean.unsqueeze(-2)
-    logs = lorentz.transport_to0(at, lorentz.logmap(at, x, 1.0), 1.0)  # (..., n, d)
-    r = safe_norm(logs)
-    stretch = 1 / tanhc(r)  # r coth r, the Hessian across; it is 1 along
-    small = r < 1e-2
-    far = torch.where(small, 1, r).square()
-    s = torch.where(small, r, 0).square()
-    bend = torch.where(small, -1 / 3 + s / 45 * (1 - s * 2 / 21), (1 - stretch) / far)
-    eye = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-    bent = logs * (weight * bend).unsqueeze(-1)
+def _step(mean: Tensor, x: Tensor, x0: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Newton's step at ``mean`` ``(..., d)``, carried to the origin, and the cost ``(..., 1)``."""
+    # the translation that takes the mean to the origin; see hyper_mm.ops.motions.translate
+    at, m0 = mean.unsqueeze(-2), _time(mean).unsqueeze(-2)  # (..., 1, d), (..., 1, 1)
+    apart = x - at  # (..., n, d)
+    lean = apart @ at.mT  # (..., n, 1)
+    lead = (squared_norm(apart, keepdim=True) + 2 * lean) / (x0 + m0)  # x0 - m0
+    p = torch.addcmul(apart, lean / (1 + m0) - lead, at)
+    size = safe_norm(p)  # sinh r
+    small, square = size < 1e-2, size.square()
+    ratio = asinhc(size)
+    stretch = ratio * (1 + square).sqrt()  # r coth r, the Hessian across; it is 1 along
+    s, far = torch.where(small, square, 0), torch.where(small, 1, square)
+    series = -1 / 3 + s * (2 / 15 - s * (8 / 105 - s * 16 / 315))
+    bend = weight * torch.where(small, series, (1 - stretch) / far)  # (..., n)
     # without any weight the point stays, which a singular matrix would not say
     none = (weight.sum(-1) == 0).to(x.dtype)
-    hessian = ((weight * stretch).sum(-1) + none)[..., None, None] * eye + bent.mT @ logs
-    gradient = (weight.unsqueeze(-2) @ logs).mT
-    return torch.linalg.solve(hessian, gradient).squeeze(-1)
+    whole = ((weight * stretch).sum(-1) + none)[..., None, None]
+    cost = (weight * (ratio * size).square()).sum(-1, keepdim=True)
+    n, d = x.shape[-2:]
+    eye = torch.eye(min(n, d), dtype=x.dtype, device=x.device)
+    pull, bent = (weight * ratio).unsqueeze(-1), bend.unsqueeze(-1)
+    if n < d:  # (a I + P' B P)^-1 P' = P' (a I + B P P')^-1
+        share = torch.linalg.solve(whole * eye + bent * (p @ p.mT), pull)
+        return (share.mT @ p).squeeze(-2), cost
+    gradient = p.mT @ pull
+    return torch.linalg.solve(whole * eye + (bent * p).mT @ p, gradient).squeeze(-1), cost
 
 
 def poincare_frechet_mean(

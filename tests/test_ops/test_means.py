@@ -69,6 +69,16 @@ def test_gradient_is_that_of_the_mean(dtype):
     assert_close(grads[0].double(), grads[1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize('count', [2, 5])
+def test_gradients_of_both_orders(count):
+    """Of fewer points than dimensions, and of more; one of them is near the mean."""
+    x, weight = point(randn(count, 3), 0.7), randn(count, seed=1).abs() + 0.1
+    x[0] = M.lorentz_frechet_mean(x[1:], weight[1:], 0.7) + 1e-3
+    inputs = [t.requires_grad_() for t in (x, weight, torch.tensor(0.7).double())]
+    assert torch.autograd.gradcheck(M.lorentz_frechet_mean, inputs)
+    assert torch.autograd.gradgradcheck(M.lorentz_frechet_mean, inputs)
+
+
 def test_without_any_weight_is_the_origin_with_finite_gradients():
     x, weight = point(randn(4, 3), 1.0).requires_grad_(), torch.zeros(4, requires_grad=True)
     mean = M.lorentz_frechet_mean(x, weight)
@@ -78,7 +88,7 @@ def test_without_any_weight_is_the_origin_with_finite_gradients():
 
 def test_says_that_it_has_not_converged():
     x = point(6 * randn(9, 3), 1.0)
-    with pytest.warns(RuntimeWarning, match='has not converged in 1 steps: the last one was of'):
+    with pytest.warns(RuntimeWarning, match='converged in 1 steps: the next one would be of'):
         M.lorentz_frechet_mean(x, max_iter=1)
 
 
