@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 
 from .rows import Form
-from .stable import Curvature, chord_to_distance, shares, sinhc, sqrt
+from .stable import Curvature, chord_ratio, chord_to_distance, shares, sinhc, sqrt
 
 _FAR = 2.0**16
 """Largest ``c |x|^2`` (radius 6.2) up to which products in float64 have ten digits of a factor."""
 _GAP = 2.0**-8
 """Least ``1 - c |x|^2`` of the ball for the same."""
+_EASY_TIME, _EASY_CHORD, _EASY_GAP = 16.0, 0.75, 0.125
+"""Largest time, largest part of a difference that its time is, and least differences from 1, up to
+which products of float32 numbers have seven digits of a factor."""
 _LONG = 9e4
 """Square of the longest scaled vector whose hyperbolic functions can be squared."""
 
@@ -31,9 +34,9 @@ def _root(square: Tensor) -> Tensor:
     return square.clamp_min(1e-300).sqrt()
 
 
-def _gap(square: Tensor) -> Tensor:
-    value = 1 - square
-    return torch.where(value > 0, value, torch.nan)
+def _inside(*squares: Tensor, gap: float = 1e-15) -> bool:
+    """Whether points of the ball are inside it, by a least ``1 - c |x|^2``."""
+    return all(_near(square, 1 - gap) for square in squares)
 
 
 # The hyperboloid
@@ -41,17 +44,30 @@ def _gap(square: Tensor) -> Tensor:
 
 def _times(X: Tensor, XD: Tensor, DD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Times of both points, and the difference of the times, of curvature -1."""
-    x0, y0 = (1 + X).sqrt(), (1 + X + 2 * XD + DD).sqrt()
-    return x0, y0, (2 * XD + DD) / (x0 + y0)
+    more, whole = torch.add(DD, XD, alpha=2), 1 + X
+    x0, y0 = whole.sqrt(), (whole + more).sqrt()
+    return x0, y0, more / (x0 + y0)
 
 
 def _chord(X: Tensor, XD: Tensor, DD: Tensor) -> Tensor:
-    return DD - _times(X, XD, DD)[2].square()
+    lead = _times(X, XD, DD)[2]
+    return torch.addcmul(DD, lead, lead, value=-1)
 
 
 def _both_near(xx: Tensor, xd: Tensor, dd: Tensor, *rest) -> bool:
     c = rest[-1]
     return _near(c * xx) and _near(c * (xx + 2 * xd + dd))
+
+
+def _easy_pair(xx: Tensor, xd: Tensor, dd: Tensor, c: Curvature) -> bool:
+    """Where neither point is far and the chord is no small part of the difference."""
+    X, XD, DD = c * xx, c * xd, c * dd
+    x0, y0, lead = _times(X, XD, DD)
+    return (
+        _near(x0, _EASY_TIME)
+        and _near(y0, _EASY_TIME)
+        and _near(torch.addcmul(DD * -_EASY_CHORD, lead, lead), 0.0)
+    )
 
 
 def _lorentz_expmap(xx: Tensor, xv: Tensor, vv: Tensor, c: Curvature) -> tuple[Tensor, Tensor]:
@@ -69,20 +85,37 @@ LORENTZ_EXPMAP = Form(
 
 
 def _lorentz_logmap(xx: Tensor, xd: Tensor, dd: Tensor, c: Curvature) -> tuple[Tensor, Tensor]:
-    r = chord_to_distance(_chord(c * xx, c * xd, c * dd))
-    return -r * torch.tanh(r / 2), 1 / sinhc(r)
+    t = _chord(c * xx, c * xd, c * dd)
+    q = chord_ratio(t)
+    return q * t * -0.5, q  # r tanh(r / 2) = q t / 2
 
 
 _PAIR = ((1, 0), (-1, 1))
 _PRODUCTS = ((0, 0), (0, 1), (1, 1))
-LORENTZ_LOGMAP = Form(_PAIR, _PRODUCTS, _lorentz_logmap, (0, 1), _both_near)
+LORENTZ_LOGMAP = Form(_PAIR, _PRODUCTS, _lorentz_logmap, (0, 1), _both_near, _easy_pair)
 
 
 def _lorentz_dist(xx: Tensor, xd: Tensor, dd: Tensor, c: Curvature) -> tuple[Tensor]:
     return (chord_to_distance(_chord(c * xx, c * xd, c * dd)) / sqrt(c),)
 
 
-LORENTZ_DIST = Form(_PAIR, _PRODUCTS, _lorentz_dist, (), _both_near)
+def _lorentz_dist_slopes(
+    xx: Tensor, xd: Tensor, dd: Tensor, c: Curvature
+) -> tuple[Tensor, Tensor, Tensor]:
+    X, XD, DD = c * xx, c * xd, c * dd
+    x0, y0, lead = _times(X, XD, DD)
+    slope, lean = _slope(torch.addcmul(DD, lead, lead, value=-1), c), lead / y0
+    return lean * lead / x0 * slope, lean * slope * -2, (1 - lean) * slope
+
+
+def _slope(t: Tensor, c: Curvature) -> Tensor:
+    """Derivative of a distance by the squared chord ``t / c``; 0 at 0."""
+    return (t * (t + 4)).rsqrt_().mul_(sqrt(c)).masked_fill_(t == 0, 0)
+
+
+LORENTZ_DIST = Form(
+    _PAIR, _PRODUCTS, _lorentz_dist, (), _both_near, _easy_pair, _lorentz_dist_slopes
+)
 
 
 def lorentz_geodesic(t: float) -> Form:
@@ -136,44 +169,77 @@ def _mobius_add(xx: Tensor, xy: Tensor, yy: Tensor, c: Curvature) -> tuple[Tenso
     return (1 + XY + Y) / whole, (1 - X) / whole
 
 
-MOBIUS_ADD = Form(((1, 0), (0, 1)), ((0, 0), (0, 1), (1, 1)), _mobius_add, (0, 1))
+def _easy_mobius(xx: Tensor, xy: Tensor, yy: Tensor, c: Curvature) -> bool:
+    """Where neither denominator nor sum is a small difference."""
+    X, XY, Y = c * xx, 2 * c * xy, c * yy
+    both = X + Y
+    return _near(-(1 + XY + X * Y), -_EASY_GAP) and _near(both * _EASY_GAP - (both + XY), 0.0)
 
 
-def _ball_distance(xx: Tensor, yy: Tensor, dd: Tensor, c: Curvature) -> Tensor:
-    """Scaled distance."""
-    return chord_to_distance(4 * (c * dd) / (_gap(c * xx) * _gap(c * yy)))
+MOBIUS_ADD = Form(
+    ((1, 0), (0, 1)), ((0, 0), (0, 1), (1, 1)), _mobius_add, (0, 1), easy=_easy_mobius
+)
+
+
+def _ball_chord(xx: Tensor, yy: Tensor, dd: Tensor, c: Curvature) -> Tensor:
+    """Squared chord of the points on the hyperboloid of curvature -1."""
+    return 4 * c * dd / ((1 - c * xx) * (1 - c * yy))
+
+
+def _easy_ball(xx: Tensor, yy: Tensor, dd: Tensor, c: Curvature) -> bool:
+    return _inside(c * xx, c * yy, gap=_EASY_GAP)
+
+
+def _ball_limits(xx: Tensor, yy: Tensor, dd: Tensor, c: Curvature) -> bool:
+    return _inside(c * xx, c * yy)
+
+
+def _poincare_dist(xx: Tensor, yy: Tensor, dd: Tensor, c: Curvature) -> tuple[Tensor]:
+    return (chord_to_distance(_ball_chord(xx, yy, dd, c)) / sqrt(c),)
+
+
+def _poincare_dist_slopes(
+    xx: Tensor, yy: Tensor, dd: Tensor, c: Curvature
+) -> tuple[Tensor, Tensor, Tensor]:
+    gx, gy = 1 - c * xx, 1 - c * yy
+    whole = 4 / (gx * gy)
+    t = c * dd * whole
+    slope = _slope(t, c)
+    lean = t * slope
+    return lean / gx, lean / gy, whole * slope
 
 
 _BALL = ((1, 0), (0, 1), (-1, 1))
 _BALL_PRODUCTS = ((0, 0), (1, 1), (2, 2))
 POINCARE_DIST = Form(
-    _BALL, _BALL_PRODUCTS, lambda xx, yy, dd, c: (_ball_distance(xx, yy, dd, c) / sqrt(c),)
+    _BALL, _BALL_PRODUCTS, _poincare_dist, (), _ball_limits, _easy_ball, _poincare_dist_slopes
 )
 
 
 def _poincare_logmap(xx: Tensor, yy: Tensor, dd: Tensor, c: Curvature) -> tuple[Tensor, Tensor]:
-    whole = _gap(c * yy) * sinhc(_ball_distance(xx, yy, dd, c))
-    return -c * dd / whole, _gap(c * xx) / whole
+    gx, gy = 1 - c * xx, 1 - c * yy
+    share = chord_ratio(4 * c * dd / (gx * gy)) / gy
+    return -c * dd * share, gx * share
 
 
-POINCARE_LOGMAP = Form(_BALL, _BALL_PRODUCTS, _poincare_logmap, (0, 2))
+POINCARE_LOGMAP = Form(_BALL, _BALL_PRODUCTS, _poincare_logmap, (0, 2), _ball_limits, _easy_ball)
 
 
 def poincare_geodesic(t: float) -> Form:
     """The part ``t`` of a geodesic of the ball."""
 
     def factors(xx: Tensor, yy: Tensor, dd: Tensor, c: Curvature) -> tuple[Tensor, Tensor]:
-        gx, gy = _gap(c * xx), _gap(c * yy)
-        start, end = shares(_ball_distance(xx, yy, dd, c), t)
+        gx, gy = 1 - c * xx, 1 - c * yy
+        start, end = shares(chord_to_distance(4 * c * dd / (gx * gy)), t)
         start, end = start / gx, end / gy
         whole = 1 + (2 - gx) * start + (2 - gy) * end
         return 2 * start / whole, 2 * end / whole
 
-    return Form(_BALL, _BALL_PRODUCTS, factors, (0, 1))
+    return Form(_BALL, _BALL_PRODUCTS, factors, (0, 1), _ball_limits, _easy_ball)
 
 
 def _poincare_expmap(xx: Tensor, xv: Tensor, vv: Tensor, c: Curvature) -> tuple[Tensor, Tensor]:
-    rest = _gap(c * xx)
+    rest = 1 - c * xx
     r = _root(4 * c * vv / rest.square())
     cosh, ratio = r.cosh(), sinhc(r)
     lean = 2 * c * xv / rest * ratio
@@ -193,47 +259,61 @@ POINCARE_EXPMAP = Form(
 
 
 def _gyration(
-    uu: Tensor, vv: Tensor, tt: Tensor, tv: Tensor, tw: Tensor, vw: Tensor, c: Curvature
+    uu: Tensor, uv: Tensor, vv: Tensor, uw: Tensor, vw: Tensor, c: Curvature
 ) -> tuple[Tensor, Tensor]:
-    """Factors of ``T = u + v`` and of ``v``."""
-    rest, TV, TW, VW = _gap(c * vv), c * tv, c * tw, c * vw
-    whole = (rest * _gap(c * uu) + c * tt) / 2
-    first = rest * VW - (1 - rest) * TW + 2 * TV * VW
-    return first / whole, -(c * tt * VW + rest * TW) / whole
+    """Factors of ``u`` and of ``v``; with ``T = u + v`` in place of differences."""
+    U, UV, V, UW, VW = c * uu, c * uv, c * vv, c * uw, c * vw
+    rest, TT, TV, TW = 1 - V, U + 2 * UV + V, UV + V, UW + VW
+    whole = (rest * (1 - U) + TT) / 2
+    first = rest * VW - V * TW + 2 * TV * VW
+    return first / whole, (first - TT * VW - rest * TW) / whole
+
+
+def _easy_gyration(
+    uu: Tensor, uv: Tensor, vv: Tensor, uw: Tensor, vw: Tensor, c: Curvature
+) -> bool:
+    """Where ``u + v`` is no small difference, and neither point is near the boundary."""
+    U, V = c * uu, c * vv
+    both = U + V
+    apart = both * (_EASY_GAP - 1) - 2 * c * uv  # negative where |u + v|^2 is a large part
+    return _inside(U, V, gap=_EASY_GAP) and _near(apart, 0.0)
 
 
 GYRATION = Form(
-    ((1, 0, 0), (0, 1, 0), (1, 1, 0), (0, 0, 1)),  # u, v, T, w
-    ((0, 0), (1, 1), (2, 2), (2, 1), (2, 3), (1, 3)),
+    ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    ((0, 0), (0, 1), (1, 1), (0, 2), (1, 2)),
     lambda *products: (*_gyration(*products), 1.0),
-    (2, 1, 3),
+    (0, 1, 2),
+    lambda uu, uv, vv, uw, vw, c: _inside(c * uu, c * vv, gap=_GAP),
+    _easy_gyration,
 )
 
 
 def _poincare_transport(
-    xx: Tensor, yy: Tensor, dd: Tensor, xd: Tensor, dv: Tensor, xv: Tensor, c: Curvature
+    xx: Tensor, xy: Tensor, yy: Tensor, xv: Tensor, yv: Tensor, c: Curvature
 ) -> tuple[Tensor, Tensor, Tensor]:
-    ratio = _gap(c * yy) / _gap(c * xx)
-    # the gyration of y and -x, whose sum is D
-    total, minus_x = _gyration(yy, xx, dd, -xd, dv, -xv, c)
-    return -ratio * minus_x, ratio * total, ratio
+    ratio = (1 - c * yy) / (1 - c * xx)
+    of_y, of_x = _gyration(yy, -xy, xx, yv, -xv, c)  # of y and -x
+    return -ratio * of_x, ratio * of_y, ratio
 
 
 POINCARE_TRANSPORT = Form(
-    ((1, 0, 0), (0, 1, 0), (-1, 1, 0), (0, 0, 1)),  # x, y, D, v
-    ((0, 0), (1, 1), (2, 2), (0, 2), (2, 3), (0, 3)),
+    ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    ((0, 0), (0, 1), (1, 1), (0, 2), (1, 2)),
     _poincare_transport,
-    (0, 2, 3),
+    (0, 1, 2),
+    lambda xx, xy, yy, xv, yv, c: _inside(c * xx, c * yy, gap=_GAP),
+    lambda xx, xy, yy, xv, yv, c: _easy_gyration(xx, -xy, yy, xv, yv, c),
 )
 
 
 def _gyroplane_dist(
     xx: Tensor, pp: Tensor, dd: Tensor, da: Tensor, pa: Tensor, aa: Tensor, c: Curvature
 ) -> tuple[Tensor]:
-    root, px = sqrt(c), _gap(c * pp)
+    root, px = sqrt(c), 1 - c * pp
     nonzero = aa > 0
     inverse = torch.where(nonzero, torch.where(nonzero, aa, 1).rsqrt(), 0)
-    sine = 2 * root * (px * da - c * dd * pa) * inverse / (px * _gap(c * xx))
+    sine = 2 * root * (px * da - c * dd * pa) * inverse / (px * (1 - c * xx))
     return (torch.asinh(sine) / root,)
 
 
@@ -241,4 +321,6 @@ GYROPLANE_DIST = Form(
     ((1, 0, 0), (0, 1, 0), (1, -1, 0), (0, 0, 1)),  # x, p, x - p, a
     ((0, 0), (1, 1), (2, 2), (2, 3), (1, 3), (3, 3)),
     _gyroplane_dist,
+    limits=lambda xx, pp, dd, da, pa, aa, c: _inside(c * xx, c * pp),
+    easy=lambda xx, pp, dd, da, pa, aa, c: _inside(c * xx, c * pp, gap=_EASY_GAP),
 )

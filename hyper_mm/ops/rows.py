@@ -5,15 +5,15 @@ their inputs whose factors depend on scalar products of the inputs alone:
 
 .. math:: f(z) = \sum_k a_k(G)\, z_k,\qquad G_{ij} = z_i \cdot z_j
 
-So a pass over the vectors computes the scalar products, the factors are computed of one number a
-row, and a second pass combines. The gradients have the same form:
+So scalar products are computed of the vectors, the factors of them, one number a row, and the sum.
+The gradients have the same form:
 
 .. math:: \bar z_k = a_k\, \bar f + \sum_j (1 + \delta_{kj})\, \bar G_{kj}\, z_j,\qquad \bar a_k =
     \bar f \cdot z_k
 
 and :math:`\bar G` is the derivative of the factors, by automatic differentiation of numbers a row.
-All of it is accumulated in float64, in pieces that stay in caches; what is kept for the backward
-pass are the inputs and their products.
+All of it is accumulated in float64, in pieces that stay in caches, each of which is converted once
+in each direction; what is kept for the backward pass are the inputs and their products.
 
 The path is taken by float32 on processors in eager code, where each row is far from the limits of a
 form (:attr:`Form.limits`). Everything else takes the formula itself: float64, points far out,
@@ -24,7 +24,8 @@ again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -33,8 +34,8 @@ from torch.autograd import Function
 
 from .stable import Curvature, is_readable, recorded_gradients, takes_formulas
 
-_CACHE = 3 * 2**15
-"""Numbers in float64 that a thread works on at once: 0.8 MB, which fit its cache."""
+_CACHE = 2**20
+"""Numbers in float64 that are worked on at once: 8 MB. Fewer would take more calls."""
 
 
 class Form(NamedTuple):
@@ -48,6 +49,10 @@ class Form(NamedTuple):
             factor of 1 is a number.
         combined: The vectors that the result is combined of; none where it is a number a row.
         limits: Function of the same arguments, whether the factors are precise.
+        easy: Function of the same arguments, whether they are from products of float32 numbers,
+            too: vectors are not converted then, and are combined in float32. None for never.
+        slopes: Function of the same arguments that returns the derivative of a single factor by
+            each product, where that takes fewer calls than automatic differentiation.
     """
 
     basis: tuple[tuple[int, ...], ...]
@@ -55,117 +60,134 @@ class Form(NamedTuple):
     factors: Callable[..., tuple[Tensor | float, ...]]
     combined: tuple[int, ...] = ()
     limits: Callable[..., bool] = lambda *_: True
+    easy: Callable[..., bool] | None = None
+    slopes: Callable[..., tuple[Tensor, ...]] | None = None
 
 
 _scratch = threading.local()
 
 
-def _room(count: int, rows: int, width: int) -> Sequence[Tensor]:
+def _room(count: int, rows: int, width: int, dtype: torch.dtype) -> Sequence[Tensor]:
     """Tensors ``(rows, width)`` of the thread: new memory would take longer than what is done."""
-    found = getattr(_scratch, 'memory', None)
-    if found is None or found.numel() < count * rows * width:
-        found = _scratch.memory = torch.empty(count * rows * width, dtype=torch.float64)
-    return found[: count * rows * width].view(count, rows, width).unbind()
+    found, size = getattr(_scratch, 'memory', None), count * rows * width
+    if found is None or found.numel() < size:
+        found = _scratch.memory = torch.empty(size, dtype=torch.float64)
+    return found.view(dtype)[:size].view(count, rows, width).unbind()
 
 
-class _Pieces:
-    """Some rows at a time in float64, in memory that is used again from piece to piece.
+@lru_cache
+def _plan(basis: tuple[tuple[int, ...], ...]) -> list[tuple[int, list[tuple[int, int]]]]:
+    """Of each vector the input that it begins with, and further ones with their signs."""
+    plan = []
+    for row in basis:
+        first, *others = sorted((i for i, sign in enumerate(row) if sign), key=lambda i: -row[i])
+        plan.append((first, [(i, row[i]) for i in others]))
+    return plan
+
+
+def _pieces(
+    form: Form, wide: bool, inputs: Sequence[Tensor], grad: Tensor | None = None
+) -> Iterator[tuple[slice, list[Tensor], Tensor]]:
+    """Some rows at a time, in memory that is used again from piece to piece.
 
     Args:
         form: The map.
+        wide: Convert to float64.
         inputs: Its inputs ``(n, d)``.
         grad: Gradient of its result ``(n, d)``, if that is needed.
+
+    Yields:
+        Which rows, the vectors ``z``, then the gradient if given, and room for one vector more.
     """
-
-    def __init__(self, form: Form, inputs: Sequence[Tensor], grad: Tensor | None = None):
-        self.tensors = [*inputs, grad] if grad is not None else list(inputs)
-        self.with_grad = grad is not None
-        # of each vector the input that it begins with, and further ones with their signs
-        self.plan = []
-        for row in form.basis:
-            first, *others = sorted((i for i, s in enumerate(row) if s), key=lambda i: -row[i])
-            self.plan.append((first, [(i, row[i]) for i in others]))
-        count = len(self.tensors) + sum(len(others) for _, others in self.plan) + 1
-        rows, width = inputs[0].shape
-        step = _CACHE * torch.get_num_threads() // (count * max(width, 1))
-        self.step = min(max(step, 1), rows)
-        self.room = _room(count, self.step, width)
-
-    def split(self, tensor: Tensor) -> Sequence[Tensor]:
-        """The pieces of a tensor ``(n, ...)``."""
-        return tensor.split(self.step)
-
-    def __iter__(self) -> Iterator[tuple[int, list[Tensor], Tensor, Tensor]]:
-        """Yields the number of a piece, the vectors ``z``, the gradient, and room for one more."""
-        room, given = self.room, len(self.tensors)
-        for index, parts in enumerate(zip(*map(self.split, self.tensors))):
-            if len(parts[0]) < self.step:
-                room = [r[: len(parts[0])] for r in room]
-            wide = [r.copy_(part) for r, part in zip(room, parts)]
-            vectors, k = [], given
-            for first, others in self.plan:
-                z = wide[first]
-                for i, sign in others:
-                    z = torch.add(z, wide[i], alpha=sign, out=room[k])
-                    k += 1
-                vectors.append(z)
-            yield index, vectors, wide[-1], room[-1]
+    tensors = [*inputs] if grad is None else [*inputs, grad]
+    plan, (n, width) = _plan(form.basis), inputs[0].shape
+    converted = len(tensors) if wide else 0
+    count = converted + sum(len(others) for _, others in plan) + 1
+    step = min(max(_CACHE // (count * max(width, 1)), 1), n)
+    room = _room(count, step, width, torch.float64 if wide else inputs[0].dtype)
+    for start in range(0, n, step):
+        rows = slice(start, min(start + step, n))
+        if n - start < step:
+            room = [r[: n - start] for r in room]
+        parts = [tensor[rows] for tensor in tensors]
+        if wide:
+            parts = [r.copy_(part) for r, part in zip(room, parts)]
+        vectors, k = [], converted
+        for first, others in plan:
+            z = parts[first]
+            for i, sign in others:
+                z = torch.add(z, parts[i], alpha=sign, out=room[k])
+                k += 1
+            vectors.append(z)
+        yield rows, vectors + parts[len(inputs) :], room[-1]
 
 
-def _scalar_products(form: Form, inputs: Sequence[Tensor]) -> list[Tensor]:
-    found = torch.empty(len(form.products), len(inputs[0]), dtype=torch.float64).unbind()
-    pieces = _Pieces(form, inputs)
-    pairs = [(i, j, pieces.split(row)) for (i, j), row in zip(form.products, found)]
-    for index, z, _, room in pieces:
-        for i, j, row in pairs:
-            torch.sum(torch.mul(z[i], z[j], out=room), -1, out=row[index])
-    return list(found)
+def _product(a: Tensor, b: Tensor, room: Tensor, out: Tensor) -> Tensor:
+    """Scalar products ``(n,)`` of rows, summed in float64."""
+    if a is b and a.dtype == torch.float64:
+        return torch.linalg.vector_norm(a, dim=-1, out=out).square_()
+    return torch.sum(torch.mul(a, b, out=room), -1, dtype=torch.float64, out=out)
 
 
-class _Sum:
-    """A sum of vectors times factors, by pieces.
+def _write_sum(terms: Iterable[tuple[Tensor, Tensor | float]], room: Tensor, out: Tensor) -> None:
+    """Writes a sum of vectors times factors, numbers or ``(n,)``; those of 0 are left out."""
+    total, room = None, out if room.dtype == out.dtype else room
+    for z, a in terms:
+        if isinstance(a, Tensor):
+            a = a.to(z.dtype).unsqueeze(-1)
+            total = (
+                torch.mul(z, a, out=room) if total is None else torch.addcmul(total, z, a, out=room)
+            )
+        elif a:
+            total = (
+                torch.mul(z, a, out=room)
+                if total is None
+                else torch.add(total, z, alpha=a, out=room)
+            )
+    if total is None:
+        out.zero_()
+    elif total is not out:
+        out.copy_(total)
 
-    Args:
-        pieces: The pieces.
-        terms: Of each vector its number, -1 for the gradient, and its factor ``(n,)``.
-        out: Where it is written ``(n, d)``.
-    """
 
-    def __init__(self, pieces: _Pieces, terms: Sequence[tuple[int, Tensor | float]], out: Tensor):
-        self.out = pieces.split(out)
-        self.terms = [
-            (k, pieces.split(a.unsqueeze(-1)) if isinstance(a, Tensor) else a)
-            for k, a in sorted(terms, key=lambda term: isinstance(term[1], float))
+class _Computed(NamedTuple):
+    result: Tensor
+    products: list[Tensor]  # (n,)
+    wide: bool
+
+
+def _computed(form: Form, wide: bool, c: Curvature, inputs: Sequence[Tensor]) -> _Computed | None:
+    """The result; None where the factors are not precise."""
+    n, first = len(inputs[0]), inputs[0]
+    found = list(torch.empty(len(form.products), n, dtype=torch.float64).unbind())
+    out = torch.empty_like(first, memory_format=torch.contiguous_format)
+    out = out if form.combined else first.new_empty(n)
+    precise = form.limits if wide else form.easy
+    if precise is None:
+        return None
+    for rows, z, room in _pieces(form, wide, inputs):
+        products = [
+            _product(z[i], z[j], room, row[rows]) for (i, j), row in zip(form.products, found)
         ]
-
-    def write(self, index: int, z: Sequence[Tensor], grad: Tensor, room: Tensor) -> None:
-        """Writes a piece."""
-        done = False
-        for k, a in self.terms:
-            vector = grad if k < 0 else z[k]
-            if isinstance(a, float):
-                torch.add(room, vector, alpha=a, out=room) if done else torch.mul(
-                    vector, a, out=room
-                )
-            elif done:
-                torch.addcmul(room, vector, a[index], out=room)
-            else:
-                torch.mul(vector, a[index], out=room)
-            done = True
-        if done:
-            self.out[index].copy_(room)
+        if not precise(*products, c):
+            return None
+        factors = form.factors(*products, c)
+        if form.combined:
+            _write_sum(zip([z[k] for k in form.combined], factors), room, out[rows])
         else:
-            self.out[index].zero_()
+            out[rows] = factors[0]
+    return _Computed(out, found, wide)
 
 
 class _Rows(Function):
-    """A :class:`Form`, of inputs ``(n, d)``."""
+    """A :class:`Form`, of inputs ``(n, d)``, with its result and products."""
 
     @staticmethod
-    def forward(ctx, form: Form, formula: Callable[..., Tensor], products, c, *inputs: Tensor):
-        ctx.form, ctx.formula, ctx.c = form, formula, None if isinstance(c, Tensor) else c
-        ctx.save_for_backward(*inputs, *products, *([c] if isinstance(c, Tensor) else []))
-        return _result(form, products, c, inputs)
+    def forward(ctx, form: Form, formula: Callable[..., Tensor], computed, c, *inputs: Tensor):
+        ctx.form, ctx.formula, ctx.wide = form, formula, computed.wide
+        ctx.c = None if isinstance(c, Tensor) else c
+        ctx.save_for_backward(*inputs, *computed.products, *([c] if ctx.c is None else []))
+        return computed.result
 
     @staticmethod
     def backward(ctx, grad: Tensor):
@@ -175,80 +197,92 @@ class _Rows(Function):
         if torch.is_grad_enabled():
             *found, g_c = recorded_gradients(ctx.formula, (*inputs, c), grad)
             return None, None, None, g_c, *found
-        rows = len(grad)
-        with torch.enable_grad():
-            leaves = [p.detach().requires_grad_() for p in products]
-            number = c.detach().requires_grad_() if ctx.needs_input_grad[3] else c
-            factors = form.factors(*leaves, number)
-        wanted = [k for k, a in enumerate(factors) if isinstance(a, Tensor)]
-        if form.combined:
-            pulls = {k: torch.empty(rows, dtype=torch.float64) for k in wanted}
-            pieces = _Pieces(form, inputs, grad)
-            rows_of = [(form.combined[k], pieces.split(pull)) for k, pull in pulls.items()]
-            for index, z, g, room in pieces:
-                for k, pull in rows_of:
-                    torch.sum(torch.mul(g, z[k], out=room), -1, out=pull[index])
-        else:
-            pulls = {0: grad.double()}
-        sources = [*leaves, number] if ctx.needs_input_grad[3] else leaves
-        pulled = torch.autograd.grad(
-            [factors[k] for k in wanted], sources, [pulls[k] for k in wanted], allow_unused=True
-        )
-        g_c = pulled[len(leaves)] if ctx.needs_input_grad[3] else None
-        return None, None, None, g_c, *_pull_back(ctx, grad, inputs, factors, pulled)
+        needed = ctx.needs_input_grad[3:]
+        found = _gradients(form, ctx.wide, grad, inputs, products, c, needed)
+        return None, None, None, *found
 
 
-def _result(form: Form, products, c: Curvature, inputs: Sequence[Tensor]) -> Tensor:
-    factors = form.factors(*products, c)
-    if not form.combined:
-        (value,) = factors
-        assert isinstance(value, Tensor)
-        return value.to(inputs[0].dtype)
-    out = torch.empty_like(inputs[0], memory_format=torch.contiguous_format)
-    pieces = _Pieces(form, inputs)
-    total = _Sum(pieces, list(zip(form.combined, factors)), out)
-    for piece in pieces:
-        total.write(*piece)
-    return out
-
-
-def _pull_back(
-    ctx, grad: Tensor, inputs: Sequence[Tensor], factors, g_products: Sequence[Tensor | None]
+def _gradients(
+    form: Form,
+    wide: bool,
+    grad: Tensor,
+    inputs: Sequence[Tensor],
+    products: Sequence[Tensor],
+    c: Curvature,
+    needed: Sequence[bool],
 ) -> list[Tensor | None]:
-    """Gradients of the inputs, from those of the scalar products."""
-    form = ctx.form
-    # of each vector, its factor of the gradient and those of the vectors
-    direct: list[Tensor | float] = [0.0] * len(form.basis)
-    for k, a in zip(form.combined, factors):
-        direct[k] = a.detach() if isinstance(a, Tensor) else a
-    across: list[dict[int, Tensor]] = [{} for _ in form.basis]
-    for (i, j), g in zip(form.products, g_products):
+    """Gradients of the curvature and of the inputs, where they are needed."""
+    g_c = torch.zeros_like(c) if isinstance(c, Tensor) and needed[0] else None
+    found = [
+        torch.empty_like(x, memory_format=torch.contiguous_format) if need else None
+        for x, need in zip(inputs, needed[1:])
+    ]
+    for rows, z, room in _pieces(form, wide, inputs, grad if form.combined else None):
+        given = [p[rows] for p in products]
+        factors: Sequence[Tensor | float] = ()
+        pulled: Sequence[Tensor | None]
+        if form.slopes is not None and g_c is None:
+            pull = grad[rows].double()
+            pulled = [slope.mul_(pull) for slope in form.slopes(*given, c)]
+        else:
+            factors, pulled = _pulled(form, z, room, grad[rows], given, c, g_c)
+        for i, out in enumerate(found):
+            if out is not None:
+                terms = _terms(form, i, factors, pulled)
+                _write_sum([(z[k], a) for k, a in terms.items()], room, out[rows])
+    return [g_c, *found]
+
+
+def _pulled(
+    form: Form,
+    z: Sequence[Tensor],
+    room: Tensor,
+    grad: Tensor,
+    products: Sequence[Tensor],
+    c: Curvature,
+    g_c: Tensor | None,
+) -> tuple[Sequence[Tensor | float], Sequence[Tensor | None]]:
+    """Factors and gradients of the products, by automatic differentiation; adds to ``g_c``."""
+    with torch.enable_grad():
+        leaves = [p.detach().requires_grad_() for p in products]
+        sources = list(leaves)
+        if g_c is not None:
+            assert isinstance(c, Tensor)
+            c = c.detach().requires_grad_()
+            sources.append(c)
+        factors = form.factors(*leaves, c)
+    wanted = [k for k, a in enumerate(factors) if isinstance(a, Tensor)]
+    if form.combined:
+        pulls = [
+            _product(z[-1], z[form.combined[k]], room, torch.empty_like(leaves[0])) for k in wanted
+        ]
+    else:
+        pulls = [grad.double()]
+    pulled = torch.autograd.grad([factors[k] for k in wanted], sources, pulls, allow_unused=True)
+    if g_c is not None and pulled[-1] is not None:
+        g_c += pulled[-1]
+    return factors, pulled[: len(leaves)]
+
+
+def _terms(
+    form: Form, i: int, factors: Sequence[Tensor | float], pulled: Sequence[Tensor | None]
+) -> dict[int, Tensor | float]:
+    """Factors of the vectors in the gradient of input ``i``; -1 is that of the result."""
+    terms: dict[int, Tensor | float] = {}
+
+    def add(k: int, a: Tensor | float, sign: int) -> None:
+        a = a if sign == 1 else -a
+        terms[k] = terms[k] + a if k in terms else a
+
+    for (j, k), g in zip(form.products, pulled):
         if g is not None:
-            for a, b in ((i, j), (j, i)):
-                across[a][b] = across[a][b] + g if b in across[a] else g
-    found: list[Tensor | None] = [None] * len(inputs)
-    pieces = _Pieces(form, inputs, grad if form.combined else None)
-    sums = []
-    for i in range(len(inputs)):
-        if not ctx.needs_input_grad[4 + i]:
-            continue
-        of_grad: Tensor | float = 0.0
-        of_z: dict[int, Tensor] = {}
-        for k, row in enumerate(form.basis):
-            if row[i]:
-                of_grad = of_grad + row[i] * direct[k]
-                for j, g in across[k].items():
-                    g = g if row[i] == 1 else -g
-                    of_z[j] = of_z[j] + g if j in of_z else g
-        terms: list[tuple[int, Tensor | float]] = list(of_z.items())
-        if isinstance(of_grad, Tensor) or of_grad:
-            terms.append((-1, of_grad))
-        out = found[i] = torch.empty_like(inputs[i], memory_format=torch.contiguous_format)
-        sums.append(_Sum(pieces, terms, out))
-    for piece in pieces:
-        for total in sums:
-            total.write(*piece)
-    return found
+            for one, other in ((j, k), (k, j)):
+                if form.basis[one][i]:
+                    add(other, g, form.basis[one][i])
+    for k, a in zip(form.combined, factors):
+        if form.basis[k][i]:
+            add(-1, a.detach() if isinstance(a, Tensor) else a, form.basis[k][i])
+    return terms
 
 
 def run(form: Form, formula: Callable[..., Tensor], c: Curvature, *inputs: Tensor) -> Tensor:
@@ -272,14 +306,12 @@ def run(form: Form, formula: Callable[..., Tensor], c: Curvature, *inputs: Tenso
     flat = [x.reshape(-1, width) for x in inputs]
     number = c.double().reshape(()) if isinstance(c, Tensor) else c
     with torch.no_grad():
-        products = _scalar_products(form, flat)
-        precise = form.limits(*products, number)
-    if not precise:
+        computed = _computed(form, False, number, flat) or _computed(form, True, number, flat)
+    if computed is None:
         return formula(*inputs, c)
+    out = computed.result
     if torch.is_grad_enabled():
-        out = _Rows.apply(form, formula, products, number, *flat)
-    else:
-        out = _result(form, products, number, flat)
+        out = _Rows.apply(form, formula, computed, number, *flat)
     return out.view(shape if form.combined else shape[:-1])
 
 

@@ -33,9 +33,15 @@ ops = pytest.mark.parametrize('name', NAMES)
 @pytest.fixture
 def taken(monkeypatch):
     """Counts results that are computed by rows."""
-    calls = []
-    result = rows._result
-    monkeypatch.setattr(rows, '_result', lambda *args: calls.append(args) or result(*args))
+    calls, computed = [], rows._computed
+
+    def counted(*args):
+        found = computed(*args)
+        if found is not None:
+            calls.append(args)
+        return found
+
+    monkeypatch.setattr(rows, '_computed', counted)
     return calls
 
 
