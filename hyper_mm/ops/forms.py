@@ -8,6 +8,8 @@ digits. Letters name the products of :math:`\sqrt c` times the points: ``X`` is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -99,13 +101,16 @@ def _lorentz_dist(xx: Tensor, xd: Tensor, dd: Tensor, c: Curvature) -> tuple[Ten
     return (chord_to_distance(_chord(c * xx, c * xd, c * dd)) / sqrt(c),)
 
 
-def _lorentz_dist_slopes(
-    xx: Tensor, xd: Tensor, dd: Tensor, c: Curvature
-) -> tuple[Tensor, Tensor, Tensor]:
+_NONE: tuple[Tensor, ...] = ()
+
+
+def _lorentz_dist_pull(
+    xx: Tensor, xd: Tensor, dd: Tensor, c: Curvature, pull: Tensor
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
     X, XD, DD = c * xx, c * xd, c * dd
     x0, y0, lead = _times(X, XD, DD)
-    slope, lean = _slope(torch.addcmul(DD, lead, lead, value=-1), c), lead / y0
-    return lean * lead / x0 * slope, lean * slope * -2, (1 - lean) * slope
+    slope, lean = _slope(torch.addcmul(DD, lead, lead, value=-1), c) * pull, lead / y0
+    return _NONE, (lean * lead / x0 * slope, lean * slope * -2, (1 - lean) * slope)
 
 
 def _slope(t: Tensor, c: Curvature) -> Tensor:
@@ -113,9 +118,7 @@ def _slope(t: Tensor, c: Curvature) -> Tensor:
     return (t * (t + 4)).rsqrt_().mul_(sqrt(c)).masked_fill_(t == 0, 0)
 
 
-LORENTZ_DIST = Form(
-    _PAIR, _PRODUCTS, _lorentz_dist, (), _both_near, _easy_pair, _lorentz_dist_slopes
-)
+LORENTZ_DIST = Form(_PAIR, _PRODUCTS, _lorentz_dist, (), _both_near, _easy_pair, _lorentz_dist_pull)
 
 
 def lorentz_geodesic(t: float) -> Form:
@@ -130,33 +133,35 @@ def lorentz_geodesic(t: float) -> Form:
 
 def _lorentz_transport(
     xx: Tensor, xd: Tensor, dd: Tensor, xv: Tensor, dv: Tensor, c: Curvature
-) -> tuple[Tensor, Tensor, float]:
+) -> tuple[Tensor, Tensor]:
     x0, _, lead = _times(c * xx, c * xd, c * dd)
     product = c * dv - lead * (c * xv) / x0  # c <y - x, v>
     factor = product / (2 + (c * dd - lead.square()) / 2)
-    return 2 * factor, factor, 1.0
+    return 2 * factor, factor
 
 
 LORENTZ_TRANSPORT = Form(
     ((1, 0, 0), (-1, 1, 0), (0, 0, 1)),
     ((0, 0), (0, 1), (1, 1), (0, 2), (1, 2)),
     _lorentz_transport,
-    (0, 1, 2),
+    (0, 1),
     _both_near,
+    plus=2,
 )
 
 
-def _lorentz_transport_to0(xx: Tensor, xv: Tensor, c: Curvature) -> tuple[Tensor, float]:
+def _lorentz_transport_to0(xx: Tensor, xv: Tensor, c: Curvature) -> tuple[Tensor]:
     x0 = (1 + c * xx).sqrt()
-    return -c * xv / (x0 * (1 + x0)), 1.0
+    return (-c * xv / (x0 * (1 + x0)),)
 
 
 LORENTZ_TRANSPORT_TO0 = Form(
     ((1, 0), (0, 1)),
     ((0, 0), (0, 1)),
     _lorentz_transport_to0,
-    (0, 1),
+    (0,),
     lambda xx, xv, c: _near(c * xx),
+    plus=1,
 )
 
 
@@ -176,8 +181,30 @@ def _easy_mobius(xx: Tensor, xy: Tensor, yy: Tensor, c: Curvature) -> bool:
     return _near(-(1 + XY + X * Y), -_EASY_GAP) and _near(both * _EASY_GAP - (both + XY), 0.0)
 
 
+def _mobius_pull(
+    xx: Tensor, xy: Tensor, yy: Tensor, c: Curvature, pull_x: Tensor, pull_y: Tensor
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    X, XY, Y = c * xx, 2 * c * xy, c * yy
+    front = 1 + XY
+    inverse = c / torch.addcmul(front, X, Y)
+    a, b = (front + Y) * inverse, (1 - X) * inverse  # times c
+    one, two = pull_x * inverse, pull_y * inverse
+    whole = torch.addcmul(a * one, b, two).mul_(-1 / c)
+    both = one + whole
+    return (a / c, b / c), (
+        torch.addcmul(-two, whole, Y),
+        both * 2,
+        torch.addcmul(one, whole, X),
+    )
+
+
 MOBIUS_ADD = Form(
-    ((1, 0), (0, 1)), ((0, 0), (0, 1), (1, 1)), _mobius_add, (0, 1), easy=_easy_mobius
+    ((1, 0), (0, 1)),
+    ((0, 0), (0, 1), (1, 1)),
+    _mobius_add,
+    (0, 1),
+    easy=_easy_mobius,
+    pull=_mobius_pull,
 )
 
 
@@ -198,21 +225,21 @@ def _poincare_dist(xx: Tensor, yy: Tensor, dd: Tensor, c: Curvature) -> tuple[Te
     return (chord_to_distance(_ball_chord(xx, yy, dd, c)) / sqrt(c),)
 
 
-def _poincare_dist_slopes(
-    xx: Tensor, yy: Tensor, dd: Tensor, c: Curvature
-) -> tuple[Tensor, Tensor, Tensor]:
+def _poincare_dist_pull(
+    xx: Tensor, yy: Tensor, dd: Tensor, c: Curvature, pull: Tensor
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
     gx, gy = 1 - c * xx, 1 - c * yy
     whole = 4 / (gx * gy)
     t = c * dd * whole
-    slope = _slope(t, c)
+    slope = _slope(t, c) * pull
     lean = t * slope
-    return lean / gx, lean / gy, whole * slope
+    return _NONE, (lean / gx, lean / gy, whole * slope)
 
 
 _BALL = ((1, 0), (0, 1), (-1, 1))
 _BALL_PRODUCTS = ((0, 0), (1, 1), (2, 2))
 POINCARE_DIST = Form(
-    _BALL, _BALL_PRODUCTS, _poincare_dist, (), _ball_limits, _easy_ball, _poincare_dist_slopes
+    _BALL, _BALL_PRODUCTS, _poincare_dist, (), _ball_limits, _easy_ball, _poincare_dist_pull
 )
 
 
@@ -282,10 +309,11 @@ def _easy_gyration(
 GYRATION = Form(
     ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
     ((0, 0), (0, 1), (1, 1), (0, 2), (1, 2)),
-    lambda *products: (*_gyration(*products), 1.0),
-    (0, 1, 2),
+    _gyration,
+    (0, 1),
     lambda uu, uv, vv, uw, vw, c: _inside(c * uu, c * vv, gap=_GAP),
     _easy_gyration,
+    plus=2,
 )
 
 
@@ -307,14 +335,43 @@ POINCARE_TRANSPORT = Form(
 )
 
 
-def _gyroplane_dist(
+def _gyroplane_sine(
     xx: Tensor, pp: Tensor, dd: Tensor, da: Tensor, pa: Tensor, aa: Tensor, c: Curvature
-) -> tuple[Tensor]:
-    root, px = sqrt(c), 1 - c * pp
-    nonzero = aa > 0
+) -> tuple[Tensor, ...]:
+    """The sine, its factor of the product with ``a``, ``c dd / (1 - c pp)``, ``1 - c xx``, ..."""
+    px, gap, nonzero = 1 - c * pp, 1 - c * xx, aa > 0
     inverse = torch.where(nonzero, torch.where(nonzero, aa, 1).rsqrt(), 0)
-    sine = 2 * root * (px * da - c * dd * pa) * inverse / (px * (1 - c * xx))
-    return (torch.asinh(sine) / root,)
+    lean, factor = c * dd / px, inverse / gap * (2 * sqrt(c))
+    return torch.addcmul(da, lean, pa, value=-1) * factor, factor, lean, gap, px, inverse
+
+
+def _gyroplane_dist(*products_and_c) -> tuple[Tensor]:
+    sine = _gyroplane_sine(*products_and_c)[0]
+    return (torch.asinh(sine) / sqrt(products_and_c[-1]),)
+
+
+def _gyroplane_pull(
+    xx: Tensor,
+    pp: Tensor,
+    dd: Tensor,
+    da: Tensor,
+    pa: Tensor,
+    aa: Tensor,
+    c: Curvature,
+    pull: Tensor,
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    sine, factor, lean, gap, px, inverse = _gyroplane_sine(xx, pp, dd, da, pa, aa, c)
+    slope = pull / (torch.addcmul(torch.ones_like(sine), sine, sine).sqrt_() * sqrt(c))
+    of_da, whole = slope * factor, slope * sine
+    of_dd = of_da * pa / px * -c
+    return _NONE, (
+        whole / gap * c,
+        of_dd * lean,
+        of_dd,
+        of_da,
+        -of_da * lean,
+        whole * inverse.square() * -0.5,
+    )
 
 
 GYROPLANE_DIST = Form(
@@ -322,5 +379,5 @@ GYROPLANE_DIST = Form(
     ((0, 0), (1, 1), (2, 2), (2, 3), (1, 3), (3, 3)),
     _gyroplane_dist,
     limits=lambda xx, pp, dd, da, pa, aa, c: _inside(c * xx, c * pp),
-    easy=lambda xx, pp, dd, da, pa, aa, c: _inside(c * xx, c * pp, gap=_EASY_GAP),
+    pull=_gyroplane_pull,
 )

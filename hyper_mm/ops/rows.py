@@ -45,23 +45,25 @@ class Form(NamedTuple):
         basis: Of each vector ``z``, its factors of the inputs: 1, 0 or -1, the first of them 1.
         products: Pairs of vectors, whose scalar products the factors depend on.
         factors: Function of the scalar products ``(n,)``, in order, and of the curvature. Returns
-            one factor ``(n,)`` a vector of ``combined``, or the result where that is empty; a
-            factor of 1 is a number.
+            one factor ``(n,)`` a vector of ``combined``, or the result where that is empty.
         combined: The vectors that the result is combined of; none where it is a number a row.
         limits: Function of the same arguments, whether the factors are precise.
         easy: Function of the same arguments, whether they are from products of float32 numbers,
             too: vectors are not converted then, and are combined in float32. None for never.
-        slopes: Function of the same arguments that returns the derivative of a single factor by
-            each product, where that takes fewer calls than automatic differentiation.
+        pull: Function of the same arguments and of the gradients of the factors. Returns the
+            factors (none where nothing is combined) and the gradients of the products; automatic
+            differentiation, which takes more calls, if None.
+        plus: A vector that is added with the factor 1.
     """
 
     basis: tuple[tuple[int, ...], ...]
     products: tuple[tuple[int, int], ...]
-    factors: Callable[..., tuple[Tensor | float, ...]]
+    factors: Callable[..., tuple[Tensor, ...]]
     combined: tuple[int, ...] = ()
     limits: Callable[..., bool] = lambda *_: True
     easy: Callable[..., bool] | None = None
-    slopes: Callable[..., tuple[Tensor, ...]] | None = None
+    pull: Callable[..., tuple[Sequence[Tensor], Sequence[Tensor]]] | None = None
+    plus: int | None = None
 
 
 _scratch = threading.local()
@@ -173,7 +175,11 @@ def _computed(form: Form, wide: bool, c: Curvature, inputs: Sequence[Tensor]) ->
             return None
         factors = form.factors(*products, c)
         if form.combined:
-            _write_sum(zip([z[k] for k in form.combined], factors), room, out[rows])
+            terms: list[tuple[Tensor, Tensor | float]]
+            terms = list(zip([z[k] for k in form.combined], factors))
+            if form.plus is not None:
+                terms.append((z[form.plus], 1.0))
+            _write_sum(terms, room, out[rows])
         else:
             out[rows] = factors[0]
     return _Computed(out, found, wide)
@@ -217,15 +223,16 @@ def _gradients(
         torch.empty_like(x, memory_format=torch.contiguous_format) if need else None
         for x, need in zip(inputs, needed[1:])
     ]
+    factors: Sequence[Tensor]
+    pulled: Sequence[Tensor | None]
     for rows, z, room in _pieces(form, wide, inputs, grad if form.combined else None):
-        given = [p[rows] for p in products]
-        factors: Sequence[Tensor | float] = ()
-        pulled: Sequence[Tensor | None]
-        if form.slopes is not None and g_c is None:
-            pull = grad[rows].double()
-            pulled = [slope.mul_(pull) for slope in form.slopes(*given, c)]
+        given, pulls = [p[rows] for p in products], [grad[rows].double()]
+        if form.combined:
+            pulls = [_product(z[-1], z[k], room, torch.empty_like(given[0])) for k in form.combined]
+        if form.pull is not None and g_c is None:
+            factors, pulled = form.pull(*given, c, *pulls)
         else:
-            factors, pulled = _pulled(form, z, room, grad[rows], given, c, g_c)
+            factors, pulled = _pulled(form, given, c, g_c, pulls)
         for i, out in enumerate(found):
             if out is not None:
                 terms = _terms(form, i, factors, pulled)
@@ -235,14 +242,12 @@ def _gradients(
 
 def _pulled(
     form: Form,
-    z: Sequence[Tensor],
-    room: Tensor,
-    grad: Tensor,
     products: Sequence[Tensor],
     c: Curvature,
     g_c: Tensor | None,
-) -> tuple[Sequence[Tensor | float], Sequence[Tensor | None]]:
-    """Factors and gradients of the products, by automatic differentiation; adds to ``g_c``."""
+    pulls: Sequence[Tensor],
+) -> tuple[Sequence[Tensor], Sequence[Tensor | None]]:
+    """As :attr:`Form.pull`, by automatic differentiation; adds to ``g_c``."""
     with torch.enable_grad():
         leaves = [p.detach().requires_grad_() for p in products]
         sources = list(leaves)
@@ -251,21 +256,14 @@ def _pulled(
             c = c.detach().requires_grad_()
             sources.append(c)
         factors = form.factors(*leaves, c)
-    wanted = [k for k, a in enumerate(factors) if isinstance(a, Tensor)]
-    if form.combined:
-        pulls = [
-            _product(z[-1], z[form.combined[k]], room, torch.empty_like(leaves[0])) for k in wanted
-        ]
-    else:
-        pulls = [grad.double()]
-    pulled = torch.autograd.grad([factors[k] for k in wanted], sources, pulls, allow_unused=True)
+    pulled = torch.autograd.grad(factors, sources, pulls, allow_unused=True)
     if g_c is not None and pulled[-1] is not None:
         g_c += pulled[-1]
-    return factors, pulled[: len(leaves)]
+    return factors if form.combined else (), pulled[: len(leaves)]
 
 
 def _terms(
-    form: Form, i: int, factors: Sequence[Tensor | float], pulled: Sequence[Tensor | None]
+    form: Form, i: int, factors: Sequence[Tensor], pulled: Sequence[Tensor | None]
 ) -> dict[int, Tensor | float]:
     """Factors of the vectors in the gradient of input ``i``; -1 is that of the result."""
     terms: dict[int, Tensor | float] = {}
@@ -281,7 +279,9 @@ def _terms(
                     add(other, g, form.basis[one][i])
     for k, a in zip(form.combined, factors):
         if form.basis[k][i]:
-            add(-1, a.detach() if isinstance(a, Tensor) else a, form.basis[k][i])
+            add(-1, a.detach(), form.basis[k][i])
+    if form.plus is not None and form.basis[form.plus][i]:
+        add(-1, 1.0, form.basis[form.plus][i])
     return terms
 
 

@@ -47,21 +47,23 @@ def taken(monkeypatch):
 
 def evaluate(name, tensors, c):
     tensors = [t.detach().requires_grad_() for t in tensors]
-    c = c.detach().requires_grad_()
-    value = CASES[name].call(*tensors, c)
+    trained = isinstance(c, torch.Tensor)
+    inputs = [*tensors, c.detach().requires_grad_()] if trained else tensors
+    value = CASES[name].call(*tensors, inputs[-1] if trained else c)
     weight = randn(*value.shape, seed=7).to(value.dtype)
-    return [value, *torch.autograd.grad((value * weight).sum(), (*tensors, c))]
+    return [value, *torch.autograd.grad((value * weight).sum(), inputs)]
 
 
 @ops
+@pytest.mark.parametrize('trained', [True, False])
 @pytest.mark.parametrize('radius', [0.0, 1e-3, 1.0, 3.0])
-def test_values_and_gradients_are_those_of_the_formula(name, radius, taken):
+def test_values_and_gradients_are_those_of_the_formula(name, radius, trained, taken):
     """In float64 from the same float32 inputs, to the rounding of the results."""
     tensors = make(name, 40, 6, dtype=torch.float32, radius=radius)
-    c = torch.tensor(0.8)
+    c = torch.tensor(0.8) if trained else 0.8
     found = evaluate(name, tensors, c)
     assert len(taken) == 1
-    expected = evaluate(name, [t.double() for t in tensors], c.double())
+    expected = evaluate(name, [t.double() for t in tensors], c.double() if trained else c)
     assert len(taken) == 1  # float64 takes the formula
     for one, other in zip(found, expected):
         assert one.dtype == torch.float32
