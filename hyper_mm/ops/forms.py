@@ -77,12 +77,26 @@ def _lorentz_expmap(xx: Tensor, xv: Tensor, vv: Tensor, c: Curvature) -> tuple[T
     return r.cosh(), sinhc(r)
 
 
+def _lorentz_expmap_pull(
+    xx: Tensor, xv: Tensor, vv: Tensor, c: Curvature, pull_x: Tensor, pull_v: Tensor
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    lean = c * xv / (1 + c * xx)  # over the time of x: that of v
+    s = torch.addcmul(vv, lean, xv, value=-1).mul_(c).clamp_min_(1e-300)  # r^2
+    r = s.sqrt()
+    cosh, ratio = r.cosh(), r.sinh() / r
+    series = 1 / 6 + s * (1 / 60 + s * (1 / 1680 + s / 90720))
+    slope = torch.where(s < 1e-2, series, (cosh - ratio) / (2 * s))  # of the ratio
+    pull = torch.addcmul(pull_v * slope, pull_x, ratio, value=0.5).mul_(c)  # of s, times c
+    return (cosh, ratio), (pull * lean.square(), pull * lean * -2, pull)
+
+
 LORENTZ_EXPMAP = Form(
     ((1, 0), (0, 1)),
     ((0, 0), (0, 1), (1, 1)),
     _lorentz_expmap,
     (0, 1),
     lambda xx, xv, vv, c: _near(c * xx) and _near(c * vv, _LONG),
+    pull=_lorentz_expmap_pull,
 )
 
 
@@ -296,6 +310,40 @@ def _gyration(
     return first / whole, (first - TT * VW - rest * TW) / whole
 
 
+def _gyration_pull(
+    uu: Tensor,
+    uv: Tensor,
+    vv: Tensor,
+    uw: Tensor,
+    vw: Tensor,
+    c: Curvature,
+    pull_u: Tensor,
+    pull_v: Tensor,
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    U, UV, V, UW, VW = c * uu, c * uv, c * vv, c * uw, c * vw
+    rest, other, TV, TW = 1 - V, 1 - U, UV + V, UW + VW
+    TT = U + UV + TV
+    whole = torch.addcmul(TT, rest, other).mul_(0.5)
+    first = torch.addcmul(rest * VW, V, TW, value=-1).addcmul_(TV, VW, value=2)
+    second = torch.addcmul(first, TT, VW, value=-1).addcmul_(rest, TW, value=-1)
+    of_u, of_v = first / whole, second / whole
+    both, last = (pull_u + pull_v) * c / whole, pull_v * c / whole  # of first and second, times c
+    half = (
+        torch.addcmul(of_u * pull_u, of_v, pull_v).mul_(c).mul_(-0.5).div_(whole)
+    )  # of whole, half
+    of_rest = torch.addcmul(both * VW, last, TW, value=-1).addcmul_(half, other)
+    of_tt, of_tv = torch.addcmul(half, last, VW, value=-1), both * VW * 2
+    of_tw = torch.addcmul(both * V, last, rest).neg_()
+    of_vw = torch.addcmul(both * rest, both, TV, value=2).addcmul_(last, TT, value=-1)
+    return (of_u, of_v), (
+        torch.addcmul(of_tt, half, rest, value=-1),
+        torch.add(of_tv, of_tt, alpha=2),
+        torch.addcmul(of_tt + of_tv - of_rest, both, TW, value=-1),
+        of_tw,
+        of_vw + of_tw,
+    )
+
+
 def _easy_gyration(
     uu: Tensor, uv: Tensor, vv: Tensor, uw: Tensor, vw: Tensor, c: Curvature
 ) -> bool:
@@ -313,6 +361,7 @@ GYRATION = Form(
     (0, 1),
     lambda uu, uv, vv, uw, vw, c: _inside(c * uu, c * vv, gap=_GAP),
     _easy_gyration,
+    _gyration_pull,
     plus=2,
 )
 
@@ -336,13 +385,15 @@ POINCARE_TRANSPORT = Form(
 
 
 def _gyroplane_sine(
-    xx: Tensor, pp: Tensor, dd: Tensor, da: Tensor, pa: Tensor, aa: Tensor, c: Curvature
+    xx: Tensor, xp: Tensor, pp: Tensor, xa: Tensor, pa: Tensor, aa: Tensor, c: Curvature
 ) -> tuple[Tensor, ...]:
-    """The sine, its factor of the product with ``a``, ``c dd / (1 - c pp)``, ``1 - c xx``, ..."""
+    """The sine, its factor of the product with ``a``, ``c |x - p|^2 / (1 - c pp)``, gaps, ..."""
     px, gap, nonzero = 1 - c * pp, 1 - c * xx, aa > 0
     inverse = torch.where(nonzero, torch.where(nonzero, aa, 1).rsqrt(), 0)
-    lean, factor = c * dd / px, inverse / gap * (2 * sqrt(c))
-    return torch.addcmul(da, lean, pa, value=-1) * factor, factor, lean, gap, px, inverse
+    # x - p in products: what they lose is a small part of |x - p|, and so of the sine
+    lean = c * torch.add(xx + pp, xp, alpha=-2) / px
+    factor = inverse / gap * (2 * sqrt(c))
+    return torch.addcmul(xa - pa, lean, pa, value=-1) * factor, factor, lean, gap, px, inverse
 
 
 def _gyroplane_dist(*products_and_c) -> tuple[Tensor]:
@@ -352,32 +403,32 @@ def _gyroplane_dist(*products_and_c) -> tuple[Tensor]:
 
 def _gyroplane_pull(
     xx: Tensor,
+    xp: Tensor,
     pp: Tensor,
-    dd: Tensor,
-    da: Tensor,
+    xa: Tensor,
     pa: Tensor,
     aa: Tensor,
     c: Curvature,
     pull: Tensor,
 ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    sine, factor, lean, gap, px, inverse = _gyroplane_sine(xx, pp, dd, da, pa, aa, c)
+    sine, factor, lean, gap, px, inverse = _gyroplane_sine(xx, xp, pp, xa, pa, aa, c)
     slope = pull / (torch.addcmul(torch.ones_like(sine), sine, sine).sqrt_() * sqrt(c))
-    of_da, whole = slope * factor, slope * sine
-    of_dd = of_da * pa / px * -c
+    of_xa, whole = slope * factor, slope * sine
+    of_dd = of_xa * pa / px * -c
     return _NONE, (
-        whole / gap * c,
-        of_dd * lean,
-        of_dd,
-        of_da,
-        -of_da * lean,
+        torch.add(of_dd, whole / gap * c),
+        of_dd * -2,
+        torch.addcmul(of_dd, of_dd, lean),
+        of_xa,
+        torch.addcmul(of_xa, of_xa, lean).neg_(),
         whole * inverse.square() * -0.5,
     )
 
 
 GYROPLANE_DIST = Form(
-    ((1, 0, 0), (0, 1, 0), (1, -1, 0), (0, 0, 1)),  # x, p, x - p, a
-    ((0, 0), (1, 1), (2, 2), (2, 3), (1, 3), (3, 3)),
+    ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    ((0, 0), (0, 1), (1, 1), (0, 2), (1, 2), (2, 2)),
     _gyroplane_dist,
-    limits=lambda xx, pp, dd, da, pa, aa, c: _inside(c * xx, c * pp),
+    limits=lambda xx, xp, pp, xa, pa, aa, c: _inside(c * xx, c * pp, gap=_GAP),
     pull=_gyroplane_pull,
 )

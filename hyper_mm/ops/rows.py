@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from .stable import Curvature, is_readable, recorded_gradients, takes_formulas
+from .stable import PLAIN, Curvature, is_readable, recorded_gradients, takes_formulas
 
 _CACHE = 2**20
 """Numbers in float64 that are worked on at once: 8 MB. Fewer would take more calls."""
@@ -89,7 +89,7 @@ def _plan(basis: tuple[tuple[int, ...], ...]) -> list[tuple[int, list[tuple[int,
 
 def _pieces(
     form: Form, wide: bool, inputs: Sequence[Tensor], grad: Tensor | None = None
-) -> Iterator[tuple[slice, list[Tensor], Tensor]]:
+) -> Iterator[tuple[slice | None, list[Tensor], Tensor]]:
     """Some rows at a time, in memory that is used again from piece to piece.
 
     Args:
@@ -99,7 +99,7 @@ def _pieces(
         grad: Gradient of its result ``(n, d)``, if that is needed.
 
     Yields:
-        Which rows, the vectors ``z``, then the gradient if given, and room for one vector more.
+        Which rows, None for all; the vectors ``z``, then the gradient if given; room for one more.
     """
     tensors = [*inputs] if grad is None else [*inputs, grad]
     plan, (n, width) = _plan(form.basis), inputs[0].shape
@@ -108,10 +108,10 @@ def _pieces(
     step = min(max(_CACHE // (count * max(width, 1)), 1), n)
     room = _room(count, step, width, torch.float64 if wide else inputs[0].dtype)
     for start in range(0, n, step):
-        rows = slice(start, min(start + step, n))
+        rows = slice(start, min(start + step, n)) if step < n else None
         if n - start < step:
             room = [r[: n - start] for r in room]
-        parts = [tensor[rows] for tensor in tensors]
+        parts = [_part(tensor, rows) for tensor in tensors]
         if wide:
             parts = [r.copy_(part) for r, part in zip(room, parts)]
         vectors, k = [], converted
@@ -122,6 +122,10 @@ def _pieces(
                 k += 1
             vectors.append(z)
         yield rows, vectors + parts[len(inputs) :], room[-1]
+
+
+def _part(x: Tensor, rows: slice | None) -> Tensor:
+    return x if rows is None else x[rows]
 
 
 def _product(a: Tensor, b: Tensor, room: Tensor, out: Tensor) -> Tensor:
@@ -169,7 +173,8 @@ def _computed(form: Form, wide: bool, c: Curvature, inputs: Sequence[Tensor]) ->
         return None
     for rows, z, room in _pieces(form, wide, inputs):
         products = [
-            _product(z[i], z[j], room, row[rows]) for (i, j), row in zip(form.products, found)
+            _product(z[i], z[j], room, _part(row, rows))
+            for (i, j), row in zip(form.products, found)
         ]
         if not precise(*products, c):
             return None
@@ -179,9 +184,9 @@ def _computed(form: Form, wide: bool, c: Curvature, inputs: Sequence[Tensor]) ->
             terms = list(zip([z[k] for k in form.combined], factors))
             if form.plus is not None:
                 terms.append((z[form.plus], 1.0))
-            _write_sum(terms, room, out[rows])
+            _write_sum(terms, room, _part(out, rows))
         else:
-            out[rows] = factors[0]
+            _part(out, rows).copy_(factors[0])
     return _Computed(out, found, wide)
 
 
@@ -226,8 +231,10 @@ def _gradients(
     factors: Sequence[Tensor]
     pulled: Sequence[Tensor | None]
     for rows, z, room in _pieces(form, wide, inputs, grad if form.combined else None):
-        given, pulls = [p[rows] for p in products], [grad[rows].double()]
-        if form.combined:
+        given = [_part(p, rows) for p in products]
+        if not form.combined:
+            pulls = [_part(grad, rows).double()]
+        else:
             pulls = [_product(z[-1], z[k], room, torch.empty_like(given[0])) for k in form.combined]
         if form.pull is not None and g_c is None:
             factors, pulled = form.pull(*given, c, *pulls)
@@ -236,7 +243,7 @@ def _gradients(
         for i, out in enumerate(found):
             if out is not None:
                 terms = _terms(form, i, factors, pulled)
-                _write_sum([(z[k], a) for k, a in terms.items()], room, out[rows])
+                _write_sum([(z[k], a) for k, a in terms.items()], room, _part(out, rows))
     return [g_c, *found]
 
 
@@ -320,7 +327,14 @@ def _fits(c: Curvature, inputs: Sequence[Tensor]) -> bool:
     return (
         first.dtype == torch.float32
         and first.ndim > 0
-        and all(is_readable(x) and x.shape[-1:] == first.shape[-1:] for x in inputs)
+        and is_readable(first)
+        and all(
+            x.device.type == 'cpu'
+            and x.numel() > 0
+            and type(x) in PLAIN
+            and x.shape[-1:] == first.shape[-1:]
+            for x in inputs
+        )
         and not takes_formulas(*inputs, c)
         and (not isinstance(c, Tensor) or c.numel() == 1)
     )

@@ -19,6 +19,9 @@ from ..compat import is_compiling, is_exporting
 Curvature = Union[float, Tensor]
 """Absolute sectional curvature ``c > 0``: a float, or a tensor that broadcasts with the points."""
 
+PLAIN = (Tensor, torch.nn.Parameter)
+"""Types of tensors whose operations do what they say."""
+
 _SERIES_RADIUS = 1e-2
 
 
@@ -159,12 +162,7 @@ def recorded_gradients(
 
 def is_readable(x: Tensor) -> bool:
     """Whether the values of a tensor can be read at once: on a processor, in eager code."""
-    return (
-        x.device.type == 'cpu'
-        and x.numel() > 0
-        and type(x) in (Tensor, torch.nn.Parameter)
-        and not takes_formulas()
-    )
+    return x.device.type == 'cpu' and x.numel() > 0 and type(x) in PLAIN and not takes_formulas()
 
 
 def sqrt(c: Curvature) -> Curvature:

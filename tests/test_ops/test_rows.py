@@ -47,7 +47,7 @@ def taken(monkeypatch):
 
 def evaluate(name, tensors, c):
     tensors = [t.detach().requires_grad_() for t in tensors]
-    trained = isinstance(c, torch.Tensor)
+    trained = isinstance(c, torch.Tensor) and c.requires_grad
     inputs = [*tensors, c.detach().requires_grad_()] if trained else tensors
     value = CASES[name].call(*tensors, inputs[-1] if trained else c)
     weight = randn(*value.shape, seed=7).to(value.dtype)
@@ -55,15 +55,16 @@ def evaluate(name, tensors, c):
 
 
 @ops
-@pytest.mark.parametrize('trained', [True, False])
+@pytest.mark.parametrize('curvature', ['trained', 'fixed', 'number'])
 @pytest.mark.parametrize('radius', [0.0, 1e-3, 1.0, 3.0])
-def test_values_and_gradients_are_those_of_the_formula(name, radius, trained, taken):
+def test_values_and_gradients_are_those_of_the_formula(name, radius, curvature, taken):
     """In float64 from the same float32 inputs, to the rounding of the results."""
     tensors = make(name, 40, 6, dtype=torch.float32, radius=radius)
-    c = torch.tensor(0.8) if trained else 0.8
+    c = torch.tensor(0.8, requires_grad=curvature == 'trained')
+    c = 0.8 if curvature == 'number' else c
     found = evaluate(name, tensors, c)
     assert len(taken) == 1
-    expected = evaluate(name, [t.double() for t in tensors], c.double() if trained else c)
+    expected = evaluate(name, [t.double() for t in tensors], c)
     assert len(taken) == 1  # float64 takes the formula
     for one, other in zip(found, expected):
         assert one.dtype == torch.float32
