@@ -20,9 +20,10 @@ _FAR = 2.0**16
 """Largest ``c |x|^2`` (radius 6.2) up to which products in float64 have ten digits of a factor."""
 _GAP = 2.0**-8
 """Least ``1 - c |x|^2`` of the ball for the same."""
-_EASY_TIME, _EASY_CHORD, _EASY_GAP = 16.0, 0.75, 0.125
-"""Largest time, largest part of a difference that its time is, and least differences from 1, up to
-which products of float32 numbers have seven digits of a factor."""
+_EASY_TIME, _EASY_CHORD, _EASY_GAP, _EASY_SUM = 16.0, 0.75, 0.125, 1 / 3
+"""Largest time, largest part of a squared difference that the one of times is, least differences
+from 1, and least part of squared lengths that the one of a sum is, up to which products of float32
+numbers have seven digits of a factor."""
 _LONG = 9e4
 """Square of the longest scaled vector whose hyperbolic functions can be squared."""
 
@@ -192,7 +193,7 @@ def _easy_mobius(xx: Tensor, xy: Tensor, yy: Tensor, c: Curvature) -> bool:
     """Where neither denominator nor sum is a small difference."""
     X, XY, Y = c * xx, 2 * c * xy, c * yy
     both = X + Y
-    return _near(-(1 + XY + X * Y), -_EASY_GAP) and _near(both * _EASY_GAP - (both + XY), 0.0)
+    return _near(-(1 + XY + X * Y), -_EASY_GAP) and _near(both * _EASY_SUM - (both + XY), 0.0)
 
 
 def _mobius_pull(
@@ -350,7 +351,7 @@ def _easy_gyration(
     """Where ``u + v`` is no small difference, and neither point is near the boundary."""
     U, V = c * uu, c * vv
     both = U + V
-    apart = both * (_EASY_GAP - 1) - 2 * c * uv  # negative where |u + v|^2 is a large part
+    apart = both * (_EASY_SUM - 1) - 2 * c * uv  # negative where |u + v|^2 is a large part
     return _inside(U, V, gap=_EASY_GAP) and _near(apart, 0.0)
 
 
