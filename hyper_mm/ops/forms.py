@@ -277,7 +277,7 @@ def poincare_geodesic(t: float) -> Form:
         whole = 1 + (2 - gx) * start + (2 - gy) * end
         return 2 * start / whole, 2 * end / whole
 
-    return Form(_BALL, _BALL_PRODUCTS, factors, (0, 1), _ball_limits, _easy_ball)
+    return Form(_BALL, _BALL_PRODUCTS, factors, (0, 1), _ball_limits)
 
 
 def _poincare_expmap(xx: Tensor, xv: Tensor, vv: Tensor, c: Curvature) -> tuple[Tensor, Tensor]:

@@ -129,9 +129,9 @@ def _part(x: Tensor, rows: slice | None) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor, room: Tensor, out: Tensor) -> Tensor:
-    """Scalar products ``(n,)`` of rows, summed in float64."""
-    if a is b and a.dtype == torch.float64:
-        return torch.linalg.vector_norm(a, dim=-1, out=out).square_()
+    """Scalar products ``(n,)`` of rows, summed in float64, squares exactly."""
+    if a is b:
+        return torch.linalg.vector_norm(a, dim=-1, dtype=torch.float64, out=out).square_()
     return torch.sum(torch.mul(a, b, out=room), -1, dtype=torch.float64, out=out)
 
 
