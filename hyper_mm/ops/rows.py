@@ -11,9 +11,11 @@ The gradients have the same form:
 .. math:: \bar z_k = a_k\, \bar f + \sum_j (1 + \delta_{kj})\, \bar G_{kj}\, z_j,\qquad \bar a_k =
     \bar f \cdot z_k
 
-and :math:`\bar G` is the derivative of the factors, by automatic differentiation of numbers a row.
-All of it is accumulated in float64, in pieces that stay in caches, each of which is converted once
-in each direction; what is kept for the backward pass are the inputs and their products.
+and :math:`\bar G` is the derivative of the factors, in closed form (:attr:`Form.pull`) or by
+automatic differentiation of numbers a row. Products are summed and factors computed in float64, in
+pieces that stay in caches; what is kept for the backward pass are the inputs and their products.
+Vectors stay in float32 where every row is well conditioned (:attr:`Form.easy`), and are converted
+to float64 elsewhere.
 
 The path is taken by float32 on processors in eager code, where each row is far from the limits of a
 form (:attr:`Form.limits`). Everything else takes the formula itself: float64, points far out,

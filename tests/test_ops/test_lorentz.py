@@ -317,19 +317,19 @@ class TestMaps:
 
     @pytest.mark.parametrize('radius', [1e-3, 1.0, 3.0, 6.0, 9.0])
     @pytest.mark.parametrize('gap', [1e-3, 1.0, 3.0])
-    def test_float32_is_float64_rounded_once(self, radius, gap):
-        """Nothing is lost beyond the rounding of what goes in and comes out."""
+    def test_float32_is_float64_to_two_roundings(self, radius, gap):
+        """Nothing is lost beyond the rounding of what goes in, of differences and of results."""
         x, y = (L.expmap0(t, 1.0).float() for t in near_pair(radius, gap))
         v = L.transport0(x, vectors_of_length(gap, *x.shape, seed=3).float(), 1.0)
         eps = torch.finfo(torch.float32).eps
         for op, second in ((L.logmap, y), (L.expmap, v)):
             exact = op(x.double(), second.double(), 1.0)
-            assert by_row(op(x, second, 1.0), exact) < eps
+            assert by_row(op(x, second, 1.0), exact) < 2 * eps
         inner = L.inner(x.double(), y.double(), 1.0)
         assert relative(L.inner(x, y, 1.0), inner) < eps
         p, q = L.to_poincare(x, 1.0), -L.to_poincare(y, 1.0)
         exact = P.mobius_add(p.double(), q.double(), 1.0)
-        assert by_row(P.mobius_add(p, q, 1.0), exact) < eps
+        assert by_row(P.mobius_add(p, q, 1.0), exact) < 2 * eps
 
     @pytest.mark.parametrize('radius', [1.0, 3.0, 6.0])
     def test_round_trip_in_float32(self, radius):
