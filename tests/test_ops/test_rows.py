@@ -126,3 +126,18 @@ def test_curvatures_of_rows_take_the_formula(taken):
     found = lorentz.logmap(x, y, c)
     assert not taken
     assert_close(found[2], lorentz.logmap(x[2], y[2], c[2]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('name', [n for n in NAMES if n.split('.')[1] in ('dist', 'logmap')])
+def test_vectors_are_converted_where_a_row_needs_it(name, monkeypatch):
+    """One far point among near ones, or outside of the limits of float32 passes."""
+    wide, computed = [], rows._computed
+    monkeypatch.setattr(rows, '_computed', lambda *args: wide.append(args[1]) or computed(*args))
+    near = make(name, 7, 6, dtype=torch.float32, radius=1.0)
+    CASES[name].call(*near, 1.0)
+    far = [t.clone() for t in near]
+    far[0][3] = make(name, 7, 6, dtype=torch.float32, radius=5.0)[0][3]
+    value = CASES[name].call(*far, 1.0)
+    assert wide == [False, False, True]
+    exact = CASES[name].call(*(t.double() for t in far), 1.0)
+    assert_close(value, exact.float(), rtol=1e-6, atol=1e-6)
