@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 from .rows import Form
-from .stable import Curvature, chord_ratio, chord_to_distance, shares, sinhc, sqrt
+from .stable import Curvature, chord_to_distance, shares, sinhc, sqrt
 
 _FAR = 2.0**16
 """Largest ``c |x|^2`` (radius 6.2) up to which products in float64 have ten digits of a factor."""
@@ -40,6 +41,29 @@ def _root(square: Tensor) -> Tensor:
 def _inside(*squares: Tensor, gap: float = 1e-15) -> bool:
     """Whether points of the ball are inside it, by a least ``1 - c |x|^2``."""
     return all(_near(square, 1 - gap) for square in squares)
+
+
+class _ChordRatio(Function):
+    """``q(t) = r / sinh(r)`` of a distance ``r`` and its squared chord ``t``; 1 at 0.
+
+    ``q' = (1 - q cosh(r)) / (2 sinh(r)^2)``, once; see
+    :func:`hyper_mm.ops.stable.chord_to_distance`.
+    """
+
+    @staticmethod
+    def forward(ctx, t: Tensor) -> Tensor:
+        sine = (t * (t + 4)).sqrt_().mul_(0.5)
+        q = torch.add(sine, t, alpha=0.5).log1p_().div_(sine)
+        q.masked_fill_(t == 0, 1)
+        ctx.save_for_backward(t, q)
+        return q
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        t, q = ctx.saved_tensors
+        slope = (1 - torch.addcmul(q, q, t, value=0.5)).div_(t * (t + 4)).mul_(2)
+        series = t * (1 / 15 - t / 70) - 1 / 6
+        return torch.where(t < 1e-4, series, slope).mul_(grad)
 
 
 # The hyperboloid
@@ -103,7 +127,7 @@ LORENTZ_EXPMAP = Form(
 
 def _lorentz_logmap(xx: Tensor, xd: Tensor, dd: Tensor, c: Curvature) -> tuple[Tensor, Tensor]:
     t = _chord(c * xx, c * xd, c * dd)
-    q = chord_ratio(t)
+    q = _ChordRatio.apply(t)
     return q * t * -0.5, q  # r tanh(r / 2) = q t / 2
 
 
@@ -260,7 +284,7 @@ POINCARE_DIST = Form(
 
 def _poincare_logmap(xx: Tensor, yy: Tensor, dd: Tensor, c: Curvature) -> tuple[Tensor, Tensor]:
     gx, gy = 1 - c * xx, 1 - c * yy
-    share = chord_ratio(4 * c * dd / (gx * gy)) / gy
+    share = _ChordRatio.apply(4 * c * dd / (gx * gy)) / gy
     return -c * dd * share, gx * share
 
 

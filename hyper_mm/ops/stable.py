@@ -312,39 +312,6 @@ def chord_to_distance(t: Tensor) -> Tensor:
     return _chord_to_distance_formula(t) if takes_formulas(t) else _ChordToDistance.apply(t)
 
 
-class _ChordRatio(torch.autograd.Function):
-    """``q(t) = r / sinh(r)`` of ``r = D(t)``; ``q' = (1 - q cosh(r)) / (2 sinh(r)^2)``."""
-
-    @staticmethod
-    def forward(ctx, t: Tensor) -> Tensor:
-        sine = (t * (t + 4)).sqrt_().mul_(0.5)
-        q = torch.add(sine, t, alpha=0.5).log1p_().div_(sine)
-        q.masked_fill_(t == 0, 1)
-        ctx.save_for_backward(t, q)
-        return q
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        t, q = ctx.saved_tensors
-        slope = (1 - torch.addcmul(q, q, t, value=0.5)).div_(t * (t + 4)).mul_(2)
-        series = t * (1 / 15 - t / 70) - 1 / 6
-        return torch.where(t < 1e-4, series, slope).mul_(grad)
-
-
-def chord_ratio(t: Tensor) -> Tensor:
-    """``r / sinh(r)`` of the distance ``r`` of :func:`chord_to_distance`.
-
-    In eager code, and differentiable once.
-
-    Args:
-        t: Squared Lorentzian chord in float64, ``>= 0``, any shape.
-
-    Returns:
-        Ratios, same shape; 1 at 0.
-    """
-    return _ChordRatio.apply(t)
-
-
 def angle_between(a: Tensor, b: Tensor) -> Tensor:
     r"""Angle in radians between vectors, exact near 0 and near pi, where arccos is not.
 

@@ -207,20 +207,3 @@ class TestArguments:
         assert S.per_point(c).shape == (1,)
         assert S.per_point(2.0) == 2.0
         assert S.per_point(c.sum()).shape == ()
-
-
-def test_chord_ratio():
-    """Values and slope, at zero, near it by their limits, and beyond by differentiation."""
-    t = spread(1e12).requires_grad_()
-    r = S.chord_to_distance(t)
-    assert relative(S.chord_ratio(t).detach(), (1 / S.sinhc(r)).detach()) < 1e-13
-    (slope,) = torch.autograd.grad(S.chord_ratio(t).sum(), t)
-    near = slope[t < 1e-6]
-    assert_close(near, torch.full_like(near, -1 / 6), rtol=1e-6, atol=0)
-    far = t[t > 1e-2].detach().requires_grad_()
-    (expected,) = torch.autograd.grad((1 / S.sinhc(S.chord_to_distance(far))).sum(), far)
-    assert_close(slope[t > 1e-2], expected, rtol=1e-8, atol=0)
-    zero = torch.zeros(1, dtype=torch.float64, requires_grad=True)
-    value = S.chord_ratio(zero)
-    assert value == 1
-    assert_close(torch.autograd.grad(value, zero)[0], torch.full((1,), -1 / 6).double())
