@@ -89,7 +89,7 @@ def clipped_points(
     return Points(x, space, r.cosh() / root)
 
 
-def asinh(z: Tensor, root: Tensor, room: Tensor) -> Tensor:
+def asinh(z: Tensor, root: Tensor, room: Tensor, spare: Tensor) -> Tensor:
     """``asinh`` in passes over tensors: on processors ``torch.asinh`` is one call a number.
 
     ``sign(z) log(1 + |z| + |z| (|z| / (1 + sqrt(1 + z^2))))``, to a few roundings of the result
@@ -99,13 +99,15 @@ def asinh(z: Tensor, root: Tensor, room: Tensor) -> Tensor:
         z: Numbers.
         root: Of the same shape; there ``sqrt(1 + z^2)`` is written.
         room: Of the same shape; there the result is written.
+        spare: Of the same shape, written over: new memory in each piece would take longer.
 
     Returns:
         The result.
     """
     torch.mul(z, z, out=root).add_(1).sqrt_()
     size = torch.abs(z, out=room)
-    return size.addcmul_(size, size / (root + 1)).log1p_().copysign_(z)
+    torch.div(size, torch.add(root, 1, out=spare), out=spare)
+    return size.addcmul_(size, spare).log1p_().copysign_(z)
 
 
 class _Logits(Function):
@@ -116,9 +118,9 @@ class _Logits(Function):
         # x (n, d), space and time (n,), planes (K, d + 1), scale (K,) -> (n, K)
         ctx.save_for_backward(x, space, time, planes, scale)
         out = x.new_empty(len(x), len(planes))
-        for (part, *given), (z, root, room, points) in _pieces(planes, out, x, space, time):
+        for (part, *given), (z, *rooms, points) in _pieces(planes, out, x, space, time):
             torch.mm(_ambient(points, *given), planes.mT, out=z)
-            torch.mul(asinh(z, root, room), scale, out=part)
+            torch.mul(asinh(z, *rooms), scale, out=part)
         return out
 
     @staticmethod
@@ -129,10 +131,12 @@ class _Logits(Function):
         found = [torch.empty_like(t) for t in (x, space, time)]
         g_planes, g_scale = torch.zeros_like(planes), torch.zeros_like(scale)
         normals, last = planes[:, :-1].contiguous(), planes[:, -1].contiguous()
-        for (g, *parts), (z, root, room, points) in _pieces(planes, grad, *found, x, space, time):
+        for (g, *parts), (z, root, room, spare, points) in _pieces(
+            planes, grad, *found, x, space, time
+        ):
             (g_x, g_space, g_time), given = parts[:3], parts[3:]
             torch.mm(_ambient(points, *given), planes.mT, out=z)
-            value = asinh(z, root, room)
+            value = asinh(z, root, room, spare)
             g_scale += value.mul_(g).sum(0)
             slope = torch.mul(g, scale, out=z).div_(root)
             g_planes.addmm_(slope.mT, points)
@@ -148,7 +152,7 @@ def _pieces(planes: Tensor, *tensors: Tensor) -> Iterator[tuple]:
     classes, width = planes.shape
     numbers = _CHUNK * torch.get_num_threads() if planes.device.type == 'cpu' else _LARGE
     step = min(max(numbers // max(classes, width), _ROWS), max(len(tensors[0]), 1))
-    rooms = [*planes.new_empty(3, step, classes), planes.new_empty(step, width)]
+    rooms = [*planes.new_empty(4, step, classes), planes.new_empty(step, width)]
     for parts in zip(*(t.split(step) for t in tensors)):
         if len(parts[0]) < step:
             rooms = [room[: len(parts[0])] for room in rooms]

@@ -262,7 +262,7 @@ def bench_pixels(repeats: int, size: int = 128) -> dict[str, dict[str, float]]:
         kept[name] = sum(seen.values()) / 2**20
         del alive
     steps = {k: step(lambda x, m=m: loss(m, x), [x]) for k, m in models.items()}
-    rooms = torch.randn(3, 256, 150)
+    rooms = torch.randn(4, 256, 150)
 
     def asinh_alone() -> None:
         for _ in range(2 * size * size // 256):
