@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import forms, rows
+from . import apart, forms, rows
 from .chord import finish_pairwise, pairwise_chord, squared_chord, squared_chord_tangent0
 from .coordinates import from_ambient, from_klein, to_ambient, to_klein
 from .motions import geodesic, translate, transport, transport_to0
@@ -174,7 +174,9 @@ def dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         Distances ``(...)``; 0 with gradient 0 for coincident points.
     """
     x, y = upcast(x, y)
-    return rows.run(forms.LORENTZ_DIST, _dist, check_curvature(c, x, y), x, y)
+    c = check_curvature(c, x, y)
+    found = apart.dist(_dist, x, y, c)
+    return rows.run(forms.LORENTZ_DIST, _dist, c, x, y) if found is None else found
 
 
 def _dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
