@@ -17,8 +17,8 @@ NAMES = [f'thing {k}' for k in range(COUNT)]
 TOWERS = dict(
     embed_dim=16,
     quick_gelu=True,
-    vision_cfg=dict(image_size=32, layers=1, width=16, head_width=8, patch_size=8),
-    text_cfg=dict(context_length=12, vocab_size=49408, width=16, heads=2, layers=1),
+    vision_cfg=dict(image_size=32, layers=3, width=16, head_width=8, patch_size=8),
+    text_cfg=dict(context_length=24, vocab_size=49408, width=16, heads=2, layers=1),
 )
 
 
