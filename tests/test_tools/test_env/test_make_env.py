@@ -21,16 +21,6 @@ def make_env():
     return load_tool('env/make_env.py')
 
 
-@pytest.fixture
-def mmcv_wheel():
-    return load_tool('env/mmcv_wheel.py')
-
-
-@pytest.fixture
-def target(mmcv_wheel):
-    return mmcv_wheel.Target('2.11.0+cu130', 'cp311', 'linux_x86_64', cuda='13.0')
-
-
 def pins(name: str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for line in (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines():

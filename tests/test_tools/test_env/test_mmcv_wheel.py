@@ -16,19 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.tools import load_tool
-
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def mmcv_wheel():
-    return load_tool('env/mmcv_wheel.py')
-
-
-@pytest.fixture
-def target(mmcv_wheel):
-    return mmcv_wheel.Target('2.11.0+cu130', 'cp311', 'linux_x86_64', cuda='13.0')
 
 
 def test_wheel_key_names_all_that_the_binary_depends_on(mmcv_wheel, target):
