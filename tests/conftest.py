@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import gc
 import importlib.metadata
 import os
+import types
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,12 +67,36 @@ def pytest_terminal_summary(terminalreporter):
 def make_runs_fast() -> None:
     """Leaves out of mmengine's runs in this process what takes longer than a small run itself."""
     gc.collect()
-    gc.freeze()  # each data set collects garbage, among all that has been imported
+    gc.freeze()
     with contextlib.suppress(ImportError):
-        from mmengine.config import config
+        from mmengine.config import Config, config
+        from mmengine.dataset import base_dataset
 
+        # each data set collects garbage, among all that has been imported
+        base_dataset.gc = types.SimpleNamespace(collect=lambda: 0)
         # the config is formatted seven times a run, and once a checkpoint
         config.FormatCode = lambda text, **options: (text, False)
+        Config._file2dict = staticmethod(read_once(Config._file2dict))
+
+
+def read_once(read: Callable) -> Callable:
+    """Keeps what configs of the project hold: several tests read each of them, with its bases.
+
+    A config of the project changes in no test, but it depends on the environment.
+    """
+    kept: dict[tuple, tuple] = {}
+    ours = f'{REPO / "configs"}{os.sep}'
+
+    def file2dict(filename, *args, **options):
+        path = os.path.abspath(filename)
+        if not path.startswith(ours):
+            return read(filename, *args, **options)
+        key = (path, args, *sorted(options.items()), *sorted(os.environ.items()))
+        if key not in kept:
+            kept[key] = read(filename, *args, **options)
+        return copy.deepcopy(kept[key])
+
+    return file2dict
 
 
 def separate_runs() -> None:

@@ -84,11 +84,18 @@ def kind(name: str) -> tuple:
 
 
 def representatives() -> list[str]:
-    """The first config of each kind."""
+    """The first config of each kind, without those whose parts are all in another of the folder.
+
+    So the plain siblings of models with a component are left out.
+    """
     found: dict[tuple, str] = {}
     for name in NAMES:
         found.setdefault(kind(name), name)
-    return list(found.values())
+
+    def within(one: tuple, other: tuple) -> bool:
+        return one[0] == other[0] and set(one[1:]) < set(other[1:])
+
+    return [name for k, name in found.items() if not any(within(k, other) for other in found)]
 
 
 def small(name: str) -> Config:

@@ -184,16 +184,17 @@ def run_arm(config: str, options: list[str], folder: Path, args: argparse.Namesp
     steps = [step for step in steps if 'loss' in step]
     times = [step['time'] for step in steps]
     return dict(
-        seconds=statistics.median(times[1:] or times),
+        seconds=statistics.median(times[1:] or times) if times else None,  # too short to log
         memory=finished.memory,
         trained=trained_parameters(Path(checkpoint)),
-        last=steps[-1],
+        last=steps[-1] if steps else {},
     )
 
 
 def costs(own: list[dict]) -> dict[str, str]:
     """What the runs of an arm cost, as far as it is known."""
-    found = {'s/iter': f'{statistics.median(r["seconds"] for r in own):.3f}'}
+    seconds = [r['seconds'] for r in own if r['seconds'] is not None]
+    found = {'s/iter': f'{statistics.median(seconds):.3f}'} if seconds else {}
     memory = [r['memory'] for r in own if 'memory' in r]
     if memory:
         found['GiB'] = f'{max(memory):.2f}'

@@ -168,6 +168,11 @@ def test_costs_that_are_not_known_have_no_column(tool):
     assert text.splitlines()[0].endswith('| s/iter | GiB | trained |')
     assert text.splitlines()[2].endswith('| 0.500 |  |  |')
     assert text.splitlines()[3].endswith('| 0.500 | 1.00 | 1,234 |')
+    short = dict(run, seconds=None)  # ended before its first line in the log
+    text = tool.table(args, {('plain', 0): short, ('other', 0): short}, 'mIoU')
+    assert text.splitlines()[0].endswith('| against plain |')
+    text = tool.table(args, {('plain', 0): short, ('other', 0): run}, 'mIoU')
+    assert text.splitlines()[2].endswith('|  |') and text.splitlines()[3].endswith('| 0.500 |')
 
 
 def test_written_table(tool, tmp_path):
