@@ -301,7 +301,12 @@ def poincare_geodesic(t: float) -> Form:
         whole = 1 + (2 - gx) * start + (2 - gy) * end
         return 2 * start / whole, 2 * end / whole
 
-    return Form(_BALL, _BALL_PRODUCTS, factors, (0, 1), _ball_limits)
+    def easy(xx: Tensor, yy: Tensor, dd: Tensor, c: Curvature) -> bool:
+        """Between points of which the sum is no small difference either."""
+        against = dd - xx - yy - 2 * (1 - _EASY_SUM) * (xx * yy).sqrt()
+        return 0 <= t <= 1 and _easy_ball(xx, yy, dd, c) and _near(against, 0.0)
+
+    return Form(_BALL, _BALL_PRODUCTS, factors, (0, 1), _ball_limits, easy)
 
 
 def _poincare_expmap(xx: Tensor, xv: Tensor, vv: Tensor, c: Curvature) -> tuple[Tensor, Tensor]:

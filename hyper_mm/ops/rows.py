@@ -71,12 +71,19 @@ class Form(NamedTuple):
 _scratch = threading.local()
 
 
-def _room(count: int, rows: int, width: int, dtype: torch.dtype) -> Sequence[Tensor]:
-    """Tensors ``(rows, width)`` of the thread: new memory would take longer than what is done."""
-    found, size = getattr(_scratch, 'memory', None), count * rows * width
-    if found is None or found.numel() < size:
-        found = _scratch.memory = torch.empty(size, dtype=torch.float64)
-    return found.view(dtype)[:size].view(count, rows, width).unbind()
+def _room(count: int, rows: int, width: int, dtype: torch.dtype) -> tuple[list[Tensor], Tensor]:
+    """Tensors ``(rows, width)`` of the thread: new memory would take longer than what is done.
+
+    ``count`` of them of the given type, and one in float64, which is the last of them where they
+    are of float64 themselves.
+    """
+    found, size = getattr(_scratch, 'memory', None), rows * width
+    if found is None or found.numel() < (count + 1) * size:
+        found = _scratch.memory = torch.empty((count + 1) * size, dtype=torch.float64)
+    room = list(found.view(dtype)[: count * size].view(count, rows, width).unbind())
+    if dtype == torch.float64:
+        return room, room[-1]
+    return room, found[count * size : (count + 1) * size].view(rows, width)
 
 
 @lru_cache
@@ -91,7 +98,7 @@ def _plan(basis: tuple[tuple[int, ...], ...]) -> list[tuple[int, list[tuple[int,
 
 def _pieces(
     form: Form, wide: bool, inputs: Sequence[Tensor], grad: Tensor | None = None
-) -> Iterator[tuple[slice | None, list[Tensor], Tensor]]:
+) -> Iterator[tuple[slice | None, list[Tensor], tuple[Tensor, Tensor]]]:
     """Some rows at a time, in memory that is used again from piece to piece.
 
     Args:
@@ -101,18 +108,19 @@ def _pieces(
         grad: Gradient of its result ``(n, d)``, if that is needed.
 
     Yields:
-        Which rows, None for all; the vectors ``z``, then the gradient if given; room for one more.
+        Which rows, None for all; the vectors ``z``, then the gradient if given; room for one more
+        of their type, and for one in float64.
     """
     tensors = [*inputs] if grad is None else [*inputs, grad]
     plan, (n, width) = _plan(form.basis), inputs[0].shape
     converted = len(tensors) if wide else 0
     count = converted + sum(len(others) for _, others in plan) + 1
     step = min(max(_CACHE // (count * max(width, 1)), 1), n)
-    room = _room(count, step, width, torch.float64 if wide else inputs[0].dtype)
+    room, double = _room(count, step, width, torch.float64 if wide else inputs[0].dtype)
     for start in range(0, n, step):
         rows = slice(start, min(start + step, n)) if step < n else None
         if n - start < step:
-            room = [r[: n - start] for r in room]
+            room, double = [r[: n - start] for r in room], double[: n - start]
         parts = [_part(tensor, rows) for tensor in tensors]
         if wide:
             parts = [r.copy_(part) for r, part in zip(room, parts)]
@@ -123,18 +131,23 @@ def _pieces(
                 z = torch.add(z, parts[i], alpha=sign, out=room[k])
                 k += 1
             vectors.append(z)
-        yield rows, vectors + parts[len(inputs) :], room[-1]
+        yield rows, vectors + parts[len(inputs) :], (room[-1], double)
 
 
 def _part(x: Tensor, rows: slice | None) -> Tensor:
     return x if rows is None else x[rows]
 
 
-def _product(a: Tensor, b: Tensor, room: Tensor, out: Tensor) -> Tensor:
+def _product(a: Tensor, b: Tensor, room: tuple[Tensor, Tensor], out: Tensor) -> Tensor:
     """Scalar products ``(n,)`` of rows, summed in float64, squares exactly."""
+    own, double = room
+
+    def widened(x: Tensor) -> Tensor:  # by `dtype=torch.float64` it would go to new memory
+        return x if x.dtype == double.dtype else double.copy_(x)
+
     if a is b:
-        return torch.linalg.vector_norm(a, dim=-1, dtype=torch.float64, out=out).square_()
-    return torch.sum(torch.mul(a, b, out=room), -1, dtype=torch.float64, out=out)
+        return torch.linalg.vector_norm(widened(a), dim=-1, out=out).square_()
+    return torch.sum(widened(torch.mul(a, b, out=own)), -1, out=out)
 
 
 def _write_sum(terms: Iterable[tuple[Tensor, Tensor | float]], room: Tensor, out: Tensor) -> None:
@@ -186,7 +199,7 @@ def _computed(form: Form, wide: bool, c: Curvature, inputs: Sequence[Tensor]) ->
             terms = list(zip([z[k] for k in form.combined], factors))
             if form.plus is not None:
                 terms.append((z[form.plus], 1.0))
-            _write_sum(terms, room, _part(out, rows))
+            _write_sum(terms, room[0], _part(out, rows))
         else:
             _part(out, rows).copy_(factors[0])
     return _Computed(out, found, wide)
@@ -245,7 +258,7 @@ def _gradients(
         for i, out in enumerate(found):
             if out is not None:
                 terms = _terms(form, i, factors, pulled)
-                _write_sum([(z[k], a) for k, a in terms.items()], room, _part(out, rows))
+                _write_sum([(z[k], a) for k, a in terms.items()], room[0], _part(out, rows))
     return [g_c, *found]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hyper_mm.ops import apart, rows
+from hyper_mm.ops import apart, poincare, rows
 from tests.helpers.op_cases import CASES, make
 
 from .conftest import randn
@@ -143,3 +143,19 @@ def test_vectors_are_converted_where_a_row_needs_it(name, monkeypatch):
     assert wide == [False, False, True]
     exact = CASES[name].call(*(t.double() for t in far), 1.0)
     assert_close(value, exact.float(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize('angle', [0.0, 1e-4, 0.1])
+@pytest.mark.parametrize('name', ['mobius_add', 'geodesic'])
+def test_sums_that_almost_cancel_keep_their_digits(name, angle):
+    """Of opposite points; in float32 passes the digits of the inputs would be those of the sum."""
+    x = randn(64, 8, seed=1).double()
+    x = (0.6 * x / x.norm(dim=1, keepdim=True)).float()
+    y = -x * (1 + randn(64, 1, seed=2).float() * 1e-5) + angle * x.roll(1, dims=1)
+    call = dict(
+        mobius_add=lambda x, y: poincare.mobius_add(x, y, 1.0),
+        geodesic=lambda x, y: poincare.geodesic(x, y, 0.5, 1.0),
+    )[name]
+    expected = call(x.double(), y.double())
+    error = (call(x, y).double() - expected).norm(dim=1) / expected.norm(dim=1)
+    assert error.max() < 2e-7  # three roundings

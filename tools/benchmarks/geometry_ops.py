@@ -6,8 +6,8 @@
 
 Inputs are float32, at the given scaled radius. The error is the largest one of a row, relative to
 the length of the result, against our ops in float64 from the same inputs, which the tests compare
-with arithmetic of 120 digits. The time is of forward and backward, the libraries taking turns; a
-ratio is the median of the ratios of the rounds.
+with arithmetic of 120 digits. The time is of forward and backward, the libraries taking turns of
+four calls; a ratio is the median of the ratios of the rounds.
 """
 
 from __future__ import annotations
@@ -206,11 +206,16 @@ def step(function: Callable, tensors: list[Tensor]) -> Callable[[], None]:
     return run
 
 
-def timed(run: Callable[[], None]) -> float:
-    """Seconds of the processors for one call, whatever else the machine does."""
-    start = time.process_time()
+def timed(run: Callable[[], None], calls: int = 4) -> float:
+    """Seconds of the processors for a call, whatever else the machine does.
+
+    The mean of some, after one that brings back memory which another one's turn has given away.
+    """
     run()
-    return time.process_time() - start
+    start = time.process_time()
+    for _ in range(calls):
+        run()
+    return (time.process_time() - start) / calls
 
 
 def error(value: Tensor, expected: Tensor) -> float:
