@@ -116,10 +116,10 @@ def test_prediction_lies_as_the_image_does(segmentor):
 
 @pytest.mark.mmseg
 def test_hierarchy_that_features_do_not_use_is_refused(segmentor, monkeypatch):
-    monkeypatch.setattr(segmentor, 'neck', torch.nn.Identity())
-    monkeypatch.setattr(
-        segmentor, 'unused', HierarchyMapper(8, num_leaves=4, num_levels=2), raising=False
-    )
+    unused = HierarchyMapper(8, num_leaves=4, num_levels=2)
+    # not setattr, after which a module would not come back
+    monkeypatch.setitem(segmentor._modules, 'neck', torch.nn.Identity())
+    monkeypatch.setitem(segmentor._modules, 'unused', unused)
     monkeypatch.setattr(segmentor, 'extract_feat', lambda x: [x[:, :1].repeat(1, 32, 1, 1)] * 2)
     with pytest.raises(ValueError, match='extract_feat of EncoderDecoder does not use'):
         read_hierarchies(segmentor, segmentation_batch(random_image(SIZE, SIZE)))
