@@ -84,11 +84,11 @@ def out_of(folder):
 
 
 def test_classification_with_other_classes(model, tmp_path):
-    for number, (image, _) in enumerate(squares(count=8)):
+    for number, (image, _) in enumerate(squares()):
         name = 'dark' if number % 2 else 'bright'
         (tmp_path / name).mkdir(exist_ok=True)
         Image.fromarray(image // (1 + 3 * (number % 2))).save(tmp_path / name / f'{number}.png')
-    found = run(model, tmp_path, '--task', 'cls', '--steps', '20', '--rates', '0.001', '0.01')
+    found = run(model, tmp_path, '--task', 'cls', '--steps', '8', '--rates', '0.001', '0.01')
     assert found['classes'] == ['bright', 'dark'] and found['how'] == 'left out'
     assert found['new'] == ['head.fc.bias', 'head.fc.weight']
     assert len(found['losses']) == found['steps'] and min(found['losses']) < found['losses'][0]
