@@ -23,8 +23,12 @@ VISION = dict(
         timm_model_name='convnext_atto', timm_model_pretrained=False, timm_pool='',
         timm_proj='linear', image_size=64,
     ),
+    timm_vit=dict(
+        timm_model_name='vit_tiny_patch16_224', timm_model_pretrained=False, timm_pool='',
+        timm_proj='linear', image_size=64,
+    ),
 )  # fmt: skip
-CHANNELS = dict(vit=[24], resnet=[32, 64, 128, 256], convnext=[40, 80, 160, 320])
+CHANNELS = dict(vit=[24], timm_vit=[192], resnet=[32, 64, 128, 256], convnext=[40, 80, 160, 320])
 
 
 def backbone(tower='resnet', **options):
@@ -33,8 +37,8 @@ def backbone(tower='resnet', **options):
 
 
 def neck(tower='resnet', width=16, levels=5):
-    if tower == 'vit':
-        kind = dict(type='hyper_mm.SimpleFeaturePyramid', in_channels=CHANNELS['vit'][-1])
+    if tower.endswith('vit'):
+        kind = dict(type='hyper_mm.SimpleFeaturePyramid', in_channels=CHANNELS[tower][-1])
         return dict(kind, out_channels=width, num_outs=levels)
     return dict(type='mmdet.FPN', in_channels=CHANNELS[tower], out_channels=width, num_outs=levels)
 
@@ -228,7 +232,7 @@ def panoptic(tower='resnet', **options):
         backbone=backbone(tower),
         panoptic_head=dict(
             type='hyper_mm.OpenVocabMask2FormerHead',
-            in_channels=[16] * 4 if tower == 'vit' else CHANNELS[tower],
+            in_channels=[16] * 4 if tower.endswith('vit') else CHANNELS[tower],
             strides=[2, 4, 8, 16] if tower == 'vit' else [4, 8, 16, 32],
             feat_channels=16,
             out_channels=16,
@@ -268,8 +272,8 @@ def panoptic(tower='resnet', **options):
             panoptic_on=True, instance_on=True, semantic_on=True, object_mask_thr=0.0, iou_thr=0.3
         ),
     )
-    if tower == 'vit':
-        config['neck'] = neck('vit', levels=4)
+    if tower.endswith('vit'):
+        config['neck'] = neck(tower, levels=4)
     return ConfigDict({**config, **options})
 
 

@@ -64,6 +64,36 @@ def check_timm_vit(visual: nn.Module, taps: Sequence[int] = ()) -> None:
         raise ValueError(f'taps must lie in 0..{len(trunk.blocks) - 2}, got {wrong}')
 
 
+def accept_any_size(visual: nn.Module) -> None:
+    """Lets a vision transformer of timm take images of any multiple of its patches.
+
+    As its networks do that are made with ``dynamic_img_size=True``: position embeddings are
+    interpolated where the size is not their own; at that, nothing changes.
+
+    Args:
+        visual: ``open_clip.timm_model.TimmModel`` for which :func:`is_timm_vit` holds.
+
+    Raises:
+        ValueError: If the network has no such option, or keeps rotary positions for one size.
+    """
+    trunk: Any = visual.trunk
+    if getattr(getattr(trunk, 'rope', None), 'pos_embed', None) is not None:
+        raise ValueError(
+            'visual must not keep rotary positions for images of one size, as '
+            f'{type(trunk).__name__} does where it is not made with dynamic_img_size=True'
+        )
+    options = dict(strict_img_size=False, flatten=False, output_fmt='NHWC')
+    missing = [name for name in options if not hasattr(trunk.patch_embed, name)]
+    if missing or not hasattr(trunk, 'dynamic_img_size'):
+        raise ValueError(
+            'visual must be of a kind that timm makes for images of any size (dynamic_img_size), '
+            f'got {type(trunk).__name__}'
+        )
+    trunk.dynamic_img_size = True
+    for name, value in options.items():
+        setattr(trunk.patch_embed, name, value)
+
+
 def dense_vit_features(
     visual: nn.Module, images: Tensor, taps: Sequence[int] = ()
 ) -> DenseFeatures:
@@ -71,7 +101,8 @@ def dense_vit_features(
 
     Args:
         visual: ``open_clip.timm_model.TimmModel`` that :func:`check_timm_vit` passes.
-        images: Normalized images ``(B, 3, H, W)`` of the size of the tower.
+        images: Normalized images ``(B, 3, H, W)`` of the size of the tower, or of any multiple of
+            its patches after :func:`accept_any_size`.
         taps: Blocks whose output is wanted, counted from 0; not the last.
 
     Returns:

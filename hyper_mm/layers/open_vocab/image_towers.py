@@ -1,13 +1,14 @@
 """Image towers of CLIP models as backbones: maps for a pyramid, and features of regions.
 
-One interface for the three kinds of towers that open_clip has:
+One interface for the three kinds of towers that open_clip has (vision transformers are its own or
+timm's):
 
 ====================  ==========================  ===========================================
 tower                 maps of the pyramid         a region's feature
 ====================  ==========================  ===========================================
 vision transformer    one block, of one stride    mean of the dense features (`DenseCLIP`)
 ModifiedResNet        four stages                 7 x 7 grid through its attention pool
-network of timm       four stages                 mean of the last map through its own head
+CNN of timm           four stages                 mean of the last map through its own head
 ====================  ==========================  ===========================================
 
 The objects are no modules, so that a tower stays where it is in a state dict.
@@ -15,7 +16,7 @@ The objects are no modules, so that a tower stays where it is in a state dict.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +24,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .dense_clip import check_tower, dense_features
+from .dense_vit import (
+    DenseFeatures,
+    accept_any_size,
+    check_timm_vit,
+    dense_vit_features,
+    is_timm_vit,
+)
 from .region_pooling import (
     REGIONS_AT_A_TIME,
     attention_pool,
@@ -116,21 +124,35 @@ class TransformerTower(ImageTower):
     """A vision transformer: dense features, and the map of one block.
 
     Args:
-        visual: ``open_clip.transformer.VisionTransformer``.
+        visual: ``open_clip.transformer.VisionTransformer``, or ``open_clip.timm_model.TimmModel``
+            with a vision transformer, which takes images of any size from now on.
         taps: Blocks whose maps are the levels; None: the last but one.
     """
 
     def __init__(self, visual: nn.Module, taps: Sequence[int] | None = None):
-        depth = len(visual.transformer.resblocks)  # type: ignore[union-attr,arg-type]
-        self.taps = (depth - 2,) if taps is None else tuple(taps)
-        check_tower(visual, self.taps)
         self.visual = visual
-        self.stride = self.visual.conv1.stride[0]
-        self.channels = (self.visual.conv1.out_channels,) * len(self.taps)
+        self._dense: Callable[[Any, Tensor, Sequence[int]], DenseFeatures]
+        if is_timm_vit(visual):
+            trunk = self.visual.trunk
+            depth, width, self.stride = (
+                len(trunk.blocks),
+                trunk.embed_dim,
+                trunk.patch_embed.feat_ratio(),
+            )
+            check, self._dense = check_timm_vit, dense_vit_features
+            accept_any_size(visual)
+        else:
+            conv = self.visual.conv1
+            depth, width = len(self.visual.transformer.resblocks), conv.out_channels
+            self.stride = conv.stride[0]
+            check, self._dense = check_tower, dense_features
+        self.taps = (depth - 2,) if taps is None else tuple(taps)
+        check(visual, self.taps)
+        self.channels = (width,) * len(self.taps)
         self.strides = (self.stride,) * len(self.taps)
 
     def _maps(self, images: Tensor) -> TowerMaps:
-        dense = dense_features(self.visual, images, self.taps)
+        dense = self._dense(self.visual, images, self.taps)
         return TowerMaps(dense.intermediate, dense.features)
 
     def _project(self, means: Tensor) -> Tensor:
@@ -222,8 +244,8 @@ def image_tower(visual: nn.Module, taps: Sequence[int] | None = None) -> ImageTo
     """The tower of a CLIP model by its maps and regions.
 
     Args:
-        visual: Image tower of open_clip: a vision transformer, a ModifiedResNet, or a convolutional
-            network of timm.
+        visual: Image tower of open_clip: a vision transformer, its own or of timm, a
+            ModifiedResNet, or a convolutional network of timm.
         taps: Blocks of a vision transformer whose maps are the levels; None: the last but one.
 
     Returns:
@@ -235,10 +257,10 @@ def image_tower(visual: nn.Module, taps: Sequence[int] | None = None) -> ImageTo
     """
     if hasattr(visual, 'attnpool') and hasattr(visual, 'stem'):
         found: ImageTower = ResNetTower(visual)
+    elif is_timm_vit(visual) or hasattr(visual, 'transformer'):
+        return TransformerTower(visual, taps)
     elif hasattr(visual, 'trunk') and hasattr(visual, 'head'):
         found = TimmTower(visual)
-    elif hasattr(visual, 'transformer'):
-        return TransformerTower(visual, taps)
     else:
         raise TypeError(
             'visual must be a vision transformer, a ModifiedResNet or a network of timm, got '

@@ -7,6 +7,7 @@ open_clip = pytest.importorskip('open_clip')
 from hyper_mm.layers.open_vocab.dense_clip import DenseCLIP  # noqa: E402
 from hyper_mm.layers.open_vocab.image_towers import image_tower  # noqa: E402
 from tests.helpers.clip import make_clip  # noqa: E402
+from tests.helpers.clip_families import make_family  # noqa: E402
 
 
 def resnet():
@@ -84,7 +85,38 @@ def test_transformer():
     assert image_tower(visual, (0, 1)).channels == (32, 32)
 
 
-@pytest.mark.parametrize('make', [resnet, timm_model, lambda: make_clip().visual])
+@pytest.mark.parametrize('name', ['ViT-B-16-SigLIP', 'MobileCLIP-B', 'ViTamin-S'])
+def test_transformers_of_timm(name, tmp_path):
+    """As dense features at their own size; at others, position embeddings are interpolated."""
+    visual = make_family(name, tmp_path).visual.eval()
+    height, width = visual.image_size
+    images = torch.randn(2, 3, height, width)
+    last = len(visual.trunk.blocks) - 1
+    image, dense = visual(images), DenseCLIP(visual, (0,))(images)
+    tower = image_tower(visual, (0,))
+    maps = tower(images)
+    torch.testing.assert_close(maps.last, dense.features)
+    torch.testing.assert_close(maps.levels[0], dense.intermediate[0])
+    torch.testing.assert_close(visual(images), image)  # the tower itself is as it was
+    assert tower.channels == (maps.levels[0].shape[1],)
+    assert tower.strides == (height // maps.last.shape[2],)
+    with pytest.raises(ValueError, match='taps must lie in'):
+        image_tower(visual, (last,))
+    other = tower(torch.randn(1, 3, height + tower.stride, 2 * width))
+    size = (maps.last.shape[2] + 1, 2 * maps.last.shape[3])
+    assert other.last.shape[2:] == other.levels[0].shape[2:] == size
+    assert other.last.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        resnet,
+        timm_model,
+        lambda: make_clip().visual,
+        lambda: timm_model('vit_tiny_patch16_224', pool=''),
+    ],
+)
 @pytest.mark.parametrize('size', [(5, 7), (33, 70)])
 def test_images_of_any_size_even_below_the_stride(make, size):
     tower = image_tower(make())
@@ -106,6 +138,12 @@ def test_padding_is_in_no_mask():
     assert not torch.allclose(everywhere[0], columns)  # the padded column counts in the box alone
 
 
+@pytest.mark.parametrize('name', ['EVA02-B-16', 'PE-Core-B-16'])
+def test_rotary_positions_of_one_size_are_refused(name, tmp_path):
+    with pytest.raises(ValueError, match='rotary positions for images of one size, as Eva'):
+        image_tower(make_family(name, tmp_path).visual)
+
+
 def test_other_towers():
     with pytest.raises(TypeError, match='Linear'):
         image_tower(nn.Linear(2, 2))
@@ -114,4 +152,10 @@ def test_other_towers():
     with pytest.raises(ValueError, match='attention'):
         image_tower(timm_model('resnet18', pool='abs_attn', proj=''))
     with pytest.raises(ValueError, match='strides'):
-        image_tower(timm_model('vit_tiny_patch16_224', pool='', proj='linear'))
+        image_tower(timm_model('mixer_s32_224', pool='', proj='linear'))
+    fixed = timm_model('vit_tiny_patch16_224')
+    del fixed.trunk.dynamic_img_size
+    with pytest.raises(ValueError, match='dynamic_img_size.*VisionTransformer'):
+        image_tower(fixed)
+    with pytest.raises(ValueError, match='taps must lie in'):
+        image_tower(timm_model('vit_tiny_patch16_224'), (12,))
