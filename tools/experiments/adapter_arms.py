@@ -9,7 +9,8 @@ pixels of an image, minus the mean vector of the training images. A pixel is sco
 the text of each class. Trained is a temperature, and what the arm says, by cross-entropy over the
 seen classes on the vectors' shares of each class; a step takes the classes of its images and random
 others of the seen ones. A quarter of the classes is held out, others for each seed, and named at
-the test only, among all 133.
+the test only, among all 133. `camvid` is the same model by the 11 names of CamVid's classes on its
+validation images: another set, of which nothing is trained.
 
 Each arm takes the learning rate of three that has the highest mIoU of seen classes on training
 images that are left out for that (split of its own, `--tune-seed`). Runs are kept, and used again
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 TEXT = ('text',)
 ARMS: dict[str, tuple[dict | None, list[float]]] = {
     'frozen': (None, [0.0]),
-    'full': (dict(type='FullTuning', towers=TEXT), [1e-5, 1e-4, 1e-3]),
-    'q, v': (dict(type='TrainedPartsAdapter', towers=TEXT), [1e-5, 1e-4, 1e-3]),
+    'full': (dict(type='FullTuning', towers=TEXT), [1e-4, 1e-3, 3e-3]),
+    'q, v': (dict(type='TrainedPartsAdapter', towers=TEXT), [1e-4, 1e-3, 3e-3]),
     'LoRA': (dict(type='LoRAAdapter', rank=16, alpha=16.0, towers=TEXT), [1e-3, 5e-3, 2e-2]),
     'OFT (peft)': (
         dict(type='PeftAdapter', method='OFT', oft_block_size=64, towers=TEXT),
@@ -86,7 +87,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch', type=int, default=8, help='images a step')
     parser.add_argument('--names', type=int, default=32, help='classes a step')
     parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--data', type=Path, help='folder of coco133_sem')
+    parser.add_argument('--data', type=Path, help='folder of coco133_sem and camvid')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/adapter_arms'))
     parser.add_argument('--out', type=Path, help='markdown file, written between its marks')
     args = parser.parse_args()
@@ -96,24 +97,34 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def read_images(clip: nn.Module, folder: Path, split: str, classes: int) -> Images:
-    """Dense features and labels of a split of the data set."""
+def read_images(clip: nn.Module, images: Path, maps: Path, classes: int, first: int = 0) -> Images:
+    """Dense features and labels of a split of a data set.
+
+    Args:
+        clip: LiteCLIP.
+        images: Folder of the images.
+        maps: Folder of the label maps.
+        classes: Number of classes.
+        first: Label of the first class; what is below it does not count.
+    """
     import numpy as np
     import torch
     from PIL import Image
 
     trunk = clip.visual.trunk
     features, shares, labels = [], [], []
-    for file in sorted((folder / 'img_dir' / split).iterdir()):
+    for file in sorted(images.iterdir()):
         image = Image.open(file).convert('RGB').resize(SIZE[::-1], Image.Resampling.BICUBIC)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
         with torch.no_grad():
             x = trunk.forward_features(((pixels - 127.5) / 127.5).unsqueeze(0))[0]
             features.append(trunk.get_classifier()(x.permute(1, 2, 0)))
-        label = Image.open(folder / 'ann_dir' / split / f'{file.stem}.png')
-        small = np.array(label.resize(SIZE[::-1], Image.Resampling.NEAREST))
-        shares.append(class_shares(torch.from_numpy(small).long(), classes))
-        labels.append(torch.from_numpy(np.array(label)).long())
+        label = Image.open(maps / f'{file.stem}.png')
+        small = label.resize(SIZE[::-1], Image.Resampling.NEAREST)
+        small, label = (torch.from_numpy(np.array(x)).long() - first for x in (small, label))
+        small, label = (torch.where(x < 0, 255, x) for x in (small, label))
+        shares.append(class_shares(small, classes))
+        labels.append(label)
     return Images(torch.stack(features), torch.stack(shares), labels)
 
 
@@ -175,11 +186,13 @@ def run(clip, arm: str, rate: float, seed: int, data: dict, args: argparse.Names
         arm: Name of the arm.
         rate: Learning rate.
         seed: Seed of the held-out classes, of the order of the images and of initial values.
-        data: ``train`` and ``test`` :class:`Images`, and ``tokens`` ``(T, L)`` of all classes.
+        data: ``train`` and ``test`` :class:`Images`, and ``tokens`` ``(T, L)`` of all classes; the
+            same of CamVid as ``camvid``, or None.
         args: The command line.
 
     Returns:
-        ``seen``, ``unseen`` and ``all`` mIoU, number of trained parameters, seconds of a step.
+        ``seen``, ``unseen`` and ``all`` mIoU, that of CamVid, number of trained parameters, seconds
+        of a step.
     """
     import copy
 
@@ -225,6 +238,9 @@ def run(clip, arm: str, rate: float, seed: int, data: dict, args: argparse.Names
         seconds.append(time.perf_counter() - start)
     with torch.no_grad():
         scores = evaluate(encode(clip, tokens), data['test'], unseen)
+        if data['camvid'] is not None:
+            images, names = data['camvid']
+            scores['camvid'] = evaluate(encode(clip, names), images, [])['all']
     count = sum(p.numel() for p in trained)
     return dict(scores, trained=count, seconds=statistics.median(seconds or [0.0]))
 
@@ -247,27 +263,38 @@ def main() -> None:
     import torch
 
     from hyper_mm import lite_clip
+    from hyper_mm.datasets import CamVidDataset
     from hyper_mm.datasets.vocabulary import Vocabulary
     from hyper_mm.engine.records import key_of, load_result, save_result
 
     torch.set_num_threads(args.threads)
     clip, _, tokenizer = lite_clip()
     clip.eval()
-    names = Vocabulary.load('coco133').names
-    tokens = tokenizer([TEMPLATE.format(name) for name in names])
-    folder = args.data or Path(os.environ.get('HYPER_MM_DATA', 'data')) / 'coco133_sem'
-    train, test = (read_images(clip, folder, split, len(names)) for split in ('train', 'val'))
+    names, others = Vocabulary.load('coco133').names, CamVidDataset.METAINFO['classes']
+    tokens, street = (tokenizer([TEMPLATE.format(n) for n in part]) for part in (names, others))
+    root = args.data or Path(os.environ.get('HYPER_MM_DATA', 'data'))
+    coco, camvid = root / 'coco133_sem', root / 'camvid'
+    train, test = (
+        read_images(clip, coco / 'img_dir' / split, coco / 'ann_dir' / split, len(names))
+        for split in ('train', 'val')
+    )
+    folders = (camvid / part / 'validation' for part in ('images', 'annotations'))
+    transfer = read_images(clip, *folders, len(others), first=1)
     mean = train.features.mean((0, 1, 2))
-    train, test = normalized(train, mean), normalized(test, mean)
+    train, test, transfer = (normalized(part, mean) for part in (train, test, transfer))
     rows = list(range(len(train.labels)))
     random.Random(args.tune_seed).shuffle(rows)
     cut = len(rows) // 5
     whole = {'all': train, 'train': train, 'test': test, 'tokens': tokens}
-    tuning = {**whole, 'train': subset(train, rows[cut:]), 'test': subset(train, rows[:cut])}
+    whole['camvid'] = (transfer, street)
+    parts = dict(train=subset(train, rows[cut:]), test=subset(train, rows[:cut]))
+    tuning = {**whole, **parts, 'camvid': None}
 
     def result(arm: str, rate: float, seed: int, data: dict) -> dict:
         options = dict(steps=args.steps, batch=args.batch, names=args.names, arm=repr(ARMS[arm][0]))
         part = 'tune' if data is tuning else 'test'
+        if data is whole:
+            options['transfer'] = 'camvid'
         key = key_of(dict(options, rate=rate, seed=seed, part=part))
         file = args.work_dir / part / f'{list(ARMS).index(arm)}_{rate:g}_{seed}.json'
         found = load_result(file, key)
@@ -277,7 +304,9 @@ def main() -> None:
         print(part, arm, f'lr {rate:g} seed {seed}:', json.dumps(found), flush=True)
         return found
 
-    rows = [['arm', 'trained', 'lr', 'seen', 'unseen', 'against frozen: seen', 'unseen', 's/step']]
+    scored = ['seen', 'unseen', 'camvid']
+    gained = [f'against frozen: {scored[0]}', *scored[1:]]
+    rows = [['arm', 'trained', 'lr', *scored, *gained, 's/step']]
     base: list[dict] = []
     for arm in args.arms:
         rates = ARMS[arm][1]
@@ -286,10 +315,10 @@ def main() -> None:
             best = max(rates, key=lambda r: result(arm, r, args.tune_seed, tuning)['seen'])
         own = [result(arm, best, seed, whole) for seed in args.seeds]
         base = own if arm == 'frozen' else base
-        parts = [[one[part] for one in own] for part in ('seen', 'unseen')]
-        gains = [''] * 2
+        parts = [[one[part] for one in own] for part in scored]
+        gains = [''] * len(scored)
         if base and arm != 'frozen':
-            pairs = [[a[p] - b[p] for a, b in zip(own, base)] for p in ('seen', 'unseen')]
+            pairs = [[a[p] - b[p] for a, b in zip(own, base)] for p in scored]
             gains = [standard_error(values) for values in pairs]
         seconds = statistics.median(one['seconds'] for one in own)
         trained = f'{own[0]["trained"]:,}'

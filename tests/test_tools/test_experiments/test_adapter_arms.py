@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import one_hot
 
 pytest.importorskip('open_clip')
@@ -32,7 +33,8 @@ def data(tool):
     images = tool.Images(directions[classes], one_hot(classes, CLASSES).float(), labels)
     images = tool.normalized(images, torch.zeros(32))
     tokens = torch.randint(4, 98, (CLASSES, 6), generator=generator)
-    return dict(all=images, train=images, test=images, tokens=tokens, directions=directions)
+    found = dict(all=images, train=images, test=images, tokens=tokens, directions=directions)
+    return dict(found, camvid=(images, tokens.flip(0)))
 
 
 def test_scores_of_the_true_directions(tool, data):
@@ -55,6 +57,25 @@ def test_shares_of_cells(tool):
     assert found[1, 2].tolist() == [0, 0, 0]
 
 
+def test_labels_below_the_first_class_do_not_count(tool, tmp_path):
+    trunk = SimpleNamespace(
+        forward_features=lambda x: torch.nn.functional.avg_pool2d(x, 32),
+        get_classifier=lambda: torch.nn.Identity(),
+    )
+    clip = SimpleNamespace(visual=SimpleNamespace(trunk=trunk))
+    height, width = tool.SIZE
+    label = torch.zeros(height, width, dtype=torch.uint8)
+    label[:32, :32], label[32:64] = 1, 2
+    for name, pixels in (('images', label[..., None].expand(-1, -1, 3)), ('maps', label)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels.numpy()).save(tmp_path / name / 'a.png')
+    found = tool.read_images(clip, tmp_path / 'images', tmp_path / 'maps', 2, first=1)
+    assert found.features.shape == (1, height // 32, width // 32, 3)
+    assert found.shares[0, 0, 0].tolist() == [1, 0] and found.shares[0, 1, 0].tolist() == [0, 1]
+    assert found.shares[0, 0, 1].tolist() == [0, 0]
+    assert found.labels[0].unique().tolist() == [0, 1, 255]
+
+
 def test_classes_held_out(tool, data):
     first, second = (tool.held_out(data['all'], seed) for seed in (0, 1))
     assert len(first) == 2 and first == tool.held_out(data['all'], 0) != second
@@ -69,6 +90,8 @@ def test_every_arm_trains(tool, data, tmp_path, monkeypatch):
     frozen = tool.run(clip, 'frozen', 0.0, 0, data, args)
     again = tool.run(clip, 'frozen', 0.0, 0, data, args)
     assert frozen == again and frozen['trained'] == 0
+    assert frozen['camvid'] != frozen['all']  # other names
+    assert 'camvid' not in tool.run(clip, 'frozen', 0.0, 0, dict(data, camvid=None), args)
     for arm in tool.ARMS:
         if arm != 'frozen':
             found = tool.run(clip, arm, 0.05, 0, data, args)
