@@ -7,8 +7,8 @@
 
 `regions`: the scores of 1000 proposals for 1203 names (LVIS), from embeddings and pooled features
 to the best 1000 pairs; median and quartiles of the time that passes, and of the processor's.
-`detector`: a training step and inference of a frozen detector and of its adapted sibling, with a
-random image, in turns; median and quartiles of the ratio. Public weights are not loaded. Inference
+`detector`: a training step and inference of a frozen detector and of its adapted sibling, with
+random pixels, in turns; median and quartiles of the ratio. Public weights are not loaded. Inference
 is with cached weights, as MergeAdaptersHook has them.
 """
 
@@ -88,7 +88,8 @@ def detector(args: argparse.Namespace) -> None:
 
     def step(model):
         model.zero_grad()
-        data = dict(inputs=[image], data_samples=[copy.deepcopy(sample)])
+        samples = [copy.deepcopy(sample) for _ in range(args.batch)]
+        data = dict(inputs=[image] * args.batch, data_samples=samples)
         losses = model(**model.data_preprocessor(data, True), mode='loss')
         total = sum(sum(v) if isinstance(v, list) else v for k, v in losses.items() if 'loss' in k)
         total.backward()
@@ -125,6 +126,7 @@ def main() -> None:
     parser.add_argument('--dim', type=int, default=512, help='width of the features')
     parser.add_argument('--chunk', type=int, default=2048, help='names at a time')
     parser.add_argument('--side', type=int, default=320, help='side of the image in pixels')
+    parser.add_argument('--batch', type=int, default=1, help='images of a training step')
     parser.add_argument(
         '--configs',
         nargs=2,
