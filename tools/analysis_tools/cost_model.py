@@ -146,6 +146,27 @@ def lorentz_block(dim: int, heads: int, hidden: int, length: int) -> Cost:
     return Cost(parameters, length * per_token, 0, kept, rotations)
 
 
+def mixture(
+    dim: int, hidden: int, length: int, experts: int, top_k: int = 2, shared: int = 1
+) -> Cost:
+    """Experts of a block of HELM-MiCE, in place of its feed-forward network.
+
+    Args:
+        dim: Space dimensions d.
+        hidden: Hidden space dimensions of an expert.
+        length: Tokens N.
+        experts: Routed experts.
+        top_k: Those of a token.
+        shared: Experts of all tokens.
+    """
+    one = 2 * linear(dim + 1, hidden) + linear(hidden + 1, dim)
+    parameters = (experts + shared) * (one + 1) + experts * dim  # curvatures, gate
+    used = top_k + shared
+    per_token = used * (2 * (dim + 1) * hidden + (hidden + 1) * dim) + experts * dim
+    kept = length * (12 * hidden * used + dim * (16 + 4 * shared + 9 * top_k))
+    return Cost(parameters, length * per_token, 0, kept)
+
+
 def helm(
     dim: int, depth: int, heads: int, hidden: int, length: int, vocab_size: int, embedding: int = 0
 ) -> Cost:
@@ -285,6 +306,26 @@ def block_case(dim: int, heads: int, hidden: int, length: int) -> Case:
     return Case(name, lorentz_block(dim, heads, hidden, length), measure)
 
 
+def mixture_case(dim: int, hidden: int, length: int, experts: int, top_k: int, shared: int) -> Case:
+    """Experts of HELM-MiCE of one size."""
+
+    def measure() -> Cost:
+        import torch
+
+        from hyper_mm.layers import MiCE
+
+        layer = MiCE(dim, hidden, experts, top_k, shared)
+        return measured(
+            layer, lambda n: layer(torch.randn(n, length, dim, requires_grad=True), 1.0)
+        )
+
+    name = (
+        f'experts of HELM-MiCE, d = {dim}, {experts} + {shared}, {top_k} a token, hidden {hidden}, '
+        f'{length} tokens'
+    )
+    return Case(name, mixture(dim, hidden, length, experts, top_k, shared), measure)
+
+
 def hyper_clip_case(dim: int, depth: int, block_size: int) -> Case:
     """HyperCLIP's adapter of a vision tower of one size, beside the tower alone."""
 
@@ -320,6 +361,9 @@ CASES = (
     block_case(62, 3, 128, 32),
     block_case(129, 2, 300, 64),
     block_case(194, 5, 256, 128),
+    mixture_case(62, 40, 32, 4, 2, 1),
+    mixture_case(129, 100, 64, 8, 2, 1),
+    mixture_case(194, 64, 128, 4, 1, 2),
     hyper_clip_case(64, 2, 16),
     hyper_clip_case(128, 3, 32),
     hyper_clip_case(256, 2, 64),
