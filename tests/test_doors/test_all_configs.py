@@ -44,6 +44,14 @@ def _scope(place):
         yield
 
 
+@pytest.fixture
+def loaded(monkeypatch):
+    """Leaves out the random initialization of models whose weights are loaded afterwards."""
+    for name in ('kaiming_uniform_', 'uniform_', 'normal_', 'trunc_normal_', 'xavier_uniform_'):
+        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *args, **kwargs: tensor)
+
+
+@pytest.mark.usefixtures('loaded')
 def test_framework_builds_and_loads_it(place):
     """``init_model``, ``get_model``, ``init_detector`` have the weights of the checkpoint."""
     if place.scope == 'mmseg':
@@ -66,6 +74,7 @@ def test_framework_builds_and_loads_it(place):
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.usefixtures('loaded')
 def test_inference(place):
     """The framework's inferencer on an image file; where there is none, what users call."""
     image = place.files['img_path']
@@ -118,6 +127,7 @@ def radial_images(place):
     )
 
 
+@pytest.mark.usefixtures('loaded')
 def test_time_augmentation(place):
     """What ``tools/test.py --tta`` does with the config."""
     episodic = 'Episode' in str(place.cfg.test_dataloader.dataset.type)

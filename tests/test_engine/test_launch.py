@@ -80,7 +80,11 @@ def root(tmp_path_factory):
 
 
 @pytest.mark.mmseg
-@pytest.mark.parametrize('by_epoch', [False, True], ids=['iterations', 'epochs'])
+@pytest.mark.parametrize(
+    'by_epoch',
+    [False, pytest.param(True, marks=pytest.mark.slow)],
+    ids=['iterations', 'epochs'],
+)
 def test_dry_run(root, tmp_path, by_epoch):
     changes = {}
     if by_epoch:

@@ -41,6 +41,7 @@ def living() -> tuple[int, int]:
     return len(found), sum(x.numel() for x in found)
 
 
+@pytest.mark.slow
 def test_memory_of_training_and_prediction_is_flat(place):
     wrapper = copy.deepcopy(place.cfg.optim_wrapper)
     wrapper.pop('loss_scale', None)

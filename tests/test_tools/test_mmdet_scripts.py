@@ -63,6 +63,7 @@ def test_test(trained, config, tmp_path):
     assert len(list(tmp_path.rglob('*.png')) + list(tmp_path.rglob('*.jpg'))) == 3
 
 
+@pytest.mark.slow
 def test_resume(trained, config, tmp_path):
     STOCK.check_resume(trained, config, tmp_path)
 

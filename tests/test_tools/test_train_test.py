@@ -214,6 +214,7 @@ def test_stock_scripts_resume_and_test(trained, config, tmp_path):
     assert 'mIoU' in text
 
 
+@pytest.mark.slow
 def test_stock_get_flops(config, tmp_path):
     stock = (STOCK / 'analysis_tools' / 'get_flops.py').read_text()
     # mmseg 1.2.2 passes both, which mmengine 0.10 refuses whatever the config
