@@ -67,6 +67,10 @@ PAPERS = {
     ),
 }
 """Title and address of the paper of each folder."""
+VARIANTS = (
+    '3x', 'cls', 'det', 'finetune', 'frequent', 'mixed', 'mmseg-base', 'mode-a', 'parts', 'text',
+)  # fmt: skip
+"""What stands behind the data set in the name of a config."""
 COMMAND = re.compile(r'#   (?:\S+ )*?python tools/(train|test)\.py (configs/\S+\.py)')
 FIGURE = re.compile(
     r'([\d.]+)(?: ± [\d.]+)? (% top-1|mIoU|box AP50)|(perplexity|leaf purity|tau_d) ([\d.]+)'
@@ -166,7 +170,7 @@ def metafile(method: str, headers: list[Header]) -> str:
         model['In Collection'] = method
         model['Metadata'] = dict(Description=header.title, Result=header.result)
         if header.figures:
-            dataset = model['Name'].rpartition('_')[2]
+            dataset = [p for p in model['Name'].split('_') if p not in VARIANTS][-1]
             model['Results'] = [dict(Task=method, Dataset=dataset, Metrics=header.figures)]
         models.append(model)
     content = dict(Collections=[collection], Models=models)
