@@ -9,7 +9,9 @@ its forward and backward passes alone, the low-rank mix beside a full FFT. Each 
 of the ratios of neighboring runs, peer over ours, and its quartiles; for FOMAML ours over the
 peer. Memory is what a step adds to the peak of a fresh process. Random data, float32. Adaptation
 (20 steps on 5 images of 256 x 256, given the rate) has no peer: seconds, and the memory of a step
-on 2 and on 18 images of 1024 x 1024.
+on 2 and on 18 images of 1024 x 1024. `episodes` trains a config on its data (data/nuclei, or where
+HYPER_MM_DATA says) beside the same steps on one batch in memory, and `orders` a step of MAML beside
+one of FOMAML, with the memory of each.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,8 +30,14 @@ from timing import ratio
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from hyper_mm.models import MetaLearner
 
-SECTIONS = ('contrast', 'bands', 'fomaml', 'mix', 'adapt')
+
+SECTIONS = ('contrast', 'bands', 'fomaml', 'orders', 'episodes', 'mix', 'adapt')
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'metaseg'
+ORDERS = ('fomaml', 'maml')
+EPISODIC = ('fomaml_unet-lite0_nuclei',)
+"""Configs of metaseg whose loaders are timed."""
 ADAPTED = ('unet_nuclei', 'unet-lite0_nuclei')
 """Configs of metaseg that are adapted."""
 TAU, CHANNELS = 0.05, 32
@@ -130,10 +139,8 @@ def bench_bands(repeats: int) -> None:
     )
 
 
-def bench_fomaml(repeats: int) -> None:
-    """A FOMAML step of a small U-Net, 4 + 4 images of 128 x 128, one inner step."""
-    from pathlib import Path
-
+def small_learner(size: int = 128, **options: object) -> tuple[MetaLearner, dict]:
+    """A meta-learned small U-Net, and an episode of 4 + 4 random square images."""
     import torch
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
@@ -143,32 +150,90 @@ def bench_fomaml(repeats: int) -> None:
     from hyper_mm.registry import MODELS
 
     init_default_scope('mmseg')
-    cfg = Config.fromfile(
-        Path(__file__).resolve().parents[2] / 'configs' / 'metaseg/unet_nuclei.py'
-    )
+    cfg = Config.fromfile(CONFIGS / 'unet_nuclei.py')
     cfg.segmentor.data_preprocessor = cfg.data_preprocessor
-    learner = MODELS.build(dict(type='hyper_mm.MetaLearner', model=cfg.segmentor)).train()
-    meta = dict(img_shape=(128, 128), ori_shape=(128, 128), pad_shape=(128, 128))
+    config = dict(type='hyper_mm.MetaLearner', model=cfg.segmentor, **options)
+    meta = dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape'), (size, size))
 
     def batch() -> dict:
-        labels = [PixelData(data=torch.randint(2, (1, 128, 128))) for _ in range(4)]
+        labels = [PixelData(data=torch.randint(2, (1, size, size))) for _ in range(4)]
         samples = [SegDataSample(gt_sem_seg=label, metainfo=meta) for label in labels]
-        return dict(inputs=torch.randn(4, 3, 128, 128), data_samples=samples)
+        return dict(inputs=torch.randn(4, 3, size, size), data_samples=samples)
 
-    episode = dict(support=batch(), query=batch())
+    return MODELS.build(config).train(), dict(support=batch(), query=batch())
 
-    def backward(losses: dict) -> None:
-        learner.parse_losses(losses)[0].backward()
-        learner.zero_grad()
+
+def backward(model: MetaLearner, losses: dict) -> None:
+    """The gradients of losses, which are not kept."""
+    model.parse_losses(losses)[0].backward()
+    model.zero_grad()
+
+
+def bench_fomaml(repeats: int) -> None:
+    """A FOMAML step of a small U-Net, 4 + 4 images of 128 x 128, one inner step."""
+    learner, episode = small_learner()
 
     def step() -> None:
-        backward(learner([episode], mode='loss'))
+        backward(learner, learner([episode], mode='loss'))
 
     def passes() -> None:
         for part in episode.values():
-            backward(learner.model(**part, mode='loss'))
+            backward(learner, learner.model(**part, mode='loss'))
 
     show('FOMAML step over its passes', passes, step, repeats, 'the passes alone')
+
+
+def bench_orders(repeats: int) -> None:
+    """A step of second order beside one of first: time at 128 pixels, memory at 256."""
+    first, second = (
+        lambda model=model, episode=episode: backward(model, model([episode], mode='loss'))
+        for model, episode in (small_learner(algorithm=name) for name in ORDERS)
+    )
+    show('MAML step over one of FOMAML', first, second, repeats, 'of second order')
+    for name in ORDERS:
+        command = [sys.executable, __file__, '--order-memory', name]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        print(f'    memory of a step, {name}: {int(done.stdout.split()[-1]) / 1024:.0f} MiB')
+
+
+def measure_order_memory(name: str) -> None:
+    """Prints the KiB that a step adds to the peak of this (fresh) process."""
+    for size in (32, 256):
+        learner, episode = small_learner(size, algorithm=name)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        backward(learner, learner([episode], mode='loss'))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def bench_episodes(repeats: int, steps: int = 8) -> None:
+    """Steps with a config's own loader beside as many with a batch that is there."""
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+    from mmengine.runner import Runner
+
+    from hyper_mm.registry import MODELS
+
+    for name in EPISODIC:
+        cfg = Config.fromfile(CONFIGS / f'{name}.py')
+        init_default_scope(cfg.default_scope)
+        if cfg.get('data_preprocessor') is not None:
+            cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+        model = MODELS.build(cfg.model).train()
+        batches = iter(Runner.build_dataloader(cfg.train_dataloader, seed=0))
+        kept = next(batches)
+
+        def step(batch: dict, model: MetaLearner = model) -> None:
+            backward(model, model(**model.data_preprocessor(batch, True), mode='loss'))
+
+        def loaded(batches=batches, step=step) -> None:
+            for _ in range(steps):
+                step(next(batches))
+
+        def alone(kept=kept, step=step) -> None:
+            for _ in range(steps):
+                step(kept)
+
+        show(f'{steps} steps with a loader, {name}', loaded, alone, repeats, 'without one')
 
 
 def full_fft(x: Tensor, amplitude: Tensor, lam: float) -> Tensor:
@@ -225,8 +290,6 @@ def support(count: int, size: int) -> list[dict]:
 
 def adapt(config: str, items: list[dict], steps: int) -> None:
     """Takes the steps of tools/adapt.py with a model of random weights."""
-    from pathlib import Path
-
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
@@ -235,8 +298,7 @@ def adapt(config: str, items: list[dict], steps: int) -> None:
     from hyper_mm.registry import MODELS
 
     init_default_scope('mmseg')
-    folder = Path(__file__).resolve().parents[2] / 'configs' / 'metaseg'
-    cfg = Config.fromfile(folder / f'{config}.py', format_python_code=False)
+    cfg = Config.fromfile(CONFIGS / f'{config}.py', format_python_code=False)
     if cfg.get('data_preprocessor') is not None:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     learner = MODELS.build(dict(type='hyper_mm.MetaLearner', model=cfg.model))
@@ -294,6 +356,7 @@ def main() -> None:
     parser.add_argument('--repeats', type=int, default=11, help='measured pairs of runs')
     parser.add_argument('--memory', type=int, help=argparse.SUPPRESS)
     parser.add_argument('--adapt-memory', nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument('--order-memory', choices=ORDERS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     import torch
 
@@ -304,6 +367,9 @@ def main() -> None:
         return
     if args.adapt_memory:
         measure_adapt_memory(args.adapt_memory[0], int(args.adapt_memory[1]))
+        return
+    if args.order_memory:
+        measure_order_memory(args.order_memory)
         return
     print(f'torch {torch.__version__}, {args.threads} threads')
     for section in args.only:
