@@ -1,7 +1,7 @@
 # LiteCLIP, frozen, with a small Mask2Former on 80 images of COCO panoptic; 11 of 133 classes are unseen.
 #   python tools/train.py configs/hyperclip/lite-clip_coco128-panoptic.py
-# Result: not trained
-# Data: data/coco128_panoptic. 200 iterations of 4 images.
+# Result: PQ 6.56 (7.20 of seen, 3.33 of unseen names), one seed (docs/open_vocab_detection.md)
+# Data: data/coco128_panoptic. 1000 iterations of 4 images.
 _base_ = [
     '../_base_/models/open-vocab_mask2former.py',
     '../_base_/datasets/coco128_panoptic.py',
@@ -65,11 +65,11 @@ model = dict(
     panoptic_fusion_head=dict(ensemble=dict(temperature=0.04)),
     train_cfg=dict(num_points=2048),
 )
-max_iters = 200
+max_iters = 1000
 optim_wrapper = dict(optimizer=dict(lr=5e-4), clip_grad=dict(max_norm=1.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=20),
     dict(type='PolyLR', power=0.9, by_epoch=False, begin=20, end=max_iters, eta_min=1e-6),
 ]
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=40))
+train_cfg = dict(max_iters=max_iters, val_interval=200)
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=200))
