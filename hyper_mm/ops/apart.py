@@ -6,7 +6,8 @@ r"""Distances of points far from each other, in the fewest passes over memory.
 
 with times of curvature -1. Rounded products leave ``t`` an error of ``eps c (|x|^2 + |y|^2)``, and
 so the distance a relative one of ``eps c (|x|^2 + |y|^2) / (sqrt(t (t + 4)) sqrt(c) d)``. Where the
-quotient is at most 1 in each row, products of float32 numbers will do.
+quotient is at most 1 in each row, and no row is at the origin with both points, products of float32
+numbers will do.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from torch.autograd import Function
 from .stable import Curvature, is_readable, recorded_gradients, takes_formulas
 
 __all__ = ['dist']
+
+_LEAST = 1e-30
+"""Least product of a distance and its sine: below, squares of float32 numbers lose their digits."""
 
 
 class _Dist(Function):
@@ -72,7 +76,7 @@ def dist(formula: Callable[..., Tensor], x: Tensor, y: Tensor, c: Curvature) -> 
         t = torch.addcmul(squares, lead, lead, value=-1).sub_(xy, alpha=2 * c)
         sine = (t * (t + 4)).sqrt_()
         r = torch.add(t, sine).mul_(0.5).log1p_()
-        if not (sine * r >= squares).all():  # False for NaN
+        if not (sine * r >= squares.clamp_min(_LEAST)).all():  # False for NaN
             return None
         result = r.div_(math.sqrt(c)).float()
     if not torch.is_grad_enabled():

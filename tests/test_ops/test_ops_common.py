@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -161,6 +162,18 @@ def test_edges_are_finite_under_autocast(name, dtype, c):
         points = [points[0].unsqueeze(-2), points[1].unsqueeze(-3)]
     with torch.autocast('cpu', dtype):
         finite_everywhere(name, points, c)
+
+
+@every
+def test_each_pair_of_edges_alone_is_finite(name):
+    """Fast paths are taken by all rows of a call or by none: one row at a time."""
+    case = CASES[name]
+    points = [edges(kind, torch.float32, far=3.0) for kind in case.inputs]
+    if case.out == 'mapped':
+        points[0] = points[0][:3]
+    rows = [[p] if k == 0 and case.out == 'mapped' else p.split(1) for k, p in enumerate(points)]
+    for pair in itertools.product(*rows[:2]):
+        finite_everywhere(name, [*pair, *(p[:1] for p in points[2:])])
 
 
 @every
