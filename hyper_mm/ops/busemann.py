@@ -17,9 +17,11 @@ from . import poincare
 from .stable import (
     Curvature,
     check_curvature,
+    is_readable,
     per_point,
     signed_asinh,
     squared_norm,
+    takes_formulas,
     unit,
     upcast,
     wide_sqrt,
@@ -33,6 +35,11 @@ __all__ = [
     'poincare_busemann',
     'poincare_horosphere_dist',
 ]
+
+_FAR = 1e7
+"""Largest ``c |x|^2`` up to which the product has nine digits."""
+_PAIRS = 2**22
+"""Numbers of float64 at once."""
 
 
 def lorentz_busemann(x: Tensor, p: Tensor, c: Curvature) -> Tensor:
@@ -66,6 +73,10 @@ def _busemann(x: Tensor, p: Tensor) -> Tensor:
 def lorentz_pairwise_busemann(x: Tensor, p: Tensor, c: Curvature) -> Tensor:
     """Busemann functions of all points and all ideal points, by one matrix product.
 
+    The product leaves ``|x_perp|^2`` an error of ``eps c |x|^2``: points beyond a scaled radius of
+    about 9 are computed elementwise, where values can be read (eager code on processors); elsewhere
+    they lose digits beyond it.
+
     Args:
         x: Points ``(..., n, d)``.
         p: Ideal points ``(..., m, d)``.
@@ -76,11 +87,26 @@ def lorentz_pairwise_busemann(x: Tensor, p: Tensor, c: Curvature) -> Tensor:
     """
     x, p = upcast(x, p)
     root = wide_sqrt(check_curvature(c, x, p, shared=True))
-    a = root * widen(x)
-    along = a @ unit(widen(p)).mT
-    across = (squared_norm(a, keepdim=True) - along.square()).clamp_min(0)  # its rounding alone
+    a, q = root * widen(x), unit(widen(p))
+    square = squared_norm(a, keepdim=True)
+    along = a @ q.mT
+    # at least -1/2 for points that are too far for this
+    across = (square - along.square()).clamp_min(-0.5)
     value = across.log1p() / 2 - signed_asinh(along / (1 + across).sqrt())
+    if is_readable(square) and not takes_formulas(x, p, c) and square.max() > _FAR:
+        value = _with_far_points(value, a, q, (square > _FAR).squeeze(-1))
     return (value / root).to(x.dtype)
+
+
+def _with_far_points(value: Tensor, x: Tensor, p: Tensor, far: Tensor) -> Tensor:
+    """Values ``(..., n, m)`` with those of far points ``(..., n)`` in place of the products'."""
+    x, p = x.expand(*far.shape, x.shape[-1]), p.expand(*far.shape[:-1], *p.shape[-2:])
+    places = far.nonzero().split(max(_PAIRS // max(p.shape[-2] * p.shape[-1], 1), 1))
+    for rows in places:
+        index = tuple(rows.unbind(1))
+        each = _busemann(x[index].unsqueeze(-2), p[index[:-1]] if index[:-1] else p)
+        value = value.index_put(index, each)
+    return value
 
 
 def poincare_busemann(x: Tensor, p: Tensor, c: Curvature) -> Tensor:

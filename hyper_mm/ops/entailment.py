@@ -17,7 +17,7 @@ from torch import Tensor
 from . import lorentz, poincare
 from .lorentz import exterior_angle as lorentz_exterior_angle
 from .lorentz import half_aperture as lorentz_half_aperture
-from .stable import Curvature, angle_between, safe_norm, upcast
+from .stable import Curvature, angle_between, check_widths, safe_norm, upcast
 
 __all__ = [
     'cone_energy',
@@ -43,8 +43,12 @@ def euclidean_exterior_angle(x: Tensor, y: Tensor, root: Tensor | None = None) -
     Returns:
         Angles ``(...)`` in radians, in [0, pi]; pi/2, with gradient 0, where ``x`` is the root or
         ``y`` is ``x``.
+
+    Raises:
+        ValueError: If they differ in their last dimension.
     """
     x, y = upcast(x, y)
+    check_widths(x, y, *([] if root is None else [root]))
     return angle_between(x if root is None else x - root, y - x)
 
 

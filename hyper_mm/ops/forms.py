@@ -207,41 +207,37 @@ LORENTZ_TRANSPORT_TO0 = Form(
 # The ball
 
 
-def _mobius_add(xx: Tensor, xy: Tensor, yy: Tensor, c: Curvature) -> tuple[Tensor, Tensor]:
-    X, XY, Y = c * xx, 2 * c * xy, c * yy
-    whole = 1 + XY + X * Y
-    return (1 + XY + Y) / whole, (1 - X) / whole
+def _mobius_add(xx: Tensor, yy: Tensor, ss: Tensor, c: Curvature) -> tuple[Tensor, Tensor]:
+    gx, S = 1 - c * xx, c * ss
+    whole = torch.addcmul(S, gx, 1 - c * yy)
+    return S / whole, gx / whole
 
 
-def _easy_mobius(xx: Tensor, xy: Tensor, yy: Tensor, c: Curvature) -> bool:
-    """Where neither denominator nor sum is a small difference."""
-    X, XY, Y = c * xx, 2 * c * xy, c * yy
-    both = X + Y
-    return _near(-(1 + XY + X * Y), -_EASY_GAP) and _near(both * _EASY_SUM - (both + XY), 0.0)
+def _easy_mobius(xx: Tensor, yy: Tensor, ss: Tensor, c: Curvature) -> bool:
+    """Inside the ball nothing cancels: squares are exact, and so are their differences from 1."""
+    return _inside(c * xx, c * yy)
 
 
 def _mobius_pull(
-    xx: Tensor, xy: Tensor, yy: Tensor, c: Curvature, pull_x: Tensor, pull_y: Tensor
+    xx: Tensor, yy: Tensor, ss: Tensor, c: Curvature, pull_x: Tensor, pull_s: Tensor
 ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    X, XY, Y = c * xx, 2 * c * xy, c * yy
-    front = 1 + XY
-    inverse = c / torch.addcmul(front, X, Y)
-    a, b = (front + Y) * inverse, (1 - X) * inverse  # times c
-    one, two = pull_x * inverse, pull_y * inverse
-    whole = torch.addcmul(a * one, b, two).mul_(-1 / c)
-    both = one + whole
-    return (a / c, b / c), (
-        torch.addcmul(-two, whole, Y),
-        both * 2,
-        torch.addcmul(one, whole, X),
+    gx, gy, S = 1 - c * xx, 1 - c * yy, c * ss
+    inverse = torch.addcmul(S, gx, gy).reciprocal_()
+    a, b = S * inverse, gx * inverse
+    one, two = pull_x * inverse, pull_s * inverse
+    lean = torch.addcmul(a * one, b, two)
+    return (a, b), (
+        torch.addcmul(-two, lean, gy).mul_(c),
+        (lean * gx).mul_(c),
+        (one - lean).mul_(c),
     )
 
 
 MOBIUS_ADD = Form(
-    ((1, 0), (0, 1)),
-    ((0, 0), (0, 1), (1, 1)),
+    ((1, 0), (0, 1), (1, 1)),
+    ((0, 0), (1, 1), (2, 2)),
     _mobius_add,
-    (0, 1),
+    (0, 2),
     easy=_easy_mobius,
     pull=_mobius_pull,
 )

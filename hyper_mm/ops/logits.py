@@ -191,9 +191,9 @@ def lorentz_logits(x: Tensor | Points, weight: Tensor, offset: Tensor, c: Curvat
         Logits ``(..., K)``, in float32 or better.
 
     Raises:
-        ValueError: If ``c`` is a tensor of several elements.
+        ValueError: If ``c`` is a tensor of several elements, or ``x`` has another width.
     """
-    points, c = _points(x, c)
+    points, c = _points(x, c, weight.shape[-1])
     weight, offset = (widen(t) for t in upcast(weight, offset))
     o = (sqrt(c) * offset).unsqueeze(-1)
     planes = torch.cat([o.cosh() * unit(weight), -o.sinh()], -1)
@@ -219,17 +219,19 @@ def lorentz_gyroplane_logits(x: Tensor | Points, p: Tensor, weight: Tensor, c: C
         Logits ``(..., K)``, in float32 or better.
 
     Raises:
-        ValueError: If ``c`` is a tensor of several elements.
+        ValueError: If ``c`` is a tensor of several elements, or ``x`` has another width.
     """
-    points, c = _points(x, c)
+    points, c = _points(x, c, weight.shape[-1])
     p, weight = (widen(t) for t in upcast(p, weight))
     normal = lorentz.transport0(p, unit(weight), c)  # (K, d), of length 1
     time = (p * normal).sum(-1, keepdim=True) / lorentz.time(p, c, keepdim=True)
     return _of_planes(points, torch.cat([normal, -time], -1), safe_norm(weight), c)
 
 
-def _points(x: Tensor | Points, c: Curvature) -> tuple[Points, Curvature]:
+def _points(x: Tensor | Points, c: Curvature, width: int) -> tuple[Points, Curvature]:
     vectors = x.x if isinstance(x, Points) else x
+    if vectors.ndim == 0 or vectors.shape[-1] != width:
+        raise ValueError(f'x must have {width} dimensions, got shape {tuple(vectors.shape)}')
     c = _one_number(check_curvature(c, vectors))
     if isinstance(x, Points):
         return x, c

@@ -88,7 +88,12 @@ def logmap0(x: Tensor, c: Curvature) -> Tensor:
         Tangent vectors at the origin ``(..., d)``.
     """
     (x,) = upcast(x)
-    return x * artanhc(sqrt(check_curvature(c, x)) * safe_norm(x, keepdim=True))
+    return x * artanhc(_size(x, c)).to(x.dtype)
+
+
+def _size(x: Tensor, c: Curvature) -> Tensor:
+    """``sqrt(c) |x|`` as a column, in float64: near 1, artanh tells its digits apart."""
+    return wide_sqrt(check_curvature(c, x)) * safe_norm(widen(x), keepdim=True)
 
 
 def project(x: Tensor, c: Curvature, eps: float = 1e-3) -> Tensor:
@@ -116,6 +121,10 @@ def mobius_add(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
     .. math:: x \oplus y = \frac{(1 + 2c\, x \cdot y + c \lVert y \rVert^2)\, x
         + (1 - c \lVert x \rVert^2)\, y}
         {1 + 2c\, x \cdot y + c^2 \lVert x \rVert^2 \lVert y \rVert^2}
+        = \frac{c \lVert x + y \rVert^2\, x + (1 - c \lVert x \rVert^2)(x + y)}
+        {(1 - c \lVert x \rVert^2)(1 - c \lVert y \rVert^2) + c \lVert x + y \rVert^2}
+
+    The second form, in which nothing cancels inside the ball, is computed.
 
     Args:
         x: Points ``(..., d)``.
@@ -123,8 +132,7 @@ def mobius_add(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         c: Curvature.
 
     Returns:
-        Points ``(..., d)``, accumulated in float64 and returned in the inputs' dtype: near the
-        boundary numerator and denominator cancel.
+        Points ``(..., d)``, accumulated in float64 and returned in the inputs' dtype.
     """
     x, y = upcast(x, y)
     return rows.run(forms.MOBIUS_ADD, _mobius_add, check_curvature(c, x, y), x, y)
@@ -133,9 +141,10 @@ def mobius_add(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
 def _mobius_add(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
     dtype = x.dtype
     x, y = widen(x), widen(y)
-    x2, y2 = c * squared_norm(x, keepdim=True), c * squared_norm(y, keepdim=True)
-    xy = 2 * c * (x * y).sum(-1, keepdim=True)
-    return (((1 + xy + y2) * x + (1 - x2) * y) / (1 + xy + x2 * y2)).to(dtype)
+    both = x + y
+    gx, gy = (1 - c * squared_norm(z, keepdim=True) for z in (x, y))
+    apart = c * squared_norm(both, keepdim=True)
+    return ((apart * x + gx * both) / (gx * gy + apart)).to(dtype)
 
 
 def mobius_matvec(m: Tensor, x: Tensor, c: Curvature) -> Tensor:
@@ -157,8 +166,9 @@ def mobius_matvec(m: Tensor, x: Tensor, c: Curvature) -> Tensor:
     if m.ndim != 2 or m.shape[1] != x.shape[-1]:
         raise ValueError(f'm must have shape (k, {x.shape[-1]}), got {tuple(m.shape)}')
     with torch.autocast(x.device.type, enabled=False):
-        v = logmap0(x, c)
-        return expmap0(torch.nn.functional.linear(v, m.to(v.dtype)), c)
+        y = torch.nn.functional.linear(x, m)
+    ratio = artanhc(_size(x, c))  # of the tangent vector and the point
+    return y * (ratio * tanhc(_size(y, c) * ratio)).to(x.dtype)
 
 
 def mobius_scalar(r: float | Tensor, x: Tensor, c: Curvature) -> Tensor:
@@ -177,8 +187,9 @@ def mobius_scalar(r: float | Tensor, x: Tensor, c: Curvature) -> Tensor:
         Points ``(..., d)``; the origin stays where it is.
     """
     (x,) = upcast(x)
-    v = logmap0(x, c)
-    return expmap0((r.to(v.dtype).unsqueeze(-1) if isinstance(r, Tensor) else r) * v, c)
+    size = _size(x, c)
+    ratio = (r.to(size.dtype).unsqueeze(-1) if isinstance(r, Tensor) else r) * artanhc(size)
+    return x * (ratio * tanhc(size * ratio.abs())).to(x.dtype)
 
 
 def gyration(u: Tensor, v: Tensor, w: Tensor, c: Curvature) -> Tensor:
@@ -480,8 +491,8 @@ def radius(x: Tensor, c: Curvature) -> Tensor:
         Distances ``(...)``.
     """
     (x,) = upcast(x)
-    norm = safe_norm(x)
-    return 2 * norm * artanhc(per_point(sqrt(check_curvature(c, x))) * norm)
+    ratio = artanhc(_size(x, c))
+    return (2 * safe_norm(widen(x), keepdim=True) * ratio).squeeze(-1).to(x.dtype)
 
 
 def to_lorentz(x: Tensor, c: Curvature) -> Tensor:

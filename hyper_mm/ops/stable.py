@@ -56,10 +56,24 @@ def widen(tensor: Tensor) -> Tensor:
     return tensor if tensor.device.type == 'mps' else tensor.double()
 
 
+def check_widths(*points: Tensor) -> None:
+    """Checks that points have one last dimension: one of 1 would broadcast.
+
+    Args:
+        *points: Points and vectors.
+
+    Raises:
+        ValueError: If they have not.
+    """
+    widths = [x.shape[-1] for x in points if x.ndim]
+    if widths and min(widths) != max(widths):
+        raise ValueError(f'points and vectors must have one dimension, got {widths}')
+
+
 def check_curvature(
     c: Curvature, *points: Tensor, name: str = 'c', shared: bool = False
 ) -> Curvature:
-    """Validates a curvature argument.
+    """Validates a curvature argument, and that points have one number of dimensions.
 
     The shape of a tensor is always checked, since that costs nothing. Its values are read only
     where that is cheap: on a processor and outside of compiled, traced and transformed code. On an
@@ -77,9 +91,11 @@ def check_curvature(
         ``c`` itself; a half precision tensor in float32.
 
     Raises:
-        ValueError: If it is not positive and finite, or the shape of a tensor does not fit.
+        ValueError: If it is not positive and finite, the shape of a tensor does not fit, or points
+            differ in their last dimension, which would broadcast.
         TypeError: If it is neither a number nor a floating point tensor.
     """
+    check_widths(*points)
     if isinstance(c, Tensor):
         if not c.is_floating_point():
             raise TypeError(f'{name} must be a floating point tensor, got {c.dtype}')

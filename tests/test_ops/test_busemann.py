@@ -75,3 +75,19 @@ def test_against_exact_arithmetic(dtype, radius):
                 gap = float(1 - exact.dot(a, a))
                 limit += 4 * torch.finfo(torch.float64).eps / gap
                 assert exact.error(B.poincare_busemann(x, p, 1.0), expected) < limit
+
+
+@pytest.mark.parametrize('radius', [3.0, 5.0, 8.0, 10.0, 15.0, 25.0, 38.0])
+@pytest.mark.parametrize('batch', [(), (2,)])
+def test_pairs_toward_the_ideal_point_keep_their_digits(radius, batch):
+    """There the product of a pair cancels; values and gradients are those of the elements."""
+    p = torch.nn.functional.normalize(randn(*batch, 7, 5, seed=1), dim=-1).float()
+    x = (torch.sinh(torch.tensor(radius)) * p.double()).float().requires_grad_()
+    expected = B.lorentz_busemann(x.unsqueeze(-2), p.unsqueeze(-3), 1.0)
+    found = B.lorentz_pairwise_busemann(x, p, 1.0)
+    assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    weight = torch.eye(7)  # of each point its own ideal point
+    grads = [torch.autograd.grad((v * weight).sum(), x)[0] for v in (found, expected)]
+    assert ((grads[0] - grads[1]).norm(dim=-1) / grads[1].norm(dim=-1)).max() < 1e-6
+    one = B.lorentz_pairwise_busemann(x, p[..., :1, :], 1.0)
+    assert_close(one, found[..., :1], rtol=1e-6, atol=1e-6)

@@ -174,3 +174,19 @@ def test_wide_products_reach_far_points():
     assert value.dtype == torch.float32
     exact = of_features(x.float().double(), torch.tensor(1.0), w.float(), o.float(), 0.7, None)
     assert_close(value, exact.float(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('width', [1, 3, 5, 8])
+def test_points_of_another_width_are_refused(width):
+    x, w, o = randn(6, width), randn(3, 4), randn(3)
+    for call in (
+        lambda: lorentz_logits(x, w, o, 1.0),
+        lambda: lorentz_gyroplane_logits(x, w, w, 1.0),
+    ):
+        with pytest.raises(
+            ValueError, match=rf'x must have 4 dimensions, got shape \(6, {width}\)'
+        ):
+            call()
+    points = clipped_points(x, torch.ones(1), 1.0, None)
+    with pytest.raises(ValueError, match='x must have 4 dimensions'):
+        lorentz_logits(points, w, o, 1.0)

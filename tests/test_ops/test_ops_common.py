@@ -165,6 +165,20 @@ def test_edges_are_finite_under_autocast(name, dtype, c):
 
 
 @every
+def test_dimensions_must_agree(name):
+    """A last dimension of 1 would broadcast."""
+    case = CASES[name]
+    tensors = make(name, 3, 4, dtype=torch.float32)
+    if len(tensors) < 2 or case.out == 'mapped':
+        return
+    for k in range(len(tensors)):
+        if tensors[k].shape[-1:] == (4,):
+            wrong = [*tensors[:k], tensors[k][..., :1], *tensors[k + 1 :]]
+            with pytest.raises(ValueError, match='dimension'):
+                case.call(*wrong, 1.0)
+
+
+@every
 def test_each_pair_of_edges_alone_is_finite(name):
     """Fast paths are taken by all rows of a call or by none: one row at a time."""
     case = CASES[name]

@@ -319,3 +319,47 @@ class TestMaps:
     def test_dimensions_must_agree(self):
         with pytest.raises(ValueError, match='x and v must have one dimension, got 4 and 3'):
             P.transport0(randn(2, 4), randn(2, 3), 1.0)
+
+
+def at_the_boundary(gap, dim=3):
+    """float32 points at about that distance from the boundary."""
+    x = torch.nn.functional.normalize(randn(20, dim, seed=4), dim=-1)
+    x = (x * (1 - gap)).float()
+    return x[x.double().norm(dim=-1) < 1]
+
+
+@pytest.mark.parametrize('gap', [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize(
+    'op',
+    [
+        P.radius,
+        P.logmap0,
+        lambda x, c: P.mobius_scalar(0.5, x, c),
+        lambda x, c: P.mobius_scalar(torch.linspace(-0.7, 1.0, len(x)), x, c),
+        lambda x, c: P.mobius_matvec(torch.tensor([[0.5, 0.1, 0.0], [0.0, 0.4, 0.2]]), x, c),
+        lambda x, c: P.mobius_add(x, -x.roll(1, 0), c),
+        lambda x, c: P.mobius_add(x, -(x.detach().float() * (1 - 1e-5)).to(x.dtype), c),
+    ],
+    ids=['radius', 'logmap0', 'half', 'parts', 'matvec', 'mobius_add', 'almost inverse'],
+)
+def test_float32_has_its_digits_at_the_boundary(op, gap):
+    """Values, and gradients of points and curvature, against float64 from the same numbers."""
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        x = at_the_boundary(gap).to(dtype).requires_grad_()
+        c = torch.tensor(1.0, dtype=dtype, requires_grad=True)
+        value = op(x, c)
+        results.append([value, *torch.autograd.grad(value.sum(), (x, c))])
+    for found, expected in zip(*results):
+        rows = (found.double() - expected), expected
+        error, size = (r.norm(dim=-1) if r.ndim > 1 else r.abs() for r in rows)
+        assert (error <= 2e-6 * size.clamp_min(0.1 * size.max())).all()
+
+
+def test_addition_cancels_at_the_boundary_in_float64():
+    """Scaled radius 21: the textbook denominator is 0 there."""
+    x = torch.tensor([[1 - 1e-9, 0, 0]], dtype=torch.float64)
+    assert torch.equal(P.mobius_add(x, -x, 1.0), torch.zeros_like(x))
+    found = P.mobius_add(x, -x * (1 - 2e-9), 1.0)
+    a, b = mp.mpf(x[0, 0].item()), mp.mpf((x * (1 - 2e-9))[0, 0].item())
+    assert abs(found[0, 0].item() / float((a - b) / (1 - a * b)) - 1) < 1e-6  # eps / gap

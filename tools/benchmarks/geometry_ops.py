@@ -1,4 +1,4 @@
-"""Every op that geoopt or HypLL has too: accuracy and time of all in one run.
+"""Ops that geoopt or HypLL have too: accuracy and time of all in one run.
 
     python tools/benchmarks/geometry_ops.py
     python tools/benchmarks/geometry_ops.py --radius 6 --out geometry_ops.json
