@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.testing import assert_close
 
@@ -57,3 +58,24 @@ def test_without_a_bias_the_origin_stays():
     model = layer(bias=False)
     assert model.offset is None
     assert (model(torch.zeros(2, 4).double()) == 0).all()
+
+
+@pytest.mark.parametrize('c', [0.5, 1.0, 2.0])
+@pytest.mark.parametrize('bias', [True, False])
+def test_is_the_layer_of_hypll(c, bias):
+    """``HLinear``, whose bias is half the distance of the hyperplane."""
+    pytest.importorskip('hypll')
+    from hypll.manifolds.poincare_ball import Curvature, PoincareBall
+    from hypll.nn import HLinear
+    from hypll.tensors import ManifoldTensor
+
+    torch.manual_seed(0)
+    ball = PoincareBall(Curvature(c, constraining_strategy=lambda x: x))
+    peer, ours = HLinear(6, 4, ball, bias=bias), PoincareLinear(6, 4, curvature=c, bias=bias)
+    with torch.no_grad():
+        ours.weight.copy_(peer.z.tensor.T)
+        if bias:
+            ours.offset.copy_(2 * peer.bias.normal_(std=0.3))
+    x = poincare.expmap0(0.5 * torch.randn(10, 6), c)
+    expected = peer(ManifoldTensor(x, manifold=ball, man_dim=-1)).tensor
+    assert_close(ours(x), expected, rtol=1e-5, atol=1e-6)

@@ -139,3 +139,22 @@ def test_learns_two_moons(kind):
         loss.backward()
         optimizer.step()
     assert (model(x).argmax(1) == side).float().mean() > 0.8
+
+
+@pytest.mark.parametrize('c', [0.5, 1.0, 2.0])
+def test_gyroplanes_are_the_hyperplanes_of_geoopt(c):
+    """Its signed ``dist2plane``, times the length of the normal there."""
+    geoopt = pytest.importorskip('geoopt')
+    torch.manual_seed(0)
+    model = PoincareMLR(6, 4, form='gyroplane', curvature=c).double()
+    with torch.no_grad():
+        model.point.normal_(std=0.3)
+        model.weight.normal_()
+    features = 0.5 * torch.randn(10, 6).double()
+    ball = geoopt.PoincareBall(c)
+    points = poincare.expmap0(model.point.detach(), c)
+    normals = poincare.transport0(points, model.weight.detach(), c)
+    x = poincare.expmap0(model.tangent(features, c), c)
+    expected = ball.dist2plane(x[:, None], points, normals, signed=True)
+    expected = expected * ball.norm(points, normals)
+    assert_close(model(features), expected, rtol=1e-5, atol=1e-6)
