@@ -1,4 +1,4 @@
-"""Ops that geoopt or HypLL have too: accuracy and time of all in one run.
+"""The geometry ops beside those of geoopt and HypLL and MERU's formulas: accuracy and time.
 
     python tools/benchmarks/geometry_ops.py
     python tools/benchmarks/geometry_ops.py --radius 6 --out geometry_ops.json
@@ -46,6 +46,7 @@ def inputs(radius: float, rows: int, dim: int) -> dict[str, Tensor]:
     found |= dict(p=lorentz.to_poincare(x, 1.0), q=lorentz.to_poincare(y, 1.0))
     found |= dict(t=lorentz.transport0(x, w, 1.0), s=poincare.transport0(found['p'], w / 2, 1.0))
     found['m'] = torch.eye(dim, dtype=torch.float64) / 2
+    found |= dict(h=v / 2, n=w[:16])
     return {name: tensor.float() for name, tensor in found.items()}
 
 
@@ -73,9 +74,65 @@ def cases() -> dict[str, tuple[str, Callable, dict[str, tuple[Callable, Callable
     """
     import torch
 
-    from hyper_mm.ops import hyperplanes, lorentz, means, poincare
+    from hyper_mm.ops import (
+        busemann,
+        hyperplanes,
+        lorentz,
+        means,
+        poincare,
+        riemannian_normal,
+        wrapped_normal,
+    )
+
+    def number(op: Callable, *more: object) -> Callable:
+        """An op whose results are one number a row, as a column."""
+        return lambda *tensors: op(*tensors, *more, 1.0)[..., None]
 
     found: dict = {
+        'lorentz.expmap0': ('v', lambda v: lorentz.expmap0(v, 1.0), {}),
+        'lorentz.logmap0': ('x', lambda x: lorentz.logmap0(x, 1.0), {}),
+        'lorentz.transport0': ('xw', lambda x, w: lorentz.transport0(x, w, 1.0), {}),
+        'lorentz.translate': ('xy', lambda x, y: lorentz.translate(x, y, 1.0), {}),
+        'lorentz.geodesic': ('xy', lambda x, y: lorentz.geodesic(x, y, 0.3, 1.0), {}),
+        'lorentz.to_poincare': ('x', lambda x: lorentz.to_poincare(x, 1.0), {}),
+        'lorentz.to_klein': ('x', lambda x: lorentz.to_klein(x, 1.0), {}),
+        'lorentz.centroid': (
+            'x',
+            lambda x: lorentz.centroid(x.view(-1, 8, x.shape[-1]), None, 1.0),
+            {},
+        ),
+        'means.lorentz_frechet_mean': (
+            'x',
+            lambda x: means.lorentz_frechet_mean(x.view(-1, 8, x.shape[-1])),
+            {},
+        ),
+        'lorentz_hyperplane_dist': (
+            'xw',
+            number(hyperplanes.lorentz_hyperplane_dist, 0.2),
+            {},
+        ),
+        'lorentz_busemann': ('xw', number(busemann.lorentz_busemann), {}),
+        'poincare_busemann': ('pw', number(busemann.poincare_busemann), {}),
+        'lorentz_wrapped_log_prob': (
+            'xy',
+            number(wrapped_normal.lorentz_wrapped_log_prob, 0.7),
+            {},
+        ),
+        'lorentz_riemannian_log_prob': (
+            'xy',
+            number(riemannian_normal.lorentz_riemannian_log_prob, 0.7),
+            {},
+        ),
+        'poincare.expmap0': ('h', lambda h: poincare.expmap0(h, 1.0), {}),
+        'poincare.logmap0': ('p', lambda p: poincare.logmap0(p, 1.0), {}),
+        'poincare.transport0': ('pw', lambda p, w: poincare.transport0(p, w, 1.0), {}),
+        'poincare_pairwise_hyperplane_dist': (
+            'pn',
+            lambda p, n: hyperplanes.poincare_pairwise_hyperplane_dist(
+                p, n, n.new_zeros(len(n)), 1.0
+            ),
+            {},
+        ),
         'lorentz.expmap': ('xt', lambda x, t: lorentz.expmap(x, t, 1.0), {}),
         'lorentz.logmap': ('xy', lambda x, y: lorentz.logmap(x, y, 1.0), {}),
         'lorentz.transport': ('xyt', lambda x, y, t: lorentz.transport(x, y, t, 1.0), {}),
@@ -118,7 +175,27 @@ def cases() -> dict[str, tuple[str, Callable, dict[str, tuple[Callable, Callable
         def as_is(*tensors: Tensor) -> list[Tensor]:
             return list(tensors)
 
+        def midpoint(p: Tensor) -> Tensor:
+            return ball.weighted_midpoint(p.view(-1, 8, p.shape[-1]), reducedim=[-2])
+
+        def flat(v: Tensor) -> list[Tensor]:
+            """Vectors at the origin, whose time is 0."""
+            return [torch.nn.functional.pad(v, (1, 0))]
+
         add = {
+            'lorentz.expmap0': (flat, lambda v: space.expmap0(v)[..., 1:]),
+            'lorentz.logmap0': (lift('x'), lambda x: space.logmap0(x)[..., 1:]),
+            'lorentz.transport0': (
+                lambda x, w: [ambient(x), *flat(w)],
+                lambda x, w: space.transp0(x, w)[..., 1:],
+            ),
+            'poincare.expmap0': (as_is, ball.expmap0),
+            'poincare.logmap0': (as_is, ball.logmap0),
+            'poincare.transport0': (as_is, ball.transp0),
+            'lorentz.centroid': (
+                lambda x: [lorentz.to_poincare(x.double(), 1.0).float()],
+                lambda p: lorentz.from_poincare(midpoint(p), 1.0),
+            ),
             'lorentz.expmap': (lift('x', 't'), lambda x, t: space.expmap(x, t)[..., 1:]),
             'lorentz.logmap': (lift('x', 'y'), lambda x, y: space.logmap(x, y)[..., 1:]),
             'lorentz.transport': (
@@ -162,6 +239,20 @@ def cases() -> dict[str, tuple[str, Callable, dict[str, tuple[Callable, Callable
             return ManifoldTensor(x, hypll_ball)
 
         add = {
+            'poincare.expmap0': (
+                points,
+                lambda h: hypll_ball.expmap(TangentTensor(h, manifold=hypll_ball)).tensor,
+            ),
+            'poincare.logmap0': (points, lambda p: hypll_ball.logmap(None, point(p)).tensor),
+            'poincare_pairwise_hyperplane_dist': (
+                points,
+                lambda p, n: (  # times twice the length of the normals, which is 1 here
+                    hypll_ball.hyperplane_dists(
+                        point(p), ManifoldTensor(n.T, hypll_ball, man_dim=0), None
+                    )
+                    / 2
+                ),
+            ),
             'poincare.expmap': (
                 points,
                 lambda p, s: (
@@ -191,7 +282,35 @@ def cases() -> dict[str, tuple[str, Callable, dict[str, tuple[Callable, Callable
         }
         for name, peer in add.items():
             found[name][2]['hypll'] = peer
+    add = dict(zip(('lorentz.expmap0', 'lorentz.logmap0', 'lorentz.dist'), textbook()))
+    for name, function in add.items():
+        found[name][2]['textbook'] = (lambda *tensors: list(tensors)), function
     return found
+
+
+def textbook() -> tuple[Callable, Callable, Callable]:
+    """Exponential and logarithmic map at the origin, and distance, as MERU's paper prints them.
+
+    With the clamps that such code has: of lengths at 1e-8, of the argument of arcosh at 1 + 1e-8.
+    """
+    import torch
+
+    def expmap0(v: Tensor) -> Tensor:
+        r = v.norm(dim=-1, keepdim=True).clamp_min(1e-8)
+        return r.sinh() / r * v
+
+    def time(x: Tensor) -> Tensor:
+        return (1 + x.square().sum(-1, keepdim=True)).sqrt()
+
+    def logmap0(x: Tensor) -> Tensor:
+        r = torch.acosh(time(x).clamp_min(1 + 1e-8))
+        return r / r.sinh().clamp_min(1e-8) * x
+
+    def dist(x: Tensor, y: Tensor) -> Tensor:
+        inner = time(x) * time(y) - (x * y).sum(-1, keepdim=True)
+        return torch.acosh(inner.clamp_min(1 + 1e-8))
+
+    return expmap0, logmap0, dist
 
 
 def step(function: Callable, tensors: list[Tensor]) -> Callable[[], None]:
@@ -316,7 +435,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     given, report = inputs(args.radius, args.rows, args.dim), {}
     print(f'{args.rows} x {args.dim}, scaled radius {args.radius}, float32\n')
-    print('| op | hyper_mm | geoopt | HypLL |\n|---|---|---|---|')
+    print('| op | hyper_mm | geoopt | HypLL | textbook |\n|---|---|---|---|---|')
     for name, (letters, ours, peers) in cases().items():
         tensors = [given[letter] for letter in letters]
         exact = ours(*(tensor.double() for tensor in tensors))
@@ -335,7 +454,7 @@ def main(arguments: list[str] | None = None) -> None:
                 ours_median = statistics.median(seconds['hyper_mm'])
                 note(f'{name}, {k} over ours', ratios, better='higher', seconds=ours_median)
         cells = []
-        for k in ('hyper_mm', 'geoopt', 'hypll'):
+        for k in ('hyper_mm', 'geoopt', 'hypll', 'textbook'):
             if k not in functions:
                 cells.append('-')
                 continue

@@ -20,7 +20,7 @@ def test_every_peer_computes_the_same(tmp_path, capsys):
     report = json.loads(out.read_text())
     assert capsys.readouterr().out.count('\n| `') == len(tool.cases())
     peers = {name.split()[-1] for name in report}
-    assert peers == {'hyper_mm', 'geoopt', 'hypll'}
+    assert peers == {'hyper_mm', 'geoopt', 'hypll', 'textbook'}
     for name, row in report.items():
         assert row['error'] < (1e-6 if name.endswith('hyper_mm') else 1e-3), name
         assert row['seconds'] > 0
