@@ -28,6 +28,35 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+NAMES = {
+    'lorentz.expmap0': dict(geoopt='expmap0', textbook='exp_map0'),
+    'lorentz.logmap0': dict(geoopt='logmap0', textbook='log_map0'),
+    'lorentz.expmap': dict(geoopt='expmap'),
+    'lorentz.logmap': dict(geoopt='logmap'),
+    'lorentz.transport': dict(geoopt='transp'),
+    'lorentz.transport0': dict(geoopt='transp0'),
+    'lorentz.transport_to0': dict(geoopt='transp0back'),
+    'lorentz.dist': dict(geoopt='dist', textbook='pairwise_dist'),
+    'lorentz.centroid': dict(geoopt='weighted_midpoint'),
+    'poincare.expmap0': dict(geoopt='expmap0', hypll='expmap'),
+    'poincare.logmap0': dict(geoopt='logmap0', hypll='logmap'),
+    'poincare.transport0': dict(geoopt='transp0'),
+    'poincare.expmap': dict(geoopt='expmap', hypll='expmap'),
+    'poincare.logmap': dict(geoopt='logmap', hypll='logmap'),
+    'poincare.transport': dict(geoopt='transp'),
+    'poincare.gyration': dict(geoopt='gyration'),
+    'poincare.geodesic': dict(geoopt='geodesic'),
+    'poincare.mobius_add': dict(geoopt='mobius_add', hypll='mobius_add'),
+    'poincare.mobius_scalar': dict(geoopt='mobius_scalar_mul'),
+    'poincare.mobius_matvec': dict(geoopt='mobius_matvec'),
+    'poincare.dist': dict(geoopt='dist', hypll='dist'),
+    'hyperplanes.gyroplane_dist': dict(geoopt='dist2plane'),
+    'hyperplanes.poincare_pairwise_hyperplane_dist': dict(hypll='hyperplane_dists'),
+    'means.poincare_frechet_mean': dict(hypll='frechet_mean'),
+}
+"""What ops are called elsewhere; ``textbook`` is MERU."""
+
+
 def inputs(radius: float, rows: int, dim: int) -> dict[str, Tensor]:
     """float32 inputs: points of both models, vectors at the origin, a unit normal, and a matrix."""
     import torch
@@ -106,19 +135,19 @@ def cases() -> dict[str, tuple[str, Callable, dict[str, tuple[Callable, Callable
             lambda x: means.lorentz_frechet_mean(x.view(-1, 8, x.shape[-1])),
             {},
         ),
-        'lorentz_hyperplane_dist': (
+        'hyperplanes.lorentz_hyperplane_dist': (
             'xw',
             number(hyperplanes.lorentz_hyperplane_dist, 0.2),
             {},
         ),
-        'lorentz_busemann': ('xw', number(busemann.lorentz_busemann), {}),
-        'poincare_busemann': ('pw', number(busemann.poincare_busemann), {}),
-        'lorentz_wrapped_log_prob': (
+        'busemann.lorentz_busemann': ('xw', number(busemann.lorentz_busemann), {}),
+        'busemann.poincare_busemann': ('pw', number(busemann.poincare_busemann), {}),
+        'wrapped_normal.lorentz_wrapped_log_prob': (
             'xy',
             number(wrapped_normal.lorentz_wrapped_log_prob, 0.7),
             {},
         ),
-        'lorentz_riemannian_log_prob': (
+        'riemannian_normal.lorentz_riemannian_log_prob': (
             'xy',
             number(riemannian_normal.lorentz_riemannian_log_prob, 0.7),
             {},
@@ -126,7 +155,7 @@ def cases() -> dict[str, tuple[str, Callable, dict[str, tuple[Callable, Callable
         'poincare.expmap0': ('h', lambda h: poincare.expmap0(h, 1.0), {}),
         'poincare.logmap0': ('p', lambda p: poincare.logmap0(p, 1.0), {}),
         'poincare.transport0': ('pw', lambda p, w: poincare.transport0(p, w, 1.0), {}),
-        'poincare_pairwise_hyperplane_dist': (
+        'hyperplanes.poincare_pairwise_hyperplane_dist': (
             'pn',
             lambda p, n: hyperplanes.poincare_pairwise_hyperplane_dist(
                 p, n, n.new_zeros(len(n)), 1.0
@@ -147,12 +176,12 @@ def cases() -> dict[str, tuple[str, Callable, dict[str, tuple[Callable, Callable
         'poincare.mobius_scalar': ('p', lambda p: poincare.mobius_scalar(0.7, p, 1.0), {}),
         'poincare.mobius_matvec': ('mp', lambda m, p: poincare.mobius_matvec(m, p, 1.0), {}),
         'poincare.dist': ('pq', lambda p, q: poincare.dist(p, q, 1.0)[..., None], {}),
-        'gyroplane_dist': (
+        'hyperplanes.gyroplane_dist': (
             'pqw',
             lambda p, q, w: hyperplanes.gyroplane_dist(p, q, w, 1.0)[..., None],
             {},
         ),
-        'poincare_frechet_mean': (
+        'means.poincare_frechet_mean': (
             'p',
             lambda p: means.poincare_frechet_mean(p.view(-1, 8, p.shape[-1])),
             {},
@@ -219,7 +248,7 @@ def cases() -> dict[str, tuple[str, Callable, dict[str, tuple[Callable, Callable
             ),
             'poincare.mobius_matvec': (as_is, ball.mobius_matvec),
             'poincare.dist': (as_is, lambda p, q: ball.dist(p, q)[..., None]),
-            'gyroplane_dist': (
+            'hyperplanes.gyroplane_dist': (
                 as_is,
                 lambda p, q, w: ball.dist2plane(p, q, w, signed=True)[..., None],
             ),
@@ -244,7 +273,7 @@ def cases() -> dict[str, tuple[str, Callable, dict[str, tuple[Callable, Callable
                 lambda h: hypll_ball.expmap(TangentTensor(h, manifold=hypll_ball)).tensor,
             ),
             'poincare.logmap0': (points, lambda p: hypll_ball.logmap(None, point(p)).tensor),
-            'poincare_pairwise_hyperplane_dist': (
+            'hyperplanes.poincare_pairwise_hyperplane_dist': (
                 points,
                 lambda p, n: (  # times twice the length of the normals, which is 1 here
                     hypll_ball.hyperplane_dists(
@@ -273,7 +302,7 @@ def cases() -> dict[str, tuple[str, Callable, dict[str, tuple[Callable, Callable
                 points,
                 lambda p, q: hypll_ball.dist(point(p), point(q))[..., None],
             ),
-            'poincare_frechet_mean': (
+            'means.poincare_frechet_mean': (
                 points,
                 lambda p: (
                     hypll_ball.frechet_mean(point(p.view(-1, 8, p.shape[-1])), batch_dim=1).tensor
@@ -435,7 +464,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     given, report = inputs(args.radius, args.rows, args.dim), {}
     print(f'{args.rows} x {args.dim}, scaled radius {args.radius}, float32\n')
-    print('| op | hyper_mm | geoopt | HypLL | textbook |\n|---|---|---|---|---|')
+    print('| op | hyper_mm | geoopt | HypLL | MERU |\n|---|---|---|---|---|')
     for name, (letters, ours, peers) in cases().items():
         tensors = [given[letter] for letter in letters]
         exact = ours(*(tensor.double() for tensor in tensors))
@@ -464,7 +493,8 @@ def main(arguments: list[str] | None = None) -> None:
             ratio = statistics.median(a / b for a, b in zip(seconds[k], seconds['hyper_mm']))
             report[f'{name} {k}'] = dict(error=off, seconds=taken, ratio=ratio)
             slower = '' if k == 'hyper_mm' else f' ({ratio:.1f}x)'
-            cells.append(f'{off:.0e}, {1e3 * taken:.1f} ms{slower}')
+            word = f'`{NAMES[name][k]}` ' if k != 'hyper_mm' else ''
+            cells.append(f'{word}{off:.0e}, {1e3 * taken:.1f} ms{slower}')
         print(f'| `{name}` | {" | ".join(cells)} |', flush=True)
     if args.out:
         args.out.write_text(json.dumps(report, indent=1), 'utf-8')

@@ -18,6 +18,8 @@ def test_every_peer_computes_the_same(tmp_path, capsys):
     words = ['--rows', '16', '--dim', '4', '--radius', '0.8', '--repeats', '1', '--out', str(out)]
     tool.main(words)
     report = json.loads(out.read_text())
+    named = {name: set(peers) for name, (_, _, peers) in tool.cases().items() if peers}
+    assert named == {name: set(words) for name, words in tool.NAMES.items()}
     assert capsys.readouterr().out.count('\n| `') == len(tool.cases())
     peers = {name.split()[-1] for name in report}
     assert peers == {'hyper_mm', 'geoopt', 'hypll', 'textbook'}
