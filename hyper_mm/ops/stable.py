@@ -371,12 +371,15 @@ def shares(r: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
 
     Raises:
         TypeError: If ``t`` is neither a number nor a floating point tensor.
+        ValueError: If it is a number that is not finite.
     """
     if isinstance(t, Tensor) and t.is_floating_point():
         t = widen(t)
     elif isinstance(t, (Tensor, bool)) or not isinstance(t, (int, float)):
         what = t.dtype if isinstance(t, Tensor) else type(t).__name__
         raise TypeError(f't must be a number or a floating point tensor, got {what}')
+    elif not math.isfinite(t):
+        raise ValueError(f't must be finite, got {t}')
     whole = sinhc(r)
     start, end = (part * sinhc((part * r).abs()) / whole for part in (1 - t, t))
     return start, end

@@ -101,6 +101,14 @@ class TestGeodesic:
         with pytest.raises(TypeError, match='t must be a number or a floating point tensor, got'):
             L.geodesic(randn(2, 3), randn(2, 3), t, 1.0)
 
+    @pytest.mark.parametrize('t', [float('nan'), float('inf')])
+    @pytest.mark.parametrize('dtype', FLOATS)
+    def test_refuses_what_is_not_finite(self, t, dtype):
+        x = 0.1 * randn(2, 3).to(dtype)
+        for space in (L, P):
+            with pytest.raises(ValueError, match=f't must be finite, got {t}'):
+                space.geodesic(x, x, t, 1.0)
+
 
 @pytest.mark.parametrize('dtype', FLOATS)
 @pytest.mark.parametrize(('first', 'second'), [(1e-3, 1e-3), (1, 1), (4, 4), (9, 3), (1, 30)])
