@@ -122,7 +122,7 @@ class BusemannHead(Classifier):
     def forward(self, x: Tensor) -> Tensor:
         """Returns logits ``(..., num_classes)`` of features ``(..., in_features)``."""
         _, values, _ = self._values(x)
-        return (-values / self.tau()).unflatten(0, x.shape[:-1])
+        return (-values / self.tau()).view(*x.shape[:-1], self.num_classes)
 
     def loss(self, x: Tensor, labels: Tensor) -> Tensor:
         """Penalized Busemann loss, the mean over features.

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...checks import check_choice, check_count, check_positive
+from ...checks import check_choice, check_count, check_positive, check_range
 from ...ops.logits import Points, clipped_points
-from ...ops.stable import safe_norm
+from ...ops.stable import is_readable, safe_norm, widen
 from ..common.curvature import Curvature, LogParameter, curvature_options
 
 INITS = ('random', 'from_linear')
@@ -26,16 +26,40 @@ def clip_features(x: Tensor, radius: float | Tensor) -> Tensor:
 
     Args:
         x: Vectors ``(..., d)``.
-        radius: Largest length.
+        radius: Largest length, positive: a number, or a tensor that broadcasts with ``(..., 1)``.
 
     Returns:
         Vectors ``(..., d)``; those that are not longer are unchanged.
 
+    Raises:
+        ValueError: If ``radius`` is not positive; of a tensor, where its values can be read at once
+            (on a processor, in eager code).
+
     Source: Guo et al., Clipped Hyperbolic Classifiers Are Super-Hyperbolic Classifiers (CVPR 2022).
     """
-    norm = safe_norm(x, keepdim=True)
+    if not isinstance(radius, Tensor):
+        check_positive(radius=radius)
+    elif is_readable(radius):
+        check_positive(radius=radius.detach().min().item())
+    # squares of float32 numbers overflow at a length of 1.8e19
+    norm = safe_norm(widen(x), keepdim=True).to(x.dtype)
     far = norm > radius
     return x * torch.where(far, radius / torch.where(far, norm, 1), 1)
+
+
+def check_width(x: Tensor, width: int, name: str = 'features') -> None:
+    """Refuses vectors of another width than that of a layer.
+
+    Args:
+        x: Vectors ``(..., d)``.
+        width: What ``d`` must be.
+        name: What messages call the vectors.
+
+    Raises:
+        ValueError: If the last dimension is another one, or there is none.
+    """
+    if x.ndim == 0 or x.shape[-1] != width:
+        raise ValueError(f'{name} must be of shape (..., {width}), got {tuple(x.shape)}')
 
 
 class Classifier(nn.Module):
@@ -51,7 +75,7 @@ class Classifier(nn.Module):
         curvature: Initial ``c``, or arguments of :class:`hyper_mm.layers.Curvature`.
         max_radius: Largest scaled distance from the origin ``sqrt(c) d(0, x)``; points further out
             are brought to it along their ray (feature clipping). Guo et al.'s ``r = 1`` in the ball
-            is 2 here. No limit if None.
+            is 2 here. If None, and at most, :attr:`farthest`; without curvature there is no limit.
         scale: Initial factor of the features; ``embed_dims ** -0.5`` if None, or 0.01 with
             ``init='from_linear'``, and half of that in the ball, where coordinates count double.
         learn_scale: Train the factor.
@@ -63,11 +87,15 @@ class Classifier(nn.Module):
 
     Raises:
         ValueError: For numbers outside their range, or ``init='from_linear'`` with ``embed_dims``
-            or ``max_radius``, with which no linear classifier can be taken over.
+            or ``max_radius``, with which no linear classifier can be taken over; in
+            :meth:`forward`, for features of another width.
     """
 
     unit_radius = 1.0
     """Distance from the origin of the tangent vector of length 1, in the model's coordinates."""
+
+    farthest = 80.0
+    """Largest scaled distance of a point from the origin: coordinates overflow in float32 at 88."""
 
     def __init__(
         self,
@@ -88,6 +116,8 @@ class Classifier(nn.Module):
             check_count(1, embed_dims=embed_dims)
         if max_radius is not None:
             check_positive(max_radius=max_radius)
+            if self.unit_radius:
+                check_range(f'(0, {self.farthest:g}]', max_radius=max_radius)
         if init == 'from_linear' and (embed_dims is not None or max_radius is not None):
             raise ValueError(
                 "init='from_linear' takes over a classifier of the features as they are: "
@@ -119,13 +149,24 @@ class Classifier(nn.Module):
         """Weights times the factor of the logits: cheaper than the logits themselves."""
         return weight if self.logit_scale is None else weight * self.logit_scale()
 
+    @property
+    def _limit(self) -> float | None:
+        """Largest scaled distance of a point from the origin; None for none."""
+        if self.max_radius is None and self.unit_radius:
+            return self.farthest
+        return self.max_radius
+
+    def _projected(self, x: Tensor) -> Tensor:
+        check_width(x, self.in_features)
+        return self.proj(x)
+
     def tangent(self, x: Tensor, c: Tensor | float) -> Tensor:
         """Tangent vectors at the origin ``(..., d)`` of features ``(..., in_features)``."""
-        u = self.proj(x)
+        u = self._projected(x)
         u = (u if u.dtype == torch.float64 else u.float()) * self.scale()
-        if self.max_radius is None:
+        if self._limit is None:
             return u
-        return clip_features(u, self.max_radius / (c**0.5 * (self.unit_radius or 1.0)))
+        return clip_features(u, self._limit / (c**0.5 * (self.unit_radius or 1.0)))
 
     def points(self, x: Tensor, c: Tensor | float) -> Points:
         """Points ``(..., d)`` of features ``(..., in_features)``, for :mod:`hyper_mm.ops.logits`.
@@ -134,7 +175,7 @@ class Classifier(nn.Module):
         """
         factor = self.unit_radius * self.scale()
         wide = self.max_radius is None or self.max_radius > NEAR
-        return clipped_points(self.proj(x), factor, c, self.max_radius, wide)
+        return clipped_points(self._projected(x), factor, c, self._limit, wide)
 
     def radius(self, x: Tensor) -> Tensor:
         """Distances of the embeddings from the origin: small where the classifier is uncertain.
@@ -148,7 +189,7 @@ class Classifier(nn.Module):
         c = self.c() if self.curvature is not None else 1.0
         return (self.unit_radius or 1.0) * safe_norm(self.tangent(x, c))
 
-    def adopt_linear(self, weight: Tensor, bias: Tensor) -> None:
+    def adopt_linear(self, weight: Tensor, bias: Tensor | None) -> None:
         """Takes over a linear classifier.
 
         Near the origin the space is flat, and the logits are those of the linear classifier up to a
@@ -156,13 +197,15 @@ class Classifier(nn.Module):
 
         Args:
             weight: ``(num_classes, in_features)``, with further dimensions of size 1 or not.
-            bias: ``(num_classes,)``.
+            bias: ``(num_classes,)``; zeros if None.
 
         Raises:
             ValueError: If shapes do not fit, the features are not taken as they are, or a class has
                 a bias and no weight, which no hyperplane has.
         """
         weight = weight.detach().flatten(1)
+        if bias is None:
+            bias = weight.new_zeros(len(weight))
         expected = (self.num_classes, self.in_features)
         if tuple(weight.shape) != expected or tuple(bias.shape) != expected[:1]:
             raise ValueError(

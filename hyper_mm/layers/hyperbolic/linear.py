@@ -12,7 +12,7 @@ from ...checks import check_count
 from ...ops import hyperplanes, lorentz, poincare
 from ...ops.stable import safe_norm
 from ..common.curvature import Curvature, curvature_options
-from .classifier import random_weight
+from .classifier import check_width, random_weight
 
 
 class PoincareLinear(nn.Module):
@@ -54,6 +54,7 @@ class PoincareLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps points of the ball ``(..., in_features)`` to points ``(..., out_features)``."""
+        check_width(x, self.weight.shape[1], 'points')
         c = self.curvature()
         flat = x.reshape(-1, x.shape[-1])
         offset = self.weight.new_zeros(len(self.weight)) if self.offset is None else self.offset
@@ -61,7 +62,7 @@ class PoincareLinear(nn.Module):
         v = v * (2 * safe_norm(self.weight)).to(v.dtype)
         root = c.sqrt().to(v.dtype)
         y = lorentz.to_poincare(torch.sinh(root * v) / root, c)
-        return y.unflatten(0, x.shape[:-1])
+        return y.view(*x.shape[:-1], len(self.weight))
 
     def from_tangent(self, v: Tensor) -> Tensor:
         """Points of the ball of tangent vectors at the origin, in the layer's curvature."""

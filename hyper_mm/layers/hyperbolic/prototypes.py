@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ...checks import check_choice, check_positive
 from ...ops import lorentz
 from ..common.curvature import LogParameter
-from .classifier import Classifier
+from .classifier import Classifier, clip_features
 
 POWERS = (1, 2)
 
@@ -19,7 +19,8 @@ class HyperbolicPrototypes(Classifier):
     .. math:: \ell_k(x) = -\frac{d(x, p_k)^n}{\tau}
 
     A prototype is stored as a tangent vector at the origin, so that any value is a point; distances
-    of vectors keep their digits at any radius (:func:`hyper_mm.ops.lorentz.dist_tangent0`). With
+    of vectors keep their digits at any radius (:func:`hyper_mm.ops.lorentz.dist_tangent0`).
+    Features and prototypes are clipped at the scaled radius 40, or less (``max_radius``). With
     ``power=2``, for ``c -> 0``, it is the classifier by Gaussians of one variance.
 
     Args:
@@ -35,6 +36,8 @@ class HyperbolicPrototypes(Classifier):
     Source: Khrulkov et al., Hyperbolic Image Embeddings (CVPR 2020), there with means of a support
     set in place of learned points.
     """
+
+    farthest = 40.0  # of features and of prototypes: their distances overflow in float32 at 88
 
     def __init__(
         self, *args, power: int = 2, tau: float = 1.0, spread: float = 1.0, **kwargs
@@ -57,10 +60,11 @@ class HyperbolicPrototypes(Classifier):
         c = self.c()
         u = self.tangent(x, c)
         rows = u.reshape(-1, self.dim)
-        distance = lorentz.pairwise_dist_tangent0(rows, self.prototype.to(rows.dtype), c)
+        prototype = clip_features(self.prototype.to(rows.dtype), self.farthest / c**0.5)
+        distance = lorentz.pairwise_dist_tangent0(rows, prototype, c)
         if self.power == 2:
             distance = distance.square()
-        return (-distance / self.tau()).unflatten(0, x.shape[:-1])
+        return (-distance / self.tau()).view(*x.shape[:-1], self.num_classes)
 
     def extra_repr(self) -> str:
         return f'{super().extra_repr()}, power={self.power}'

@@ -74,6 +74,13 @@ class TestFromLinear:
         with pytest.raises(ValueError, match='can be taken over only with embed_dims=None'):
             LorentzMLR(8, 5, **options).adopt_linear(*linear().parameters())
 
+    @every
+    def test_a_linear_classifier_without_bias(self, make):
+        model, x = make(8, 5, init='from_linear'), torch.randn(20, 8)
+        stock = nn.Linear(8, 5, bias=False)
+        model.adopt_linear(stock.weight, stock.bias)
+        assert_close(model(x), stock(x), rtol=2e-3, atol=2e-3)
+
     def test_shapes_must_fit(self):
         with pytest.raises(ValueError, match=r'must be of shape \(5, 8\) and \(5,\), got \(4, 8\)'):
             LorentzMLR(8, 5).adopt_linear(*linear(4).parameters())
@@ -93,15 +100,13 @@ class TestClassifier:
                 assert parameter.grad is not None, name
                 assert parameter.grad.isfinite().all(), name
 
-    @pytest.mark.parametrize('value', [0.0, 1e-6, 1.0, 1e3])
-    def test_gradients_are_finite_at_any_length(self, make, value):
-        """Features of length 0 to 30 scaled radii, or clipped to 4."""
+    @pytest.mark.parametrize('value', [0.0, 1e-6, 1.0, 100.0, 300.0, 1e4, 1e18])
+    @pytest.mark.parametrize('curvature', [0.1, 10.0])
+    def test_values_and_gradients_are_finite_at_any_length(self, make, value, curvature):
         for limit in (None, 4.0):
-            model = make(8, 5, max_radius=limit)
+            model = make(8, 5, max_radius=limit, curvature=curvature, scale=1.0)
             x = torch.zeros(3, 8)
-            x[:, 0] = value
-            if limit is None:
-                x = x.clamp(max=30.0 * 8**0.5 / 2)
+            x[:, 0], x[:, 1] = value, torch.tensor([0, value, 1e-3 * value])
             x.requires_grad_()
             logits = model(x)
             assert logits.isfinite().all()
@@ -116,6 +121,30 @@ class TestClassifier:
         assert_close(scaled * model.radius(x), torch.full((50,), 1.5), rtol=1e-5, atol=0)
         near = 0.01 * x
         assert_close(model.radius(near), free.radius(near))
+
+    def test_within_the_farthest_radius_nothing_is_clipped(self, make):
+        model = make(8, 5, scale=1.0)
+        limit = model.farthest / (model.unit_radius or 1.0)
+        x = torch.eye(8) * (0.999 * limit)
+        assert torch.equal(model.tangent(x, 1.0), x)
+        expected = 1e3 * x if model.curvature is None else torch.eye(8) * limit
+        assert_close(model.tangent(1e3 * x, 1.0), expected)
+        if model.curvature is not None:
+            with pytest.raises(ValueError, match=r'max_radius must be in \(0, .*0\], got 81'):
+                make(8, 5, max_radius=81.0)
+
+    def test_one_vector_and_none(self, make):
+        model, x = make(8, 5), torch.randn(2, 3, 8)
+        assert_close(model(x[0, 0]), model(x)[0, 0])
+        assert model(x[:, :0]).shape == (2, 0, 5)
+
+    @pytest.mark.parametrize('embed_dims', [None, 3])
+    @pytest.mark.parametrize('shape', [(3, 4), (3, 16), (4,), ()])
+    def test_refuses_features_of_another_width(self, make, embed_dims, shape):
+        model = make(8, 5, embed_dims=embed_dims)
+        for call in (model, model.radius):
+            with pytest.raises(ValueError, match=r'features must be of shape \(\.\.\., 8\), got'):
+                call(torch.randn(shape))
 
     def test_half_precision_features(self, make):
         model, x = make(8, 5), torch.randn(3, 8).half()
@@ -141,3 +170,7 @@ class TestClassifier:
 def test_clip_features():
     x = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]])
     assert_close(clip_features(x, 1.0), torch.tensor([[0.6, 0.8], [0.3, 0.4], [0.0, 0.0]]))
+    assert_close(clip_features(1e30 * x[:1], 1.0), torch.tensor([[0.6, 0.8]]))
+    for radius in (0.0, -1.0, float('nan'), torch.tensor([[1.0], [-1.0], [1.0]])):
+        with pytest.raises(ValueError, match='radius must be positive, got'):
+            clip_features(x, radius)

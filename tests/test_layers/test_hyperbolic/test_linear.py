@@ -79,3 +79,10 @@ def test_is_the_layer_of_hypll(c, bias):
     x = poincare.expmap0(0.5 * torch.randn(10, 6), c)
     expected = peer(ManifoldTensor(x, manifold=ball, man_dim=-1)).tensor
     assert_close(ours(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_one_point_and_points_of_another_dimension():
+    model, x = layer(), torch.full((4,), 0.1).double()
+    assert_close(model(x), model(x[None])[0])
+    with pytest.raises(ValueError, match=r'points must be of shape \(\.\.\., 4\), got \(2, 3\)'):
+        model(torch.zeros(2, 3).double())

@@ -29,6 +29,15 @@ def test_flat_limit_is_the_classifier_by_gaussians():
     assert_close(model(x), -torch.cdist(x, model.prototype).square(), rtol=1e-6, atol=1e-6)
 
 
+def test_far_prototypes_give_finite_numbers():
+    model, x = HyperbolicPrototypes(4, 3, scale=1.0), 50 * torch.randn(7, 4)
+    with torch.no_grad():
+        model.prototype.mul_(1e3)
+    logits = model(x.requires_grad_())
+    logits.sum().backward()
+    assert all(t.isfinite().all() for t in (logits, x.grad, model.prototype.grad))
+
+
 def test_learns_the_thirds_of_a_ring():
     torch.manual_seed(0)
     angle = torch.rand(120) * 2 * math.pi
