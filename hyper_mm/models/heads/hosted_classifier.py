@@ -122,10 +122,16 @@ def build_classifier(
         num_outputs: Number of outputs: classes, or nodes of a tree.
 
     Raises:
+        TypeError: If it is no dict.
         ValueError: If the type is unknown or left out.
     """
     if config is None:
         return HostedLinear(in_features, num_outputs)
+    if not isinstance(config, Mapping):
+        raise TypeError(
+            f'classifier must be a dict(type=..., ...) with a type of {sorted(CLASSIFIERS)}, got '
+            f'{config!r}'
+        )
     options = dict(config)
     name = str(options.pop('type', '')).removeprefix('hyper_mm.')
     if name not in CLASSIFIERS:
@@ -148,13 +154,16 @@ class ClassifierMixin:
             ``loss`` (``'softmax'``: hierarchical softmax, whose class probabilities the losses of
             the head train; ``'tree_min'``: HieraSeg's consistent binary cross-entropy of all nodes
             besides them; ``'levels'``: cross-entropy of the groups at every level besides them),
-            ``loss_weight``, and ``triplet``, the weight of HieraSeg's tree-triplet loss of the
-            features (0). The order of its classes must be that of the data set.
+            ``loss_weight``, ``triplet``, the weight of HieraSeg's tree-triplet loss of the features
+            (0), and ``classes``, the names of the classes in the order of the data set (that of the
+            file, if left out, must be the same).
         **kwargs: Arguments of the stock head.
 
     Raises:
-        ValueError: For an unknown classifier, loss or key of the taxonomy, or a tree that has not
-            the number of classes of the head.
+        TypeError: If ``classifier`` or ``taxonomy`` is of another type.
+        ValueError: For an unknown classifier, loss or key of the taxonomy, a tree that has not the
+            classes of the head, or a loss of sigmoids with ``taxonomy.loss`` ``'softmax'`` or
+            ``'tree_min'``, whose classes have logarithms of probabilities.
     """
 
     layer: str
@@ -182,6 +191,7 @@ class ClassifierMixin:
                 f'{type(self).__name__}.{self.layer} is {type(stock).__name__}, and only a linear '
                 'layer or a 1x1 convolution can be replaced by classifier=...'
             )
+        self._check_replaced()
         outputs, tree = sizes[1], None
         if taxonomy is not None:
             outputs, tree = self._plant(taxonomy, sizes[1])
@@ -189,27 +199,39 @@ class ClassifierMixin:
         made.tree = tree
         setattr(self, self.layer, made)
 
+    def _check_replaced(self) -> None:
+        """Refuses arguments of the stock layer, which would have no effect."""
+
     def _plant(
         self, taxonomy: Mapping[str, Any] | str, num_classes: int
     ) -> tuple[int, nn.Module | None]:
         """Makes the losses of a tree; number of outputs, and what makes classes of them."""
+        if not isinstance(taxonomy, (str, Path, Mapping)):
+            raise TypeError(f'taxonomy must be a file or a dict, got {taxonomy!r}')
         options = dict(file=taxonomy) if isinstance(taxonomy, (str, Path)) else dict(taxonomy)
-        file = options.pop('file', None)
+        file, classes = options.pop('file', None), options.pop('classes', None)
         loss = options.pop('loss', 'softmax')
         weight, triplet = options.pop('loss_weight', 1.0), options.pop('triplet', 0.0)
         if options or file is None:
             raise ValueError(
-                'taxonomy must have the keys file, loss, loss_weight and triplet, got '
+                'taxonomy must have the keys file, loss, loss_weight, triplet and classes, got '
                 f'{sorted(taxonomy)}'
             )
         check_choice(TREE_LOSSES, loss=loss)
         check_not_negative(loss_weight=weight, triplet=triplet)
-        tree = Taxonomy.load(file)
+        tree = Taxonomy.load(file, classes)
         if self.background:
             raise ValueError('taxonomy is for heads without a class of background')
         if tree.num_classes != num_classes:
             raise ValueError(
                 f'{tree.source} has {tree.num_classes} classes, the head has {num_classes}'
+            )
+        sigmoid = next(filter(_takes_sigmoids, self.modules()), None)  # type: ignore[attr-defined]
+        if loss != 'levels' and sigmoid is not None:
+            raise ValueError(
+                f'taxonomy.loss={loss!r} makes logarithms of probabilities of the classes, which '
+                f'have no sigmoid: the loss of the head must be one of a softmax, got '
+                f"{type(sigmoid).__name__} with use_sigmoid=True (or take taxonomy.loss='levels')"
             )
         self.taxonomy = tree
         if triplet:
@@ -259,6 +281,12 @@ def _sizes(stock: nn.Module) -> tuple[int, int] | None:
     if isinstance(stock, nn.Conv2d) and stock.kernel_size == (1, 1) and stock.groups == 1:
         return stock.in_channels, stock.out_channels
     return None
+
+
+def _takes_sigmoids(loss: nn.Module) -> bool:
+    """Whether it is a loss of sigmoids of logits; that of mmpretrain's FocalLoss has no switch."""
+    name = type(loss).__name__
+    return name.endswith('Loss') and bool(getattr(loss, 'use_sigmoid', name == 'FocalLoss'))
 
 
 class SegmentationMixin(ClassifierMixin):
@@ -332,6 +360,13 @@ class BoxMixin(ClassifierMixin):
 
     layer = 'fc_cls'
     background = 1
+
+    def _check_replaced(self) -> None:
+        given = getattr(self, 'cls_predictor_cfg', None)
+        if given is not None and dict(given) != dict(type='Linear'):
+            raise ValueError(
+                f'cls_predictor_cfg has no effect beside classifier: leave it out, got {given}'
+            )
 
 
 HOSTS: dict[tuple[str, str], type[ClassifierMixin]] = {

@@ -127,9 +127,33 @@ class TestSegmentation:
         head.load_state_dict(stock.state_dict())
         torch.testing.assert_close(head(maps()), stock(maps()))
 
+    def test_classes_of_a_tree_in_the_order_of_the_head(self):
+        order = ['sky', 'cod', 'hen', 'owl']
+        head = segmentation(taxonomy=dict(file=TREE, classes=order))
+        assert head.taxonomy.classes == tuple(order)
+        with pytest.raises(ValueError, match="no class 'dog'"):
+            segmentation(taxonomy=dict(file=TREE, classes=['sky', 'cod', 'hen', 'dog']))
+
+    @pytest.mark.parametrize(
+        'loss',
+        [
+            dict(type='CrossEntropyLoss', use_sigmoid=True),
+            dict(type='FocalLoss'),
+            [dict(type='CrossEntropyLoss'), dict(type='DiceLoss')],
+        ],
+    )
+    def test_refuses_sigmoids_of_log_probabilities(self, loss):
+        for name in ('softmax', 'tree_min'):
+            with pytest.raises(ValueError, match=f"taxonomy.loss='{name}' makes .* use_sigmoid"):
+                segmentation(taxonomy=dict(file=TREE, loss=name), loss_decode=loss)
+        segmentation(taxonomy=dict(file=TREE, loss='levels'), loss_decode=loss)
+        segmentation(classifier=dict(type='LorentzMLR'), loss_decode=loss)
+
     @pytest.mark.parametrize(
         ('options', 'words'),
         [
+            (dict(classifier='LorentzMLR'), "classifier must be a dict.* got 'LorentzMLR'"),
+            (dict(taxonomy=3), 'taxonomy must be a file or a dict, got 3'),
             (dict(classifier=dict(type='LorenzMLR')), "did you mean 'LorentzMLR'"),
             (dict(classifier=dict(type='LorentzMLR', dims=3)), "no argument 'dims'|keyword"),
             (dict(taxonomy=dict(file=TREE, loss='tree')), 'loss must be'),
@@ -175,6 +199,20 @@ class TestClassification:
         with pytest.raises(ValueError, match='mixed labels'):
             head.loss((torch.randn(3, 6),), mixed)
 
+    @pytest.mark.parametrize(
+        'loss',
+        [
+            dict(type='CrossEntropyLoss', use_sigmoid=True),
+            dict(type='FocalLoss'),
+            dict(type='AsymmetricLoss'),
+            dict(type='LabelSmoothLoss', mode='multi_label', label_smooth_val=0.1),
+        ],
+    )
+    def test_refuses_sigmoids_of_log_probabilities(self, loss):
+        with pytest.raises(ValueError, match="taxonomy.loss='softmax' makes .* use_sigmoid"):
+            classification(taxonomy=dict(file=TREE), loss=loss)
+        classification(taxonomy=dict(file=TREE), loss=dict(type='CrossEntropyLoss'))
+
 
 @pytest.mark.mmdet
 def test_box_heads():
@@ -193,6 +231,16 @@ def test_box_heads():
         scores, boxes = head(torch.randn(5, 4, 2, 2))
         assert scores.shape == (5, 4)
         assert boxes.shape == (5, 12)
+    with pytest.raises(ValueError, match='cls_predictor_cfg has no effect beside classifier'):
+        ROOT.build(
+            dict(
+                _scope_='mmdet',
+                type='hyper_mm.Shared2FCBBoxHead',
+                classifier=dict(type='LorentzMLR'),
+                cls_predictor_cfg=dict(type='NormedLinear', tempearture=20),
+                **options,
+            )
+        )
     with pytest.raises(ValueError, match='heads without a class of background'):
         ROOT.build(
             dict(
