@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,8 @@ class Taxonomy:
         parents: Parent of each node; -1 below the root.
 
     Raises:
-        ValueError: If there are fewer than two classes, a class is above another one, or a node has
-            two parents.
+        ValueError: If there are fewer than two classes, a name is empty or no string, a class is
+            above another one, or a node has two parents.
     """
 
     def __init__(self, paths: Mapping[str, Sequence[str]], source: str = 'taxonomy'):
@@ -50,6 +51,9 @@ class Taxonomy:
         above: dict[str, str | None] = {}
         for leaf, ancestors in paths.items():
             line = [leaf, *ancestors]
+            for node in line:
+                if not isinstance(node, str) or not node.strip():
+                    raise ValueError(f'{source}: names must be strings, not empty, got {node!r}')
             if len(set(line)) < len(line):
                 raise ValueError(f'{source}: {leaf!r} is below itself: {line}')
             for child, parent in zip(line, [*line[1:], None]):
@@ -69,7 +73,8 @@ class Taxonomy:
         inner.sort(key=lambda name: (height[name], order[name]))
         self.names = (*self.classes, *inner)
         index = {name: i for i, name in enumerate(self.names)}
-        self.parents = tuple(index.get(above[name] or '', -1) for name in self.names)
+        lines = (above[name] for name in self.names)
+        self.parents = tuple(-1 if parent is None else index[parent] for parent in lines)
         self._heights = tuple(height[name] for name in self.names)
 
     @classmethod
@@ -86,7 +91,8 @@ class Taxonomy:
         - a COCO annotation file, ``{"categories": [{"name": ..., "supercategory": ...}]}``; a
           super-category that is called as its only class is none.
 
-        A csv file has one line a class: its name, then its ancestors, the nearest first.
+        A csv file has one line a class: its name, then its ancestors, the nearest first, between
+        commas. Files are of UTF-8, with a byte order mark or without.
 
         Args:
             source: The file, the object, or the name of one of ours (:data:`TREES`).
@@ -95,10 +101,16 @@ class Taxonomy:
 
         Raises:
             FileNotFoundError: If there is no such file.
+            TypeError: If ``source`` or ``classes`` is of another type.
             ValueError: If it is no tree, or its leaves are not the classes.
         """
         if isinstance(source, Mapping):
             name, paths = 'taxonomy', _paths_of_object(source, 'taxonomy')
+        elif not isinstance(source, (str, Path)):
+            raise TypeError(
+                f'a taxonomy must be a file, an object or the name of one of {TREES}, got '
+                f'{source!r}'
+            )
         else:
             path, name = Path(source), str(source)
             if name in TREES:
@@ -106,18 +118,10 @@ class Taxonomy:
             if not path.is_file():
                 hint = suggestion(name, TREES)
                 raise FileNotFoundError(f'no taxonomy at {path}{hint} (ours are {TREES})')
-            text = path.read_text(encoding='utf-8')
-            if path.suffix == '.csv':
-                paths = _paths_of_lines(csv.reader(text.splitlines()), name)
-            elif path.suffix == '.json':
-                try:
-                    found = json.loads(text)
-                except json.JSONDecodeError as error:
-                    raise ValueError(f'{path} is no json: {error}') from error
-                paths = _paths_of_object(found, name)
-            else:
-                raise ValueError(f'a taxonomy must be a .json or .csv file, got {path}')
+            paths = _paths_of_file(path, name)
         if classes is not None:
+            if isinstance(classes, str):
+                raise TypeError(f'classes must be a sequence of names, got {classes!r}')
             paths = {leaf: paths[leaf] for leaf in _checked(classes, paths, name)}
         return cls(paths, name)
 
@@ -211,9 +215,12 @@ class Taxonomy:
 
 
 def _checked(classes: Sequence[str], paths: Mapping[str, object], name: str) -> Sequence[str]:
+    twice = [c for c, count in Counter(classes).items() if count > 1]
+    if twice:
+        raise ValueError(f'classes must differ from each other, got {twice[0]!r} twice or more')
     unknown = [c for c in classes if c not in paths]
     if unknown:
-        hint = suggestion(unknown[0], paths)
+        hint = suggestion(str(unknown[0]), paths)
         raise ValueError(f'{name} has no class {unknown[0]!r}{hint} ({len(unknown)} are missing)')
     extra = [c for c in paths if c not in set(classes)]
     if extra:
@@ -221,12 +228,37 @@ def _checked(classes: Sequence[str], paths: Mapping[str, object], name: str) -> 
     return classes
 
 
-def _paths_of_lines(lines: Iterable[list[str]], name: str) -> dict[str, tuple[str, ...]]:
+def _paths_of_file(path: Path, name: str) -> dict[str, tuple[str, ...]]:
+    suffix = path.suffix.lower()
+    if suffix not in ('.csv', '.json'):
+        raise ValueError(f'a taxonomy must be a .json or .csv file, got {path}')
+    try:
+        text = path.read_bytes().decode('utf-8-sig')  # some editors mark the start
+        if suffix == '.json':
+            return _paths_of_object(json.loads(text), name)
+        return _paths_of_lines(list(csv.reader(text.splitlines())), name)
+    except RecursionError:
+        raise ValueError(f'{path} is nested too deeply') from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is no text in UTF-8: {error}') from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f'{path} is no json: {error}') from error
+    except csv.Error as error:
+        raise ValueError(f'{path} is no csv: {error}') from error
+
+
+def _paths_of_lines(lines: Sequence[list[str]], name: str) -> dict[str, tuple[str, ...]]:
+    if all(len(line) < 2 for line in lines):
+        found = [mark for mark in ';\t' if any(mark in cell for line in lines for cell in line)]
+        if found:
+            raise ValueError(f'{name} must have commas between names, got {found[0]!r}')
     paths: dict[str, tuple[str, ...]] = {}
     for number, line in enumerate(lines, 1):
         cells = [cell.strip() for cell in line if cell.strip()]
         if not cells:
             continue
+        if not line[0].strip():
+            raise ValueError(f'{name}, line {number} must begin with a class, got {line}')
         if cells[0] in paths:
             raise ValueError(f'{name}, line {number}: {cells[0]!r} is there twice')
         paths[cells[0]] = tuple(cells[1:])
@@ -261,16 +293,21 @@ def _paths_of_object(found: object, name: str) -> dict[str, tuple[str, ...]]:
             else:
                 raise ValueError(f'{name}: {key!r} must hold a dict or a list, got {value!r}')
 
-    walk(found, ())
+    try:
+        walk(found, ())
+    except RecursionError:
+        raise ValueError(f'{name} is nested too deeply') from None
     return paths
 
 
 def _paths_of_categories(categories: list, name: str) -> dict[str, tuple[str, ...]]:
-    if any(not isinstance(c, Mapping) or 'name' not in c for c in categories):
+    if any(not isinstance(c, Mapping) or not isinstance(c.get('name'), str) for c in categories):
         raise ValueError(f'{name}: categories must be objects with a name')
     paths: dict[str, tuple[str, ...]] = {}
     for category in categories:
         leaf, above = category['name'], category.get('supercategory')
+        if not isinstance(above, (str, type(None))):
+            raise ValueError(f'{name}: supercategory of {leaf!r} must be a string, got {above!r}')
         if leaf in paths:
             raise ValueError(f'{name}: {leaf!r} is there twice')
         paths[leaf] = () if above in (None, leaf) else (above,)
@@ -281,6 +318,9 @@ def _paths_of_categories(categories: list, name: str) -> dict[str, tuple[str, ..
 
 
 def _paths_of_parents(parents: Mapping, name: str) -> dict[str, tuple[str, ...]]:
+    for child, parent in parents.items():
+        if not isinstance(parent, (str, type(None))):
+            raise ValueError(f'{name}: parent of {child!r} must be a string, got {parent!r}')
     paths = {}
     for leaf in parents:
         if leaf in parents.values():

@@ -84,6 +84,10 @@ def test_classes_give_the_order_and_are_checked():
         Taxonomy.load(TREE, ['sky', 'cup', 'cods', 'hen', 'owl'])
     with pytest.raises(ValueError, match=r"classes that the data set has not: \['owl'\]"):
         Taxonomy.load(TREE, order[:4])
+    with pytest.raises(ValueError, match="differ from each other, got 'sky' twice"):
+        Taxonomy.load(TREE, ['sky', *order])
+    with pytest.raises(TypeError, match="classes must be a sequence of names, got 'owl'"):
+        Taxonomy.load(TREE, 'owl')
     tree = Taxonomy.load(TREE)
     tree.check_classes(tree.classes)
     with pytest.raises(ValueError, match="another order .* number 0 is 'owl' there and 'sky'"):
@@ -106,10 +110,44 @@ def test_classes_give_the_order_and_are_checked():
             "'a' is a class and a super-category",
         ),
         ({'parents': {'a': 'b', 'b': 'c', 'c': 'b'}}, 'is above itself'),
+        ({'parents': {'a': 1, 'b': 1}}, "parent of 'a' must be a string, got 1"),
+        ({'parents': {'a': ['x'], 'b': 'x'}}, "parent of 'a' must be a string"),
+        ({'categories': [dict(name='a'), dict(name=2)]}, 'categories must be objects with a name'),
+        ({'categories': [dict(name='a', supercategory=1)]}, "supercategory of 'a' must be a str"),
+        ({'': [], 'b': []}, "names must be strings, not empty, got ''"),
+        ({' ': ['a'], 'b': []}, "names must be strings, not empty, got ' '"),
+        ({1: ['a'], 'b': []}, 'names must be strings, not empty, got 1'),
     ],
 )
 def test_refuses_what_is_no_tree(found, words):
     with pytest.raises(ValueError, match=words):
+        Taxonomy.load(found)
+
+
+def test_files_of_other_editors(tmp_path):
+    """A byte order mark, lines of Windows, a suffix in capitals."""
+    lines = '\r\n'.join(','.join([leaf, *above]) for leaf, above in PATHS.items())
+    (tmp_path / 'tree.CSV').write_bytes(lines.encode('utf-8-sig'))
+    (tmp_path / 'tree.Json').write_bytes(json.dumps(TREE).encode('utf-8-sig'))
+    for name in ('tree.CSV', 'tree.Json'):
+        assert Taxonomy.load(tmp_path / name).names == Taxonomy(PATHS).names
+
+
+@pytest.mark.parametrize('source', [None, 3, ['owl', 'hen']])
+def test_refuses_what_is_no_file(source):
+    with pytest.raises(TypeError, match='a taxonomy must be a file, an object or the name'):
+        Taxonomy.load(source)
+
+
+def test_refuses_what_is_nested_too_deeply(tmp_path):
+    path = tmp_path / 'deep.json'
+    path.write_text('{"a": ' * 2000 + '["b", "c"]' + '}' * 2000)
+    with pytest.raises(ValueError, match=r'deep\.json is nested too deeply'):
+        Taxonomy.load(path)
+    found: dict = {'b': [], 'c': []}
+    for _ in range(2000):
+        found = {'a': found}
+    with pytest.raises(ValueError, match='taxonomy is nested too deeply'):
         Taxonomy.load(found)
 
 
@@ -123,8 +161,14 @@ def test_refuses_files_of_other_kinds(tmp_path):
         ('t.json', '{', 'is no json'),
         ('l.json', '[]', 'must hold an object'),
         ('d.csv', 'a,b\na,c\n', "line 2: 'a' is there twice"),
+        ('s.csv', 'owl;bird\nhen;bird\n', "must have commas between names, got ';'"),
+        ('t.csv', 'owl\tbird\nhen\tbird\n', r"must have commas between names, got '\\t'"),
+        ('e.csv', 'owl,bird\n,bird\n', 'line 2 must begin with a class'),
+        ('e.json', '{"": [], "b": []}', 'names must be strings, not empty'),
+        ('l.csv', b'm\xf6we,bird\nhen,bird\n', r'l\.csv is no text in UTF-8'),
+        ('b.json', b'\x89PNG\r\n\x1a\n', r'b\.json is no text in UTF-8'),
     ):
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
         with pytest.raises(ValueError, match=words):
             Taxonomy.load(tmp_path / name)
 
