@@ -138,6 +138,7 @@ COMPONENTS: dict[str, dict[str, tuple[str, ...]]] = {
         'PredictionMapsHook': ('engine.hooks.prediction_maps_hook', 'mmseg'),
         'PromptAveragingHook': ('engine.hooks.prompt_averaging_hook',),
         'SafeCheckpointHook': ('engine.hooks.safe_checkpoint_hook',),
+        'TaxonomyClassesHook': ('engine.hooks.taxonomy_classes_hook',),
         'TrainedWeightsHook': ('engine.hooks.trained_weights_hook',),
         'VocabularyHook': ('engine.hooks.vocabulary_hook',),
     },

@@ -20,6 +20,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from hyper_mm import checkpoints as compat
 from hyper_mm.engine.hooks.equal_shards_hook import EqualShardsHook
 from hyper_mm.engine.hooks.safe_checkpoint_hook import mend_last_checkpoint
+from hyper_mm.engine.hooks.taxonomy_classes_hook import TaxonomyClassesHook
 from hyper_mm.near_misses import suggestion
 from hyper_mm.registry import PACKAGES
 
@@ -210,7 +211,8 @@ def build_runner(cfg: Config) -> Runner:
         # the hook does so, too, but FlexibleRunner reads the file before it calls a hook
         mend_last_checkpoint(Path(cfg.work_dir))
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.register_hook(EqualShardsHook())
+    for hook in (EqualShardsHook(), TaxonomyClassesHook()):
+        runner.register_hook(hook)
     return runner
 
 
