@@ -18,6 +18,7 @@ from .stable import (
     Curvature,
     asinhc,
     check_curvature,
+    is_readable,
     per_point,
     recorded_gradients,
     safe_norm,
@@ -32,6 +33,31 @@ __all__ = ['einstein_midpoint', 'lorentz_frechet_mean', 'poincare_frechet_mean']
 
 FIXED_STEPS = 16
 """Newton steps of compiled and transformed code, which cannot read when it is done."""
+
+
+def _check_weight(weight: Tensor | None, x: Tensor) -> Tensor:
+    """Weights ``(..., n)`` of points ``(..., n, d)``, in their dtype; ones if None.
+
+    Raises:
+        TypeError: If they are no tensor.
+        ValueError: If a shape does not fit; if a weight is negative, where values can be read at
+            once (on a processor, in eager code).
+    """
+    if x.ndim < 2:
+        raise ValueError(f'points must be of shape (..., n, d), got {tuple(x.shape)}')
+    if weight is None:
+        return x.new_ones(x.shape[-2])
+    if not isinstance(weight, Tensor):
+        raise TypeError(f'weight must be a tensor, got {type(weight).__name__}')
+    batch = zip(reversed(weight.shape[:-1]), reversed(x.shape[:-2]))
+    if weight.shape[-1:] != x.shape[-2:-1] or any(a != b and 1 not in (a, b) for a, b in batch):
+        raise ValueError(
+            f'weight must broadcast with {tuple(x.shape[:-1])} and have one number a point, got '
+            f'shape {tuple(weight.shape)}'
+        )
+    if is_readable(weight) and (weight < 0).any():
+        raise ValueError(f'weight must not be negative, got {weight.min().item()}')
+    return weight.to(x.dtype)
 
 
 def lorentz_frechet_mean(
@@ -68,7 +94,8 @@ def lorentz_frechet_mean(
         where all weights are 0.
 
     Raises:
-        ValueError: If ``tol`` or ``max_iter`` is not positive.
+        ValueError: If ``tol`` or ``max_iter`` is not positive, shapes do not fit, or a weight is
+            negative (on a processor, in eager code, where values can be read at once).
     """
     if not tol > 0:
         raise ValueError(f'tol must be positive, got {tol}')
@@ -77,7 +104,7 @@ def lorentz_frechet_mean(
     (x,) = upcast(x)
     root = wide_sqrt(check_curvature(c, x, shared=True))
     a = root * widen(x)
-    weight = a.new_ones(a.shape[-2]) if weight is None else weight.to(a.dtype)
+    weight = _check_weight(weight, a)
     total = weight.sum(-1, keepdim=True)
     weight = weight / torch.where(total > 0, total, 1)
     if takes_formulas(a, weight):
@@ -202,7 +229,11 @@ def poincare_frechet_mean(
         max_iter: Most steps.
 
     Returns:
-        Points of the ball ``(..., d)``; NaN where a point is outside.
+        Points of the ball ``(..., d)``; the origin where all weights are 0, NaN where a point is
+        outside.
+
+    Raises:
+        ValueError: As there.
     """
     (x,) = upcast(x)
     mean = lorentz_frechet_mean(poincare.to_lorentz(widen(x), c), weight, c, tol, max_iter)
@@ -227,13 +258,17 @@ def einstein_midpoint(k: Tensor, weight: Tensor | None = None, c: Curvature = 1.
         Points of Klein's model ``(..., d)``, accumulated in float64 and returned in the inputs'
         dtype. The origin where all weights are 0; NaN where a point is outside of the ball.
 
+    Raises:
+        ValueError: If shapes do not fit, or a weight is negative (on a processor, in eager code,
+            where values can be read at once).
+
     Source: Gulcehre et al., Hyperbolic Attention Networks (ICLR 2019).
     """
     (k,) = upcast(k)
     check_curvature(c, k, shared=True)
     wide = widen(k)
     gamma = lorentz.time(lorentz.from_klein(wide, c), c) * per_point(wide_sqrt(c))
-    weight = gamma if weight is None else gamma * weight.to(gamma.dtype)
+    weight = gamma * _check_weight(weight, wide)
     total = weight.sum(-1, keepdim=True)
     share = weight / torch.where(total == 0, 1, total)
     return (share.unsqueeze(-2) @ wide).squeeze(-2).to(k.dtype)

@@ -30,6 +30,7 @@ from .stable import (
     wide_sqrt,
     widen,
 )
+from .wrapped_normal import check_same_space, check_sample_shape, check_values_of_std
 
 __all__ = [
     'lorentz_riemannian_log_prob',
@@ -55,12 +56,9 @@ _REACH = 10.0
 
 def _check_std(std: float | Tensor) -> Tensor:
     """Standard deviations in float64."""
-    if isinstance(std, bool) or not isinstance(std, (int, float, Tensor)):
-        raise TypeError(f'std must be a number or a tensor, got {type(std).__name__}')
+    check_values_of_std(std)
     if isinstance(std, Tensor):
         return widen(std)
-    if not (std > 0 and math.isfinite(std)):
-        raise ValueError(f'std must be positive and finite, got {std}')
     return torch.tensor(std, dtype=torch.float64)
 
 
@@ -101,7 +99,8 @@ def riemannian_log_normalizer(std: float | Tensor, dim: int, c: Curvature) -> Te
         ``(...)`` in float64; gradients flow to ``std`` and ``c``.
 
     Raises:
-        ValueError: If ``std`` is a number that is not positive, or ``dim`` is below 1.
+        ValueError: If ``std`` is not positive (of a tensor on an accelerator or in compiled code,
+            values are not read), or ``dim`` is below 1.
     """
     if dim < 1:
         raise ValueError(f'dim must be at least 1, got {dim}')
@@ -171,12 +170,15 @@ def lorentz_riemannian_sample(
         Points ``(*sample_shape, ..., d)``.
 
     Raises:
-        ValueError: If ``std`` is a number that is not positive.
+        TypeError: If ``sample_shape`` is no tuple of integers.
+        ValueError: If ``std`` is not positive (of a tensor on an accelerator or in compiled code,
+            values are not read).
     """
     (mean,) = upcast(mean)
     root = per_point(wide_sqrt(check_curvature(c, mean)))
     root = root.detach() if isinstance(root, Tensor) else root
     wide, std = widen(mean), _check_std(std).to(mean.device)
+    check_sample_shape(sample_shape)
     shape, dim = (*sample_shape, *mean.shape), mean.shape[-1]
     direction = torch.randn(shape, dtype=wide.dtype, device=wide.device, generator=generator)
     radius = _radii(std, shape[:-1], dim, root, generator)
@@ -199,9 +201,11 @@ def lorentz_riemannian_log_prob(
         Log-densities ``(...)``, accumulated in float64 and returned in the inputs' dtype.
 
     Raises:
-        ValueError: If ``std`` is a number that is not positive.
+        ValueError: If ``std`` is not positive (of a tensor on an accelerator or in compiled code,
+            values are not read), or shapes do not fit.
     """
     x, mean = upcast(x, mean)
+    check_same_space(x, mean)
     check_curvature(c, x, mean)
     distance = lorentz.dist(widen(x), widen(mean), c)
     return _log_prob(distance, std, x, c)
@@ -253,5 +257,6 @@ def poincare_riemannian_log_prob(
         Log-densities ``(...)``; NaN outside the ball.
     """
     x, mean = upcast(x, mean)
+    check_same_space(x, mean)
     check_curvature(c, x, mean)
     return _log_prob(poincare.dist(widen(x), widen(mean), c), std, x, c)

@@ -22,6 +22,7 @@ from . import lorentz, poincare
 from .stable import (
     Curvature,
     check_curvature,
+    is_readable,
     log_sinhc,
     per_point,
     safe_norm,
@@ -38,13 +39,61 @@ __all__ = [
 ]
 
 
-def _check_std(std: float | Tensor, like: Tensor) -> Tensor:
-    """Standard deviations as a tensor that broadcasts with ``(..., d)``."""
+def check_values_of_std(std: float | Tensor) -> None:
+    """Refuses standard deviations that are not positive and finite.
+
+    The values of a tensor are read where that is possible at once: on a processor, in eager code.
+
+    Raises:
+        TypeError: If it is neither a number nor a tensor.
+        ValueError: If a value is refused.
+    """
     if isinstance(std, bool) or not isinstance(std, (int, float, Tensor)):
         raise TypeError(f'std must be a number or a tensor, got {type(std).__name__}')
     if not isinstance(std, Tensor):
-        if not (std > 0 and math.isfinite(std)):
-            raise ValueError(f'std must be positive and finite, got {std}')
+        values: tuple[float, ...] = (std,)
+    elif is_readable(std):
+        low, high = std.detach().aminmax()
+        values = (low.item(), high.item())
+    else:
+        values = ()
+    for value in values:
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f'std must be positive and finite, got {value}')
+
+
+def check_sample_shape(sample_shape: object) -> None:
+    """Refuses what is no tuple of integers of at least 0.
+
+    Raises:
+        TypeError: As said.
+    """
+    if not isinstance(sample_shape, (tuple, list)) or not all(
+        isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in sample_shape
+    ):
+        raise TypeError(
+            f'sample_shape must be a tuple of integers, such as (5,), got {sample_shape!r}'
+        )
+
+
+def check_same_space(x: Tensor, mean: Tensor) -> None:
+    """Refuses points and means of different dimensions, and shapes that do not broadcast.
+
+    Raises:
+        ValueError: As said.
+    """
+    sizes = zip(reversed(x.shape), reversed(mean.shape))
+    if x.shape[-1:] != mean.shape[-1:] or any(a != b and 1 not in (a, b) for a, b in sizes):
+        raise ValueError(
+            'x and mean must have the same last dimension and broadcast with each other, got '
+            f'shapes {tuple(x.shape)} and {tuple(mean.shape)}'
+        )
+
+
+def _check_std(std: float | Tensor, like: Tensor) -> Tensor:
+    """Standard deviations as a tensor that broadcasts with ``(..., d)``."""
+    check_values_of_std(std)
+    if not isinstance(std, Tensor):
         return torch.full((1,), std, dtype=like.dtype, device=like.device)
     if std.ndim and std.shape[-1] not in (1, like.shape[-1]):
         raise ValueError(
@@ -74,10 +123,13 @@ def lorentz_wrapped_sample(
         Points ``(*sample_shape, ..., d)``.
 
     Raises:
-        ValueError: If ``std`` is a number that is not positive, or of the wrong shape.
+        TypeError: If ``sample_shape`` is no tuple of integers.
+        ValueError: If ``std`` is not positive (of a tensor on an accelerator or in compiled code,
+            values are not read), or of the wrong shape.
     """
     (mean,) = upcast(mean)
     std = _check_std(std, mean)
+    check_sample_shape(sample_shape)
     shape = (*sample_shape, *mean.shape)
     noise = torch.randn(shape, dtype=mean.dtype, device=mean.device, generator=generator)
     v = widen(std * noise)
@@ -98,9 +150,11 @@ def lorentz_wrapped_log_prob(x: Tensor, mean: Tensor, std: float | Tensor, c: Cu
         Log-densities ``(...)``, accumulated in float64 and returned in the inputs' dtype.
 
     Raises:
-        ValueError: If ``std`` is a number that is not positive, or of the wrong shape.
+        ValueError: If ``std`` is not positive (of a tensor on an accelerator or in compiled code,
+            values are not read), or a shape does not fit.
     """
     x, mean = upcast(x, mean)
+    check_same_space(x, mean)
     root = per_point(wide_sqrt(check_curvature(c, x, mean)))
     std = widen(_check_std(std, x))
     a, b = widen(x), widen(mean)
@@ -131,6 +185,7 @@ def poincare_wrapped_sample(
     """
     (mean,) = upcast(mean)
     std = _check_std(std, mean)
+    check_sample_shape(sample_shape)
     shape = (*sample_shape, *mean.shape)
     noise = torch.randn(shape, dtype=mean.dtype, device=mean.device, generator=generator)
     wide = widen(mean)
@@ -151,5 +206,6 @@ def poincare_wrapped_log_prob(x: Tensor, mean: Tensor, std: float | Tensor, c: C
         Log-densities ``(...)`` with respect to the Riemannian volume; NaN outside the ball.
     """
     x, mean = upcast(x, mean)
+    check_same_space(x, mean)
     a, b = poincare.to_lorentz(widen(x), c), poincare.to_lorentz(widen(mean), c)
     return lorentz_wrapped_log_prob(a, b, std, c).to(x.dtype)

@@ -98,6 +98,26 @@ def test_refuses(name, value):
         M.lorentz_frechet_mean(randn(3, 2), **{name: value})
 
 
+MEANS = (M.lorentz_frechet_mean, M.poincare_frechet_mean, M.einstein_midpoint)
+
+
+@pytest.mark.parametrize('mean', MEANS, ids=lambda f: f.__name__)
+def test_refuses_weights(mean):
+    x = 0.1 * randn(2, 3, 4)
+    for shape in ((3,), (1, 3), (2, 3), (5, 1, 3)):
+        assert mean(x, torch.ones(shape)).shape[-1] == 4
+    for shape in ((), (1,), (4,), (2, 4), (3, 3), (2, 3, 1)):
+        with pytest.raises(ValueError, match=r'weight must broadcast with \(2, 3\) and have one'):
+            mean(x, torch.ones(shape))
+    with pytest.raises(ValueError, match=r'weight must not be negative, got -0\.5'):
+        mean(x, torch.tensor([1.0, 1.0, -0.5]))
+    with pytest.raises(TypeError, match='weight must be a tensor, got list'):
+        mean(x, [1.0, 1.0, 1.0])
+    with pytest.raises(ValueError, match=r'points must be of shape \(\.\.\., n, d\), got \(4,\)'):
+        mean(x[0, 0])
+    assert (mean(x, torch.zeros(3)) == 0).all()
+
+
 @given(st.integers(0, 99), curvatures)
 def test_einstein_midpoint_is_the_centroid(seed, c):
     x, weight = point(randn(2, 7, 4, seed=seed), c), randn(2, 7, seed=seed).abs()

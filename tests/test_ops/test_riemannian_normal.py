@@ -103,6 +103,22 @@ def test_gradients_and_refusals():
     assert single.dtype == torch.float32
     with pytest.raises(ValueError, match='std must be positive'):
         R.lorentz_riemannian_log_prob(MEAN, MEAN, 0.0, C)
+    for value in (0.0, -1.0, math.nan):
+        std = torch.tensor([0.5, value])
+        for call in (
+            lambda s: R.lorentz_riemannian_sample(MEAN, s, C),
+            lambda s: R.poincare_riemannian_log_prob(MEAN / 4, MEAN / 4, s, C),
+            lambda s: R.riemannian_log_normalizer(s, 2, C),
+        ):
+            with pytest.raises(ValueError, match='std must be positive and finite'):
+                call(std)
+    for sample in (R.lorentz_riemannian_sample, R.poincare_riemannian_sample):
+        with pytest.raises(TypeError, match='sample_shape must be a tuple of integers'):
+            sample(MEAN / 4, 0.5, C, 5)
+    for log_prob in (R.lorentz_riemannian_log_prob, R.poincare_riemannian_log_prob):
+        for dim in (1, 3):
+            with pytest.raises(ValueError, match='x and mean must have the same last dimension'):
+                log_prob(torch.zeros(dim), MEAN / 4, 0.5, C)
     with pytest.raises(TypeError, match='std must be a number'):
         R.lorentz_riemannian_sample(MEAN, '1', C)
     with pytest.raises(ValueError, match='dim must be at least 1'):

@@ -71,12 +71,33 @@ def test_gradients_are_finite(dtype, radius):
         assert grad.isfinite().all()
 
 
-@pytest.mark.parametrize('std', [0.0, -1.0, math.inf, torch.ones(3)])
+@pytest.mark.parametrize(
+    'std',
+    [
+        *(0.0, -1.0, math.inf, torch.ones(3)),
+        *(torch.tensor([1.0, x]) for x in (0.0, -1.0, math.inf, math.nan)),
+    ],
+)
 def test_refuses_a_deviation_out_of_range(std):
     with pytest.raises(ValueError, match='std must be'):
         W.lorentz_wrapped_log_prob(MEAN, MEAN, std, 1.0)
     with pytest.raises(ValueError, match='std must be'):
         W.poincare_wrapped_sample(MEAN, std, 1.0)
+
+
+@pytest.mark.parametrize('sample_shape', [5, (2.0,), (-1,), (True,), 'ab'])
+def test_refuses_a_sample_shape(sample_shape):
+    for sample in (W.lorentz_wrapped_sample, W.poincare_wrapped_sample):
+        assert sample(MEAN / 4, 1.0, 1.0, [2, 0]).shape == (2, 0, 2)
+        with pytest.raises(TypeError, match='sample_shape must be a tuple of integers'):
+            sample(MEAN, 1.0, 1.0, sample_shape)
+
+
+@pytest.mark.parametrize('shape', [(3,), (1,), (5, 3)])
+def test_refuses_points_of_other_spaces(shape):
+    for log_prob in (W.lorentz_wrapped_log_prob, W.poincare_wrapped_log_prob):
+        with pytest.raises(ValueError, match='x and mean must have the same last dimension'):
+            log_prob(torch.zeros(shape), MEAN, 1.0, 1.0)
 
 
 def test_refuses_a_deviation_that_is_no_number():
