@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 from hyper_mm.layers.taxonomy.tree import Taxonomy
 
@@ -46,7 +48,7 @@ def tree_scores(counts: np.ndarray, taxonomy: Taxonomy) -> dict[str, float]:
 
     Returns:
         ``mistake_severity``: height of the lowest common ancestor of the true and the predicted
-        class, mean over mistakes (Bertinetto et al., CVPR 2020; NaN without a mistake);
+        class, mean over mistakes (Bertinetto et al., CVPR 2020; 0 without a mistake);
         ``hierarchical_distance``: the same over all; ``tree_distance``: edges between them, mean
         over all; ``accuracy`` and ``accuracy_depth{d}`` in percent, of the groups at each depth;
         ``mIoU_depth{d}`` in percent, and ``mIoU``.
@@ -57,7 +59,7 @@ def tree_scores(counts: np.ndarray, taxonomy: Taxonomy) -> dict[str, float]:
     scores = {
         'accuracy': 100 * np.trace(counts) / total,
         'mIoU': 100 * np.nanmean(level_ious(counts, np.arange(len(counts)))),
-        'mistake_severity': (heights * counts).sum() / wrong if wrong else np.nan,
+        'mistake_severity': (heights * counts).sum() / max(wrong, 1),
         'hierarchical_distance': (heights * counts).sum() / total,
         'tree_distance': (edges * counts).sum() / total,
     }
@@ -82,15 +84,29 @@ def distance_at(labels: np.ndarray, ranking: np.ndarray, taxonomy: Taxonomy) -> 
     return float(taxonomy.common_heights().numpy()[labels[:, None], ranking].mean())
 
 
-def consistency(leaves: np.ndarray, groups: np.ndarray, coarse: np.ndarray) -> float:
-    """Fraction of positions whose predicted group is that of their predicted class, in percent.
+def consistent_counts(
+    probability: torch.Tensor, leaves: torch.Tensor, taxonomy: Taxonomy
+) -> np.ndarray:
+    """Positions whose most probable group holds their predicted class, at each depth of the tree.
+
+    The probability of a group is that of its classes together: a class may win while its group does
+    not, if its siblings are improbable and those of others are not.
 
     Args:
+        probability: Probabilities of classes ``(K, n)``.
         leaves: Predicted classes ``(n,)``.
-        groups: Group ``(K,)`` of each class.
-        coarse: Predicted groups ``(n,)``.
+        taxonomy: The tree.
+
+    Returns:
+        Counts of :meth:`~hyper_mm.layers.taxonomy.Taxonomy.depths`.
     """
-    return 100 * float((groups[leaves] == coarse).mean())
+    found = []
+    for depth in taxonomy.depths():
+        groups = taxonomy.at_depth(depth)[0].to(probability.device)
+        member = F.one_hot(groups).to(probability.dtype)  # (K, G)
+        coarse = (member.T @ probability).argmax(0)
+        found.append(int((groups[leaves.long()] == coarse).sum()))
+    return np.array(found, dtype=np.int64)
 
 
 def area_under_sparsification(error: np.ndarray, uncertainty: np.ndarray, steps: int = 50) -> float:

@@ -12,9 +12,17 @@ from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
 from hyper_mm.checks import check_count
-from hyper_mm.evaluation.functional.taxonomy_scores import confusion, distance_at, tree_scores
+from hyper_mm.evaluation.functional.taxonomy_scores import (
+    confusion,
+    consistent_counts,
+    distance_at,
+    tree_scores,
+)
 from hyper_mm.layers.taxonomy import Taxonomy
 from hyper_mm.registry import METRICS
+
+_CHUNK = 2**16
+"""Pixels at once whose probabilities are added up."""
 
 
 @METRICS.register_module()
@@ -25,7 +33,10 @@ class TaxonomyMetric(BaseMetric):
     ``pred_label``, ``pred_score``). See
     :func:`hyper_mm.evaluation.functional.taxonomy_scores.tree_scores` for the scores; images add
     ``distance_at_{k}``, the mean height of the lowest common ancestor of the true class and the k
-    best predictions.
+    best predictions. Samples with scores of the classes (``seg_logits``, ``pred_score``) add
+    ``consistency_depth{d}``: the part, in percent, of the predictions whose class is in the most
+    probable group at that depth, where the probability of a group is the sum of those of its
+    classes.
 
     Args:
         taxonomy: A file, an object or the name of one of our trees, see
@@ -78,7 +89,8 @@ class TaxonomyMetric(BaseMetric):
                     for name in ('gt_sem_seg', 'pred_sem_seg')
                 )
                 labels = np.where(labels == self.ignore_index, -1, labels.astype(np.int64))
-                self.results.append((confusion(labels, found, num), None))
+                agreed = self._of_logits(sample, labels)
+                self.results.append((confusion(labels, found, num), None, agreed))
             elif 'gt_label' in sample and ('pred_score' in sample or 'pred_label' in sample):
                 self.results.append(self._of_image(sample, num))
             else:
@@ -87,19 +99,44 @@ class TaxonomyMetric(BaseMetric):
                     f'or pred_label, got {sorted(sample)}'
                 )
 
-    def _of_image(self, sample: dict, num: int) -> tuple[np.ndarray, list[float] | None]:
+    def _of_logits(self, sample: dict, labels: np.ndarray) -> np.ndarray | None:
+        """Consistent pixels at each depth; None without logits of all classes."""
+        if 'seg_logits' not in sample:
+            return None
+        logits = sample['seg_logits']['data'].flatten(1)
+        if len(logits) != self.tree.num_classes:
+            return None
+        found = sample['pred_sem_seg']['data'].flatten().to(logits.device)
+        counted = torch.from_numpy((labels >= 0) & (labels < self.tree.num_classes))
+        places = counted.flatten().nonzero().squeeze(1).to(logits.device)
+        agreed = np.zeros(len(self.tree.depths()), dtype=np.int64)
+        for part in places.split(_CHUNK):
+            probability = logits[:, part].float().softmax(0)
+            agreed += consistent_counts(probability, found[part], self.tree)
+        return agreed
+
+    def _of_image(
+        self, sample: dict, num: int
+    ) -> tuple[np.ndarray, list[float] | None, np.ndarray | None]:
         label = np.atleast_1d(_array(sample['gt_label']))
         if 'pred_score' not in sample:
-            return confusion(label, np.atleast_1d(_array(sample['pred_label'])), num), None
+            return confusion(label, np.atleast_1d(_array(sample['pred_label'])), num), None, None
         scores = torch.as_tensor(sample['pred_score'])
         order = scores.argsort(descending=True).cpu().numpy()
         distances = [distance_at(label[:1], order[None, :k], self.tree) for k in self.topk]
-        return confusion(label, order[:1], num), distances
+        found = torch.as_tensor(order[:1].copy(), device=scores.device)
+        agreed = consistent_counts(scores.float()[:, None], found, self.tree)
+        return confusion(label, order[:1], num), distances, agreed
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Sums the counts; names and units are those of the class."""
-        scores = tree_scores(sum(counts for counts, _ in results), self.tree)
-        distances = [d for _, d in results if d is not None]
+        scores = tree_scores(sum(counts for counts, *_ in results), self.tree)
+        distances = [d for _, d, _ in results if d is not None]
+        compared = [(agreed, counts.sum()) for counts, _, agreed in results if agreed is not None]
+        if compared:
+            agreed, total = (sum(parts) for parts in zip(*compared))
+            for depth, count in zip(self.tree.depths(), agreed):
+                scores[f'consistency_depth{depth}'] = 100 * float(count) / max(int(total), 1)
         if distances:
             for k, mean in zip(self.topk, np.mean(distances, 0)):
                 scores[f'distance_at_{k}'] = float(mean)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
+import torch
 
 from hyper_mm.evaluation.functional import taxonomy_scores as S
 from hyper_mm.layers.taxonomy import Taxonomy
@@ -29,9 +28,9 @@ def test_scores_of_a_few_predictions():
     assert scores['mIoU_depth1'] == pytest.approx(100 * (0 + 5 / 6) / 2)
 
 
-def test_no_mistake_has_no_severity():
+def test_no_mistake_has_severity_zero():
     scores = S.tree_scores(np.eye(4, dtype=int), TREE)
-    assert math.isnan(scores['mistake_severity'])
+    assert scores['mistake_severity'] == scores['hierarchical_distance'] == 0
     assert scores['mIoU'] == scores['mIoU_depth1'] == 100
 
 
@@ -43,11 +42,23 @@ def test_ious_leave_out_what_is_nowhere():
     assert np.isnan(found[2:]).all()
 
 
-def test_distance_at_k_and_consistency():
+def test_distance_at_k():
     ranking = np.array([[0, 1], [2, 3]])
     assert S.distance_at(np.array([0, 2]), ranking, TREE) == pytest.approx((0 + 1 + 0 + 3) / 4)
-    groups = TREE.at_depth(1)[0].numpy()
-    assert S.consistency(np.array([0, 3]), groups, groups[[1, 0]]) == 50
+
+
+@pytest.mark.parametrize(
+    ('probability', 'expected'),
+    [
+        ([0.2, 0.15, 0.2, 0.45], [0, 1]),  # sky, less than the animals together
+        ([0.4, 0.2, 0.1, 0.3], [1, 1]),  # owl, a bird and an animal
+        ([0.25, 0.25, 0.3, 0.2], [1, 0]),  # cod, an animal, less than the birds together
+    ],
+)
+def test_consistency(probability, expected):
+    probability = torch.tensor(probability)[:, None].expand(4, 3)
+    found = S.consistent_counts(probability, probability.argmax(0), TREE)
+    assert (found == 3 * np.array(expected)).all()
 
 
 def test_sparsification():

@@ -30,6 +30,30 @@ def test_pixels():
     assert scores['tree/mistake_severity'] == pytest.approx((1 + 3) / 2)
 
 
+def test_consistency_of_pixels_and_images():
+    """Sky, less probable than the animals together; owl; and a pixel that does not count."""
+    probability = torch.tensor([[0.2, 0.15, 0.2, 0.45], [0.4, 0.2, 0.1, 0.3], [0.0, 0.0, 0.4, 0.6]])
+    made, truth = metric(('owl', 'hen', 'cod', 'sky')), torch.tensor([[3, 0, 255]])
+    sample = dict(
+        gt_sem_seg=dict(data=truth[None]),
+        pred_sem_seg=dict(data=probability.argmax(1)[None, None]),
+        seg_logits=dict(data=probability.log().T[:, None]),
+    )
+    made.process(None, [sample])
+    scores = made.evaluate(1)
+    assert scores['tree/consistency_depth1'] == 50
+    assert scores['tree/consistency_depth2'] == 100
+    assert scores['tree/mistake_severity'] == 0
+    for p in probability[:2]:
+        made.process(None, [dict(gt_label=torch.tensor([0]), pred_score=p)])
+    scores = made.evaluate(2)
+    assert scores['tree/consistency_depth1'] == 50
+    assert scores['tree/consistency_depth2'] == 100
+    del sample['seg_logits']
+    made.process(None, [sample])
+    assert 'tree/consistency_depth1' not in made.evaluate(1)
+
+
 def test_images_in_the_order_of_the_data_set():
     made = metric(('sky', 'cod', 'hen', 'owl'), topk=(1, 2))
     scores = torch.tensor([0.1, 0.2, 0.3, 0.4])  # owl, then hen
