@@ -74,11 +74,12 @@ def clipped_points(
         The points, with factors in float32 or better.
     """
     (x,) = upcast(x)
-    root, norm = sqrt(_one_number(check_curvature(c, x))), safe_norm(x)
+    root = sqrt(_one_number(check_curvature(c, x)))
+    norm = safe_norm(widen(x) if wide else x)
     factor = factor.reshape(()).to(x.dtype)
     if wide:
         root = widen(root) if isinstance(root, Tensor) else root
-        norm, factor = widen(norm), widen(factor)
+        factor = widen(factor)
     r = root * factor * norm
     if max_radius is None:
         return Points(x, factor * sinhc(r), r.cosh() / root)
