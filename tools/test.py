@@ -142,9 +142,8 @@ def tta_model(cfg: Config) -> dict:
 def has_masks(model: object) -> bool:
     """Returns whether a detector predicts masks, which mmdet cannot average over views."""
     if isinstance(model, dict):
-        return bool({'mask_head', 'panoptic_head'} & model.keys()) or any(
-            has_masks(part) for part in model.values()
-        )
+        heads = (model.get(name) for name in ('mask_head', 'panoptic_head'))
+        return any(head is not None for head in heads) or any(map(has_masks, model.values()))
     return isinstance(model, (list, tuple)) and any(has_masks(part) for part in model)
 
 

@@ -64,7 +64,10 @@ def family(tmp_path):
     script(tmp_path, CHILD, 'child.py')
     parent = script(tmp_path, PARENT, 'parent.py')
     process = subprocess.Popen(
-        [sys.executable, str(parent), str(tmp_path)], env=dict(os.environ, PYTHONPATH=str(REPO))
+        [sys.executable, str(parent), str(tmp_path)],
+        env=dict(os.environ, PYTHONPATH=str(REPO)),
+        # a shell's background jobs, and so their children, ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_for(lambda: (tmp_path / 'pids').is_file() and ' ' in (tmp_path / 'pids').read_text())
     pids = list(map(int, (tmp_path / 'pids').read_text().split()))

@@ -28,7 +28,7 @@ model = dict(
             vision_cfg=dict(image_size=16, layers=2, width=16, head_width=8, patch_size=8),
             text_cfg=dict(
                 context_length=77, vocab_size=49408, width=16, heads=2, layers=2))),
-    prompts=dict(depth=2), head=dict(dim=16))
+    prompts=dict(depth=2), head=dict(embed_dims=16))
 pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 train_dataloader = dict(
     num_workers=0, persistent_workers=False, batch_size=2, dataset=dict(pipeline=pipeline))

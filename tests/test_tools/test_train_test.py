@@ -384,6 +384,14 @@ def test_mim_trains_and_tests(config, tmp_path):
     assert 'mIoU' in python(*mim, 'test', 'mmsegmentation', config, *args)
 
 
+def test_a_head_that_is_none_predicts_no_masks():
+    """``--cfg-options model.roi_head.mask_head=None``, with which the averages are possible."""
+    has_masks = load_tool('test.py').has_masks
+    assert has_masks(dict(roi_head=dict(mask_head=dict(type='FCNMaskHead'))))
+    assert has_masks([dict(panoptic_head=dict())])
+    assert not has_masks(dict(roi_head=dict(mask_head=None, bbox_head=dict(type='BBoxHead'))))
+
+
 @pytest.mark.slow
 @pytest.mark.mmdet
 def test_detection(tmp_path):

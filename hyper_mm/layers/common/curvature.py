@@ -141,7 +141,12 @@ class Curvature(LogParameter):
         return c.item() if is_readable(c) and not c.requires_grad else c
 
     def at_bound(self) -> bool:
-        """Whether the curvature sits on one of its bounds (reads the value)."""
+        """Whether the curvature sits on one of its bounds (reads the value).
+
+        False where another process holds it: parameters that FSDP has sharded may be empty here.
+        """
+        if not self.log_value.numel():
+            return False
         low, high = self.log_bounds
         return not low + 1e-4 < self.log_value.item() < high - 1e-4
 

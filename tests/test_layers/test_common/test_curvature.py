@@ -115,6 +115,14 @@ def test_warns_once_at_the_bound():
     assert len(caught) == 1
 
 
+def test_a_sharded_curvature_is_at_no_bound_here():
+    """With FSDP the number may be another process's: nothing of it is in this one."""
+    c = Curvature()
+    c.log.data = c.log.data[:0]
+    assert not c.at_bound()
+    c.train().eval()
+
+
 @pytest.mark.parametrize('c', [Curvature(), Curvature(0.1, learnable=False)])
 def test_does_not_warn_where_there_is_nothing_to_say(c):
     with warnings.catch_warnings():
