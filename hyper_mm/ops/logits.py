@@ -75,7 +75,7 @@ def clipped_points(
     """
     (x,) = upcast(x)
     root = sqrt(_one_number(check_curvature(c, x)))
-    norm = safe_norm(widen(x) if wide else x)
+    norm = safe_norm(x, wide=wide)
     factor = factor.reshape(()).to(x.dtype)
     if wide:
         root = widen(root) if isinstance(root, Tensor) else root

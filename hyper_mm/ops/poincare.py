@@ -93,7 +93,7 @@ def logmap0(x: Tensor, c: Curvature) -> Tensor:
 
 def _size(x: Tensor, c: Curvature) -> Tensor:
     """``sqrt(c) |x|`` as a column, in float64: near 1, artanh tells its digits apart."""
-    return wide_sqrt(check_curvature(c, x)) * safe_norm(widen(x), keepdim=True)
+    return wide_sqrt(check_curvature(c, x)) * safe_norm(x, keepdim=True, wide=True)
 
 
 def project(x: Tensor, c: Curvature, eps: float = 1e-3) -> Tensor:
@@ -492,7 +492,7 @@ def radius(x: Tensor, c: Curvature) -> Tensor:
     """
     (x,) = upcast(x)
     ratio = artanhc(_size(x, c))
-    return (2 * safe_norm(widen(x), keepdim=True) * ratio).squeeze(-1).to(x.dtype)
+    return (2 * safe_norm(x, keepdim=True, wide=True) * ratio).squeeze(-1).to(x.dtype)
 
 
 def to_lorentz(x: Tensor, c: Curvature) -> Tensor:

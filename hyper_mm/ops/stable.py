@@ -205,15 +205,15 @@ class _Norm(torch.autograd.Function):
     """Norm along the last dimension, kept; its gradient at the zero vector is 0, at every order."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    def forward(ctx, x: Tensor, dtype: torch.dtype) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=dtype)
         ctx.save_for_backward(x, norm)
         return norm
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
+    def backward(ctx, grad: Tensor):
         x, norm = ctx.saved_tensors
-        return x * (grad * _reciprocal(norm))
+        return x * (grad * _reciprocal(norm, x.dtype)).to(x.dtype), None
 
 
 def _norm_formula(x: Tensor) -> Tensor:
@@ -224,15 +224,27 @@ def _norm_formula(x: Tensor) -> Tensor:
     return torch.where(nonzero, far, norm)
 
 
-def _reciprocal(x: Tensor) -> Tensor:
-    """``1 / x`` for ``x >= 0``, and 0 where ``1 / x^2`` overflows."""
-    nonzero = x > math.sqrt(torch.finfo(x.dtype).tiny)
+def _reciprocal(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """``1 / x`` for ``x >= 0``, and 0 where ``1 / x^2`` overflows in a type."""
+    nonzero = x > math.sqrt(torch.finfo(dtype).tiny)
     return torch.where(nonzero, 1 / torch.where(nonzero, x, 1), 0)
 
 
-def safe_norm(x: Tensor, keepdim: bool = False) -> Tensor:
-    """``|x|`` along the last dimension, with gradient 0 at the zero vector."""
-    norm = _norm_formula(x) if takes_formulas(x) else _Norm.apply(x)
+def safe_norm(x: Tensor, keepdim: bool = False, wide: bool = False) -> Tensor:
+    """``|x|`` along the last dimension, with gradient 0 at the zero vector.
+
+    Args:
+        x: Vectors ``(..., d)``.
+        keepdim: Keep the last dimension, of size 1.
+        wide: Norms are those of :func:`widen`, while vectors are kept as they are.
+
+    Returns:
+        Norms ``(...)``.
+    """
+    if takes_formulas(x):
+        norm = _norm_formula(widen(x) if wide else x)
+    else:
+        norm = _Norm.apply(x, torch.float64 if wide and x.device.type != 'mps' else x.dtype)
     return norm if keepdim else norm.squeeze(-1)
 
 
@@ -350,7 +362,7 @@ def angle_between(a: Tensor, b: Tensor) -> Tensor:
 
 def unit(x: Tensor) -> Tensor:
     """``x / |x|`` along the last dimension; the zero vector stays zero, with gradient 0."""
-    return x * _reciprocal(safe_norm(x, keepdim=True))
+    return x * _reciprocal(safe_norm(x, keepdim=True), x.dtype)
 
 
 def safe_atan2(y: Tensor, x: Tensor) -> Tensor:
