@@ -237,7 +237,7 @@ def test_box_heads():
                 _scope_='mmdet',
                 type='hyper_mm.Shared2FCBBoxHead',
                 classifier=dict(type='LorentzMLR'),
-                cls_predictor_cfg=dict(type='NormedLinear', tempearture=20),
+                cls_predictor_cfg=dict(type='NormedLinear'),
                 **options,
             )
         )
