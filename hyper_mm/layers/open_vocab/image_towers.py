@@ -134,11 +134,8 @@ class TransformerTower(ImageTower):
         self._dense: Callable[[Any, Tensor, Sequence[int]], DenseFeatures]
         if is_timm_vit(visual):
             trunk = self.visual.trunk
-            depth, width, self.stride = (
-                len(trunk.blocks),
-                trunk.embed_dim,
-                trunk.patch_embed.feat_ratio(),
-            )
+            depth, width = len(trunk.blocks), trunk.embed_dim
+            self.stride = trunk.patch_embed.feat_ratio()
             check, self._dense = check_timm_vit, dense_vit_features
             accept_any_size(visual)
         else:
