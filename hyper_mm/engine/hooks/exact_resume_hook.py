@@ -40,13 +40,18 @@ class ExactResumeHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Builds the data loader again if a checkpoint has brought another seed."""
-        if runner.seed == self._loader_seed:
-            return
         loop = runner.train_loop
+        flexible = hasattr(runner, 'strategy')
+        randomness = runner.strategy._randomness if flexible else runner._randomness_cfg
+        different, before = randomness.get('diff_rank_seed', False), self._loader_seed
+        if flexible and not different:  # FlexibleRunner resumes before it calls any hook
+            before = getattr(loop.dataloader.sampler, 'seed', before)
+        if runner.seed == before:
+            return
         loop.dataloader = runner.build_dataloader(
             dict(runner.cfg.train_dataloader, dataset=loop.dataloader.dataset),
             seed=runner.seed,
-            diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False),
+            diff_rank_seed=different,
         )
         if hasattr(loop, 'dataloader_iterator'):
             loop.dataloader_iterator = type(loop.dataloader_iterator)(loop.dataloader)

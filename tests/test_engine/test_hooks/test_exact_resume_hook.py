@@ -102,3 +102,26 @@ def test_iterations_are_seeded_one_by_one():
     for step in range(2):
         seed_generators(5, step)
         assert found[step] == draw()
+
+
+@pytest.mark.parametrize('own', [False, True])
+@pytest.mark.parametrize('drawn', [3, 5])
+def test_a_flexible_runner_resumes_before_the_hook_is_called(drawn, own):
+    """The loader was made with the seed of before; one that each rank draws stays."""
+    built = []
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset='data', sampler=None))
+    loop.dataloader.sampler = SimpleNamespace(seed=drawn)
+    runner = SimpleNamespace(
+        seed=5,
+        train_loop=loop,
+        strategy=SimpleNamespace(_randomness=dict(seed=5, diff_rank_seed=own)),
+        cfg=SimpleNamespace(train_dataloader=dict(batch_size=2)),
+        build_dataloader=lambda cfg, **options: built.append((cfg, options)),
+    )
+    hook = ExactResumeHook()
+    hook.before_run(runner)
+    hook.before_train(runner)
+    if drawn == 5 or own:
+        assert not built
+    else:
+        assert built == [(dict(batch_size=2, dataset='data'), dict(seed=5, diff_rank_seed=False))]
