@@ -73,6 +73,11 @@ def around(neck: dict) -> dict:
 MULTI = dict(type='MultiLevelNeck', in_channels=WIDTHS, out_channels=16, scales=[1, 1, 1, 1])
 FPN = dict(type='FPN', in_channels=WIDTHS, out_channels=16, num_outs=5)
 POOLING = dict(type='hyper_mm.HiMapperPooling', in_channels=512, zero_init_out=True, **HIMAPPER)
+HIMAPPER_NECK = dict(type='hyper_mm.HiMapper', in_channels=WIDTHS, **HIMAPPER)
+PLAIN = dict(
+    type='hyper_mm.PlainBlocks', in_channels=[16] * 5, level=2, width=16, num_heads=2, hidden=16
+)
+BFP = dict(type='BFP', in_channels=16, num_levels=5, refine_level=2, refine_type='conv')
 CASES = {
     'mmseg': (segmentor, MULTI, around(MULTI)),
     'mmseg without a neck': (
@@ -81,6 +86,11 @@ CASES = {
         dict(type='hyper_mm.HiMapper', in_channels=WIDTHS, **HIMAPPER),
     ),
     'mmdet': (detector, FPN, around(FPN)),
+    'mmseg list': (segmentor, MULTI, [HIMAPPER_NECK, MULTI]),
+    'mmdet list': (detector, FPN, [HIMAPPER_NECK, FPN]),
+    'mmdet longer list': (detector, [FPN, BFP], [HIMAPPER_NECK, FPN, BFP]),
+    'mmdet list with blocks': (detector, [FPN, BFP], [FPN, PLAIN, BFP]),
+    'mmdet blocks': (detector, FPN, PLAIN | dict(in_channels=WIDTHS, neck=FPN)),
     'mmpretrain': (classifier, dict(type='GlobalAveragePooling'), POOLING),
 }
 
@@ -118,12 +128,13 @@ def test_model_with_the_component_starts_unchanged(case, tmp_path):
         assert (a - b).norm() <= 1e-5 * b.norm()
 
 
-@pytest.mark.parametrize('case', ['mmseg', 'mmdet'])
+@pytest.mark.parametrize('case', ['mmseg', 'mmdet', 'mmseg list', 'mmdet longer list'])
 def test_its_own_checkpoint_is_complete(case, tmp_path):
     """What was trained with the component is read as it was written."""
-    pytest.importorskip(case)
+    scope = case.split()[0]
+    pytest.importorskip(scope)
     config, _, our_neck = CASES[case]
-    init_default_scope(case)
+    init_default_scope(scope)
     first, second = (
         MODELS.build(config(type=f'hyper_mm.{config()["type"]}', neck=our_neck)) for _ in range(2)
     )

@@ -9,13 +9,14 @@ from torch import Tensor
 from hyper_mm.checks import check_choice
 from hyper_mm.layers import AssignmentFusion, Hierarchy, NodeFusion, TokenFusion
 from hyper_mm.models.necks.hi_mapper_base import HiMapperBase
+from hyper_mm.models.utils.added_neck import AddedNeck
 from hyper_mm.registry import MODELS
 
 FUSIONS = {'token': TokenFusion, 'nodes': NodeFusion, 'assignment': AssignmentFusion}
 
 
 @MODELS.register_module()
-class HiMapper(HiMapperBase):
+class HiMapper(AddedNeck, HiMapperBase):
     """Hi-Mapper between a backbone and a decode head, or a neck such as FPN.
 
     It decomposes one feature level into a visual hierarchy, brings the hierarchy back into that
@@ -36,7 +37,8 @@ class HiMapper(HiMapperBase):
         zero_init_out: Initialize the output projection of the update to zero, and so close it that
             way; if None, what the ``recipe`` says.
         neck: Config of a neck to apply to the result. Checkpoints in which this neck has the place
-            of ours, those of the stock model, are loaded into it.
+            of ours, those of the stock model, are loaded into it; in models of ours, also where the
+            two are a list, ``neck=[HiMapper, FPN]``.
         **kwargs: Arguments of :class:`HiMapperBase` (``memory_grad``, ``loss_grad``,
             ``loss_warmup``) and of :class:`hyper_mm.layers.HierarchyMapper` (``recipe``, ``tree``,
             ``lift``, ``loss``, ``competition``, ``test_mode``, ...).
@@ -126,15 +128,6 @@ class HiMapper(HiMapperBase):
         tokens = self.fusion(tokens, found)
         levels[self.level] = tokens.transpose(-2, -1).reshape(features.shape).to(features.dtype)
         return tuple(levels), found
-
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        if self.neck is not None:  # weights of a stock neck lie one step further down here
-            own = self.state_dict().keys()
-            for name in self.neck.state_dict():
-                given, wanted = f'{prefix}{name}', f'{prefix}neck.{name}'
-                if given in state_dict and name not in own and wanted not in state_dict:
-                    state_dict[wanted] = state_dict.pop(given)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _check_channels(self, levels: list[Tensor]) -> None:
         found = tuple(x.shape[1] for x in levels)

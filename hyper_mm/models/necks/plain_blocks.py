@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from hyper_mm.checks import check_count
 from hyper_mm.layers.common.attention import Attention, Mlp
 from hyper_mm.layers.himapper.decomposer import init_weights
+from hyper_mm.models.utils.added_neck import AddedNeck
 from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.registry import MODELS
 
 
 @MODELS.register_module()
-class PlainBlocks(OwnInit, BaseModule):
+class PlainBlocks(AddedNeck, OwnInit, BaseModule):
     r"""Self-attention and MLP over the positions of one level, with as many parameters as wanted.
 
     .. math:: x = W_i \operatorname{LN}(v),\quad x \leftarrow x + \operatorname{SelfAttn}(

@@ -21,6 +21,7 @@ from hyper_mm.layers.common.aux_losses import (
     AuxLossSource,
     collect_losses,
 )
+from hyper_mm.models.utils.added_neck import load_listed_necks
 
 
 class FoundHierarchy(NamedTuple):
@@ -71,6 +72,7 @@ class AuxLossMixin:
     """Mixin of a model, before its stock class: adds what :class:`AuxLossSource` parts publish.
 
     Losses in training, and in prediction the hierarchy of a part with ``keep_hierarchy`` set.
+    Checkpoints of the stock model find their place where a neck was added to a list of necks.
     ``type='hyper_mm.X'`` makes such a class of any registered model X; see
     :mod:`hyper_mm.models.stock`.
 
@@ -90,6 +92,10 @@ class AuxLossMixin:
             losses = super().loss(*args, **kwargs)
         paths = {module: path for path, module in self.named_modules()}
         return losses | scope.total(paths, losses)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        load_listed_necks(self, state_dict, prefix)  # type: ignore[arg-type]  # a model, beside it
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[misc]
 
     def predict(self, *args, **kwargs) -> list[BaseDataElement]:
         """Predictions of the stock model, with the hierarchy found on the way.
