@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from . import forms, poincare, rows
+from .logits import Points, lorentz_logits
 from .stable import (
     Curvature,
     check_curvature,
     per_point,
+    safe_norm,
     signed_asinh,
     squared_norm,
     unit,
@@ -94,10 +96,28 @@ def lorentz_pairwise_hyperplane_dist(
         Distances ``(..., n, m)``, accumulated in float64 and returned in the inputs' dtype.
     """
     x, normal, offset = upcast(x, normal, offset)
-    root = wide_sqrt(check_curvature(c, x, normal, shared=True))
-    a = root * widen(x)
+    c = check_curvature(c, x, normal, shared=True)
+    if _is_one_set(normal, offset, c):
+        time = (safe_norm(x, wide=True).square() + 1 / _number(c)).sqrt()
+        return _of_set(Points(x, torch.ones_like(time), time), normal, offset, c)
+    a = wide_sqrt(c) * widen(x)
     time = (squared_norm(a, keepdim=True) + 1).sqrt()
-    return _pairwise(a, time, normal, offset, root).to(x.dtype)
+    return _pairwise(a, time, normal, offset, wide_sqrt(c)).to(x.dtype)
+
+
+def _is_one_set(normal: Tensor, offset: Tensor, c: Curvature) -> bool:
+    """Whether hyperplanes and curvature are the same for all points."""
+    one_curvature = not isinstance(c, Tensor) or c.numel() == 1
+    return normal.ndim == 2 and offset.shape == normal.shape[:1] and one_curvature
+
+
+def _number(c: Curvature) -> Curvature:
+    return widen(c).reshape(()) if isinstance(c, Tensor) else c
+
+
+def _of_set(points: Points, normal: Tensor, offset: Tensor, c: Curvature) -> Tensor:
+    """Distances ``(..., n, m)`` to one set of hyperplanes, in few passes over memory."""
+    return lorentz_logits(points, unit(widen(normal)), offset, _number(c))
 
 
 def _pairwise(x: Tensor, time: Tensor, normal: Tensor, offset: Tensor, root: Curvature) -> Tensor:
@@ -147,10 +167,16 @@ def poincare_pairwise_hyperplane_dist(
         Distances ``(..., n, m)``; NaN outside the ball.
     """
     x, normal, offset = upcast(x, normal, offset)
-    root = wide_sqrt(check_curvature(c, x, normal, shared=True))
-    a = root * poincare.to_lorentz(widen(x), c)
+    c = check_curvature(c, x, normal, shared=True)
+    if _is_one_set(normal, offset, c):
+        square = safe_norm(x, wide=True).square() * _number(c)
+        gap = torch.where(square < 1, 1 - square, torch.nan)
+        return _of_set(
+            Points(x, 2 / gap, (1 + square) / gap / wide_sqrt(_number(c))), normal, offset, c
+        )
+    a = wide_sqrt(c) * poincare.to_lorentz(widen(x), c)
     time = (squared_norm(a, keepdim=True) + 1).sqrt()
-    return _pairwise(a, time, normal, offset, root).to(x.dtype)
+    return _pairwise(a, time, normal, offset, wide_sqrt(c)).to(x.dtype)
 
 
 def gyroplane_dist(x: Tensor, p: Tensor, a: Tensor, c: Curvature) -> Tensor:

@@ -237,7 +237,7 @@ def _points(x: Tensor | Points, c: Curvature, width: int) -> tuple[Points, Curva
     if isinstance(x, Points):
         return x, c
     (x,) = upcast(x)
-    time = lorentz.time(x, c)
+    time = (safe_norm(x).square() + 1 / c).sqrt()
     return Points(x, torch.ones_like(time), time), c
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import apart, forms, rows
+from . import apart, centroids, forms, rows
 from .chord import finish_pairwise, pairwise_chord, squared_chord, squared_chord_tangent0
 from .coordinates import from_ambient, from_klein, to_ambient, to_klein
 from .motions import geodesic, translate, transport, transport_to0
@@ -418,13 +418,25 @@ def centroid(x: Tensor, weight: Tensor | None = None, c: Curvature = 1.0) -> Ten
         c: Curvature: float, 0-dimensional, or ``(..., 1, 1)``.
 
     Returns:
-        Points ``(..., d)``, accumulated in float64 and returned in the inputs' dtype. The origin
-        where all weights are 0.
+        Points ``(..., d)``, accumulated in float64 where digits would be lost, and returned in the
+        inputs' dtype. The origin where all weights are 0.
+
+    Raises:
+        ValueError: If shapes do not fit, or a weight is negative, where values can be read at once
+            (on a processor, in eager code).
 
     Source: Law et al., Lorentzian Distance Learning for Hyperbolic Representations (ICML 2019).
     """
     (x,) = upcast(x)
-    root = wide_sqrt(check_curvature(c, x, shared=True))
+    if x.ndim < 2:
+        raise ValueError(f'points must be of shape (..., n, d), got {tuple(x.shape)}')
+    weight, c = centroids.check_weight(weight, x), check_curvature(c, x, shared=True)
+    found = centroids.centroid(_centroid, x, weight, c)
+    return _centroid(x, weight, c) if found is None else found
+
+
+def _centroid(x: Tensor, weight: Tensor | None, c: Curvature) -> Tensor:
+    root = wide_sqrt(c)
     a = widen(x) * root
     a = torch.cat([a, time(a, 1.0, keepdim=True)], -1)
     weight = a.new_ones(x.shape[-2]) if weight is None else weight.to(a.dtype)

@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.autograd import Function
 
 from . import lorentz, poincare
+from .centroids import check_weight
 from .stable import (
     Curvature,
     asinhc,
     check_curvature,
-    is_readable,
     per_point,
     recorded_gradients,
     safe_norm,
@@ -36,28 +36,11 @@ FIXED_STEPS = 16
 
 
 def _check_weight(weight: Tensor | None, x: Tensor) -> Tensor:
-    """Weights ``(..., n)`` of points ``(..., n, d)``, in their dtype; ones if None.
-
-    Raises:
-        TypeError: If they are no tensor.
-        ValueError: If a shape does not fit; if a weight is negative, where values can be read at
-            once (on a processor, in eager code).
-    """
+    """Weights ``(..., n)`` of points ``(..., n, d)``, in their dtype; ones if None."""
     if x.ndim < 2:
         raise ValueError(f'points must be of shape (..., n, d), got {tuple(x.shape)}')
-    if weight is None:
-        return x.new_ones(x.shape[-2])
-    if not isinstance(weight, Tensor):
-        raise TypeError(f'weight must be a tensor, got {type(weight).__name__}')
-    batch = zip(reversed(weight.shape[:-1]), reversed(x.shape[:-2]))
-    if weight.shape[-1:] != x.shape[-2:-1] or any(a != b and 1 not in (a, b) for a, b in batch):
-        raise ValueError(
-            f'weight must broadcast with {tuple(x.shape[:-1])} and have one number a point, got '
-            f'shape {tuple(weight.shape)}'
-        )
-    if is_readable(weight) and (weight < 0).any():
-        raise ValueError(f'weight must not be negative, got {weight.min().item()}')
-    return weight.to(x.dtype)
+    weight = check_weight(weight, x)
+    return x.new_ones(x.shape[-2]) if weight is None else weight.to(x.dtype)
 
 
 def lorentz_frechet_mean(

@@ -451,7 +451,11 @@ def transport0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
     """
     x, v = upcast(x, v)
     _check_dims(x, v)
-    return v * gap(x, wide_sqrt(check_curvature(c, x, v)))
+    return rows.run(forms.POINCARE_TRANSPORT0, _transport0, check_curvature(c, x, v), x, v)
+
+
+def _transport0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
+    return v * gap(x, wide_sqrt(c))
 
 
 def transport_to0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
@@ -469,7 +473,11 @@ def transport_to0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
     """
     x, v = upcast(x, v)
     _check_dims(x, v)
-    return v / gap(x, wide_sqrt(check_curvature(c, x, v)))
+    return rows.run(forms.POINCARE_TRANSPORT_TO0, _transport_to0, check_curvature(c, x, v), x, v)
+
+
+def _transport_to0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
+    return v / gap(x, wide_sqrt(c))
 
 
 def _check_dims(x: Tensor, v: Tensor) -> None:

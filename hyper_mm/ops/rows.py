@@ -224,7 +224,8 @@ class _Rows(Function):
             *found, g_c = recorded_gradients(ctx.formula, (*inputs, c), grad)
             return None, None, None, g_c, *found
         needed = ctx.needs_input_grad[3:]
-        found = _gradients(form, ctx.wide, grad, inputs, products, c, needed)
+        # that of a sum is one number, whose products with a number a row are slow
+        found = _gradients(form, ctx.wide, grad.contiguous(), inputs, products, c, needed)
         return None, None, None, *found
 
 

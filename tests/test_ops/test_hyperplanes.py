@@ -98,3 +98,42 @@ def test_a_normal_of_length_zero_is_no_plane_but_finite():
     value = H.lorentz_hyperplane_dist(x, w, 0.0, 1.0)
     assert (value == 0).all()
     assert torch.autograd.grad(value.sum(), w)[0].isfinite().all()
+
+
+@pytest.mark.parametrize('radius', [1.0, 6.0, 16.0, 38.0])
+@pytest.mark.parametrize('ball', [False, True])
+def test_one_set_of_hyperplanes_is_as_precise_as_many(ball, radius):
+    """They take another path; both sum in float64, values and gradients."""
+    if ball and radius > 6:
+        pytest.skip('float32 holds no such points of the ball')
+    of = H.poincare_pairwise_hyperplane_dist if ball else H.lorentz_pairwise_hyperplane_dist
+    u = torch.nn.functional.normalize(randn(9, 4, seed=1), dim=-1)
+    x = point(radius * u, 1.3).float()
+    inputs = [
+        (P.expmap0(radius / 2 * u, 1.0) / 1.3**0.5).float() if ball else x,
+        randn(3, 4, seed=2).float(),
+        randn(3, seed=3).float(),
+    ]
+    one = [t.requires_grad_() for t in inputs]
+    many = [t.detach().double().expand(1, *t.shape).requires_grad_() for t in inputs]
+    value, expected = of(*one, 1.3), of(*many, 1.3)[0]
+    # of a plane that is near, what float64 sums leave of the time of the point
+    assert_close(value.double(), expected, rtol=2e-7, atol=1e-15 * math.exp(radius))
+    pull = randn(9, 3, seed=4)
+    found = torch.autograd.grad((value * pull.float()).sum(), one)
+    wanted = torch.autograd.grad((expected * pull.float()).sum(), many)
+    for a, b in zip(found, wanted):
+        assert_close(a.double(), b[0], rtol=1e-6, atol=1e-6 * b.abs().max())
+
+
+def test_one_set_of_hyperplanes_twice_differentiated():
+    inputs = [randn(4, 3, seed=1), randn(2, 3, seed=2), randn(2, seed=3)]
+    assert torch.autograd.gradgradcheck(
+        lambda *t: H.lorentz_pairwise_hyperplane_dist(*t, 0.7), [t.requires_grad_() for t in inputs]
+    )
+
+
+def test_outside_the_ball_all_distances_are_nan():
+    p = torch.tensor([[0.5, 0.0], [1.0, 0.2]])
+    value = H.poincare_pairwise_hyperplane_dist(p, torch.eye(2), torch.zeros(2), 1.0)
+    assert value[0].isfinite().all() and value[1].isnan().all()

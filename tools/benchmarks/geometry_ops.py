@@ -52,6 +52,8 @@ NAMES = {
     'poincare.dist': dict(geoopt='dist', hypll='dist'),
     'hyperplanes.gyroplane_dist': dict(geoopt='dist2plane'),
     'hyperplanes.poincare_pairwise_hyperplane_dist': dict(hypll='hyperplane_dists'),
+    'logits.lorentz_logits': dict(hypll='hyperplane_dists'),
+    'poincare.transport_to0': dict(geoopt='transp0back'),
     'means.poincare_frechet_mean': dict(hypll='frechet_mean'),
 }
 """What ops are called elsewhere; ``textbook`` is MERU."""
@@ -106,6 +108,7 @@ def cases() -> dict[str, tuple[str, Callable, dict[str, tuple[Callable, Callable
     from hyper_mm.ops import (
         busemann,
         hyperplanes,
+        logits,
         lorentz,
         means,
         poincare,
@@ -162,6 +165,12 @@ def cases() -> dict[str, tuple[str, Callable, dict[str, tuple[Callable, Callable
             ),
             {},
         ),
+        'logits.lorentz_logits': (
+            'xn',
+            lambda x, n: logits.lorentz_logits(x, n, n.new_zeros(len(n)), 1.0),
+            {},
+        ),
+        'poincare.transport_to0': ('ps', lambda p, s: poincare.transport_to0(p, s, 1.0), {}),
         'lorentz.expmap': ('xt', lambda x, t: lorentz.expmap(x, t, 1.0), {}),
         'lorentz.logmap': ('xy', lambda x, y: lorentz.logmap(x, y, 1.0), {}),
         'lorentz.transport': ('xyt', lambda x, y, t: lorentz.transport(x, y, t, 1.0), {}),
@@ -221,6 +230,7 @@ def cases() -> dict[str, tuple[str, Callable, dict[str, tuple[Callable, Callable
             'poincare.expmap0': (as_is, ball.expmap0),
             'poincare.logmap0': (as_is, ball.logmap0),
             'poincare.transport0': (as_is, ball.transp0),
+            'poincare.transport_to0': (as_is, ball.transp0back),
             'lorentz.centroid': (
                 lambda x: [lorentz.to_poincare(x.double(), 1.0).float()],
                 lambda p: lorentz.from_poincare(midpoint(p), 1.0),
@@ -267,20 +277,21 @@ def cases() -> dict[str, tuple[str, Callable, dict[str, tuple[Callable, Callable
         def point(x: Tensor) -> ManifoldTensor:
             return ManifoldTensor(x, hypll_ball)
 
+        def distances(p: Tensor, n: Tensor) -> Tensor:
+            # HypLL's are the logits, twice the length of the normals times them; it is 1 here
+            planes = ManifoldTensor(n.T, hypll_ball, man_dim=0)
+            return hypll_ball.hyperplane_dists(point(p), planes, None) / 2
+
         add = {
             'poincare.expmap0': (
                 points,
                 lambda h: hypll_ball.expmap(TangentTensor(h, manifold=hypll_ball)).tensor,
             ),
             'poincare.logmap0': (points, lambda p: hypll_ball.logmap(None, point(p)).tensor),
-            'hyperplanes.poincare_pairwise_hyperplane_dist': (
-                points,
-                lambda p, n: (  # times twice the length of the normals, which is 1 here
-                    hypll_ball.hyperplane_dists(
-                        point(p), ManifoldTensor(n.T, hypll_ball, man_dim=0), None
-                    )
-                    / 2
-                ),
+            'hyperplanes.poincare_pairwise_hyperplane_dist': (points, distances),
+            'logits.lorentz_logits': (
+                lambda x, n: [lorentz.to_poincare(x.double(), 1.0).float(), n],
+                distances,
             ),
             'poincare.expmap': (
                 points,
