@@ -410,38 +410,6 @@ POINCARE_TRANSPORT = Form(
 )
 
 
-def _within(xx: Tensor, c: Curvature) -> bool:
-    """Whether the gap of points, which takes squares alone, is precise."""
-    return _inside(c * xx, gap=1e-9)
-
-
-POINCARE_TRANSPORT0 = Form(
-    ((1, 0), (0, 1)),
-    ((0, 0),),
-    lambda xx, c: (1 - c * xx,),
-    (1,),
-    easy=_within,
-    pull=lambda xx, c, pull: ((1 - c * xx,), (pull * -c,)),
-)
-
-
-def _transport_to0_pull(
-    xx: Tensor, c: Curvature, pull: Tensor
-) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    inverse = (1 - c * xx).reciprocal_()
-    return (inverse,), (pull * inverse.square() * c,)
-
-
-POINCARE_TRANSPORT_TO0 = Form(
-    ((1, 0), (0, 1)),
-    ((0, 0),),
-    lambda xx, c: ((1 - c * xx).reciprocal(),),
-    (1,),
-    easy=_within,
-    pull=_transport_to0_pull,
-)
-
-
 def _gyroplane_sine(
     xx: Tensor, xp: Tensor, pp: Tensor, xa: Tensor, pa: Tensor, aa: Tensor, c: Curvature
 ) -> tuple[Tensor, ...]:

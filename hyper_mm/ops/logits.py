@@ -112,11 +112,23 @@ def asinh(z: Tensor, root: Tensor, room: Tensor, spare: Tensor) -> Tensor:
 
 
 class _Logits(Function):
-    """``s asinh(z)`` with ``z = [x a; t] n'``; its slope is ``s / sqrt(1 + z^2)``."""
+    """``s asinh(z)`` with ``z = [x a; t] n'``; its slope is ``s / sqrt(1 + z^2)``.
+
+    With a curvature the vectors are points, ``a`` is 1 and ``t`` their time.
+    """
 
     @staticmethod
-    def forward(ctx, x: Tensor, space: Tensor, time: Tensor, planes: Tensor, scale: Tensor):
+    def forward(
+        ctx,
+        x: Tensor,
+        space: Tensor,
+        time: Tensor,
+        planes: Tensor,
+        scale: Tensor,
+        c: float | None = None,
+    ):
         # x (n, d), space and time (n,), planes (K, d + 1), scale (K,) -> (n, K)
+        ctx.c = c
         ctx.save_for_backward(x, space, time, planes, scale)
         out = x.new_empty(len(x), len(planes))
         for (part, *given), (z, *rooms, points) in _pieces(planes, out, x, space, time):
@@ -128,7 +140,11 @@ class _Logits(Function):
     def backward(ctx, grad: Tensor):
         x, space, time, planes, scale = inputs = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return recorded_gradients(_formula, inputs, grad)
+            if ctx.c is None:
+                return *recorded_gradients(_formula, inputs, grad), None
+            given = (x, planes, scale, ctx.c)
+            g_x, *rest, _ = recorded_gradients(_formula_of_points, given, grad)
+            return g_x, None, None, *rest, None
         found = [torch.empty_like(t) for t in (x, space, time)]
         g_planes, g_scale = torch.zeros_like(planes), torch.zeros_like(scale)
         normals, last = planes[:, :-1].contiguous(), planes[:, -1].contiguous()
@@ -143,9 +159,14 @@ class _Logits(Function):
             g_planes.addmm_(slope.mT, points)
             pull = slope @ normals
             torch.mv(slope, last, out=g_time)
+            if ctx.c is not None:
+                torch.addcmul(pull, given[0], g_time.div_(given[2]).unsqueeze(-1), out=g_x)
+                continue
             torch.mul(pull, given[1].unsqueeze(-1), out=g_x)
             torch.sum(pull.mul_(given[0]), -1, out=g_space)
-        return *found, g_planes, g_scale
+        if ctx.c is not None:
+            return found[0], None, None, g_planes, g_scale, None
+        return *found, g_planes, g_scale, None
 
 
 def _pieces(planes: Tensor, *tensors: Tensor) -> Iterator[tuple]:
@@ -173,6 +194,11 @@ def _formula(x: Tensor, space: Tensor, time: Tensor, planes: Tensor, scale: Tens
     return (signed_asinh(points @ planes.mT) * scale).to(x.dtype)
 
 
+def _formula_of_points(x: Tensor, planes: Tensor, scale: Tensor, c: float) -> Tensor:
+    time = lorentz.time(x, c)
+    return _formula(x, torch.ones_like(time), time, planes, scale)
+
+
 def lorentz_logits(x: Tensor | Points, weight: Tensor, offset: Tensor, c: Curvature) -> Tensor:
     r"""Lengths of normals times signed distances of points to hyperplanes.
 
@@ -194,11 +220,11 @@ def lorentz_logits(x: Tensor | Points, weight: Tensor, offset: Tensor, c: Curvat
     Raises:
         ValueError: If ``c`` is a tensor of several elements, or ``x`` has another width.
     """
-    points, c = _points(x, c, weight.shape[-1])
+    c = _check(x, c, weight.shape[-1])
     weight, offset = (widen(t) for t in upcast(weight, offset))
     o = (sqrt(c) * offset).unsqueeze(-1)
     planes = torch.cat([o.cosh() * unit(weight), -o.sinh()], -1)
-    return _of_planes(points, planes, safe_norm(weight), c)
+    return _of_planes(x, planes, safe_norm(weight), c)
 
 
 def lorentz_gyroplane_logits(x: Tensor | Points, p: Tensor, weight: Tensor, c: Curvature) -> Tensor:
@@ -222,23 +248,18 @@ def lorentz_gyroplane_logits(x: Tensor | Points, p: Tensor, weight: Tensor, c: C
     Raises:
         ValueError: If ``c`` is a tensor of several elements, or ``x`` has another width.
     """
-    points, c = _points(x, c, weight.shape[-1])
+    c = _check(x, c, weight.shape[-1])
     p, weight = (widen(t) for t in upcast(p, weight))
     normal = lorentz.transport0(p, unit(weight), c)  # (K, d), of length 1
     time = (p * normal).sum(-1, keepdim=True) / lorentz.time(p, c, keepdim=True)
-    return _of_planes(points, torch.cat([normal, -time], -1), safe_norm(weight), c)
+    return _of_planes(x, torch.cat([normal, -time], -1), safe_norm(weight), c)
 
 
-def _points(x: Tensor | Points, c: Curvature, width: int) -> tuple[Points, Curvature]:
+def _check(x: Tensor | Points, c: Curvature, width: int) -> Curvature:
     vectors = x.x if isinstance(x, Points) else x
     if vectors.ndim == 0 or vectors.shape[-1] != width:
         raise ValueError(f'x must have {width} dimensions, got shape {tuple(vectors.shape)}')
-    c = _one_number(check_curvature(c, vectors))
-    if isinstance(x, Points):
-        return x, c
-    (x,) = upcast(x)
-    time = (safe_norm(x).square() + 1 / c).sqrt()
-    return Points(x, torch.ones_like(time), time), c
+    return _one_number(check_curvature(c, vectors))
 
 
 def _one_number(c: Curvature) -> Curvature:
@@ -249,11 +270,28 @@ def _one_number(c: Curvature) -> Curvature:
     return c.reshape(())
 
 
-def _of_planes(points: Points, planes: Tensor, length: Tensor, c: Curvature) -> Tensor:
+def _of_planes(x: Tensor | Points, planes: Tensor, length: Tensor, c: Curvature) -> Tensor:
     """``|w| / sqrt(c) asinh(sqrt(c) [x; x0] . n)`` of points and planes ``n (K, d + 1)``."""
+    if isinstance(x, Points):
+        return _of_points(x, planes, length, c)
+    (x,) = upcast(x)
+    if isinstance(c, Tensor) or takes_formulas(x, planes):
+        time = lorentz.time(x, c)
+        return _of_points(Points(x, torch.ones_like(time), time), planes, length, c)
+    with torch.no_grad():
+        time = lorentz.time(x, c)
+    return _of_points(Points(x, torch.ones_like(time), time), planes, length, c, plain=True)
+
+
+def _of_points(
+    points: Points, planes: Tensor, length: Tensor, c: Curvature, plain: bool = False
+) -> Tensor:
     (x, space, time), root = points, sqrt(c)
     planes, scale = (root * planes).to(space.dtype), (length / root).to(space.dtype)
     with torch.autocast(x.device.type, enabled=False):
         inputs = x.reshape(-1, x.shape[-1]), space.reshape(-1), time.reshape(-1), planes, scale
-        found = _formula(*inputs) if takes_formulas(*inputs) else _Logits.apply(*inputs)
+        if takes_formulas(*inputs):
+            found = _formula(*inputs)
+        else:
+            found = _Logits.apply(*inputs, c if plain else None)
     return found.view(*x.shape[:-1], len(planes))

@@ -25,10 +25,11 @@ from .poincare import to_lorentz as from_poincare
 from .stable import (
     Curvature,
     asinh,
-    asinhc,
     check_curvature,
     chord_to_distance,
     per_point,
+    radial_asinhc,
+    radial_sinhc,
     safe_atan2,
     safe_norm,
     sinhc,
@@ -100,7 +101,7 @@ def expmap0(v: Tensor, c: Curvature) -> Tensor:
         Points ``(..., d)`` at distance ``|v|`` from the origin.
     """
     (v,) = upcast(v)
-    return v * sinhc(sqrt(check_curvature(c, v)) * safe_norm(v, keepdim=True))
+    return radial_sinhc(v, check_curvature(c, v))
 
 
 def logmap0(x: Tensor, c: Curvature) -> Tensor:
@@ -117,7 +118,7 @@ def logmap0(x: Tensor, c: Curvature) -> Tensor:
         Tangent vectors at the origin ``(..., d)``.
     """
     (x,) = upcast(x)
-    return x * asinhc(sqrt(check_curvature(c, x)) * safe_norm(x, keepdim=True))
+    return radial_asinhc(x, check_curvature(c, x))
 
 
 def dist0(x: Tensor, c: Curvature) -> Tensor:

@@ -25,6 +25,7 @@ from .stable import (
     check_curvature,
     chord_to_distance,
     per_point,
+    radial_tanhc,
     safe_norm,
     shares,
     sinhc,
@@ -34,6 +35,7 @@ from .stable import (
     unit,
     upcast,
     wide_sqrt,
+    wide_squared_norm,
     widen,
 )
 
@@ -71,7 +73,7 @@ def expmap0(v: Tensor, c: Curvature) -> Tensor:
         Points ``(..., d)`` at distance ``2 |v|`` from the origin.
     """
     (v,) = upcast(v)
-    return v * tanhc(sqrt(check_curvature(c, v)) * safe_norm(v, keepdim=True))
+    return radial_tanhc(v, check_curvature(c, v))
 
 
 def logmap0(x: Tensor, c: Curvature) -> Tensor:
@@ -233,10 +235,17 @@ def _wide_gyration(u: Tensor, v: Tensor, w: Tensor) -> Tensor:
 def gap(x: Tensor, root: Curvature = 1.0) -> Tensor:
     """``1 - c |x|^2`` for ``root = sqrt(c)``, kept as a column; NaN outside the ball.
 
-    In float64: at the boundary float32 would leave it but a few digits.
+    Computed in float64: at the boundary float32 would leave it but a few digits.
     """
-    value = 1 - squared_norm(widen(x) * root, keepdim=True)
-    return torch.where(value > 0, value, torch.nan).to(x.dtype)
+    return _wide_gap(x, root).to(x.dtype)
+
+
+def _wide_gap(x: Tensor, root: Curvature) -> Tensor:
+    if x.dtype == torch.float64:  # rounded like the scaled points of other ops
+        value = 1 - squared_norm(x * root, keepdim=True)
+    else:
+        value = 1 - root * root * wide_squared_norm(x)
+    return torch.where(value > 0, value, torch.nan)
 
 
 def dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
@@ -451,11 +460,7 @@ def transport0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
     """
     x, v = upcast(x, v)
     _check_dims(x, v)
-    return rows.run(forms.POINCARE_TRANSPORT0, _transport0, check_curvature(c, x, v), x, v)
-
-
-def _transport0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
-    return v * gap(x, wide_sqrt(c))
+    return v * gap(x, wide_sqrt(check_curvature(c, x, v)))
 
 
 def transport_to0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
@@ -473,11 +478,7 @@ def transport_to0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
     """
     x, v = upcast(x, v)
     _check_dims(x, v)
-    return rows.run(forms.POINCARE_TRANSPORT_TO0, _transport_to0, check_curvature(c, x, v), x, v)
-
-
-def _transport_to0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
-    return v / gap(x, wide_sqrt(c))
+    return v * (1 / _wide_gap(x, wide_sqrt(check_curvature(c, x, v)))).to(v.dtype)
 
 
 def _check_dims(x: Tensor, v: Tensor) -> None:
@@ -514,4 +515,4 @@ def to_lorentz(x: Tensor, c: Curvature) -> Tensor:
         Space components of points of the hyperboloid ``(..., d)``.
     """
     (x,) = upcast(x)
-    return 2 * x / gap(x, wide_sqrt(check_curvature(c, x)))
+    return x * (2 / _wide_gap(x, wide_sqrt(check_curvature(c, x)))).to(x.dtype)

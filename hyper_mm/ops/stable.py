@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Union
+from functools import partial
+from typing import NamedTuple, Union
 
 import torch
 from torch import Tensor
@@ -201,6 +202,27 @@ def squared_norm(x: Tensor, keepdim: bool = False) -> Tensor:
     return x.square().sum(-1, keepdim=keepdim)
 
 
+class _WideSquaredNorm(torch.autograd.Function):
+    """``|x|^2`` in float64 of float32 vectors, which are not kept in float64."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float64).square_()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (x,) = ctx.saved_tensors
+        return x * (2 * grad).to(x.dtype)
+
+
+def wide_squared_norm(x: Tensor) -> Tensor:
+    """``|x|^2`` along the last dimension, kept, summed in the dtype of :func:`widen`."""
+    if x.dtype == torch.float64 or x.device.type == 'mps' or takes_formulas(x):
+        return squared_norm(widen(x), keepdim=True)
+    return _WideSquaredNorm.apply(x)
+
+
 class _Norm(torch.autograd.Function):
     """Norm along the last dimension, kept; its gradient at the zero vector is 0, at every order."""
 
@@ -248,16 +270,46 @@ def safe_norm(x: Tensor, keepdim: bool = False, wide: bool = False) -> Tensor:
     return norm if keepdim else norm.squeeze(-1)
 
 
-def _ratio(x: Tensor, function, series) -> Tensor:
-    """``function(x) / x`` for ``x >= 0``, by ``series(x^2)`` near zero."""
-    small = x < _SERIES_RADIUS
-    near, far = torch.where(small, x, 0), torch.where(small, 1, x)
-    return torch.where(small, series(near.square()), function(far) / far)
+class _Quotient(NamedTuple):
+    """``f(x) / x`` for ``x >= 0``, whose slope is ``(f'(x) - f(x) / x) / x``."""
+
+    function: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]  # f'
+    series: Callable[[Tensor], Tensor]  # near zero, of x^2
+    series_slope: Callable[[Tensor], Tensor]  # its slope over x, of x^2
+
+    def formula(self, x: Tensor) -> Tensor:
+        """The quotient, for any kind of differentiation."""
+        small = x < _SERIES_RADIUS
+        near, far = torch.where(small, x, 0), torch.where(small, 1, x)
+        return torch.where(small, self.series(near.square()), self.function(far) / far)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.formula(x) if takes_formulas(x) else _Ratio.apply(x, self)
+
+    def gradient(self, x: Tensor, ratio: Tensor) -> Tensor:
+        """The slope, where the quotient is known."""
+        far = (self.slope(x) - ratio) / x
+        near = x * self.series_slope(x.square())
+        return torch.where(x < _SERIES_RADIUS, near, far)
 
 
-def sinhc(x: Tensor) -> Tensor:
-    """``sinh(x) / x`` for ``x >= 0``; 1 at 0."""
-    return _ratio(x, torch.sinh, lambda s: 1 + s / 6 * (1 + s / 20))
+class _Ratio(torch.autograd.Function):
+    """A :class:`_Quotient` in few calls: it is of one number a point, where they take the time."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, quotient: _Quotient) -> Tensor:
+        ratio = quotient.formula(x)
+        ctx.quotient = quotient
+        ctx.save_for_backward(x, ratio)
+        return ratio
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        x, ratio = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return recorded_gradients(ctx.quotient.formula, (x,), grad)[0], None
+        return ctx.quotient.gradient(x, ratio) * grad, None
 
 
 def asinh(x: Tensor) -> Tensor:
@@ -280,19 +332,103 @@ def log_sinhc(x: Tensor) -> Tensor:
     return torch.where(small, series, far + torch.log(-torch.expm1(-2 * far) / (2 * far)))
 
 
+_SINHC = _Quotient(
+    torch.sinh, torch.cosh, lambda s: 1 + s / 6 * (1 + s / 20), lambda s: 1 / 3 + s / 30
+)
+_ASINHC = _Quotient(
+    asinh,
+    lambda x: (1 + x.square()).rsqrt(),
+    lambda s: 1 - s / 6 * (1 - s * 9 / 20 * (1 - s * 25 / 42)),
+    lambda s: -1 / 3 + s * (3 / 10 - s * 15 / 56),
+)
+_TANHC = _Quotient(
+    torch.tanh,
+    lambda x: torch.cosh(x).square().reciprocal(),
+    lambda s: 1 - s / 3 * (1 - s * 2 / 5 * (1 - s * 17 / 42)),
+    lambda s: -2 / 3 + s * (8 / 15 - s * 34 / 105),
+)
+_ARTANHC = _Quotient(
+    torch.atanh,
+    lambda x: (1 - x.square()).reciprocal(),
+    lambda s: 1 + s / 3 * (1 + s * 3 / 5 * (1 + s * 5 / 7)),
+    lambda s: 2 / 3 + s * (4 / 5 + s * 6 / 7),
+)
+
+
+def sinhc(x: Tensor) -> Tensor:
+    """``sinh(x) / x`` for ``x >= 0``; 1 at 0."""
+    return _SINHC(x)
+
+
 def asinhc(x: Tensor) -> Tensor:
     """``asinh(x) / x`` for ``x >= 0``; 1 at 0."""
-    return _ratio(x, asinh, lambda s: 1 - s / 6 * (1 - s * 9 / 20 * (1 - s * 25 / 42)))
+    return _ASINHC(x)
 
 
 def tanhc(x: Tensor) -> Tensor:
     """``tanh(x) / x`` for ``x >= 0``; 1 at 0."""
-    return _ratio(x, torch.tanh, lambda s: 1 - s / 3 * (1 - s * 2 / 5 * (1 - s * 17 / 42)))
+    return _TANHC(x)
 
 
 def artanhc(x: Tensor) -> Tensor:
     """``artanh(x) / x`` for ``0 <= x < 1``; 1 at 0."""
-    return _ratio(x, torch.atanh, lambda s: 1 + s / 3 * (1 + s * 3 / 5 * (1 + s * 5 / 7)))
+    return _ARTANHC(x)
+
+
+class _Radial(torch.autograd.Function):
+    """Vectors times a function of their length, with three passes less than the formula."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, root: float | Tensor, quotient: _Quotient) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        r = root * norm
+        ratio = quotient.formula(r)
+        ctx.quotient, ctx.root = quotient, None if isinstance(root, Tensor) else root
+        ctx.save_for_backward(x, norm, r, ratio, *([root] if ctx.root is None else []))
+        return x * ratio
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        x, norm, r, ratio, *rest = ctx.saved_tensors
+        root = rest[0] if rest else ctx.root
+        if torch.is_grad_enabled():
+            formula = partial(_radial_formula, quotient=ctx.quotient)
+            return *recorded_gradients(formula, (x, root), grad), None
+        slope = (grad * x).sum(-1, keepdim=True) * ctx.quotient.gradient(r, ratio)
+        g_root = (slope * norm).sum() if ctx.needs_input_grad[1] else None
+        g_x = grad * ratio
+        g_x.addcmul_(x, slope * root * _reciprocal(norm, x.dtype))
+        return g_x, g_root, None
+
+
+def _radial_formula(x: Tensor, root: float | Tensor, quotient: _Quotient) -> Tensor:
+    return x * quotient(root * safe_norm(x, keepdim=True))
+
+
+def _radial(x: Tensor, c: Curvature, quotient: _Quotient) -> Tensor:
+    root = sqrt(c)
+    if isinstance(root, Tensor):
+        if root.numel() > 1 or root.dtype != x.dtype:
+            return _radial_formula(x, root, quotient)
+        root = root.reshape(())
+    if takes_formulas(x, root):
+        return _radial_formula(x, root, quotient)
+    return _Radial.apply(x, root, quotient)
+
+
+def radial_sinhc(x: Tensor, c: Curvature) -> Tensor:
+    """``sinhc(sqrt(c) |x|) x`` of vectors ``(..., d)``."""
+    return _radial(x, c, _SINHC)
+
+
+def radial_asinhc(x: Tensor, c: Curvature) -> Tensor:
+    """``asinhc(sqrt(c) |x|) x`` of vectors ``(..., d)``."""
+    return _radial(x, c, _ASINHC)
+
+
+def radial_tanhc(x: Tensor, c: Curvature) -> Tensor:
+    """``tanhc(sqrt(c) |x|) x`` of vectors ``(..., d)``."""
+    return _radial(x, c, _TANHC)
 
 
 class _ChordToDistance(torch.autograd.Function):
