@@ -11,7 +11,9 @@ batches by AdamW. The hyperbolic arms live in a space of curvature -1: a learnab
 the same as the scales of features, weights and logits together, and drifts. All arms with a
 bottleneck have a trained factor of the logits, without which those of points within a radius stay
 blunt. The learning rate of an arm and dimension is the one of the grid that is best, without the
-tree, on a fifth of the training set, which is then trained on too; the validation set is used once.
+tree, on a fifth of the training set, which is then trained on too; so it is for the losses of trees
+that have outputs of their own (`softmax`, `tree_min`), with that loss. The validation set is used
+once.
 Rows are written one by one, and a run that was interrupted goes on where it stopped.
 """
 
@@ -27,7 +29,11 @@ from typing import TYPE_CHECKING
 from tables import standard_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
+
+    from hyper_mm.layers.taxonomy import Taxonomy
 
 
 SETS = ('tiny_imagenet', 'coco133_sem')
@@ -134,6 +140,10 @@ RADIUS = 6.0
 """Largest scaled radius of points of the hyperbolic arms."""
 DIMS = (2, 4, 8, 16, 64, 256)
 RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+LOSSES = ('no', 'levels', 'softmax', 'tree_min')
+"""How a tree is trained: not at all, by the cross-entropy at every level, by a hierarchical softmax
+over its nodes, or by HieraSeg's consistent binary cross-entropy of them beside that of classes. Its
+triplet loss is of features, which are frozen here."""
 TREES = {'tiny_imagenet': 'tiny_imagenet', 'coco133_sem': 'coco133'}
 FIELDS = (
     'arm', 'dim', 'tree', 'rate', 'seed', 'split', 'accuracy', 'mistake_severity', 'distance',
@@ -158,13 +168,31 @@ def build(arm: str, dim: int, in_features: int, num_classes: int) -> nn.Module:
     return LorentzMLR(*sizes, **common)
 
 
+def tree_parts(loss: str, taxonomy: Taxonomy) -> tuple[int, Callable, Callable]:
+    """Number of outputs, the logits of classes from them, and the loss of outputs and labels."""
+    from torch.nn.functional import cross_entropy
+
+    from hyper_mm.layers.taxonomy import LevelLoss, PathLogits, TreeMinLoss, TreeSoftmax
+
+    if loss == 'no':
+        return taxonomy.num_classes, lambda x: x, cross_entropy
+    if loss == 'levels':
+        return taxonomy.num_classes, lambda x: x, LevelLoss(taxonomy)
+    classes = TreeSoftmax(taxonomy) if loss == 'softmax' else PathLogits(taxonomy)
+    nodes = TreeMinLoss(taxonomy) if loss == 'tree_min' else None
+
+    def total(outputs: Tensor, labels: Tensor) -> Tensor:
+        found = cross_entropy(classes(outputs), labels)
+        return found if nodes is None else found + nodes(outputs, labels)
+
+    return taxonomy.num_nodes, classes, total
+
+
 def train(job: dict, data: dict[str, tuple[Tensor, Tensor]], taxonomy, args) -> dict:
     """Trains and judges one classifier; see :data:`FIELDS`."""
     import torch
-    from torch import nn
 
     from hyper_mm.evaluation.functional import taxonomy_scores as scores
-    from hyper_mm.layers.taxonomy import LevelLoss
 
     start = time.perf_counter()
     torch.manual_seed(job['seed'])
@@ -173,22 +201,21 @@ def train(job: dict, data: dict[str, tuple[Tensor, Tensor]], taxonomy, args) -> 
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(99))
         held, kept = order[: len(x) // 5], order[len(x) // 5 :]
         test_x, test_y, x, y = x[held], y[held], x[kept], y[kept]
-    model = build(job['arm'], job['dim'], x.shape[1], taxonomy.num_classes)
+    outputs, classes, loss_of = tree_parts(job['tree'], taxonomy)
+    model = build(job['arm'], job['dim'], x.shape[1], outputs)
     optimizer = torch.optim.AdamW(model.parameters(), job['rate'], weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, job['rate'], args.steps)
-    tree = LevelLoss(taxonomy)
     draws = torch.Generator().manual_seed(job['seed'])
     for _ in range(args.steps):
         chosen = torch.randint(len(x), (args.batch,), generator=draws)
-        logits, labels = model(x[chosen]), y[chosen]
-        loss = tree(logits, labels) if job['tree'] else nn.functional.cross_entropy(logits, labels)
+        loss = loss_of(model(x[chosen]), y[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
     model.eval()
     with torch.no_grad():
-        parts = [(model(p), _radius(model, p)) for p in test_x.split(4096)]
+        parts = [(classes(model(p)), _radius(model, p)) for p in test_x.split(4096)]
         logits, radius = (torch.cat(part) for part in zip(*parts))
         probabilities = logits.softmax(1)
         entropy = -(probabilities * logits.log_softmax(1)).sum(1)
@@ -221,7 +248,7 @@ def read_rows(path: Path) -> list[dict]:
         return []
     with path.open(newline='') as file:
         return [
-            {k: v if k in ('arm', 'split') else float(v) for k, v in row.items()}
+            {k: v if k in ('arm', 'tree', 'split') else float(v) for k, v in row.items()}
             for row in csv.DictReader(file)
         ]
 
@@ -257,10 +284,12 @@ def run(name: str, args: argparse.Namespace) -> None:
         if arm == 'linear' and dim != args.dims[0]:
             continue
         job = dict(arm=arm, dim=0 if arm == 'linear' else dim)
-        tuned = [once(dict(job, tree=0, rate=r, seed=0, split='tune')) for r in args.rates]
-        best = max(tuned, key=lambda row: row['accuracy'])['rate']
-        for tree, seed in itertools.product((0, 1), range(args.seeds)):
-            once(dict(job, tree=tree, rate=best, seed=seed, split='val'))
+        for tree in args.trees:
+            own = dict(job, tree='no' if tree == 'levels' else tree, seed=0, split='tune')
+            tuned = [once(dict(own, rate=rate)) for rate in args.rates]
+            best = max(tuned, key=lambda row: row['accuracy'])['rate']
+            for seed in range(args.seeds):
+                once(dict(job, tree=tree, rate=best, seed=seed, split='val'))
 
 
 def table(name: str, folder: Path) -> str:
@@ -272,11 +301,13 @@ def table(name: str, folder: Path) -> str:
     lines = [
         f'### {name}',
         '',
-        '| dim | arm | tree | accuracy, % | - Euclidean | severity | - without tree | ECE, % '
-        '| AUSE entropy | AUSE norm |',
-        '|---|---|---|---|---|---|---|---|---|---|',
+        '| dim | arm | tree | accuracy, % | - Euclidean | - without tree | severity '
+        '| - without tree | ECE, % | AUSE entropy | AUSE norm |',
+        '|---|---|---|---|---|---|---|---|---|---|---|',
     ]
-    for (dim, arm, tree), found in sorted(groups.items()):
+    order = sorted(groups, key=lambda key: (*key[:2], LOSSES.index(key[2])))
+    for dim, arm, tree in order:
+        found = groups[dim, arm, tree]
 
         def column(field: str, digits: dict = found) -> str:
             return standard_error([row[field] for row in digits.values()])
@@ -289,9 +320,12 @@ def table(name: str, folder: Path) -> str:
             )
 
         flat = paired((dim, 'euclidean', tree), 'accuracy') if arm not in ARMS[:2] else ''
-        plain = paired((dim, arm, 0.0), 'mistake_severity') if tree else ''
+        plain, cost = (
+            paired((dim, arm, 'no'), field) if tree != 'no' else ''
+            for field in ('mistake_severity', 'accuracy')
+        )
         cells = [
-            f'{dim:.0f}' if dim else 'all', arm, 'yes' if tree else 'no', column('accuracy'), flat,
+            f'{dim:.0f}' if dim else 'all', arm, tree, column('accuracy'), flat, cost,
             column('mistake_severity'), plain, column('ece'), column('ause_entropy'),
             column('ause_norm'),
         ]  # fmt: skip
@@ -311,6 +345,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--arms', nargs='+', choices=ARMS + OTHER_ARMS, default=list(ARMS))
     parser.add_argument('--dims', type=int, nargs='+', default=list(DIMS))
     parser.add_argument('--rates', type=float, nargs='+', default=list(RATES))
+    parser.add_argument('--trees', nargs='+', choices=LOSSES, default=['no', 'levels'])
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--steps', type=int, default=300)
     parser.add_argument('--batch', type=int, default=256)

@@ -23,11 +23,22 @@ def features(num_classes, width=12):
     return dict(train=(x, labels), val=(x, labels))
 
 
-@pytest.mark.parametrize('arm', ['linear', 'euclidean', 'lorentz', 'poincare', 'clipped'])
-def test_every_arm_learns_separable_classes(tool, arm):
+@pytest.mark.parametrize(
+    ('arm', 'loss'),
+    [
+        ('linear', 'levels'),
+        ('euclidean', 'softmax'),
+        ('lorentz', 'levels'),
+        ('lorentz', 'softmax'),
+        ('lorentz', 'tree_min'),
+        ('poincare', 'no'),
+        ('clipped', 'levels'),
+    ],
+)
+def test_every_arm_learns_separable_classes(tool, arm, loss):
     tree = Taxonomy.load({'a': ['b', 'c'], 'd': ['e', 'f']})
     args = SimpleNamespace(steps=80, batch=24)
-    job = dict(arm=arm, dim=3, tree=1, rate=0.03, seed=0, split='val')
+    job = dict(arm=arm, dim=3, tree=loss, rate=0.03, seed=0, split='val')
     row = tool.train(job, features(4), tree, args)
     assert set(row) == set(tool.FIELDS)
     assert row['accuracy'] > 90
@@ -49,6 +60,11 @@ def test_runs_go_on_and_make_a_table(tool, tmp_path, monkeypatch):
     report = tool.table('tiny_imagenet', tmp_path)
     assert report.count('\n| ') == 1 + 4 * 2
     assert '±' in report
+    tool.main([*words, '--rates', '1e-2', '3e-2', '--arms', 'euclidean', '--trees', 'softmax'])
+    own = [
+        row for row in tool.read_rows(tmp_path / 'tiny_imagenet.csv') if row['tree'] == 'softmax'
+    ]
+    assert len(own) == 2 + 2  # rates of its own, then the seeds
 
 
 def test_fifth_of_the_training_set_is_held_out(tool):
@@ -56,5 +72,5 @@ def test_fifth_of_the_training_set_is_held_out(tool):
     tree = Taxonomy.load({'a': ['b', 'c'], 'd': ['e', 'f']})
     data = features(4)
     data['val'] = (torch.full((3, 12), torch.nan), torch.zeros(3, dtype=torch.long))
-    job = dict(arm='linear', dim=0, tree=0, rate=0.03, seed=0, split='tune')
+    job = dict(arm='linear', dim=0, tree='no', rate=0.03, seed=0, split='tune')
     assert tool.train(job, data, tree, SimpleNamespace(steps=40, batch=16))['accuracy'] > 50
