@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import open_clip
@@ -206,15 +207,16 @@ def encode_text(
     """Computes the text features of ``clip.encode_text``, faster and in bounded memory.
 
     A causal tower's positions after the end token cannot change its feature, and padding is masked
-    in towers of Hugging Face: both are left out, chunk by chunk. Prompts of ten tokens so cost
-    about a seventh of the full context.
+    in towers of Hugging Face: both are left out, texts of about one length at a time. Prompts of
+    ten tokens so cost about a seventh of the full context.
 
     Args:
         clip: The model.
         tokens: Tokens ``(N, context_length)``, or of any length for a tower of Hugging Face.
         chunk: Texts at a time; None: all at once.
         checkpoint: Whether to keep no activations and compute them again in the backward pass, so
-            that the memory is that of one chunk. Without gradients it changes nothing.
+            that the memory is that of one chunk. Without gradients, and where all texts are one
+            chunk of the given size, it changes nothing.
         prompts: Vectors ``(n, d_text)`` of the first blocks, in the place of the tokens 1 to n;
             see :class:`hyper_mm.layers.Prompts`.
 
@@ -233,14 +235,61 @@ def encode_text(
         check_at_least(1, chunk=chunk)
     if prompts:
         check_prompted(clip, 'text')
+    most = chunk or max(len(tokens), 1)
+    groups = _of_one_length(_lengths(clip, tokens), most, more=tokens.device.type == 'cpu')
+    again = checkpoint and torch.is_grad_enabled() and (chunk is None or len(tokens) > chunk)
     features = []
-    for part in tokens.split(chunk or max(len(tokens), 1)):
-        if checkpoint and torch.is_grad_enabled():
+    for part in (tokens[rows] for rows in groups):
+        if again:
             encoded = checkpoint_activations(_encode, clip, part, *prompts, use_reentrant=False)
         else:
             encoded = _encode(clip, part, *prompts)
         features.append(encoded)
-    return torch.cat(features)
+    found = torch.cat(features)
+    order = list(chain.from_iterable(groups))
+    if order == sorted(order):
+        return found
+    places = torch.tensor(order, device=found.device).argsort()
+    return found[places]
+
+
+def _lengths(clip: open_clip.CLIP, tokens: Tensor) -> list[int]:
+    """Positions of each text that count."""
+    if hasattr(clip, 'text'):
+        if not takes_any_length(clip):
+            return [tokens.shape[1]] * len(tokens)
+        used = tokens != clip.text.config.pad_token_id
+        return (used * torch.arange(1, 1 + used.shape[1], device=used.device)).amax(1).tolist()
+    if clip.attn_mask is None or clip.text_pool_type != 'argmax':
+        return [tokens.shape[1]] * len(tokens)
+    return (tokens.argmax(dim=-1) + 1).tolist()  # the end token has the highest id
+
+
+def _of_one_length(lengths: list[int], most: int, more: bool) -> list[list[int]]:
+    """Rows in groups of at most so many, of similar lengths where that leaves out much.
+
+    Args:
+        lengths: Positions of each row that count.
+        most: Largest group.
+        more: Whether there may be more groups than needed, each of which costs a pass through the
+            tower: then one begins where texts are longer by a quarter than its first.
+
+    Returns:
+        The rows as they come, if less than a tenth of all positions would be left out.
+    """
+    rows = list(range(len(lengths)))
+    plain = [rows[i : i + most] for i in range(0, len(rows), most)] or [[]]
+    groups: list[list[int]] = [[]]
+    for row in sorted(rows, key=lambda row: lengths[row]):
+        last = groups[-1]
+        if last and (len(last) == most or (more and lengths[row] > 1.25 * lengths[last[0]])):
+            groups.append([])
+        groups[-1].append(row)
+
+    def positions(parts: list[list[int]]) -> int:
+        return sum(len(part) * max(lengths[row] for row in part) for part in parts if part)
+
+    return groups if positions(groups) < 0.9 * positions(plain) else plain
 
 
 def _encode(clip: open_clip.CLIP, tokens: Tensor, *prompts: Tensor) -> Tensor:

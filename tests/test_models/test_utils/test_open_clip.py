@@ -1,4 +1,5 @@
 import copy
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ open_clip = pytest.importorskip('open_clip')
 from mmengine.config import ConfigDict  # noqa: E402
 
 from hyper_mm.models.utils.open_clip import (  # noqa: E402
+    _of_one_length,
     build_open_clip,
     encode_text,
     needs_quick_gelu,
@@ -123,6 +125,32 @@ class TestTokenize:
             tokenize(texts)
 
 
+@contextmanager
+def forward_counted(block, passes):
+    """Adds the texts and positions of each pass through a block to a list."""
+    handle = block.register_forward_pre_hook(lambda _, args: passes.append(args[0].shape[:2]))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize(
+    ('lengths', 'most', 'more', 'expected'),
+    [
+        ([], 4, True, [[]]),
+        ([10, 11, 10, 12], 64, True, [[0, 1, 2, 3]]),
+        ([9, 40, 9, 41], 64, True, [[0, 2], [1, 3]]),
+        ([9, 40, 9, 41], 64, False, [[0, 1, 2, 3]]),
+        ([9, 40, 9, 41], 2, False, [[0, 2], [1, 3]]),
+        ([9, 9, 10, 9, 9], 2, True, [[0, 1], [2, 3], [4]]),
+        ([0, 0], 4, True, [[0, 1]]),
+    ],
+)
+def test_groups_of_one_length(lengths, most, more, expected):
+    assert _of_one_length(lengths, most, more) == expected
+
+
 class TestEncodeText:
     def test_equals_open_clip(self, clip):
         tokens = tokenize(TEXTS)
@@ -163,6 +191,23 @@ class TestEncodeText:
                 encode_text(clip, tokens, chunk=2, checkpoint=checkpoint)
             saved[checkpoint] = sum(sizes)
         assert saved[True] < 0.05 * saved[False]
+
+    def test_one_chunk_is_not_computed_again(self, clip):
+        """It would save no memory in the backward pass, and a pass through the tower costs time."""
+        tokens, passes = tokenize(['a cat', 'a dog', 'a bat', 'a cow']), []
+        with forward_counted(clip.transformer.resblocks[0], passes):
+            encode_text(clip, tokens, chunk=4, checkpoint=True).sum().backward()
+            assert len(passes) == 1
+            encode_text(clip, tokens, chunk=2, checkpoint=True).sum().backward()
+            assert len(passes) == 1 + 2 * 2
+
+    def test_texts_of_a_length_go_together_and_come_back_in_order(self, clip):
+        texts = ['cat ' * (1 + 30 * (i % 2)) + f'{i}' for i in range(12)]
+        tokens, passes = tokenize(texts), []
+        with forward_counted(clip.transformer.resblocks[0], passes):
+            found = encode_text(clip, tokens, chunk=6)
+        assert passes == [(6, 5), (6, 35)]
+        torch.testing.assert_close(found, clip.encode_text(tokens), rtol=1e-5, atol=1e-6)
 
     def test_without_gradients(self, clip):
         with torch.no_grad():
