@@ -233,9 +233,7 @@ def lath_adapter_case(dim: int, batch: int, classes: int, attributes: int) -> Ca
         trained = sum(p.numel() for p in head.parameters())
         return Cost(trained, 0, counted_macs(forward), 0, kept_bytes(head, forward))
 
-    name = (
-        f'LatHAdapter, d = {dim}, {batch} images, {classes} classes, {attributes} attributes'
-    )
+    name = f'LatHAdapter, d = {dim}, {batch} images, {classes} classes, {attributes} attributes'
     return Case(name, lath_adapter(dim, batch, classes, attributes), measure, ('mmengine',))
 
 
@@ -302,7 +300,7 @@ def episode_step(
 ) -> tuple[nn.Module, Callable[[int], dict]]:
     """A few-shot segmentor on a U-Net, and what computes its losses of so many episodes."""
     import torch
-    from mmengine.registry import MODELS, init_default_scope
+    from mmengine.registry import MODELS, DefaultScope
     from mmengine.structures import PixelData
     from mmseg.structures import SegDataSample
 
@@ -325,10 +323,10 @@ def episode_step(
     if method == 'ProtoNet':
         head = dict(type='hyper_mm.PrototypicalHead', in_index=4)
         options = dict(type='hyper_mm.PrototypicalSegmentor')
-    init_default_scope('mmseg')
     backbone = dict(type='mmseg.UNet', base_channels=channels, norm_cfg=norm)
     segmentor = dict(type='mmseg.EncoderDecoder', backbone=backbone, decode_head=head)
-    model = MODELS.build(dict(model=segmentor, **options)).train()
+    with DefaultScope.overwrite_default_scope('mmseg'):  # where mmcv finds the parts of the U-Net
+        model = MODELS.build(dict(model=segmentor, **options)).train()
 
     def batch(images: int) -> dict:
         labels = torch.arange(side * side).view(1, side, side) % 2
@@ -414,8 +412,6 @@ CASES = (
     cost_aggregation_case(
         20, 12, 64, **dict(SMALL_AGGREGATION, dim=32, num_layers=1, window=4, pad_len=16)
     ),
-    cost_aggregation_case(
-        24, 12, 48, **dict(SMALL_AGGREGATION, num_heads=2, window=4, pad_len=32)
-    ),
+    cost_aggregation_case(24, 12, 48, **dict(SMALL_AGGREGATION, num_heads=2, window=4, pad_len=32)),
     *(episode_case(*sizes) for sizes in EPISODES),
 )

@@ -307,7 +307,18 @@ def cost_aggregation(
     Args:
         classes: Classes; at most ``pad_len`` of them count.
         side: Side of the square map of cosines, even.
-        text_dim: See :class:`hyper_mm.layers.CostAggregator`, as the others.
+        text_dim: See :class:`hyper_mm.layers.CostAggregator`, as the next ones.
+        appearance_dim: The same.
+        guidance_dims: The same.
+        dim: The same.
+        projected_dim: The same.
+        decoder_dims: The same.
+        decoder_guidance_dims: The same.
+        num_layers: The same.
+        num_heads: The same.
+        window: The same.
+        pad_len: The same.
+        class_chunk: The same.
     """
     c, g, d = dim, projected_dim, text_dim
     t, p, cells = min(classes, pad_len or classes), side * side, side * side // 4

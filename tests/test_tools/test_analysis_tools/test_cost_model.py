@@ -16,7 +16,16 @@ def test_every_method_is_there_at_three_sizes():
     assert {names.count(name) for name in names} == {3} and len(names) == 33
 
 
-@pytest.mark.parametrize('case', model.CASES, ids=lambda case: case.name)
+def few(sizes):
+    """The first of three sizes; the others are slow."""
+    return [pytest.param(x, marks=pytest.mark.slow if i % 3 else ()) for i, x in enumerate(sizes)]
+
+
+META = [case for case in model.CASES if 'MAML' in case.name]
+OTHERS = [case for case in model.CASES if case not in META]
+
+
+@pytest.mark.parametrize('case', OTHERS + few(META), ids=lambda case: case.name)
 def test_formulas_are_what_is_measured(case):
     for library in case.needs:
         pytest.importorskip(library)
@@ -28,11 +37,7 @@ def test_formulas_are_what_is_measured(case):
         assert abs(formula - value) <= 0.15 * value + 0.02 * whole, (name, formula, value)
 
 
-@pytest.mark.parametrize(
-    'sizes',
-    [pytest.param(x, marks=pytest.mark.slow if i % 3 else ()) for i, x in enumerate(cases.EPISODES)],
-    ids=str,
-)
+@pytest.mark.parametrize('sizes', few(cases.EPISODES), ids=str)
 def test_a_whole_step_of_an_episode(sizes):
     pytest.importorskip('mmseg')
     _, losses_of = cases.episode_step(*sizes)
@@ -92,6 +97,6 @@ def test_report(capsys):
     model.main(['--gpus', '8', '--price', '0'])
     text = capsys.readouterr().out
     assert text.count('\n| Hi-Mapper, d') == 3 and 'HELM-D 115M' in text
-    assert 'a batch is 4' in text
+    assert 'a batch is 4' in text and '8 GPUs' in text and '1 GPU:' not in text
     with pytest.raises(SystemExit):
         model.main(['--gpus', '0'])
