@@ -323,6 +323,8 @@ def episode_step(
     if method == 'ProtoNet':
         head = dict(type='hyper_mm.PrototypicalHead', in_index=4)
         options = dict(type='hyper_mm.PrototypicalSegmentor')
+    elif method == 'MetaSeg':
+        options = dict(type='hyper_mm.EpisodicSegmentor', inner_steps=steps, gain_interval=0)
     backbone = dict(type='mmseg.UNet', base_channels=channels, norm_cfg=norm)
     segmentor = dict(type='mmseg.EncoderDecoder', backbone=backbone, decode_head=head)
     with DefaultScope.overwrite_default_scope('mmseg'):  # where mmcv finds the parts of the U-Net
@@ -344,7 +346,7 @@ def episode_step(
 def episode_case(
     method: str, channels: int, side: int, support: int, query: int, steps: int = 1
 ) -> Case:
-    """MAML, FOMAML or ProtoNet on a U-Net of one size."""
+    """A few-shot segmentor on a U-Net of one size."""
 
     def measure() -> Cost:
         step = episode_step(method, channels, side, support, query, steps)
@@ -364,12 +366,14 @@ def episode_formula(
     """Cost of an episode of a method by its name."""
     if method == 'ProtoNet':
         return proto_net(channels, side, support, query)
-    return maml(channels, side, support, query, steps, method == 'FOMAML')
+    return maml(
+        channels, side, support, query, steps, method != 'MAML', support_loss=method == 'MetaSeg'
+    )
 
 
 EPISODES = tuple(
     (method, *sizes)
-    for method in ('MAML', 'FOMAML', 'ProtoNet')
+    for method in ('MAML', 'FOMAML', 'MetaSeg', 'ProtoNet')
     for sizes in ((8, 32, 1, 2, 1), (4, 48, 2, 1, 1), (6, 32, 2, 3, 2))
 )
 

@@ -414,9 +414,15 @@ class Episode(NamedTuple):
 
 
 def maml(
-    channels: int, side: int, support: int, query: int, steps: int, first_order: bool = False
+    channels: int,
+    side: int,
+    support: int,
+    query: int,
+    steps: int,
+    first_order: bool = False,
+    support_loss: bool = False,
 ) -> Episode:
-    """MAML of a U-Net, or FOMAML.
+    """MAML of a U-Net, FOMAML, or MetaSeg without its boundary contrast.
 
     A convolution takes 1 product forward, 2 for its gradients, and where those are differentiated
     4 more; then 2 for the forward pass of the inner step.
@@ -428,18 +434,24 @@ def maml(
         query: Images of a query.
         steps: Inner steps.
         first_order: FOMAML.
+        support_loss: Whether the loss before the first step counts as well, with ``first_order``:
+            MetaSeg.
     """
     net = unet(channels, side)
     inner, images = steps * support, 3 * net.macs - net.first
     macs = inner * images + query * net.macs
     whole = inner * (images if first_order else 9 * net.macs - 4 * net.first) + query * images
-    once = 2 * net.outputs + net.others
-    if first_order:  # an inner step is freed before the next one; the weights after the last stay
+    once, shared = 2 * net.outputs + net.others, 0
+    if support_loss:  # all inner graphs live until the end of an episode, that of the loss longer
+        whole += support * (images - net.macs)
+        kept = (support + query) * once + net.parameters
+        shared = (steps - 1) * (support * once + net.parameters)
+    elif first_order:  # an inner step is freed before the next; the weights after the last stay
         kept = query * once + net.parameters
         shared = max(0, (support - query) * once - net.parameters * (steps == 1))
     else:  # each step keeps gradients of the same size as what they are of, and its weights
         twice = once + 2 * net.outputs + 8 * side * side
-        kept, shared = inner * twice + query * once + steps * net.parameters, 0
+        kept = inner * twice + query * once + steps * net.parameters
     return Episode(Cost(net.parameters, macs, 0, FLOAT * kept, FLOAT * shared), whole)
 
 

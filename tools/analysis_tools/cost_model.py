@@ -32,7 +32,6 @@ from cost_formulas import (
     maml,
     maple,
     radial,
-    unet,
 )
 
 
@@ -85,11 +84,9 @@ def chains(name: str, dim: int, depth: int, heads: int, out_dim: int, batch: int
 
 def episodes(name: str, side: int, steps: int, number: int, batch: int, first_order: bool) -> Run:
     """A run of MAML on the small U-Net, of 5 + 5 images; first-order as MetaSeg is."""
-    net, step = unet(16, side), maml(16, side, 5, 5, steps, first_order).step_macs
-    if first_order:  # the loss of the support counts as well
-        step += 5 * (2 * net.macs - net.first)
-    size = net.parameters / 1e6
-    return Run(name, size, size, step / 3e9, number, batch, 3)
+    episode = maml(16, side, 5, 5, steps, first_order, support_loss=first_order)
+    size = episode.cost.parameters / 1e6
+    return Run(name, size, size, episode.step_macs / 3e9, number, batch, 3)
 
 
 RUNS = (
