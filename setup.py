@@ -51,6 +51,8 @@ class BuildWithMim(build_py):
     def run(self) -> None:
         super().run()
         editable = getattr(self, 'editable_mode', False)
+        if editable:
+            self.show_checkout()
         mim = (ROOT if editable else Path(self.build_lib)) / 'hyper_mm' / '.mim'
         mim.mkdir(parents=True, exist_ok=True)
         for name in ('configs', 'tools', 'model-index.yml'):
@@ -67,6 +69,16 @@ class BuildWithMim(build_py):
                 )
             elif source.is_file():
                 shutil.copyfile(source, target)
+
+    def show_checkout(self) -> None:
+        """Lets mim find the package of an editable install.
+
+        mim and mmengine look in site-packages for the package, and then for what the first line of
+        `top_level.txt` names there. Where an editable install leaves nothing but metadata, an
+        absolute path leads to the checkout.
+        """
+        for top in Path(self.get_finalized_command('install').install_lib).glob('*.dist-info'):
+            (top / 'top_level.txt').write_text(f'{ROOT / "hyper_mm"}\nhyper_mm\n', encoding='utf-8')
 
 
 setup(

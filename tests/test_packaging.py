@@ -85,17 +85,17 @@ def test_wheel_holds_every_package_and_mim_folder(source):
 
 
 @pytest.mark.slow
-def test_mim_finds_every_config_of_an_installed_wheel(source, tmp_path):
+@pytest.mark.parametrize('editable', [True, False])
+def test_mim_finds_every_config(editable, source, tmp_path):
     pytest.importorskip('mim')
-    folder = tmp_path / 'source'
-    shutil.copytree(source, folder)
+    folder, site = tmp_path / 'source', tmp_path / 'site'
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns('.mim'))
     for name in ('configs', 'tools'):
         shutil.rmtree(folder / name)
         shutil.copytree(ROOT / name, folder / name)
     shutil.copy(ROOT / 'model-index.yml', folder)
-    code = "from setuptools import build_meta; build_meta.build_wheel('out')"
-    python('-c', code, cwd=folder)
-    site = tmp_path / 'site'
+    build = f'build_{"editable" if editable else "wheel"}'
+    python('-c', f"from setuptools import build_meta; build_meta.{build}('out')", cwd=folder)
     with zipfile.ZipFile(next((folder / 'out').glob('*.whl'))) as wheel:
         wheel.extractall(site)
     env = dict(os.environ, PYTHONPATH=str(site))
@@ -103,18 +103,27 @@ def test_mim_finds_every_config_of_an_installed_wheel(source, tmp_path):
     found = re.findall(r'^config id: (\S+)', text, re.MULTILINE)
     there = [p for p in (ROOT / 'configs').rglob('*.py') if '_base_' not in p.parts]
     assert sorted(found) == sorted({p.stem for p in there})
-    one = python(
-        *('-m', 'mim', 'search', 'hyper_mm', '--config', 'deit-t_camvid'), cwd=tmp_path, env=env
-    )
-    assert 'configs/himapper/deit-t_camvid.py' in one and '22.50' in one
+    name = 'deit-t_camvid'
+    one = python('-m', 'mim', 'search', 'hyper_mm', '--config', name, cwd=tmp_path, env=env)
+    assert f'configs/himapper/{name}.py' in one and '22.50' in one
+    options = ('--checkpoint', 'none', '--gpus', '0')
+    for what in ('train', 'test'):
+        given = options[2 * (what == 'train') :]
+        args = ('-m', 'mim', what, 'hyper_mm', f'{name}.py', *given, '--', '--help')
+        shown = python(*args, cwd=tmp_path, env=env)
+        root = folder if editable else site / 'hyper_mm' / '.mim'
+        assert f'will use {root}/configs/himapper/{name}.py instead' in shown
+        assert f'usage: {what}.py' in shown and '--work-dir' in shown
 
 
 def test_editable_install_links_to_the_checkout(source):
     code = "from setuptools import build_meta; build_meta.build_editable('editable')"
     python('-c', code, cwd=source)
     with zipfile.ZipFile(next((source / 'editable').glob('*.whl'))) as wheel:
-        paths = [wheel.read(name).decode() for name in wheel.namelist() if name.endswith('.pth')]
+        texts = {Path(name).name: wheel.read(name).decode() for name in wheel.namelist()}
+    paths = [text for name, text in texts.items() if name.endswith('.pth')]
     assert [Path(path.strip()) for path in paths] == [source]
+    assert texts['top_level.txt'].splitlines() == [str(source / 'hyper_mm'), 'hyper_mm']
     for name in ('configs', 'tools', 'model-index.yml'):
         link = source / 'hyper_mm' / '.mim' / name
         assert link.is_symlink()

@@ -48,7 +48,6 @@ BENCHMARKS = {
     'geometry_ops': Sizes('', '--rows 512 --repeats 3'),
     'geometry_stress': Sizes(),
     'himapper': Sizes('', '--backbones deit-t --batch 2 --repeats 3'),
-    'tree_cost': Sizes('', '--leaves 32 --levels 3 4 --batch 2'),
     'hyperclip': Sizes('', '--model ViT-B-32 --blocks 2 --batch 2 --repeats 3'),
     'cost_aggregation': Sizes('', '--classes 20 --side 12 --repeats 2'),
     'open_vocab_detection': Sizes('', '--only regions --repeats 5'),

@@ -22,7 +22,8 @@ class LogParameter(nn.Module):
     of before, with a 0-dimensional logarithm of the value, are upgraded when they are loaded.
 
     The bounds hold by projection: training steps that leave them are moved back onto them at the
-    next forward pass, so the gradient is never cut and the parameter can return.
+    next forward pass, so the gradient is never cut and the parameter can return. A trace
+    (`torch.jit.trace`) has no projection, as its graphs cannot write to parameters.
 
     Args:
         init: Initial value, within ``bounds``.
@@ -74,7 +75,7 @@ class LogParameter(nn.Module):
 
     def forward(self) -> Tensor:
         """Returns the value, a 0-dimensional tensor of at least float32."""
-        if self.training and self.learnable:
+        if self.training and self.learnable and not torch.jit.is_tracing():
             with torch.no_grad():
                 low, high = self.log_bounds
                 self.log.copy_(self.log.clamp(low - self.log_initial, high - self.log_initial))

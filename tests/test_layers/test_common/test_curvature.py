@@ -232,3 +232,16 @@ def test_constant_where_no_gradient_is_lost():
     with torch.no_grad():
         assert learned.constant() == learned().item()
     assert isinstance(Curvature(0.7, learnable=False).to('meta').constant(), torch.Tensor)
+
+
+@pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
+def test_traced_in_training():
+    """A graph cannot write to a parameter: the projection is left to the module."""
+    curvature = Curvature(2.0).train()
+    with torch.no_grad():
+        curvature.log.add_(10)
+    traced = torch.jit.trace(curvature, ())
+    assert curvature().item() == pytest.approx(10.0)  # projected by the call
+    assert traced().item() == pytest.approx(10.0)
+    traced().backward()
+    assert curvature.log.grad.item() == pytest.approx(10.0)

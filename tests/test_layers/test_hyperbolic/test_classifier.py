@@ -174,3 +174,17 @@ def test_clip_features():
     for radius in (0.0, -1.0, float('nan'), torch.tensor([[1.0], [-1.0], [1.0]])):
         with pytest.raises(ValueError, match='radius must be positive, got'):
             clip_features(x, radius)
+
+
+@pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning', 'ignore::DeprecationWarning')
+@pytest.mark.parametrize('training', [True, False])
+@pytest.mark.parametrize('make', ALL.values(), ids=ALL)
+def test_traced_for_any_batch(make, training):
+    model, x = make(8, 5).train(training), torch.randn(3, 8)
+    traced = torch.jit.trace(model, x)
+    for count in (3, 20):
+        x = torch.randn(count, 8)
+        assert_close(traced(x), model(x))
+    own = torch.autograd.grad(model(x).square().sum(), list(model.parameters()))
+    found = torch.autograd.grad(traced(x).square().sum(), list(model.parameters()))
+    assert_close(found, own, rtol=1e-4, atol=1e-5)

@@ -17,13 +17,29 @@ from hyper_mm.layers.lorentz.linear import LorentzLinear
 from hyper_mm.layers.lorentz.mice import MiCE
 
 DIMS = 20
+
+
+def stretched(attention, scale=0.25):
+    """An attention whose positions are scaled, as of weights for longer sequences."""
+    attention.rope.scale = scale
+    return attention
+
+
 PARTS = {
     'dense': (lambda: LorentzAttention(DIMS, 3), lambda: LorentzSwiGLU(DIMS, 15)),
     'no-rotation': (
         lambda: LorentzAttention(DIMS, 3, rotary=False),
         lambda: MiCE(DIMS, 9, num_shared=2, shared_curvature=None, score='sigmoid'),
     ),
+    'stretched': (
+        lambda: stretched(LorentzAttention(DIMS, 7)),
+        lambda: MiCE(DIMS, 9, learn_curvature=False),
+    ),
     'latent': (lambda: HMLA(DIMS, 2, 5, 3, 4, 3), lambda: MiCE(DIMS, 9, renormalize=False)),
+    'stretched-latent': (
+        lambda: stretched(HMLA(DIMS, 2, 5, 3, 4, 3)),
+        lambda: LorentzSwiGLU(DIMS, 11),
+    ),
     'two-latents': (
         lambda: HMLA(DIMS, 3, 6, 5, 4, 4, q_latent_dims=7),
         lambda: MiCE(DIMS, 9, 5, 3, curvatures=(0.5, 3.0)),

@@ -1,53 +1,18 @@
 """What wider and deeper trees cost Hi-Mapper: queries, size, work and activations in training.
 
-    python tools/benchmarks/tree_cost.py
-    python tools/benchmarks/tree_cost.py --max-samples 2
+    python tools/analysis_tools/tree_cost.py
+    python tools/analysis_tools/tree_cost.py --max-samples 2
 
 The module alone on the feature map of DeiT-S at 224 x 224. Activations are the bytes that one
-training step keeps for its backward pass (forward and losses), counted once each: they do not
-depend on the machine.
+training step keeps for its backward pass (forward and losses), counted once each. The formulas
+are in cost_model.py.
 """
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from timing import note
-
-if TYPE_CHECKING:
-    import torch
-
-    from hyper_mm.layers import HierarchyMapper
-
-
-def saved_bytes(mapper: HierarchyMapper, memory: torch.Tensor, token: torch.Tensor) -> int:
-    """Bytes that a training step keeps for its backward pass, parameters aside.
-
-    Args:
-        mapper: The module, in training mode.
-        memory: Features ``(B, M, d)``.
-        token: Global tokens ``(B, T, d)``.
-
-    Returns:
-        Bytes of all distinct storages.
-    """
-    import torch
-
-    own = {p.untyped_storage().data_ptr() for p in mapper.parameters()}
-    sizes = {}
-
-    def pack(x: torch.Tensor) -> torch.Tensor:
-        storage = x.untyped_storage()
-        if storage.data_ptr() not in own:
-            sizes[storage.data_ptr()] = storage.nbytes(), x  # kept alive: no address comes twice
-        return x
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        found = mapper(memory, token)
-        losses, _ = mapper.losses(found.levels)
-        (found.token.sum() + sum(losses.values())).detach()
-    return sum(size for size, _ in sizes.values())
+from counting import counted_macs, kept_bytes
 
 
 def main() -> None:
@@ -63,8 +28,6 @@ def main() -> None:
     parser.add_argument('--batch', type=int, default=8)
     args = parser.parse_args()
     import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
 
     from hyper_mm.layers import HierarchyMapper
 
@@ -81,17 +44,18 @@ def main() -> None:
             )
             memory = torch.randn(args.batch, args.positions, args.dim, requires_grad=True)
             token = torch.randn(args.batch, 1, args.dim, requires_grad=True)
-            with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-                mapper.losses(mapper(memory, token).levels)
+
+            def forward(m=mapper, x=memory, t=token) -> object:
+                found = m(x, t)
+                return found, m.losses(found.levels)
+
             tree = mapper.tree
-            kept = saved_bytes(mapper, memory, token) / 2**20 / args.batch
-            note(f'{leaves} leaves, {levels} levels, kept an image', [kept], 'MiB')
             print(
                 f'| {leaves} | {levels} | {sum(tree.nodes)} '
                 f'| {sum(n * k for n, k in zip(tree.nodes, tree.copies))} '
                 f'| {sum(p.numel() for p in mapper.parameters()) / 1e6:.2f} '
-                f'| {counter.get_total_flops() / 2e6 / args.batch:.0f} '
-                f'| {kept:.1f} |',
+                f'| {counted_macs(forward) / 1e6 / args.batch:.0f} '
+                f'| {kept_bytes(mapper, forward) / 2**20 / args.batch:.1f} |',
                 flush=True,
             )
 
