@@ -83,18 +83,19 @@ class TreeMinLoss(nn.Module):
         self.gamma, self.loss_weight = gamma, loss_weight
         self.labels: Tensor
         self.above: Tensor
-        self.below: Tensor
         self.register_buffer('labels', taxonomy.membership().T, persistent=False)  # (K, V)
-        parents = [list(taxonomy.path(v)) for v in range(taxonomy.num_nodes)]
-        below: list[list[int]] = [[] for _ in range(taxonomy.num_nodes)]
-        for node, line in enumerate(parents):
-            for ancestor in line:
-                below[ancestor].append(node)
-        # padded with the node itself
-        for name, lists in (('above', parents), ('below', below)):
-            width = max(map(len, lists))
-            table = torch.tensor([line + [v] * (width - len(line)) for v, line in enumerate(lists)])
-            self.register_buffer(name, table, persistent=False)
+        paths = [list(taxonomy.path(v)) for v in range(taxonomy.num_nodes)]
+        width = max(map(len, paths))
+        padded = [line + [v] * (width - len(line)) for v, line in enumerate(paths)]
+        self.register_buffer('above', torch.tensor(padded), persistent=False)
+        # of nodes with children, from the lowest up: they, and their children, padded by the first
+        self.rounds = 0
+        for inner, children in _from_below(paths):
+            self.register_buffer(f'inner_{self.rounds}', torch.tensor(inner), persistent=False)
+            most = max(map(len, children))
+            table = [line + line[:1] * (most - len(line)) for line in children]
+            self.register_buffer(f'children_{self.rounds}', torch.tensor(table), persistent=False)
+            self.rounds += 1
 
     def consistent(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of nodes as seen from those that are there, and from those that are not.
@@ -106,7 +107,12 @@ class TreeMinLoss(nn.Module):
         least = nodes[..., self.above[:, 0]]
         for column in range(1, self.above.shape[1]):
             least = torch.minimum(least, nodes[..., self.above[:, column]])
-        return least, nodes[..., self.below].amax(-1)
+        largest = nodes
+        for k in range(self.rounds):
+            inner, children = getattr(self, f'inner_{k}'), getattr(self, f'children_{k}')
+            below = largest[..., children].amax(-1)
+            largest = largest.index_copy(-1, inner, torch.maximum(nodes[..., inner], below))
+        return least, largest
 
     def forward(self, nodes: Tensor, target: Tensor) -> Tensor:
         """Mean over positions of the sum over nodes.
@@ -127,6 +133,26 @@ class TreeMinLoss(nn.Module):
             wrong = torch.where(there, torch.sigmoid(-least), torch.sigmoid(largest))
             loss = loss * wrong.pow(self.gamma)
         return self.loss_weight * loss.sum() / max(len(target), 1)
+
+
+def _from_below(paths: list[list[int]]) -> list[tuple[list[int], list[list[int]]]]:
+    """Nodes with children, and these, in rounds in which all children come before their parents.
+
+    Args:
+        paths: Of each node the line from itself to its top.
+    """
+    children: dict[int, list[int]] = {}
+    height = [0] * len(paths)
+    for node, line in sorted(enumerate(paths), key=lambda pair: -len(pair[1])):
+        if len(line) > 1:
+            parent = line[1]
+            children.setdefault(parent, []).append(node)
+            height[parent] = max(height[parent], height[node] + 1)
+    found = []
+    for level in sorted({height[node] for node in children}):
+        inner = [node for node in children if height[node] == level]
+        found.append((inner, [children[node] for node in inner]))
+    return found
 
 
 class PathLogits(nn.Module):

@@ -134,3 +134,26 @@ def test_refuses(kind):
         kind(TREE, **({'gamma': -1.0} if kind is TreeMinLoss else {'triplets': 0}))
     with pytest.raises(ValueError, match='decay must be positive'):
         LevelLoss(TREE, decay=0.0)
+
+
+@pytest.mark.parametrize('name', ['coco133', 'camvid', 'tiny_imagenet', 'part_scenes'])
+def test_consistent_logits_of_real_trees(name):
+    """Against the definition; memory is in proportion to the nodes, not to their pairs."""
+    tree = Taxonomy.load(name)
+    z, model = torch.randn(5, tree.num_nodes, requires_grad=True), TreeMinLoss(tree)
+    lines = [tree.path(v) for v in range(tree.num_nodes)]
+    least = torch.stack([z[:, line].amin(1) for line in lines], 1)
+    under = [[u for u, line in enumerate(lines) if v in line] for v in range(tree.num_nodes)]
+    largest = torch.stack([z[:, nodes].amax(1) for nodes in under], 1)
+    found = model.consistent(z)
+    assert torch.equal(found[0], least) and torch.equal(found[1], largest)
+    pull = torch.randn(2, 5, tree.num_nodes)
+    grads = [
+        torch.autograd.grad((pull[0] * a + pull[1] * b).sum(), z, retain_graph=True)[0]
+        for a, b in (found, (least, largest))
+    ]
+    torch.testing.assert_close(*grads)
+    sizes = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, id):
+        model.consistent(z)
+    assert max(sizes) <= 5 * 4 * tree.num_nodes
