@@ -1,6 +1,7 @@
 """What hyperbolic language models cost beside their Euclidean baselines.
 
     python tools/benchmarks/helm.py
+    python tools/benchmarks/helm.py --only compile --length 256 --batch 4
     python tools/benchmarks/helm.py --models mice --depth 6 --vocab-size 128256
     python tools/benchmarks/helm.py --device cuda --dtype bfloat16 --batch 4 --depth 6
 
@@ -41,6 +42,8 @@ PAIRS = {
     'mice': {'HELM-MiCE': 'helm/helm-mice_120m.py', 'DeepSeek-like': 'helm/deepseek_120m.py'},
 }
 PARTS = ('step', 'memory', 'decode', 'generate')
+OTHER_PARTS = ('compile',)
+"""Parts that `--only` runs: a compiler takes a minute for each model."""
 RUN = 16
 """Tokens decoded in a row."""
 
@@ -87,16 +90,18 @@ def compare(runs: list[Callable[[], object]], repeats: int) -> list[list[tuple[f
     return taken
 
 
-def show_steps(names: list[str], taken: list[list[tuple[float, float]]]) -> None:
+def show_steps(
+    names: list[str], taken: list[list[tuple[float, float]]], of: str = 'training step'
+) -> None:
     """Prints times of a step and their ratios."""
     for kind, name in enumerate(('wall', 'processor')):
         ours, baseline = ([run[kind] for run in runs] for runs in taken)
         ratios = [a / b for a, b in zip(ours, baseline)]
         low, median, high = quartiles(ratios)
-        what = f'training step, {names[0]} over {names[1]}, {name} time'
+        what = f'{of}, {names[0]} over {names[1]}, {name} time'
         note(what, ratios, seconds=statistics.median(baseline))
         print(
-            f'training step, {name} time: {names[0]} {min(ours):.3f} s, {names[1]} '
+            f'{of}, {name} time: {names[0]} {min(ours):.3f} s, {names[1]} '
             f'{min(baseline):.3f} s, ratio {min(ours) / min(baseline):.3f}, median {median:.3f} '
             f'({low:.3f}-{high:.3f})',
             flush=True,
@@ -196,6 +201,34 @@ def show_generation(names: list[str], models: list[nn.Module], args: argparse.Na
     )
 
 
+def show_compiled(name: str, model: nn.Module, args: argparse.Namespace) -> None:
+    """Prints the time of a block, forward and backward, compiled and not."""
+    import torch
+
+    given: list[tuple] = []
+    block = model.decoder.blocks[0]
+    handle = block.register_forward_pre_hook(
+        lambda _, inputs, options: given.append((inputs, options)), with_kwargs=True
+    )
+    with torch.no_grad():
+        model.loss(torch.randint(args.vocab_size, (args.batch, args.length), device=args.device))
+    handle.remove()
+    (x, *inputs), options = given[0]
+    x = x.detach().requires_grad_()
+
+    def runner(function: Callable) -> Callable[[], None]:
+        def run() -> None:
+            found = function(x, *inputs, **options)
+            (found[0] if isinstance(found, tuple) else found).sum().backward()
+
+        return run
+
+    compiled = runner(torch.compile(block, fullgraph=True))
+    compiled()
+    taken = compare([compiled, runner(block)], args.repeats)
+    show_steps([f'a block of {name}, compiled', 'eager'], taken, 'forward and backward')
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -212,7 +245,7 @@ def main() -> None:
     parser.add_argument('--device', default='cpu', choices=('cpu', 'cuda'))
     parser.add_argument('--dtype', default='float32', choices=('float32', 'bfloat16'))
     parser.add_argument('--decode-batch', type=int, default=1, help='sequences of the generation')
-    parser.add_argument('--only', nargs='+', choices=PARTS)
+    parser.add_argument('--only', nargs='+', choices=PARTS + OTHER_PARTS)
     parser.add_argument('--peak', help=argparse.SUPPRESS)
     args = parser.parse_args()
     import torch
@@ -250,6 +283,9 @@ def main() -> None:
                 show_decoding(name, model, args)
         if 'generate' in parts:
             show_generation(names, models, args)
+        if 'compile' in parts:
+            for name, model in zip(names, models):
+                show_compiled(name, model, args)
 
 
 if __name__ == '__main__':
