@@ -34,15 +34,31 @@ ARCHS = {f'{deit}{name}': width for name, width in dict(tiny=192, small=384, bas
 
 
 def without_weights(model: dict) -> dict:
-    """The same model without the checkpoints that it would start from, at any depth."""
+    """The same model without the checkpoints that it would start from, at any depth, and without
+    files of names that are not there."""
     if isinstance(model, dict):
         pretrained = dict(pretrained=None, init_cfg=None, teacher_checkpoint=None)
-        return type(model)(
-            {k: pretrained[k] if k in pretrained else without_weights(v) for k, v in model.items()}
+        return with_names(
+            type(model)(
+                {
+                    k: pretrained[k] if k in pretrained else without_weights(v)
+                    for k, v in model.items()
+                }
+            )
         )
     if isinstance(model, (list, tuple)):
         return type(model)(without_weights(part) for part in model)
     return copy.deepcopy(model)
+
+
+def with_names(model: dict) -> dict:
+    """The same model; where its vocabularies are files that a user would make, with other names."""
+    found = copy.copy(model)
+    for key, count in dict(vocabulary=6, train_vocabulary=4).items():
+        path = model.get(key)
+        if isinstance(path, str) and path.endswith('.txt') and not Path(path).is_file():
+            found[key] = [f'thing {k}' for k in range(count)]
+    return found
 
 
 def dicts(value: object) -> Iterator[dict]:

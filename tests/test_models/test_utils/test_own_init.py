@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope  # noqa: E402
 
 from hyper_mm.models.utils.own_init import OwnInit  # noqa: E402
 from hyper_mm.registry import COMPONENTS, MODELS  # noqa: E402
+from tests.helpers.small_configs import with_names  # noqa: E402
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 HIMAPPER = dict(in_channels=8, num_leaves=8, num_levels=3, width=8, num_heads=2, hyp_dim=6)
@@ -262,7 +263,7 @@ def assert_survives(name: str, tmp_path: Path) -> None:
             patch.setattr(nn.init, n, lambda tensor, *args, **kwargs: tensor)
         cfg = Config.fromfile(CONFIGS / name)
         init_default_scope(cfg.default_scope)
-        model_cfg = without_checkpoints(cfg.model)
+        model_cfg = with_names(without_checkpoints(cfg.model))
         if 'text_encoder' in model_cfg:  # mmseg's SAN fails without a checkpoint: an empty one
             torch.save({}, tmp_path / 'empty.pth')
             model_cfg['pretrained'] = str(tmp_path / 'empty.pth')
