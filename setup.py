@@ -31,7 +31,7 @@ EXTRAS = {
     'medical': ['monai', 'scipy', 'pydicom>=3', 'nibabel'],
     'peft': ['peft'],
     'language': ['open_clip_torch', 'tokenizers', 'geoopt'],
-}
+}  # not lvis: PyPI's stops with numpy 1.24, and a package cannot ask for its repository
 EXTRAS['all'] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
 EXTRAS['tests'] = ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'mypy']
 

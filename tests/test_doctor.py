@@ -131,6 +131,27 @@ def test_installed_without_import():
 
 
 @pytest.mark.parametrize(
+    ('call', 'state'), [('np.float)', WARN), ('float)', OK)], ids=['of PyPI', 'of git']
+)
+def test_lvis_that_stops_with_this_numpy(monkeypatch, tmp_path, call, state):
+    assert not hasattr(pytest.importorskip('numpy', '1.24'), 'float')
+    (tmp_path / 'lvis').mkdir()
+    (tmp_path / 'lvis' / '__init__.py').touch()
+    (tmp_path / 'lvis' / 'eval.py').write_text(f'np.cumsum(tps).astype(dtype={call}\n')
+    (tmp_path / 'lvis-0.5.3.dist-info').mkdir()
+    (tmp_path / 'lvis-0.5.3.dist-info' / 'METADATA').write_text('Name: lvis\nVersion: 0.5.3\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    (row,) = doctor.check_lvis()
+    assert (row.state, row.detail.split()[0]) == (state, '0.5.3')
+    assert bool(row.remedy) == (state == WARN)
+
+
+def test_lvis_is_not_asked_for(monkeypatch):
+    monkeypatch.setattr(doctor, 'check_installed', lambda name: Row(name, MISSING, ''))
+    assert doctor.check_lvis() == []
+
+
+@pytest.mark.parametrize(
     ('kept', 'state'), [([0, 2], OK), ([0, 1, 2], BROKEN)], ids=['right', 'wrong']
 )
 def test_ops_are_run(monkeypatch, kept, state):

@@ -26,7 +26,7 @@ from pathlib import Path
 from open_vocab import check_entries
 
 FREQUENCIES = 'fcr'
-"""Frequent, common, rare: classes of more than 100, of more than 10, and of fewer training images."""
+"""Frequent, common, rare: classes of more than 100, more than 10, and fewer training images."""
 CATEGORY = dict(id=int, name=str, frequency=str, synonyms=list)
 IMAGE = dict(id=int)
 ANNOTATION = dict(image_id=int, category_id=int)
@@ -172,9 +172,7 @@ def convert(annotations: Path, out_dir: Path, names_only: bool = False) -> list[
 
     data = read_json(annotations)
     categories = data.get('categories')
-    check_categories(
-        categories, LVISV1Dataset.METAINFO['classes'], f'{annotations}, categories'
-    )
+    check_categories(categories, LVISV1Dataset.METAINFO['classes'], f'{annotations}, categories')
     lines, seen = vocabulary_lines(categories), [c['frequency'] != 'r' for c in categories]
     check_split(lines, seen)
     base = [line for line, own in zip(lines, seen) if own]
