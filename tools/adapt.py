@@ -89,6 +89,7 @@ def main(argv: list[str] | None = None) -> None:
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
+    from hyper_mm.engine.adaptation.report import number_of
     from hyper_mm.engine.adaptation.site_adaptation import Options, SiteAdaptation, table_of
     from hyper_mm.engine.adaptation.tasks import TaskAdaptation, single_task, task_names
 
@@ -122,13 +123,21 @@ def main(argv: list[str] | None = None) -> None:
         AssertionError,  # mmcv's for an image that it cannot read
     ) as error:
         parser.error(str(error))
-    scores = adaptation.run()
+    try:
+        scores = adaptation.run()
+    except KeyboardInterrupt:
+        console.print(f'stopped: {args.out} is not complete; the same command starts anew',
+                      markup=False, soft_wrap=True)  # fmt: skip
+        parser.exit(130)
+    except (ValueError, OSError) as error:  # a rate that diverges, a full disk
+        parser.error(str(error))
     if scores['tried']:
         key = 'dice' if 'dice' in scores['tried'][0] else 'score'
         tried = table_of({(row['rate'], row['steps']): row[key] for row in scores['tried']})
         show(console, f'{key} of support images that were left out', tried)
     rate = 'the learned rates' if scores['rate'] is None else f'rate {scores["rate"]:g}'
-    title = f'{len(adaptation.support)} images, {scores["steps"]} steps, {rate}'
+    images = number_of(len(adaptation.support), 'image')
+    title = f'{images}, {number_of(scores["steps"], "step")}, {rate}'
     rows = [[scores['how'], 'before', 'after']]
     for name in scores['before']:
         rows.append([name, *(f'{scores[when][name]:.2f}' for when in ('before', 'after'))])

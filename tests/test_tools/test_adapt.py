@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -182,7 +183,7 @@ def test_masks_that_do_not_fit(site, tmp_path, capsys):
 def test_bad_input(site, tmp_path, capsys):
     model = write_model(tmp_path)
     support = site / 'support'
-    refuse(capsys, [*model, '--support', tmp_path], 'images of one suffix')
+    refuse(capsys, [*model, '--support', tmp_path], 'must hold the folders images')
     refuse(capsys, [*model, '--support', support, '--lr', '0'], 'lr must be positive')
     refuse(capsys, [*model, '--support', support, '--steps', '-1'], 'steps must be an integer')
     (tmp_path / 'images').mkdir()
@@ -203,6 +204,68 @@ def test_bad_input(site, tmp_path, capsys):
     refuse(capsys, [*model, '--support', support], 'gradient steps')
 
 
+def test_an_image_that_is_learned_from_and_judged(site, tmp_path, capsys):
+    model = write_model(tmp_path)
+    for kind in ('images', 'masks'):
+        shutil.copytree(site / 'support' / kind, tmp_path / 'query' / kind)
+    arguments = [*model, '--support', site / 'support', '--query']
+    refuse(capsys, [*arguments, site / 'support'], 'which is learned from')
+    shutil.copy(site / 'query' / 'images' / '3.jpg', tmp_path / 'query' / 'images' / '0.jpg')
+    refuse(capsys, [*arguments, tmp_path / 'query'], '1.jpg, which is learned from')
+    refuse(capsys, [*arguments, site / 'query', '--classes', 'a', 'a'], 'different names')
+
+
+def test_a_model_that_says_one_class_is_named(site, tmp_path, capsys):
+    """All is membrane: its Dice is above that of the model before, and it is of no use."""
+    out, model = tmp_path / 'out', write_model(tmp_path, 'segmentor')
+    state = torch.load(model[1])
+    state['state_dict']['decode_head.conv_seg.bias'] += torch.tensor([-50.0, 50.0])
+    torch.save(state, model[1])
+    shutil.copytree(site / 'support', tmp_path / 'support')
+    shutil.copy(site / 'support' / 'images' / '0.jpg', tmp_path / 'support' / 'images' / '2.jpg')
+    arguments = [*model, '--support', tmp_path / 'support', '--query', site / 'query']
+    arguments += ['--lr', '1e-6', '--steps', '1', '--out', out]
+    TOOL.main([str(a) for a in arguments])
+    text = capsys.readouterr().out
+    assert 'says membrane at every pixel' in text and '0.jpg is 2.jpg' in text
+    page = (out / 'report.html').read_text()
+    assert 'says membrane at every pixel' in page and 'labeled images: fewer than 5' in page
+
+
+def test_an_earlier_run_leaves_nothing(site, tmp_path):
+    out = tmp_path / 'out'
+    arguments = [*write_model(tmp_path, 'segmentor'), '--support', str(site / 'support')]
+    arguments += ['--query', str(site / 'query'), '--lr', '0.1', '--steps', '1', '--out', str(out)]
+    TOOL.main([*arguments, '--predict', str(site / 'support')])
+    mine = out / 'predictions' / 'labels' / 'mine.png'
+    mine.touch()
+    TOOL.main([*arguments, '--predict', str(site / 'query')])
+    for kind in ('labels', 'overlays', 'confidence'):
+        found = {path.name for path in (out / 'predictions' / kind).iterdir()}
+        assert found - {'mine.png'} == {'3.png'}
+    assert mine.is_file()  # what it has not written
+
+
+def test_a_stop_and_a_failure_say_so(site, tmp_path, capsys, monkeypatch):
+    arguments = [*write_model(tmp_path), '--support', str(site / 'support')]
+    arguments += ['--out', str(tmp_path / 'out')]
+    for error, code, message in (
+        (KeyboardInterrupt(), 130, 'stopped'),
+        (ValueError('no rate gives a finite loss'), 2, 'no rate gives'),
+    ):
+
+        def fail(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr('hyper_mm.engine.adaptation.steps.choose', fail)
+        with pytest.raises(SystemExit) as found:
+            TOOL.main(arguments)
+        assert found.value.code == code
+        written = capsys.readouterr()
+        assert message in written.out + written.err
+        assert not (tmp_path / 'out').exists()
+
+
 def test_images_of_12_bits(tmp_path, capsys):
     model = write_model(tmp_path)
     for part in ('images', 'masks'):
@@ -212,7 +275,7 @@ def test_images_of_12_bits(tmp_path, capsys):
     Image.fromarray(image).save(tmp_path / 'site' / 'images' / 'a.png')
     Image.fromarray(labels).save(tmp_path / 'site' / 'masks' / 'a.png')
     arguments = [*model, '--support', tmp_path / 'site', '--out', tmp_path / 'out', '--steps', '1']
-    refuse(capsys, arguments, 'a.png holds uint16 numbers from 0 to 4092')
+    refuse(capsys, arguments, 'a.png is an image of more than 8 bits, with values from 0 to 4092')
     refuse(capsys, [*arguments, '--window', '5', '5'], 'low must be below high')
     refuse(capsys, [*arguments, '--window', '5'], 'LOW HIGH or auto')
     # one image: halves are learned from and judged on in turn

@@ -24,6 +24,8 @@ class Case(NamedTuple):
     """Boundary distance after it, in pixels or in the unit of the spacing."""
     picture: str
     """Image with outlines, as a data URI."""
+    distance_before: float = math.nan
+    """Boundary distance before the adaptation."""
 
 
 class Estimate(NamedTuple):
@@ -70,30 +72,45 @@ def say(found: Estimate, digits: int = 1) -> str:
     return f'{found.mean:.{digits}f} ({kind} {found.low:.{digits}f} to {found.high:.{digits}f})'
 
 
-def trust(learned: int, judged: int, how: str) -> list[str]:
+def number_of(count: int, name: str) -> str:
+    """A number and its noun: 1 image, 2 images.
+
+    Args:
+        count: The number.
+        name: The noun, of which an s makes the plural.
+    """
+    return f'{count} {name}{"" if count == 1 else "s"}'
+
+
+def trust(learned: int, judged: int, how: str, chosen: bool = True) -> list[str]:
     """What the numbers can be trusted for.
 
     Args:
         learned: Number of images that were learned from.
         judged: Number of images that were judged.
         how: ``'query'``, ``'left out'`` or ``'halves'``.
+        chosen: Whether rate and steps were chosen on the support, not given.
     """
     found = {
-        'query': f'The {judged} test images were not learned from: the numbers are what to expect '
-        'of other images like these.',
+        'query': f'Test images that were not learned from: {judged}. The numbers are what to '
+        'expect of other images like these.',
         'left out': 'Each image was segmented by a model that had learned from the others alone. '
-        'The adapted model has learned from all of them. Rate and steps were chosen on the same '
-        'images, so the numbers may be a little too good.',
+        'The adapted model has learned from all of them.',
         'halves': 'There is one image. One half of it was segmented by a model that had learned '
         'from the other: that says whether the model can learn this appearance, and nothing about '
         'other images or patients.',
     }
     lines = [found[how]]
-    if min(learned, judged) < FEW:
+    if chosen and how != 'query':
         lines.append(
-            f'Fewer than {FEW} images ({learned} to learn from, {judged} to judge): no interval '
-            'can be given, and a difference of several points may be chance. Trust the pictures '
-            f'more than the numbers, and label {FEW} more images for --query.'
+            'Rate and steps were chosen on the same images, so the numbers may be a little too '
+            'good.'
+        )
+    if judged < FEW:
+        lines.append(
+            f'Fewer than {FEW} images to judge ({judged}): no interval can be given, and a '
+            'difference of several points may be chance. Trust the pictures more than the numbers, '
+            f'and label {FEW - judged if how == "query" else FEW} more images for --query.'
         )
     lines.append(
         'Images of another device, stain or patient group need a test of their own. If several '
@@ -126,6 +143,7 @@ def page(
     warnings: Sequence[str],
     settings: dict[str, str],
     tried: Sequence[Sequence[str]] = (),
+    chosen: bool = True,
 ) -> str:
     """The page.
 
@@ -138,6 +156,7 @@ def page(
         warnings: Sentences on what is wrong with the data.
         settings: What was done, by name.
         tried: Table of the rates that were tried, its head first.
+        chosen: See :func:`trust`.
 
     Returns:
         HTML, pictures included.
@@ -145,14 +164,17 @@ def page(
     text = html.escape
     after = estimate([case.after for case in cases])
     before = estimate([case.before for case in cases])
-    far = estimate([case.distance for case in cases])
+    far = [
+        estimate([case.distance_before for case in cases]),
+        estimate([case.distance for case in cases]),
+    ]
     gains = [case.after - case.before for case in cases]
     worse = sum(gain < 0 for gain in gains)
     known = sorted((c for c in cases if not math.isnan(c.after)), key=lambda c: c.after)
     rows = [
         ['', 'before', 'after'],
         ['Dice, % (100 is perfect agreement)', say(before), say(after)],
-        [f'boundary distance, {unit} (95 % of the outline is nearer)', '', say(far)],
+        [f'boundary distance, {unit} (95 % of the outline is nearer)', *map(say, far)],
         ['images that became worse', '', f'{worse} of {len(cases)}'],
     ]
     parts = [
@@ -163,7 +185,7 @@ def page(
         f'<p>{text(_summary(before, after, learned))}</p>',
         _table(rows),
         '<div class="note">',
-        *(f'<p>{text(line)}</p>' for line in [*warnings, *trust(learned, len(cases), how)]),
+        *(f'<p>{text(line)}</p>' for line in [*warnings, *trust(learned, len(cases), how, chosen)]),
         '</div>',
         '<p>Outlines: <span class="truth">green is the expert</span>, '
         '<span class="found">orange is the adapted model</span>.</p>',
@@ -197,14 +219,14 @@ def page(
 
 
 def _summary(before: Estimate, after: Estimate, learned: int) -> str:
-    images = f'{learned} labeled image{"s" if learned > 1 else ""}'
+    images = number_of(learned, 'labeled image')
     if not after.count:
         return f'The model was adapted to {images}. No image had anything to judge it by.'
     change = after.mean - before.mean
     verb = 'rose' if change > 0 else 'fell' if change < 0 else 'stayed'
     return (
         f'The model was adapted to {images}. The mean Dice {verb} from {before.mean:.1f} to '
-        f'{after.mean:.1f}, judged on {after.count} image{"s" if after.count > 1 else ""}.'
+        f'{after.mean:.1f}, judged on {number_of(after.count, "image")}.'
     )
 
 

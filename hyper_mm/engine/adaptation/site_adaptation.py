@@ -22,12 +22,15 @@ from hyper_mm.checks import check_count, check_positive
 from hyper_mm.datasets.transforms.load_image_window import suffix_of
 from hyper_mm.registry import DATASETS, METRICS
 
+from ..records import file_digest
 from . import pictures, report, site_folder, steps
 from .views import Part, Views
 
 METRIC = 'hyper_mm.DiceHausdorffMetric'
 SEARCH = dict(crop=192, images=4)
 """Crops and images of a step at most while the rate is looked for, which takes many steps."""
+KINDS = ('labels', 'overlays', 'confidence')
+"""Folders of ``predictions``."""
 UNSURE = 0.7
 """Confidence below which a pixel is counted as unsure."""
 
@@ -72,6 +75,8 @@ class Options:
             raise ValueError('rates must be left out where lr is given')
         if self.spacing is not None:
             check_positive(spacing=self.spacing)
+        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+            raise ValueError(f'classes must have different names, got {" ".join(self.classes)}')
         self.views = dict(crop=self.crop, augment=self.augment, seed=self.seed)
 
 
@@ -119,6 +124,7 @@ class SiteAdaptation:
         if options.query is not None:
             self.query = self._data(options.query, False)
             site_folder.check_labels(self.query, count)
+        self.twice = self._copies()
         self.unlabeled = []
         if options.predict is not None:
             folder = options.predict / 'images'
@@ -133,6 +139,20 @@ class SiteAdaptation:
         window = site_folder.find_window(images)
         self.console.print(f'window of the support: {window[0]:g} to {window[1]:g}')
         return window
+
+    def _copies(self) -> list[tuple[Path, Path]]:
+        """Images that are twice in the support; refuses those of the support in the query."""
+        support = site_folder.images_of(self.options.support / 'images')
+        if self.options.query is not None:
+            known = {file_digest(path): path for path in support}
+            for path in site_folder.images_of(self.options.query / 'images'):
+                if file_digest(path) in known:
+                    raise ValueError(
+                        f'{path} is {known[file_digest(path)]}, which is learned from: --query '
+                        'must hold other images, or be left out (each image is then judged by a '
+                        'model that has not seen it)'
+                    )
+        return site_folder.copies(support)
 
     def _config(self, folder: Path, resize_labels: bool) -> dict:
         return site_folder.labeled(self.cfg, folder, self.info, resize_labels, self.window)
@@ -149,12 +169,49 @@ class SiteAdaptation:
                 f'Not in the support: {", ".join(missing)}. The model cannot learn them, and may '
                 'forget them.'
             )
-        if len(self.support) < report.FEW:
+        folders = [self.options.support, *filter(None, [self.options.query])]
+        images = [path for folder in folders for path in site_folder.images_of(folder / 'images')]
+        if self.window is not None:
+            faint = site_folder.faint_images([*images, *self.unlabeled], self.window)
+            if faint:
+                found.append(
+                    f'Images of little contrast in the window {self.window[0]:g} to '
+                    f'{self.window[1]:g}: {len(faint)} of {len(images) + len(self.unlabeled)}, the '
+                    f'first {faint[0]}. Are their values in another unit?'
+                )
+        if self.twice:
+            pairs = ', '.join(f'{first.name} is {second.name}' for first, second in self.twice)
             found.append(
-                f'{len(self.support)} labeled images: fewer than {report.FEW}, so that the numbers '
-                'are for orientation alone.'
+                f'Images that are twice in the support: {pairs}. They count double, and '
+                'what is left out of the learning may have been learned.'
             )
+        if len(self.support) < report.FEW:
+            number = report.number_of(len(self.support), 'labeled image')
+            found.append(
+                f'{number}: fewer than {report.FEW}, so that the numbers are for orientation alone.'
+            )
+        if self.options.classes is not None:
+            found.append('The last layer is new: the scores before are those of an untrained one.')
         return found
+
+    def _collapse(self, samples: list) -> list[str]:
+        """A sentence if one class is found all over where the labels have several."""
+        found, known = (
+            {
+                int(k)
+                for sample in samples
+                for k in sample.get(name).data.unique()
+                if k != site_folder.IGNORED
+            }
+            for name in ('pred_sem_seg', 'gt_sem_seg')
+        )
+        if len(found) > 1 or len(known) < 2:
+            return []
+        name = self.info['classes'][found.pop()]
+        return [
+            f'The adapted model says {name} at every pixel of every image: it is of no use, '
+            'whatever the numbers say. Try smaller rates (--rates), more steps or more images.'
+        ]
 
     def run(self) -> dict[str, Any]:
         """Adapts, judges, predicts, and writes everything.
@@ -163,9 +220,9 @@ class SiteAdaptation:
             What ``metrics.json`` holds.
         """
         options, learner = self.options, self.learner
-        (options.out / 'pictures').mkdir(parents=True, exist_ok=True)
-        for line in self.warnings():
-            self.console.print(f'[bold]{line}')
+        warnings = self.warnings()
+        for line in warnings:
+            self.console.print(line, style='bold', markup=False)
         with Progress(console=self.console) as progress:
             choice = self._choose(progress)
             how = 'query' if self.query is not None else self._how()
@@ -174,8 +231,13 @@ class SiteAdaptation:
             if self.query is not None:
                 judged = [*self._on_query(state, progress)]
             steps.commit(learner, state)
+            self._clear()
+            (options.out / 'pictures').mkdir(parents=True, exist_ok=True)
             summary = self._predict_unlabeled(progress)
         before, after = ([pair[i] for pair in judged] for i in (0, 1))
+        collapsed = self._collapse(after)
+        for line in collapsed:
+            self.console.print(line, style='bold', markup=False)
         scores: dict[str, Any] = {
             name: self._score(samples, options.out / f'cases_{name}.csv')
             for name, samples in (('before', before), ('after', after))
@@ -188,10 +250,27 @@ class SiteAdaptation:
         )  # fmt: skip
         self._write_model(choice)
         cases = self._cases(before, after)
-        (options.out / 'report.html').write_text(self._page(cases, choice, how), encoding='utf-8')
+        page = self._page(cases, choice, how, [*collapsed, *warnings])
+        (options.out / 'report.html').write_text(page, encoding='utf-8')
         text = json.dumps(_finite(scores), indent=2)
         (options.out / 'metrics.json').write_text(text + '\n')
         return scores
+
+    def _clear(self) -> None:
+        """Removes what an earlier run into the same folder has written, by its ``metrics.json``."""
+        out = self.options.out
+        try:
+            earlier = json.loads((out / 'metrics.json').read_text())
+            names = [str(row['image']) for row in earlier['predicted']]
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        for name in names:
+            for kind in KINDS:
+                file = f'{Path(name).name.removesuffix(suffix_of(name))}.png'
+                (out / 'predictions' / kind / file).unlink(missing_ok=True)
+        (out / 'predictions' / 'predictions.csv').unlink(missing_ok=True)
+        for name in ('metrics.json', 'report.html'):  # until the new ones are complete
+            (out / name).unlink(missing_ok=True)
 
     def _how(self) -> str:
         return 'halves' if len(self.support) == 1 else 'left out'
@@ -283,10 +362,12 @@ class SiteAdaptation:
                     file, image, truth, first, second, dice, self.info['palette'], name
                 )
             shown = pictures.as_data_uri(pictures.outlines(image, truth, second))
-            found.append(report.Case(name, *dice, scores[1][distance], shown))
+            found.append(report.Case(name, *dice, scores[1][distance], shown, scores[0][distance]))
         return found
 
-    def _page(self, cases: list[report.Case], choice: steps.Choice, how: str) -> str:
+    def _page(
+        self, cases: list[report.Case], choice: steps.Choice, how: str, warnings: list[str]
+    ) -> str:
         options = self.options
         unit = 'pixels' if options.spacing is None else 'mm'
         rate = 'learned by the model' if choice.rate is None else f'{choice.rate:g}'
@@ -300,8 +381,8 @@ class SiteAdaptation:
         settings = {name.replace('_', ' '): value for name, value in settings.items()}
         title = f'Adaptation to {options.support.resolve().parent.name or options.support}'
         return report.page(
-            title, cases, len(self.support), how, unit, self.warnings(), settings,
-            table_of(choice.table),
+            title, cases, len(self.support), how, unit, warnings, settings,
+            table_of(choice.table), bool(choice.table),
         )  # fmt: skip
 
     def _predict_unlabeled(self, progress: Progress) -> list[dict[str, Any]]:
@@ -310,7 +391,7 @@ class SiteAdaptation:
             return []
         load, others = site_folder.pipelines(self.cfg, self.window)
         pipeline, top = Compose([load, *others]), self.options.out / 'predictions'
-        for kind in ('labels', 'overlays', 'confidence'):
+        for kind in KINDS:
             (top / kind).mkdir(parents=True, exist_ok=True)
         task, rows = progress.add_task('predicting', total=len(self.unlabeled)), []
         for path in self.unlabeled:
@@ -321,11 +402,8 @@ class SiteAdaptation:
             name = f'{path.name.removesuffix(suffix_of(path))}.png'
             image = pictures.load_rgb(load, path)
             drawn = pictures.overlay(image, labels, self.info['palette'])
-            for kind, picture in (
-                ('labels', labels),
-                ('overlays', drawn),
-                ('confidence', np.rint(255 * sure).astype(np.uint8)),
-            ):
+            sure_in_8_bits = np.rint(255 * sure).astype(np.uint8)
+            for kind, picture in zip(KINDS, (labels, drawn, sure_in_8_bits)):
                 Image.fromarray(picture).save(top / kind / name)
             shares = np.bincount(labels.ravel(), minlength=len(self.info['classes'])) / labels.size
             rows.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,20 @@ from mmseg.datasets import BaseSegDataset
 from hyper_mm.datasets.image_folders import EXTENSIONS, is_hidden
 from hyper_mm.datasets.transforms.load_image_window import (
     VOLUMES,
-    check_depth,
     read_unchanged,
     suffix_of,
 )
 from hyper_mm.registry import DATASETS
 
 from ..launch import innermost_datasets
+from ..records import file_digest
 
 IGNORED = 255
 """Label of pixels without a label."""
 WINDOW = (0.5, 99.5)
 """Percentiles of all values that ``window='auto'`` makes black and white."""
+FAINT = 0.1
+"""Share of a window below which an image is faint."""
 Window = tuple[float, float]
 
 
@@ -35,8 +38,18 @@ def images_of(folder: Path) -> list[Path]:
         folder: With images of one suffix; hidden files do not count.
 
     Raises:
+        FileNotFoundError: If there is no such folder.
         ValueError: If there are none, or images of several suffixes.
     """
+    if not folder.is_dir():
+        above = folder.parent
+        if folder.name != 'images' or not above.is_dir():
+            raise FileNotFoundError(f'no folder {above if folder.name == "images" else folder}')
+        held = sorted(path.name for path in above.iterdir() if not is_hidden(path.name))
+        shown = ', '.join([*held[:5], '...'] if len(held) > 5 else held) or 'nothing'
+        raise FileNotFoundError(
+            f'{above} must hold the folders images and, for their labels, masks; it holds {shown}'
+        )
     files = sorted(f for f in folder.glob('*') if f.is_file() and not is_hidden(f.name))
     suffixes = {suffix_of(f) for f in files}
     if len(suffixes) != 1:
@@ -44,6 +57,10 @@ def images_of(folder: Path) -> list[Path]:
             f'{folder} must hold images of one suffix, got {sorted(suffixes) or "none"}'
         )
     (suffix,) = suffixes
+    if not suffix:
+        raise ValueError(
+            f'{folder} must hold images with a suffix, got {files[0].name}: give DICOM files .dcm'
+        )
     if suffix.lower() not in (*EXTENSIONS, *VOLUMES):
         raise ValueError(
             f'{folder} must hold images ({", ".join((*EXTENSIONS, *VOLUMES))}), got {suffix}'
@@ -58,13 +75,23 @@ def find_window(images: Sequence[Path]) -> Window:
         images: The support: values of other images play no part.
 
     Raises:
-        ValueError: If all values are the same.
+        ValueError: If all values are the same, or some are not finite.
     """
-    values = np.concatenate([_some(read_unchanged(path)) for path in images])
+    values = np.concatenate([_some(_read_finite(path)) for path in images])
     low, high = (float(v) for v in np.percentile(values, WINDOW))
     if not low < high:
         raise ValueError(f'the images of {images[0].parent} have one value, {low}, almost all over')
     return low, high
+
+
+def _read_finite(path: Path) -> np.ndarray:
+    values = read_unchanged(path)
+    if values.dtype.kind == 'f' and not np.isfinite(values).all():
+        raise ValueError(
+            f'{path} has {np.count_nonzero(~np.isfinite(values))} values that are not finite (NaN '
+            'or infinite)'
+        )
+    return values
 
 
 def _some(image: np.ndarray, count: int = 100_000) -> np.ndarray:
@@ -110,7 +137,9 @@ def labeled(
     for image in images:
         mask = folder / 'masks' / f'{image.name.removesuffix(suffix)}.png'
         if not mask.is_file():
-            raise FileNotFoundError(f'{image} has no mask {mask}')
+            others = sorted(f.name for f in mask.parent.glob(f'{glob.escape(mask.stem)}.*'))
+            held = f', but {others[0]}: masks are PNG' if others else ''
+            raise FileNotFoundError(f'{image} has no mask {mask}{held}')
         if read_unchanged(mask).dtype != np.uint8:
             raise ValueError(f'{mask} must be of 8 bits: the numbers of the classes')
     check_window(images, window)
@@ -137,18 +166,34 @@ def check_window(images: Sequence[Path], window: Window | None) -> None:
         ValueError: With the file and the remedy.
     """
     for image in images:
-        values = read_unchanged(image)
-        if values.dtype.kind == 'f' and not np.isfinite(values).all():
-            raise ValueError(f'{image} has {np.count_nonzero(~np.isfinite(values))} values that '
-                             'are not finite (NaN or infinite)')  # fmt: skip
+        values = _read_finite(image)
         if window is None:
-            try:
-                check_depth([image])
-            except ValueError as error:
+            medical = suffix_of(image).lower() in VOLUMES
+            if values.dtype != np.uint8 or medical:
+                kind = 'of a medical device' if medical else 'of more than 8 bits'
                 raise ValueError(
-                    f'{error} (--window LOW HIGH does so, --window auto takes the {WINDOW[0]} and '
-                    f'{WINDOW[1]} % percentiles of the support)'
-                ) from None
+                    f'{image} is an image {kind}, with values from {values.min():g} to '
+                    f'{values.max():g}: give --window LOW HIGH, the values that become black and '
+                    f'white, or --window auto for the {WINDOW[0]} and {WINDOW[1]} % percentiles of '
+                    'the support'
+                )
+        elif values.ndim == 3 and values.shape[-1] != 3:
+            raise ValueError(f'{image} must have one or three channels, got {values.shape}')
+
+
+def faint_images(images: Sequence[Path], window: Window) -> list[Path]:
+    """Images whose values take less than a tenth of a window, as those of another unit do.
+
+    Args:
+        images: Their paths.
+        window: Values that become black and white.
+    """
+    found = []
+    for path in images:
+        values = np.percentile(_some(_read_finite(path)).clip(*window), WINDOW)
+        if values[1] - values[0] < FAINT * (window[1] - window[0]):
+            found.append(path)
+    return found
 
 
 def check_labels(dataset: BaseSegDataset, num_classes: int) -> dict[int, int]:
@@ -186,9 +231,20 @@ def check_labels(dataset: BaseSegDataset, num_classes: int) -> dict[int, int]:
     if len(present) < 2:
         raise ValueError(
             f'{dataset.data_root}/masks must have pixels of at least two classes, got '
-            f'{present}; {IGNORED} means no label'
+            f'{present}; {IGNORED} means no label: where it was meant as the structure, write 1'
         )
     return seen
+
+
+def copies(files: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Pairs of files that hold the same bytes, the earlier one first.
+
+    Args:
+        files: The files.
+    """
+    known: dict[str, Path] = {}
+    pairs = [(known.setdefault(file_digest(f), f), f) for f in files]
+    return [(first, second) for first, second in pairs if first is not second]
 
 
 def metainfo(cfg: Config, num_classes: int, names: Sequence[str] | None = None) -> dict[str, Any]:

@@ -67,9 +67,21 @@ def test_intervals_hold_the_mean_and_few_images_have_none():
 
 
 def test_what_can_be_trusted():
-    assert any('Fewer than 5' in line for line in trust(3, 20, 'query'))
+    assert any('Fewer than 5' in line for line in trust(20, 3, 'query'))
     assert not any('Fewer than 5' in line for line in trust(5, 5, 'left out'))
     assert any('nothing about other images' in line for line in trust(1, 2, 'halves'))
+    # five other images give an interval, whatever was learned from
+    assert not any('no interval' in line for line in trust(1, 5, 'query'))
+    assert any('label 2 more' in line for line in trust(5, 3, 'query'))
+    assert any('were chosen on' in line for line in trust(5, 5, 'left out'))
+    for given in (trust(5, 5, 'left out', chosen=False), trust(5, 5, 'query')):
+        assert not any('were chosen on' in line for line in given)
+
+
+def test_distances_before_and_after():
+    known = [case._replace(distance_before=8.0) for case in cases([60.0] * 5)]
+    words = '|'.join(Checked(page('x', known, 5, 'query', 'mm', [], {})).words)
+    assert '8.0 (95 % interval 8.0 to 8.0)|2.0 (95 % interval 2.0 to 2.0)' in words
 
 
 def test_a_page_of_one_image():

@@ -65,6 +65,18 @@ def test_a_window_is_that_of_all_values(tmp_path):
 
 def test_folders_that_do_not_fit(tmp_path):
     image = np.zeros((6, 6, 3), np.uint8)
+    with pytest.raises(FileNotFoundError, match=r'no folder .*nowhere$'):
+        site_folder.images_of(tmp_path / 'nowhere' / 'images')
+    flat = tmp_path / 'flat'
+    flat.mkdir()
+    for i in range(7):
+        Image.fromarray(image).save(flat / f'{i}.png')
+    with pytest.raises(FileNotFoundError, match=r'the folders images .* it holds 0.png.*, \.\.\.$'):
+        site_folder.images_of(flat / 'images')
+    (tmp_path / 'bare').mkdir()
+    (tmp_path / 'bare' / 'IM0001').touch()
+    with pytest.raises(ValueError, match='got IM0001: give DICOM files .dcm'):
+        site_folder.images_of(tmp_path / 'bare')
     with pytest.raises(ValueError, match='one suffix, got none'):
         site_folder.images_of(tmp_path)
     root = folder(tmp_path, {'a.png': image, 'b.jpg': image})
@@ -89,3 +101,32 @@ def test_nifti_slices_have_png_masks(tmp_path):
     nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), root / 'images' / 'a.nii.gz')
     with pytest.raises(ValueError, match='a.nii.gz has 1 values that are not finite'):
         site_folder.labeled(config(), root, INFO, True, (0, 35))
+
+
+def test_the_remedy_is_named(tmp_path):
+    gray = np.arange(64, dtype=np.float32).reshape(8, 8)
+    gray[0, 0] = np.nan
+    root = folder(tmp_path / 'nan', {'a.tif': gray + 1, 'b.tif': gray})
+    with pytest.raises(ValueError, match=r'a\.tif has 1 values that are not finite'):
+        site_folder.find_window(site_folder.images_of(root / 'images'))
+    root = folder(tmp_path / 'deep', {'a.png': np.full((8, 8), 300, np.uint16)})
+    files = site_folder.images_of(root / 'images')
+    with pytest.raises(ValueError, match='more than 8 bits, .* 300 to 300: give --window') as found:
+        site_folder.check_window(files, None)
+    assert 'LoadImage' not in str(found.value)  # a class of ours is no remedy on the command line
+    Image.fromarray(np.zeros((8, 8, 4), np.uint8)).save(files[0])
+    with pytest.raises(ValueError, match='one or three channels'):
+        site_folder.check_window(files, (0, 255))
+    (root / 'masks' / 'a.png').rename(root / 'masks' / 'a.tif')
+    with pytest.raises(FileNotFoundError, match=r'no mask .*a\.png, but a\.tif: masks are PNG'):
+        site_folder.labeled(config(), root, INFO, True)
+
+
+def test_copies_and_images_without_contrast(tmp_path):
+    images = {f'{i}.png': np.arange(64, dtype=np.uint8).reshape(8, 8) * i for i in (1, 2, 3)}
+    files = site_folder.images_of(folder(tmp_path, images) / 'images')
+    assert site_folder.copies(files) == []
+    files[2].write_bytes(files[0].read_bytes())
+    assert site_folder.copies(files) == [(files[0], files[2])]
+    assert site_folder.faint_images(files, (0, 1000)) == [files[0], files[2]]
+    assert site_folder.faint_images(files, (0, 255)) == []
