@@ -166,7 +166,7 @@ def test_masks_that_do_not_fit(site, tmp_path, capsys):
         (labels, 'at least two classes, got [0]'),
         (np.zeros((6, 8), np.uint8), 'at least two classes, got [0]'),
         (np.eye(8, dtype=np.uint8), 'one channel of (6, 8)'),
-        (np.zeros((6, 8, 3), np.uint8), 'one channel of (6, 8)'),
+        (np.zeros((6, 8, 3), np.uint8), 'got (6, 8, 3): write the numbers of the classes'),
     ):
         Image.fromarray(mask).save(tmp_path / 'masks' / 'a.png')
         refuse(capsys, [*model, '--support', tmp_path], message)

@@ -10,11 +10,13 @@ import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmengine.fileio import get
+from PIL import Image
 
 from hyper_mm.registry import TRANSFORMS
 
 DICOM = ('.dcm', '.dicom')
 NIFTI = ('.nii', '.nii.gz')
+TIFF = ('.tif', '.tiff')
 VOLUMES = (*DICOM, *NIFTI)
 """Suffixes of medical images, read by pydicom and nibabel (``pip install hyper_mm[medical]``)."""
 
@@ -99,7 +101,7 @@ def read_unchanged(path: str | Path, backend_args: dict | None = None) -> np.nda
         Array ``(H, W)`` or ``(H, W, channels)``.
 
     Raises:
-        ValueError: If the file is no image, or a volume of several slices.
+        ValueError: If the file is no image, or one of several slices or pages.
         ModuleNotFoundError: If the library of a medical format is missing.
     """
     content, suffix = get(str(path), backend_args=backend_args), suffix_of(path).lower()
@@ -113,7 +115,18 @@ def read_unchanged(path: str | Path, backend_args: dict | None = None) -> np.nda
     image = mmcv.imfrombytes(content, flag='unchanged', backend='cv2') if content else None
     if image is None:
         raise ValueError(f'{path} is no image that OpenCV reads')
+    if suffix in TIFF and (pages := _pages(content)) > 1:
+        raise ValueError(f'{path} must be one image, got {pages} pages: write each to a file')
     return image
+
+
+def _pages(content: bytes) -> int:
+    """Images of a TIFF file, of which OpenCV returns the first."""
+    try:
+        with Image.open(io.BytesIO(content)) as file:
+            return getattr(file, 'n_frames', 1)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # only for OpenCV
+        return 1
 
 
 _SPLIT = 'tools/dataset_converters/slices.py writes the slices of a volume'

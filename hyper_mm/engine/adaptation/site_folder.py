@@ -214,9 +214,11 @@ def check_labels(dataset: BaseSegDataset, num_classes: int) -> dict[int, int]:
         sample = item['data_samples']
         labels, size = sample.gt_sem_seg.data, tuple(sample.ori_shape[:2])
         if labels.shape != (1, *size):
+            colors = labels.shape[:2] == size
+            remedy = ': write the numbers of the classes in place of colors' if colors else ''
             raise ValueError(
                 f'{sample.seg_map_path} must have one channel of {size}, the size of its image, '
-                f'got {(*labels.shape,)}'
+                f'got {(*labels.shape,)}{remedy}'
             )
         found = set(labels.unique().tolist()) - {IGNORED}
         wrong = sorted(k for k in found if k >= num_classes)

@@ -1,5 +1,6 @@
 """Images of more than 8 bits."""
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -115,3 +116,14 @@ def test_nifti_has_its_first_axis_to_the_right(tmp_path):
     with pytest.raises(ValueError, match='d.nii.gz is no NIfTI file'):
         read_unchanged(tmp_path / 'd.nii.gz')
     assert suffix_of('x/y.nii.gz') == '.nii.gz' and suffix_of('a.b.png') == '.png'
+
+
+def test_pages_are_not_left_out(tmp_path):
+    first, *others = (Image.fromarray(np.full((4, 5), v, np.uint16)) for v in (1, 2, 3))
+    first.save(tmp_path / 'a.tif', save_all=True, append_images=others)
+    with pytest.raises(ValueError, match='a.tif must be one image, got 3 pages'):
+        read_unchanged(tmp_path / 'a.tif')
+    first.save(tmp_path / 'b.tif')
+    assert (read_unchanged(tmp_path / 'b.tif') == 1).all()
+    cv2.imwrite(str(tmp_path / 'c.tif'), np.full((4, 5, 3), 0.5, np.float32))  # not for pillow
+    assert (read_unchanged(tmp_path / 'c.tif') == 0.5).all()
