@@ -91,6 +91,7 @@ def test_a_meta_trained_model_is_adapted(site, tmp_path, capsys):
     assert Image.open(out / 'pictures' / '3.png').width > 500
     text = capsys.readouterr().out
     assert f'{found["after"]["dice"]:.2f}' in text and 'adapted.pth' in text
+    assert f'found on the support: rate {found["rate"]:g}, {found["steps"]} step' in text
     # the stock test of what was written has the scores that were shown
     args = (out / 'adapted.py', out / 'adapted.pth', '--work-dir', tmp_path)
     tested = tmp_path / 'tested.json'
@@ -209,9 +210,9 @@ def test_an_image_that_is_learned_from_and_judged(site, tmp_path, capsys):
     for kind in ('images', 'masks'):
         shutil.copytree(site / 'support' / kind, tmp_path / 'query' / kind)
     arguments = [*model, '--support', site / 'support', '--query']
-    refuse(capsys, [*arguments, site / 'support'], 'which is learned from')
+    refuse(capsys, [*arguments, site / 'support'], 'is learned from, too')
     shutil.copy(site / 'query' / 'images' / '3.jpg', tmp_path / 'query' / 'images' / '0.jpg')
-    refuse(capsys, [*arguments, tmp_path / 'query'], '1.jpg, which is learned from')
+    refuse(capsys, [*arguments, tmp_path / 'query'], '1.jpg is learned from, too, as 1.jpg')
     refuse(capsys, [*arguments, site / 'query', '--classes', 'a', 'a'], 'different names')
 
 

@@ -148,9 +148,9 @@ class SiteAdaptation:
             for path in site_folder.images_of(self.options.query / 'images'):
                 if file_digest(path) in known:
                     raise ValueError(
-                        f'{path} is {known[file_digest(path)]}, which is learned from: --query '
-                        'must hold other images, or be left out (each image is then judged by a '
-                        'model that has not seen it)'
+                        f'{path} is learned from, too, as {known[file_digest(path)].name} of the '
+                        'support: --query must hold other images, or be left out (each image is '
+                        'then judged by a model that has not seen it)'
                     )
         return site_folder.copies(support)
 
@@ -210,7 +210,7 @@ class SiteAdaptation:
         name = self.info['classes'][found.pop()]
         return [
             f'The adapted model says {name} at every pixel of every image: it is of no use, '
-            'whatever the numbers say. Try smaller rates (--rates), more steps or more images.'
+            'whatever the numbers say. Try smaller rates (--lr, --rates) or more images.'
         ]
 
     def run(self) -> dict[str, Any]:
@@ -290,6 +290,11 @@ class SiteAdaptation:
             lambda: progress.advance(task),
         )  # fmt: skip
         progress.update(task, completed=parts * len(rates) * number)
+        if choice.rate is not None:  # now: the table comes last, and logs have no bars
+            chosen = f'rate {choice.rate:g}, {report.number_of(choice.steps, "step")}'
+            self.console.print(f'found on the support: {chosen}', highlight=False)
+            for line in at_the_edge(choice, rates, number):
+                self.console.print(line, highlight=False, soft_wrap=True)
         return choice
 
     def _fit(self, items, choice: steps.Choice, progress: Progress, name: str):
@@ -461,6 +466,23 @@ def _metric(cfg: Config, spacing: float | None) -> dict:
     evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
     found = next((dict(m) for m in evaluators if m.get('type') == METRIC), dict(type=METRIC))
     return found if spacing is None else dict(found, spacing=spacing)
+
+
+def at_the_edge(choice: steps.Choice, rates: Sequence[float | None], number: int) -> list[str]:
+    """Sentences on what to try next where the best is the greatest that was tried.
+
+    Args:
+        choice: The best.
+        rates: The rates that were tried.
+        number: The greatest number of steps that was tried.
+    """
+    found, known = [], [rate for rate in rates if rate is not None]
+    if len(known) > 1 and choice.rate == max(known):
+        more = ' '.join(f'{choice.rate * factor:g}' for factor in (1, 3, 10))
+        found.append(f'this is the greatest rate that was tried: --rates {more} may do better')
+    if choice.steps == number:
+        found.append(f'these are all steps that were allowed: --steps {2 * number} may do better')
+    return found
 
 
 def table_of(tried: dict[tuple[float | None, int], float]) -> list[list[str]]:

@@ -7,7 +7,12 @@ import pytest
 pytest.importorskip('mmseg')
 pytest.importorskip('monai')
 
-from hyper_mm.engine.adaptation.site_adaptation import Options, table_of  # noqa: E402
+from hyper_mm.engine.adaptation.site_adaptation import (  # noqa: E402
+    Options,
+    at_the_edge,
+    table_of,
+)
+from hyper_mm.engine.adaptation.steps import Choice  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -15,6 +20,7 @@ from hyper_mm.engine.adaptation.site_adaptation import Options, table_of  # noqa
     [
         dict(steps=0), dict(rate=-1.0), dict(rates=[0.1, 0.0]), dict(crop=0), dict(folds=1),
         dict(spacing=0.0), dict(pictures=-1), dict(seed=-1), dict(rates=[0.1], rate=0.1),
+        dict(classes=['a', 'a']),
     ],
 )  # fmt: skip
 def test_bad_options(options):
@@ -32,3 +38,12 @@ def test_table_of_what_was_tried():
         ['1', 'diverges', 'diverges'],
     ]
     assert table_of({}) == []
+
+
+def test_what_to_try_next():
+    rates = [0.1, 0.3]
+    assert at_the_edge(Choice(0.1, 5, {}), rates, 20) == []
+    greatest, longest = at_the_edge(Choice(0.3, 20, {}), rates, 20)
+    assert '--rates 0.3 0.9 3 ' in greatest and '--steps 40 ' in longest
+    assert at_the_edge(Choice(None, 5, {}), [None], 20) == []  # learned rates
+    assert at_the_edge(Choice(0.3, 5, {}), [0.3], 20) == []  # given
