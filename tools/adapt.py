@@ -86,6 +86,16 @@ def read_window(given: list[str] | None) -> tuple[float, float] | str | None:
 def main(argv: list[str] | None = None) -> None:
     """Command line."""
     parser, args = parse_args(argv)
+    try:
+        adapt(parser, args)
+    except KeyboardInterrupt:
+        parser.exit(
+            130, f'stopped before all was written to {args.out}; the same command starts anew\n'
+        )
+
+
+def adapt(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Does what the command line asks for; imports take seconds, and can be stopped, too."""
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
@@ -125,10 +135,6 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(str(error))
     try:
         scores = adaptation.run()
-    except KeyboardInterrupt:
-        console.print(f'stopped: {args.out} is not complete; the same command starts anew',
-                      markup=False, soft_wrap=True)  # fmt: skip
-        parser.exit(130)
     except (ValueError, OSError) as error:  # a rate that diverges, a full disk
         parser.error(str(error))
     if scores['tried']:
