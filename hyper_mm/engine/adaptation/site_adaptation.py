@@ -190,6 +190,14 @@ class SiteAdaptation:
             found.append(
                 f'{number}: fewer than {report.FEW}, so that the numbers are for orientation alone.'
             )
+        norms = steps.norms_of_one_image(self.learner.model)
+        side = max(max(item['inputs'].shape[-2:]) for item in self.support)
+        if norms and side > self.options.crop:
+            found.append(
+                f'The model normalizes each image by its own values ({", ".join(norms)}). It '
+                f'learns from crops of {self.options.crop} pixels and is used on images of up to '
+                f'{side}, where these values are others: give --crop {side} if memory allows.'
+            )
         if self.options.classes is not None:
             found.append('The last layer is new: the scores before are those of an untrained one.')
         return found
@@ -293,7 +301,7 @@ class SiteAdaptation:
         if choice.rate is not None:  # now: the table comes last, and logs have no bars
             chosen = f'rate {choice.rate:g}, {report.number_of(choice.steps, "step")}'
             self.console.print(f'found on the support: {chosen}', highlight=False)
-            for line in at_the_edge(choice, rates, number):
+            for line in steps.at_the_edge(choice, rates, number):
                 self.console.print(line, highlight=False, soft_wrap=True)
         return choice
 
@@ -466,23 +474,6 @@ def _metric(cfg: Config, spacing: float | None) -> dict:
     evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
     found = next((dict(m) for m in evaluators if m.get('type') == METRIC), dict(type=METRIC))
     return found if spacing is None else dict(found, spacing=spacing)
-
-
-def at_the_edge(choice: steps.Choice, rates: Sequence[float | None], number: int) -> list[str]:
-    """Sentences on what to try next where the best is the greatest that was tried.
-
-    Args:
-        choice: The best.
-        rates: The rates that were tried.
-        number: The greatest number of steps that was tried.
-    """
-    found, known = [], [rate for rate in rates if rate is not None]
-    if len(known) > 1 and choice.rate == max(known):
-        more = ' '.join(f'{choice.rate * factor:g}' for factor in (1, 3, 10))
-        found.append(f'this is the greatest rate that was tried: --rates {more} may do better')
-    if choice.steps == number:
-        found.append(f'these are all steps that were allowed: --steps {2 * number} may do better')
-    return found
 
 
 def table_of(tried: dict[tuple[float | None, int], float]) -> list[list[str]]:

@@ -81,6 +81,19 @@ def build_learner(cfg: Config, checkpoint: str, classes: int | None = None) -> M
     return model
 
 
+def norms_of_one_image(model: torch.nn.Module) -> list[str]:
+    """Kinds of layers that normalize an image by its own mean and spread over places.
+
+    What they pass on depends on what else the image shows: a crop is another image to them.
+
+    Args:
+        model: The model.
+    """
+    kinds = (torch.nn.modules.instancenorm._InstanceNorm, torch.nn.GroupNorm)
+    found = (m for m in model.modules() if isinstance(m, kinds))
+    return sorted({type(m).__name__ for m in found if not getattr(m, 'track_running_stats', False)})
+
+
 def renew_classes(segmentor, classes: int) -> None:
     """Gives a segmentor a last layer for another number of classes, random, small weights.
 
@@ -332,6 +345,23 @@ def _best(
         raise ValueError('no rate gives a finite loss: give smaller ones by --rates')
     rate, steps = max(usable, key=lambda k: (round(usable[k], 6), -k[1], -(k[0] or 0)))
     return Choice(rate, steps, table)
+
+
+def at_the_edge(choice: Choice, rates: Sequence[float | None], number: int) -> list[str]:
+    """Sentences on what to try next where the best is the greatest that was tried.
+
+    Args:
+        choice: The best.
+        rates: The rates that were tried.
+        number: The greatest number of steps that was tried.
+    """
+    found, known = [], [rate for rate in rates if rate is not None]
+    if len(known) > 1 and choice.rate == max(known):
+        more = ' '.join(f'{choice.rate * factor:g}' for factor in (1, 3, 10))
+        found.append(f'this is the greatest rate that was tried: --rates {more} may do better')
+    if choice.steps == number:
+        found.append(f'these are all steps that were allowed: --steps {2 * number} may do better')
+    return found
 
 
 def commit(learner: MetaLearner, state: State) -> None:

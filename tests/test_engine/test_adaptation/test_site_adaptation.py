@@ -7,12 +7,7 @@ import pytest
 pytest.importorskip('mmseg')
 pytest.importorskip('monai')
 
-from hyper_mm.engine.adaptation.site_adaptation import (  # noqa: E402
-    Options,
-    at_the_edge,
-    table_of,
-)
-from hyper_mm.engine.adaptation.steps import Choice  # noqa: E402
+from hyper_mm.engine.adaptation.site_adaptation import Options, table_of  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -38,12 +33,3 @@ def test_table_of_what_was_tried():
         ['1', 'diverges', 'diverges'],
     ]
     assert table_of({}) == []
-
-
-def test_what_to_try_next():
-    rates = [0.1, 0.3]
-    assert at_the_edge(Choice(0.1, 5, {}), rates, 20) == []
-    greatest, longest = at_the_edge(Choice(0.3, 20, {}), rates, 20)
-    assert '--rates 0.3 0.9 3 ' in greatest and '--steps 40 ' in longest
-    assert at_the_edge(Choice(None, 5, {}), [None], 20) == []  # learned rates
-    assert at_the_edge(Choice(0.3, 5, {}), [0.3], 20) == []  # given

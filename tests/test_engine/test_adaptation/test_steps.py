@@ -118,3 +118,19 @@ def test_another_number_of_classes(learner):
     model.decode_head.conv_seg = torch.nn.Identity()
     with pytest.raises(TypeError, match='conv_seg'):
         steps.renew_classes(model, 3)
+
+
+def test_norms_that_depend_on_the_rest_of_the_image():
+    layers = [torch.nn.InstanceNorm2d(4), torch.nn.GroupNorm(2, 4), torch.nn.BatchNorm2d(4)]
+    assert steps.norms_of_one_image(torch.nn.Sequential(*layers)) == ['GroupNorm', 'InstanceNorm2d']
+    fixed = torch.nn.InstanceNorm2d(4, track_running_stats=True)
+    assert steps.norms_of_one_image(torch.nn.Sequential(fixed, layers[2])) == []
+
+
+def test_what_to_try_next():
+    rates = [0.1, 0.3]
+    assert steps.at_the_edge(steps.Choice(0.1, 5, {}), rates, 20) == []
+    greatest, longest = steps.at_the_edge(steps.Choice(0.3, 20, {}), rates, 20)
+    assert '--rates 0.3 0.9 3 ' in greatest and '--steps 40 ' in longest
+    assert steps.at_the_edge(steps.Choice(None, 5, {}), [None], 20) == []  # learned rates
+    assert steps.at_the_edge(steps.Choice(0.3, 5, {}), [0.3], 20) == []  # given
