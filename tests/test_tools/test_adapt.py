@@ -240,11 +240,13 @@ def test_a_model_that_says_one_class_is_named(site, tmp_path, capsys):
 def test_an_earlier_run_leaves_nothing(site, tmp_path):
     out = tmp_path / 'out'
     arguments = [*write_model(tmp_path, 'segmentor'), '--support', str(site / 'support')]
-    arguments += ['--query', str(site / 'query'), '--lr', '0.1', '--steps', '1', '--out', str(out)]
+    arguments += ['--lr', '0.1', '--steps', '1', '--out', str(out)]
     TOOL.main([*arguments, '--predict', str(site / 'support')])
+    assert len([*(out / 'pictures').iterdir()]) == 3
     mine = out / 'predictions' / 'labels' / 'mine.png'
     mine.touch()
-    TOOL.main([*arguments, '--predict', str(site / 'query')])
+    TOOL.main([*arguments, '--query', str(site / 'query'), '--predict', str(site / 'query')])
+    assert [path.name for path in (out / 'pictures').iterdir()] == ['3.png']
     for kind in ('labels', 'overlays', 'confidence'):
         found = {path.name for path in (out / 'predictions' / kind).iterdir()}
         assert found - {'mine.png'} == {'3.png'}

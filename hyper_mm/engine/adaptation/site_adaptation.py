@@ -258,6 +258,7 @@ class SiteAdaptation:
         )  # fmt: skip
         self._write_model(choice)
         cases = self._cases(before, after)
+        scores['pictures'] = [f'{case.name}.png' for case in cases[: options.pictures]]
         page = self._page(cases, choice, how, [*collapsed, *warnings])
         (options.out / 'report.html').write_text(page, encoding='utf-8')
         text = json.dumps(_finite(scores), indent=2)
@@ -270,12 +271,15 @@ class SiteAdaptation:
         try:
             earlier = json.loads((out / 'metrics.json').read_text())
             names = [str(row['image']) for row in earlier['predicted']]
+            drawn = [str(name) for name in earlier.get('pictures', [])]
         except (OSError, ValueError, KeyError, TypeError):
             return
         for name in names:
             for kind in KINDS:
                 file = f'{Path(name).name.removesuffix(suffix_of(name))}.png'
                 (out / 'predictions' / kind / file).unlink(missing_ok=True)
+        for name in drawn:
+            (out / 'pictures' / Path(name).name).unlink(missing_ok=True)
         (out / 'predictions' / 'predictions.csv').unlink(missing_ok=True)
         for name in ('metrics.json', 'report.html'):  # until the new ones are complete
             (out / name).unlink(missing_ok=True)
