@@ -112,23 +112,11 @@ def asinh(z: Tensor, root: Tensor, room: Tensor, spare: Tensor) -> Tensor:
 
 
 class _Logits(Function):
-    """``s asinh(z)`` with ``z = [x a; t] n'``; its slope is ``s / sqrt(1 + z^2)``.
-
-    With a curvature the vectors are points, ``a`` is 1 and ``t`` their time.
-    """
+    """``s asinh(z)`` with ``z = [x a; t] n'``; its slope is ``s / sqrt(1 + z^2)``."""
 
     @staticmethod
-    def forward(
-        ctx,
-        x: Tensor,
-        space: Tensor,
-        time: Tensor,
-        planes: Tensor,
-        scale: Tensor,
-        c: float | None = None,
-    ):
+    def forward(ctx, x: Tensor, space: Tensor, time: Tensor, planes: Tensor, scale: Tensor):
         # x (n, d), space and time (n,), planes (K, d + 1), scale (K,) -> (n, K)
-        ctx.c = c
         ctx.save_for_backward(x, space, time, planes, scale)
         out = x.new_empty(len(x), len(planes))
         for (part, *given), (z, *rooms, points) in _pieces(planes, out, x, space, time):
@@ -140,11 +128,7 @@ class _Logits(Function):
     def backward(ctx, grad: Tensor):
         x, space, time, planes, scale = inputs = ctx.saved_tensors
         if torch.is_grad_enabled():
-            if ctx.c is None:
-                return *recorded_gradients(_formula, inputs, grad), None
-            given = (x, planes, scale, ctx.c)
-            g_x, *rest, _ = recorded_gradients(_formula_of_points, given, grad)
-            return g_x, None, None, *rest, None
+            return recorded_gradients(_formula, inputs, grad)
         found = [torch.empty_like(t) for t in (x, space, time)]
         g_planes, g_scale = torch.zeros_like(planes), torch.zeros_like(scale)
         normals, last = planes[:, :-1].contiguous(), planes[:, -1].contiguous()
@@ -159,14 +143,46 @@ class _Logits(Function):
             g_planes.addmm_(slope.mT, points)
             pull = slope @ normals
             torch.mv(slope, last, out=g_time)
-            if ctx.c is not None:
-                torch.addcmul(pull, given[0], g_time.div_(given[2]).unsqueeze(-1), out=g_x)
-                continue
             torch.mul(pull, given[1].unsqueeze(-1), out=g_x)
             torch.sum(pull.mul_(given[0]), -1, out=g_space)
-        if ctx.c is not None:
-            return found[0], None, None, g_planes, g_scale, None
-        return *found, g_planes, g_scale, None
+        return *found, g_planes, g_scale
+
+
+class _PointLogits(Function):
+    """:class:`_Logits` of points of the hyperboloid, whose times are functions of them."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, planes: Tensor, scale: Tensor, c: float):
+        time = torch.linalg.vector_norm(x, dim=-1).square_().add_(1 / c).sqrt_()
+        ctx.c = c
+        ctx.save_for_backward(x, time, planes, scale)
+        out = x.new_empty(len(x), len(planes))
+        for (part, *given), (z, *rooms, _) in _pieces(planes, out, x, time):
+            torch.mul(asinh(_products(z, planes, *given), *rooms), scale, out=part)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        x, time, planes, scale = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return recorded_gradients(_formula_of_points, (x, planes, scale, ctx.c), grad)
+        g_x, g_scale = torch.empty_like(x), torch.zeros_like(scale)
+        normals, last = planes[:, :-1].contiguous(), planes[:, -1].contiguous()
+        g_normals, g_last = torch.zeros_like(normals), torch.zeros_like(last)
+        for (g, out, *given), (z, root, room, spare, _) in _pieces(planes, grad, g_x, x, time):
+            value = asinh(_products(z, planes, *given), root, room, spare)
+            g_scale += value.mul_(g).sum(0)
+            slope = torch.mul(g, scale, out=z).div_(root)
+            g_normals.addmm_(slope.mT, given[0])
+            g_last.addmv_(slope.mT, given[1])
+            along = torch.mv(slope, last).div_(given[1])
+            torch.mm(slope, normals, out=out).addcmul_(given[0], along.unsqueeze(-1))
+        return g_x, torch.cat([g_normals, g_last.unsqueeze(-1)], 1), g_scale, None
+
+
+def _products(out: Tensor, planes: Tensor, x: Tensor, time: Tensor) -> Tensor:
+    """Products of ambient points, time last, with planes."""
+    return torch.mm(x, planes[:, :-1].mT, out=out).addr_(time, planes[:, -1])
 
 
 def _pieces(planes: Tensor, *tensors: Tensor) -> Iterator[tuple]:
@@ -272,26 +288,20 @@ def _one_number(c: Curvature) -> Curvature:
 
 def _of_planes(x: Tensor | Points, planes: Tensor, length: Tensor, c: Curvature) -> Tensor:
     """``|w| / sqrt(c) asinh(sqrt(c) [x; x0] . n)`` of points and planes ``n (K, d + 1)``."""
-    if isinstance(x, Points):
-        return _of_points(x, planes, length, c)
-    (x,) = upcast(x)
-    if isinstance(c, Tensor) or takes_formulas(x, planes):
+    root = sqrt(c)
+    if isinstance(x, Tensor):
+        (x,) = upcast(x)
+        if not isinstance(c, Tensor) and not takes_formulas(x, planes, length):
+            with torch.autocast(x.device.type, enabled=False):
+                rows = x.reshape(-1, x.shape[-1])
+                planes, scale = ((root * planes).to(x.dtype), (length / root).to(x.dtype))
+                return _PointLogits.apply(rows, planes, scale, c).view(*x.shape[:-1], len(planes))
         time = lorentz.time(x, c)
-        return _of_points(Points(x, torch.ones_like(time), time), planes, length, c)
-    with torch.no_grad():
-        time = lorentz.time(x, c)
-    return _of_points(Points(x, torch.ones_like(time), time), planes, length, c, plain=True)
-
-
-def _of_points(
-    points: Points, planes: Tensor, length: Tensor, c: Curvature, plain: bool = False
-) -> Tensor:
-    (x, space, time), root = points, sqrt(c)
+        x = Points(x, torch.ones_like(time), time)
+    vectors, space, time = x
     planes, scale = (root * planes).to(space.dtype), (length / root).to(space.dtype)
-    with torch.autocast(x.device.type, enabled=False):
-        inputs = x.reshape(-1, x.shape[-1]), space.reshape(-1), time.reshape(-1), planes, scale
-        if takes_formulas(*inputs):
-            found = _formula(*inputs)
-        else:
-            found = _Logits.apply(*inputs, c if plain else None)
-    return found.view(*x.shape[:-1], len(planes))
+    with torch.autocast(vectors.device.type, enabled=False):
+        rows = vectors.reshape(-1, vectors.shape[-1])
+        inputs = rows, space.reshape(-1), time.reshape(-1), planes, scale
+        found = _formula(*inputs) if takes_formulas(*inputs) else _Logits.apply(*inputs)
+    return found.view(*vectors.shape[:-1], len(planes))

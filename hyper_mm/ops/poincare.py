@@ -34,8 +34,8 @@ from .stable import (
     tanhc,
     unit,
     upcast,
+    wide_gap,
     wide_sqrt,
-    wide_squared_norm,
     widen,
 )
 
@@ -237,15 +237,7 @@ def gap(x: Tensor, root: Curvature = 1.0) -> Tensor:
 
     Computed in float64: at the boundary float32 would leave it but a few digits.
     """
-    return _wide_gap(x, root).to(x.dtype)
-
-
-def _wide_gap(x: Tensor, root: Curvature) -> Tensor:
-    if x.dtype == torch.float64:  # rounded like the scaled points of other ops
-        value = 1 - squared_norm(x * root, keepdim=True)
-    else:
-        value = 1 - root * root * wide_squared_norm(x)
-    return torch.where(value > 0, value, torch.nan)
+    return wide_gap(x, root).to(x.dtype)
 
 
 def dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
@@ -478,7 +470,7 @@ def transport_to0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
     """
     x, v = upcast(x, v)
     _check_dims(x, v)
-    return v * (1 / _wide_gap(x, wide_sqrt(check_curvature(c, x, v)))).to(v.dtype)
+    return v * (1 / wide_gap(x, wide_sqrt(check_curvature(c, x, v)))).to(v.dtype)
 
 
 def _check_dims(x: Tensor, v: Tensor) -> None:
@@ -515,4 +507,4 @@ def to_lorentz(x: Tensor, c: Curvature) -> Tensor:
         Space components of points of the hyperboloid ``(..., d)``.
     """
     (x,) = upcast(x)
-    return x * (2 / _wide_gap(x, wide_sqrt(check_curvature(c, x)))).to(x.dtype)
+    return x * (2 / wide_gap(x, wide_sqrt(check_curvature(c, x)))).to(x.dtype)

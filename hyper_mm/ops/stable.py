@@ -202,25 +202,35 @@ def squared_norm(x: Tensor, keepdim: bool = False) -> Tensor:
     return x.square().sum(-1, keepdim=keepdim)
 
 
-class _WideSquaredNorm(torch.autograd.Function):
-    """``|x|^2`` in float64 of float32 vectors, which are not kept in float64."""
+class _Gap(torch.autograd.Function):
+    """``1 - c |x|^2`` in float64 of float32 vectors, which are not kept in float64."""
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx, x: Tensor, c: float) -> Tensor:
         ctx.save_for_backward(x)
-        return torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float64).square_()
+        ctx.c = c
+        gap = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float64).square_()
+        gap.mul_(-c).add_(1)
+        return gap.masked_fill_(~(gap > 0), torch.nan)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         (x,) = ctx.saved_tensors
-        return x * (2 * grad).to(x.dtype)
+        return x * (grad * (-2 * ctx.c)).to(x.dtype), None
 
 
-def wide_squared_norm(x: Tensor) -> Tensor:
-    """``|x|^2`` along the last dimension, kept, summed in the dtype of :func:`widen`."""
-    if x.dtype == torch.float64 or x.device.type == 'mps' or takes_formulas(x):
-        return squared_norm(widen(x), keepdim=True)
-    return _WideSquaredNorm.apply(x)
+def wide_gap(x: Tensor, root: Curvature) -> Tensor:
+    """``1 - c |x|^2`` in the dtype of :func:`widen`, as a column; NaN where it is not positive.
+
+    Args:
+        x: Points of the ball ``(..., d)``.
+        root: ``sqrt(c)``.
+    """
+    plain = x.dtype == torch.float64 or x.device.type == 'mps' or takes_formulas(x)
+    if not plain and not isinstance(root, Tensor):
+        return _Gap.apply(x, root * root)
+    value = 1 - squared_norm(widen(x) * root, keepdim=True)
+    return torch.where(value > 0, value, torch.nan)
 
 
 class _Norm(torch.autograd.Function):
