@@ -45,7 +45,13 @@ SCRIPTS = {
 }
 
 
-@pytest.mark.parametrize('order', SCRIPTS)
+@pytest.mark.parametrize(
+    'order',
+    [
+        pytest.param(order, marks=[] if order == 'a framework first' else pytest.mark.slow)
+        for order in SCRIPTS
+    ],
+)
 def test_timm_weights_in_a_script_that_imports_hyper_mm_alone(order, tmp_path):
     """A stock model, no component of ours, ``init_cfg`` with ``timm-vit+``: in any order."""
     pytest.importorskip('mmseg')
