@@ -100,12 +100,12 @@ def test_a_normal_of_length_zero_is_no_plane_but_finite():
     assert torch.autograd.grad(value.sum(), w)[0].isfinite().all()
 
 
-@pytest.mark.parametrize('radius', [1.0, 6.0, 16.0, 38.0])
-@pytest.mark.parametrize('ball', [False, True])
+@pytest.mark.parametrize(
+    ('ball', 'radius'),  # float32 holds no points of the ball farther out
+    [(False, 1.0), (False, 6.0), (False, 16.0), (False, 38.0), (True, 1.0), (True, 6.0)],
+)
 def test_one_set_of_hyperplanes_is_as_precise_as_many(ball, radius):
     """They take another path; both sum in float64, values and gradients."""
-    if ball and radius > 6:
-        pytest.skip('float32 holds no such points of the ball')
     of = H.poincare_pairwise_hyperplane_dist if ball else H.lorentz_pairwise_hyperplane_dist
     u = torch.nn.functional.normalize(randn(9, 4, seed=1), dim=-1)
     x = point(radius * u, 1.3).float()
