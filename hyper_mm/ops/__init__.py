@@ -6,7 +6,8 @@ and by topic, for both models: :mod:`~hyper_mm.ops.entailment` (angles and cones
 :mod:`~hyper_mm.ops.means`, :mod:`~hyper_mm.ops.wrapped_normal`,
 :mod:`~hyper_mm.ops.riemannian_normal`, and :mod:`~hyper_mm.ops.coordinates` (other models and
 libraries). Their building blocks are in :mod:`~hyper_mm.ops.stable`, :mod:`~hyper_mm.ops.chord`,
-:mod:`~hyper_mm.ops.motions`, :mod:`~hyper_mm.ops.rows` and :mod:`~hyper_mm.ops.apart`.
+:mod:`~hyper_mm.ops.all_pairs`, :mod:`~hyper_mm.ops.motions`, :mod:`~hyper_mm.ops.rows` and
+:mod:`~hyper_mm.ops.apart`.
 """
 
 from . import (

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from . import apart, centroids, forms, rows
-from .chord import finish_pairwise, pairwise_chord, squared_chord, squared_chord_tangent0
+from .all_pairs import chord_factors, distances
+from .chord import squared_chord, squared_chord_tangent0
 from .coordinates import from_ambient, from_klein, to_ambient, to_klein
 from .motions import geodesic, translate, transport, transport_to0
 from .poincare import to_lorentz as from_poincare
@@ -246,8 +247,8 @@ def pairwise_dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
     """
     x, y = upcast(x, y)
     root = wide_sqrt(check_curvature(c, x, y, shared=True))
-    t, rows, columns = pairwise_chord(widen(x) * root, widen(y) * root)
-    return finish_pairwise(t, x, y, rows, columns, squared_chord, root)
+    factors = chord_factors(widen(x) * root, widen(y) * root)
+    return distances(factors, x, y, squared_chord, root)
 
 
 def pairwise_dist_tangent0(u: Tensor, v: Tensor, c: Curvature) -> Tensor:
@@ -271,8 +272,7 @@ def pairwise_dist_tangent0(u: Tensor, v: Tensor, c: Curvature) -> Tensor:
     x = y = expmap0(widen(u) * root, 1.0)
     if not same:
         y = expmap0(widen(v) * root, 1.0)
-    t, rows, columns = pairwise_chord(x, y)
-    return finish_pairwise(t, u, v, rows, columns, squared_chord_tangent0, root)
+    return distances(chord_factors(x, y), u, v, squared_chord_tangent0, root)
 
 
 def expmap(x: Tensor, v: Tensor, c: Curvature) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from . import forms, rows
-from .chord import finish_pairwise
+from .all_pairs import Factors, distances
 from .stable import (
     Curvature,
     artanhc,
@@ -290,11 +290,11 @@ def pairwise_dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
     a, b = widen(x) * root, widen(y) * root
     wa, wb = 4 / gap(a), 1 / gap(b)
     a2, b2 = squared_norm(a, keepdim=True), squared_norm(b, keepdim=True)
-    # one product computes t = 4 |a - b|^2 / ((1 - |a|^2) (1 - |b|^2))
-    t = torch.cat([wa * a2, wa, -2 * wa * a], -1) @ torch.cat([wb, wb * b2, wb * b], -1).mT
-    return finish_pairwise(
-        t, x, y, a2 * wa.square() / 4, 4 * b2 * wb.square(), _squared_chord, root
-    )
+    # their product is t = 4 |a - b|^2 / ((1 - |a|^2) (1 - |b|^2))
+    left = torch.cat([wa * a2, wa, -2 * wa * a], -1)
+    right = torch.cat([wb, wb * b2, wb * b], -1)
+    factors = Factors(left, right, a2 * wa.square() / 4, 4 * b2 * wb.square())
+    return distances(factors, x, y, _squared_chord, root)
 
 
 def expmap(x: Tensor, v: Tensor, c: Curvature) -> Tensor:

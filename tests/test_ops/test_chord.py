@@ -54,26 +54,7 @@ def test_of_tangents(radius, gap):
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
 
-def test_of_all_pairs():
-    x, y = torch.randn(4, 5, dtype=torch.float64), torch.randn(3, 5, dtype=torch.float64)
-    found, x2, y2 = chord.pairwise_chord(x, y)
-    expected = [[exact(a, b) for b in y] for a in x]
-    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
-    assert torch.equal(x2, x.square().sum(-1, keepdim=True))
-    assert torch.equal(y2, y.square().sum(-1, keepdim=True))
-
-
 def test_curvature_scales_the_points():
     x, y = torch.randn(4, 5, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
     for function in (chord.squared_chord, chord.squared_chord_tangent0):
         torch.testing.assert_close(function(x, y, 0.5), function(x / 2, y / 2, 1.0))
-
-
-def test_close_pairs_are_computed_again():
-    """Two points out there differ by less than the product of matrices rounds."""
-    x = torch.tensor([[1e4, 0.0], [1e4, 1e-3]], dtype=torch.float64)
-    t, x2, y2 = chord.pairwise_chord(x, x)
-    found = chord.finish_pairwise(t, x, x, x2, y2, chord.squared_chord, 1.0)
-    expected = exact(x[0], x[1]) ** 0.5  # the distance of points this near
-    assert found[0, 1].item() == pytest.approx(expected, rel=1e-6)
-    assert (found.diagonal() == 0).all()

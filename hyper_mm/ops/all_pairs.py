@@ -1,0 +1,199 @@
+"""Distances of all pairs from one matrix product, with its cancellation corrected.
+
+A squared chord is a product of two vectors, one of each point (:func:`chord_factors`), and so the
+chords of all pairs are a matrix product. On a processor it is computed some rows at a time, which
+become distances while they are in a cache: the product in float64 is never in memory as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from .stable import (
+    Curvature,
+    chord_to_distance,
+    is_readable,
+    recorded_gradients,
+    squared_norm,
+    takes_formulas,
+)
+
+_CLOSE = 1e-3
+_COINCIDENT = 64 * torch.finfo(torch.float64).eps
+_CHUNK = 1 << 22
+"""Numbers in memory where close pairs are computed again."""
+
+_CACHE = 1 << 17
+"""Pairs that become distances at once: 1 MB in float64."""
+
+
+class Factors(NamedTuple):
+    """Squared chords ``left @ right.mT`` of curvature -1, in the dtype of accumulation.
+
+    Attributes:
+        left: Vectors of the rows ``(..., n, k)``.
+        right: Vectors of the columns ``(..., m, k)``.
+        rows: Magnitude ``(..., n, 1)`` of the terms of a row that cancel in a squared chord.
+        columns: The same of the columns ``(..., m, 1)``; terms cancel only where both are alike.
+    """
+
+    left: Tensor
+    right: Tensor
+    rows: Tensor
+    columns: Tensor
+
+
+def chord_factors(a: Tensor, b: Tensor) -> Factors:
+    """Factors of the squared chords of points of curvature -1.
+
+    With ``p = a0 - 1 = |a|^2 / (a0 + 1)``, and q the same of ``b``, ``2 (a0 b0 - 1 - a.b)`` is
+    ``2 [p, 1, -a] [q + 1, q, b]'``. No term exceeds the squares of the space components, so that
+    points near the origin keep their digits too, which would be lost beside a term of 1.
+
+    Args:
+        a: Points ``(..., n, d)``.
+        b: Points ``(..., m, d)``.
+    """
+    a2, b2 = squared_norm(a, keepdim=True), squared_norm(b, keepdim=True)
+    p, q = (s / ((s + 1).sqrt() + 1) for s in (a2, b2))
+    left = torch.cat([2 * p, torch.full_like(p, 2), -2 * a], -1)
+    return Factors(left, torch.cat([q + 1, q, b], -1), a2, b2)
+
+
+def distances(
+    factors: Factors, x: Tensor, y: Tensor, chord: Callable[..., Tensor], root: Curvature
+) -> Tensor:
+    """Distances of all pairs.
+
+    Where the product is accumulated in the dtype of the points, close pairs are recomputed one by
+    one; where it is accumulated in a wider one, pairs below its error are coincident.
+
+    Args:
+        factors: Those of the squared chords.
+        x: Points or tangent vectors of the rows ``(..., n, d)``, from which ``chord`` computes.
+        y: Those of the columns ``(..., m, d)``.
+        chord: Function ``(x, y, root) -> t``, elementwise and free of cancellation.
+        root: ``sqrt(c)``.
+
+    Returns:
+        Distances ``(..., n, m)`` of curvature ``-c``, in the dtype of the points.
+    """
+    left, right, rows, columns = factors
+    rows, columns = rows.detach(), columns.detach().mT
+    if left.dtype == x.dtype:
+        t = left @ right.mT
+        close = (t.detach() < _CLOSE * rows) & (t.detach() < _CLOSE * columns)
+        distance = chord_to_distance(_refine(t, x, y, close, chord, root))
+    else:
+        least = torch.finfo(x.dtype).tiny
+        rows, columns = ((_COINCIDENT * s).to(x.dtype).clamp_min(least) for s in (rows, columns))
+        apart = _Distances.apply if _in_pieces(left, right) else _distances
+        distance = apart(left, right, rows, columns)
+    if isinstance(root, Tensor):
+        return distance / root.to(x.dtype)
+    return distance if root == 1 else distance / root
+
+
+def _in_pieces(left: Tensor, right: Tensor) -> bool:
+    """Whether the product may be taken some rows at a time, by a function of its own."""
+    if left.ndim != 2 or right.ndim != 2 or takes_formulas(left, right):
+        return False
+    return is_readable(left) and is_readable(right)
+
+
+def _distances(left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Distances of curvature -1 in the dtype of ``rows``; 0 where the chord is below its error."""
+    t = (left @ right.mT).to(rows.dtype)
+    return chord_to_distance(t.masked_fill((t.detach() <= rows) & (t.detach() <= columns), 0))
+
+
+class _Distances(Function):
+    """As :func:`_distances`, of matrices; ``D = log(1 + (t + s) / 2)``, ``s^2 = t (t + 4)``."""
+
+    @staticmethod
+    def forward(ctx, left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        # left (n, k), right (m, k), rows (n, 1), columns (1, m); s (n, m) is kept
+        n, m = len(left), len(right)
+        result, root, most = rows.new_empty(n, m), rows.new_empty(n, m), columns.max()
+        pieces, height = _pieces(n, m)
+        wide, t, other = left.new_empty(height, m), *rows.new_empty(2, height, m)
+        for i in pieces:
+            h = i.stop - i.start
+            product, part, s = torch.mm(left[i], right.mT, out=wide[:h]), t[:h], root[i]
+            part.copy_(product)
+            # one number decides in most pieces that no pair is coincident; NaN does not
+            if not part.min() > torch.minimum(rows[i].max(), most):
+                part.masked_fill_((part <= rows[i]) & (part <= columns), 0)
+            # two roots: t (t + 4) would overflow
+            torch.sqrt(part, out=s).mul_(torch.add(part, 4, out=other[:h]).sqrt_())
+            torch.log1p(part.add_(s).mul_(0.5), out=result[i])
+        ctx.save_for_backward(left, right, rows, columns, root)
+        return result
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        left, right, rows, columns, root = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return recorded_gradients(_distances, (left, right, rows, columns), grad)
+        of_left, of_right = ctx.needs_input_grad[:2]
+        g_left = torch.empty_like(left) if of_left else None
+        g_right = torch.zeros_like(right) if of_right else None
+        pieces, height = _pieces(*root.shape)
+        wide, narrow = left.new_empty(height, len(right)), grad.new_empty(height, len(right))
+        for i in pieces:
+            h, s = i.stop - i.start, root[i]
+            # dD / dt = 1 / s, and 0 where points coincide
+            slope = torch.div(grad[i], s, out=narrow[:h]).masked_fill_(s == 0, 0)
+            pull = wide[:h].copy_(slope)
+            if g_left is not None:
+                torch.mm(pull, right, out=g_left[i])
+            if g_right is not None:
+                g_right.addmm_(pull.mT, left[i])
+        return g_left, g_right, None, None
+
+
+def _pieces(n: int, m: int) -> tuple[list[slice], int]:
+    """Slices of the rows of a matrix ``(n, m)``, and the height of the first."""
+    height = min(n, max(1, _CACHE // m))
+    return [slice(start, min(start + height, n)) for start in range(0, n, height)], height
+
+
+def _refine(
+    t: Tensor, x: Tensor, y: Tensor, close: Tensor, chord: Callable, root: Curvature
+) -> Tensor:
+    """Recomputes the squared chords where ``close`` by ``chord``."""
+    if takes_formulas(t):
+        return _refine_dense(t, x, y, close, chord, root)
+    # indices (pairs,) of rows and columns, and of the batch if there is one
+    *batch, i, j = torch.nonzero(close, as_tuple=True)
+    if not i.numel():
+        return t.clamp_min(0)
+    x = x.expand(*t.shape[:-2], *x.shape[-2:])
+    y = y.expand(*t.shape[:-2], *y.shape[-2:])
+    if isinstance(root, Tensor) and root.numel() > 1:
+        root = root.expand(*t.shape[:-2], *x.shape[-2:-1], 1)
+    step = max(1, _CHUNK // x.shape[-1])  # pairs at a time: (step, d) in memory
+    exact = []
+    for start in range(0, i.numel(), step):
+        part = slice(start, start + step)
+        head = [k[part] for k in batch]
+        rows, columns = (*head, i[part]), (*head, j[part])
+        scale = root[rows] if isinstance(root, Tensor) and root.numel() > 1 else root
+        exact.append(chord(x[rows], y[columns], scale))
+    return t.index_put((*batch, i, j), torch.cat(exact)).clamp_min(0)
+
+
+def _refine_dense(
+    t: Tensor, x: Tensor, y: Tensor, close: Tensor, chord: Callable, root: Curvature
+) -> Tensor:
+    """As :func:`_refine`, without reading the number of close pairs: all, some rows at a time."""
+    if isinstance(root, Tensor) and root.ndim > 1:
+        root = root.unsqueeze(-1)
+    step = max(1, _CHUNK // max(1, y.shape[-2] * y.shape[-1]))
+    exact = [chord(part.unsqueeze(-2), y.unsqueeze(-3), root) for part in x.split(step, -2)]
+    return torch.where(close, torch.cat(exact, -2), t).clamp_min(0)
