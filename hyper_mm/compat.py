@@ -33,13 +33,14 @@ def is_exporting() -> bool:
     """
     if torch.jit.is_tracing():
         return True
-    known = getattr(torch.compiler, 'is_exporting', None)  # torch 2.7
-    return known() if known else False
+    # the flag itself (torch 2.7): dynamo takes `torch.compiler.is_exporting()` for True everywhere
+    return getattr(torch.compiler, '_is_exporting_flag', False)
 
 
 def in_backward() -> bool:
     """Whether autograd is at work in this thread: activation checkpointing runs a forward again."""
-    return torch._C._current_graph_task_id() != -1
+    # compiled code, whose passes are repeated as graphs and not as Python, cannot ask
+    return not is_compiling() and torch._C._current_graph_task_id() != -1
 
 
 def is_autocasting(device: str) -> bool:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from hyper_mm import compat
@@ -32,6 +33,7 @@ def test_compiling_is_known_before_torch_2_3(monkeypatch):
 
 def test_layers_compute_without_it():
     code = """
+import pytest
 import torch
 del torch.compiler.is_compiling
 from hyper_mm.layers import HierarchyMapper
@@ -83,3 +85,25 @@ def test_autocast_of_a_device(monkeypatch):
             patch.setattr(torch, 'is_autocast_enabled', without_argument)
             patch.setattr(torch, 'is_autocast_cpu_enabled', lambda state=state: state)
             assert compat.is_autocasting('cpu') is state and compat.is_autocasting('cuda') is on
+
+
+class Doubled(torch.nn.Module):
+    """Doubles where it is exported, and triples otherwise."""
+
+    def forward(self, x):
+        return 2 * x if compat.is_exporting() else 3 * x
+
+
+def test_compiled_code_is_not_exported():
+    """`torch.compiler.is_exporting()` is True there: sizes are known and functions fused."""
+    x, module = torch.ones(2), Doubled()
+    compiled = torch.compile(module, backend='eager', fullgraph=True)
+    assert module(x)[0] == compiled(x)[0] == 3
+    assert torch.jit.trace(module, (x,), check_trace=False)(x)[0] == 2
+
+
+@pytest.mark.skipif(not hasattr(torch.compiler, 'is_exporting'), reason='torch before 2.7')
+@pytest.mark.parametrize('strict', [True, False])
+def test_exported_code_is_recognized(strict):
+    exported = torch.export.export(Doubled(), (torch.ones(2),), strict=strict)
+    assert exported.module()(torch.ones(2))[0] == 2

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from ..compat import is_autocasting
+from ..compat import is_autocasting, is_compiling, is_exporting
 from .stable import takes_formulas
 
 _LANES = 8
@@ -92,16 +92,40 @@ def linear(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]
         ``(..., o_1 + o_2 + ...)``.
     """
     several = len(weights) > 1
-    if (
-        takes_formulas(x, *weights, *biases)  # first: exported code must not ask for sizes
-        or x.numel() <= _FEW * x.shape[-1]
-        or (x.shape[-1] % _LANES == 0 and len(weights[0]) % _LANES == 0 and not several)
-        or not torch.is_grad_enabled()
-        or x.device.type != 'cpu'
-        or x.dtype not in (torch.float32, torch.float64)
-        or any(w.dtype != x.dtype for w in weights)
-        or is_autocasting('cpu')
-    ):
-        parts = [F.linear(x, w, b) for w, b in zip(weights, biases)]
-        return torch.cat(parts, -1) if several else parts[0]
-    return _Linear.apply(x, len(weights), *weights, *biases)
+    if not is_exporting() and _trains_on_processor(x, weights):  # exported code knows no sizes
+        if is_compiling():
+            return _filled_formula(x, weights, biases)
+        fits = x.shape[-1] % _LANES == 0 and len(weights[0]) % _LANES == 0 and not several
+        few = x.numel() <= _FEW * x.shape[-1]
+        if not (fits or few or takes_formulas(x, *weights, *biases)):
+            return _Linear.apply(x, len(weights), *weights, *biases)
+    parts = [F.linear(x, w, b) for w, b in zip(weights, biases)]
+    return torch.cat(parts, -1) if several else parts[0]
+
+
+def _trains_on_processor(x: Tensor, weights: Sequence[Tensor]) -> bool:
+    """Whether products are large and slow enough for copies of the weights."""
+    return (
+        torch.is_grad_enabled()
+        and x.device.type == 'cpu'
+        and x.dtype in (torch.float32, torch.float64)
+        and all(w.dtype == x.dtype for w in weights)
+        and not is_autocasting('cpu')
+    )
+
+
+def _filled_formula(
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]
+) -> Tensor:
+    """:func:`linear` by products of filled matrices, for a compiler, which fuses the filling."""
+    weight = torch.cat(list(weights)) if len(weights) > 1 else weights[0]
+    size, dims = weight.shape
+    right, below = _up(dims) - dims, _up(size) - size
+    if right:
+        x, weight = F.pad(x, (0, right)), F.pad(weight, (0, right))
+    if below:
+        weight = F.pad(weight, (0, 0, 0, below))
+    found = F.linear(x, weight)[..., :size]
+    given = [b for b in biases if b is not None]
+    # added behind: the gradient of a bias is a sum over rows, which is slow over filled ones
+    return found + torch.cat(given) if given else found

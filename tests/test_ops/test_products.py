@@ -78,3 +78,30 @@ def test_where_plain_maps_are_taken(taken):
     every = torch.func.vmap(lambda row: products.linear(row, weights, biases))(x)
     torch.testing.assert_close(every, wanted)
     assert not taken
+
+
+@pytest.mark.parametrize('bias', [True, False])
+@pytest.mark.parametrize('count, dims', [(1, 5), (1, 8), (3, 13)])
+def test_compiled_maps_are_filled(count, dims, bias):
+    """Rows of a matrix product are whole vectors in compiled training, too."""
+    weights, biases = maps(count, dims, bias)
+    x = torch.randn(2, 7, dims, dtype=torch.float64, requires_grad=True)
+    leaves = [x, *weights, *(b for b in biases if b is not None)]
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    compiled = torch.compile(products.linear, backend=backend, fullgraph=True)
+    results = []
+    for function in (products.linear, compiled):
+        y = function(x, weights, biases)
+        results.append((y.detach(), *torch.autograd.grad(y.square().sum(), leaves)))
+    torch.testing.assert_close(*results)
+    (linear,) = (n for n in graphs[0].graph.nodes if 'linear' in str(n.target))
+    assert linear.meta['example_value'].shape[-1] % 8 == 0
+    assert linear.args[0].meta['example_value'].shape[-1] % 8 == 0
+    with torch.no_grad():  # where no gradient needs them
+        torch.testing.assert_close(compiled(x, weights, biases), results[0][0])

@@ -91,8 +91,11 @@ class Rotations(NamedTuple):
 
 def rotations(angles: Tensor, dtype: torch.dtype) -> Tensor | Rotations:
     """Unit complex numbers of angles in float64, in parts of another dtype."""
-    real, imag = angles.cos().to(dtype), angles.sin().to(dtype)
-    return Rotations(real, imag) if is_compiling() else torch.complex(real, imag)
+    parts = angles.cos(), angles.sin()
+    if is_compiling():
+        # stacked, a compiler writes them out; otherwise it computes them for each head and image
+        return Rotations(*torch.stack(parts).to(dtype).unbind())
+    return torch.complex(*(part.to(dtype) for part in parts))
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -166,7 +166,7 @@ class RoutedExperts(AuxLossSource, nn.Module):
         flat = indices.flatten()
         order = flat.argsort(stable=True)
         rows = x.index_select(0, order // indices.shape[-1])
-        if x.device.type == 'cpu':
+        if x.device.type == 'cpu' and not is_compiling():
             rows = by_parts(rows, counts.tolist(), expert, parameters)
         else:
             rows = by_blocks(rows, flat[order], counts, expert, parameters)

@@ -255,3 +255,18 @@ def test_gates_by_distance():
     assert torch.equal(routing.scores, (-distances).softmax(-1))
     layer(x, 0.7).square().sum().backward()
     assert all(own.log.grad.abs() > 0 for own in layer.curvatures) and layer.gate.grad.any()
+
+
+@pytest.mark.slow
+def test_compiles_without_breaks():
+    """By blocks of tokens, whose number no count decides: not all tokens by all experts."""
+    torch.manual_seed(0)
+    module = MiCE(11, 9, 4, balance_weight=0).double()  # a loss is handed over by a break
+    x = torch.randn(2, 9, 11, dtype=torch.float64)
+    results = []
+    for function in (module, torch.compile(module, backend='aot_eager', fullgraph=True)):
+        module.zero_grad()
+        y = function(x, 1.0)
+        y.square().sum().backward()
+        results.append((y.detach(), [p.grad.clone() for p in module.parameters()]))
+    torch.testing.assert_close(*results)
