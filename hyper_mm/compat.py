@@ -15,7 +15,7 @@ else:  # torch 2.1 and 2.2
         return dynamo is not None and dynamo.is_compiling()
 
 
-__all__ = ['in_backward', 'is_autocasting', 'is_compiling', 'is_exporting']
+__all__ = ['in_backward', 'is_autocasting', 'is_compiling', 'is_exporting', 'is_legacy_batched']
 
 
 def is_compiling() -> bool:
@@ -49,3 +49,12 @@ def is_autocasting(device: str) -> bool:
         return torch.is_autocast_enabled(device)
     except TypeError:  # torch 2.1 to 2.3
         return torch.is_autocast_cpu_enabled() if device == 'cpu' else torch.is_autocast_enabled()
+
+
+def is_legacy_batched(x: torch.Tensor) -> bool:
+    """Whether a tensor is a batch of `torch.autograd.grad(is_grads_batched=True)`.
+
+    That is a transform of its own, older than those of `torch.func`.
+    """
+    ask = getattr(torch._C._functorch, 'is_legacy_batchedtensor', None)
+    return ask is not None and ask(x)

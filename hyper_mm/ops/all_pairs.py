@@ -21,6 +21,7 @@ from .stable import (
     recorded_gradients,
     squared_norm,
     takes_formulas,
+    takes_plain_backward,
 )
 
 _CLOSE = 1e-3
@@ -138,7 +139,7 @@ class _Distances(Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         left, right, rows, columns, root = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if takes_plain_backward(grad):
             return recorded_gradients(_distances, (left, right, rows, columns), grad)
         of_left, of_right = ctx.needs_input_grad[:2]
         g_left = torch.empty_like(left) if of_left else None

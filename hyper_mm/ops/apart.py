@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from .stable import Curvature, is_readable, recorded_gradients, takes_formulas
+from .stable import Curvature, is_readable, recorded_gradients, takes_formulas, takes_plain_backward
 
 __all__ = ['dist']
 
@@ -40,7 +40,7 @@ class _Dist(Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         x, y, x0, y0, sine = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if takes_plain_backward(grad):
             return None, None, None, *recorded_gradients(ctx.formula, (x, y, ctx.c), grad)[:2]
         slope = (2 * math.sqrt(ctx.c)) * grad / sine
         across = slope.float().neg_().unsqueeze(-1)

@@ -17,6 +17,7 @@ from . import poincare
 from .stable import (
     Curvature,
     check_curvature,
+    check_sets,
     is_readable,
     per_point,
     signed_asinh,
@@ -86,6 +87,7 @@ def lorentz_pairwise_busemann(x: Tensor, p: Tensor, c: Curvature) -> Tensor:
         Values ``(..., n, m)``, accumulated in float64 and returned in the inputs' dtype.
     """
     x, p = upcast(x, p)
+    check_sets(p)
     root = wide_sqrt(check_curvature(c, x, p, shared=True))
     a, q = root * widen(x), unit(widen(p))
     square = squared_norm(a, keepdim=True)

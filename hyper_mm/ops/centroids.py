@@ -22,7 +22,14 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from .stable import PLAIN, Curvature, is_readable, recorded_gradients, takes_formulas
+from .stable import (
+    PLAIN,
+    Curvature,
+    is_readable,
+    recorded_gradients,
+    takes_formulas,
+    takes_plain_backward,
+)
 
 __all__ = ['centroid', 'check_weight']
 
@@ -74,7 +81,7 @@ class _Centroid(Function):
     def backward(ctx, grad: Tensor):
         x, *rest = ctx.saved_tensors
         weight = rest.pop(0) if ctx.weighted else None
-        if torch.is_grad_enabled():
+        if takes_plain_backward(grad):
             found = recorded_gradients(ctx.formula, (x, weight, ctx.c), grad)
             return None, None, None, *found[:2]
         times, space, total, scale = rest  # (..., n), (..., d), (...), (...); all float64

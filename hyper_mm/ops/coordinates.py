@@ -21,7 +21,16 @@ import math
 import torch
 from torch import Tensor
 
-from .stable import Curvature, check_curvature, sqrt, squared_norm, upcast, wide_sqrt, widen
+from .stable import (
+    Curvature,
+    check_curvature,
+    check_widths,
+    sqrt,
+    squared_norm,
+    upcast,
+    wide_sqrt,
+    widen,
+)
 
 __all__ = [
     'from_ambient',
@@ -94,6 +103,7 @@ def from_ambient(y: Tensor) -> Tensor:
         ``(..., d)``, a view where nothing is promoted.
     """
     (y,) = upcast(y)
+    check_widths(y)
     return y[..., 1:]
 
 

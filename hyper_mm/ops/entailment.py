@@ -68,6 +68,7 @@ def euclidean_half_aperture(
     if not min_radius > 0:
         raise ValueError(f'min_radius must be positive, got {min_radius}')
     (x,) = upcast(x)
+    check_widths(x)
     radius = safe_norm(x if root is None else x - root)
     outside = radius > min_radius
     sine = min_radius / torch.where(outside, radius, 2 * min_radius)

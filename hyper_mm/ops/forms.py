@@ -63,7 +63,7 @@ class _ChordRatio(Function):
         t, q = ctx.saved_tensors
         slope = (1 - torch.addcmul(q, q, t, value=0.5)).div_(t * (t + 4)).mul_(2)
         series = t * (1 / 15 - t / 70) - 1 / 6
-        return torch.where(t < 1e-4, series, slope).mul_(grad)
+        return torch.where(t < 1e-4, series, slope) * grad
 
 
 # The hyperboloid

@@ -20,7 +20,14 @@ from torch.nn import functional as F
 
 from ..deprecation import renamed_attributes
 from . import unfused
-from .stable import Curvature, check_curvature, recorded_gradients, takes_formulas, upcast
+from .stable import (
+    Curvature,
+    check_curvature,
+    recorded_gradients,
+    takes_formulas,
+    takes_plain_backward,
+    upcast,
+)
 
 _CHUNK = 2**17
 """Elements of a tensor that a CPU goes over at once: what passes between stays in caches."""
@@ -152,7 +159,7 @@ class _GatedAmbient(Function):
     def backward(ctx, grad: Tensor):
         a, b, out = ctx.saved_tensors
         ratio = grad[..., :1] / out[..., :1]
-        if torch.is_grad_enabled():
+        if takes_plain_backward(grad):
 
             def formula(a: Tensor, b: Tensor | None, k: Curvature) -> Tensor:
                 first, second = a.chunk(2, -1) if b is None else (a, b)
@@ -206,7 +213,7 @@ class _RMSNorm(Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         x, weight, rate = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if takes_plain_backward(grad):
             return recorded_gradients(unfused.rms_norm, (x, weight, ctx.eps), grad)
         product = (grad * x).mul_(rate)  # (..., d), for the weight and for the rate
         g_weight = product.flatten(0, -2).sum(0) if ctx.needs_input_grad[1] else None
@@ -264,7 +271,7 @@ class _Sum(Function):
         *saved, norm, rate = ctx.saved_tensors
         n = len(weights)
         points, times, chords = saved[:n], saved[n : 2 * n], iter(saved[2 * n :])
-        if torch.is_grad_enabled():
+        if takes_plain_backward(grad):
 
             def formula(c: Curvature, scale: Curvature, *tensors: Tensor) -> Tensor:
                 return unfused.normalized_sum(tensors[-n:], tensors[:-n], c, scale)
@@ -387,7 +394,7 @@ class _Heads(Function):
             gx.addcmul_(middle[..., space], ratio)
         g_k, g_factor = ratio / 2, None
         if factor is not None:
-            gx = gx * factor if torch.is_grad_enabled() else gx.mul_(factor)
+            gx = gx * factor if takes_plain_backward(grad) else gx.mul_(factor)
             g_k = g_k * factor.square()
             whole = out if middle is None else out + middle
             g_factor = _to((grad * whole).sum(-1, keepdim=True), factor) / factor

@@ -15,6 +15,7 @@ from .logits import Points, lorentz_logits
 from .stable import (
     Curvature,
     check_curvature,
+    check_sets,
     per_point,
     safe_norm,
     signed_asinh,
@@ -41,6 +42,16 @@ def _check_offset(offset: float | Tensor) -> float | Tensor:
         return offset
     what = offset.dtype if isinstance(offset, Tensor) else type(offset).__name__
     raise TypeError(f'offset must be a number or a floating point tensor, got {what}')
+
+
+def _check_planes(normal: Tensor, offset: Tensor) -> None:
+    """Refuses what is no set of normals ``(..., m, d)`` with one offset ``(..., m)`` each."""
+    check_sets(normal)
+    if offset.shape[-1:] != normal.shape[-2:-1]:
+        raise ValueError(
+            f'offset must be of shape (..., {normal.shape[-2]}), one number a normal, got '
+            f'{tuple(offset.shape)}'
+        )
 
 
 def lorentz_hyperplane_dist(
@@ -96,6 +107,7 @@ def lorentz_pairwise_hyperplane_dist(
         Distances ``(..., n, m)``, accumulated in float64 and returned in the inputs' dtype.
     """
     x, normal, offset = upcast(x, normal, offset)
+    _check_planes(normal, offset)
     c = check_curvature(c, x, normal, shared=True)
     if _is_one_set(normal, offset, c):
         time = (safe_norm(x, wide=True).square() + 1 / _number(c)).sqrt()
@@ -123,7 +135,8 @@ def _of_set(points: Points, normal: Tensor, offset: Tensor, c: Curvature) -> Ten
 def _pairwise(x: Tensor, time: Tensor, normal: Tensor, offset: Tensor, root: Curvature) -> Tensor:
     """Distances ``(..., n, m)`` from space components and times of curvature -1."""
     o = root * widen(offset).unsqueeze(-1)
-    planes = torch.cat([o.cosh() * unit(widen(normal)), -o.sinh()], -1)
+    spaces = o.cosh() * unit(widen(normal))
+    planes = torch.cat([spaces, -o.sinh().expand(*spaces.shape[:-1], 1)], -1)
     return signed_asinh(torch.cat([x, time], -1) @ planes.mT) / root
 
 
@@ -167,6 +180,7 @@ def poincare_pairwise_hyperplane_dist(
         Distances ``(..., n, m)``; NaN outside the ball.
     """
     x, normal, offset = upcast(x, normal, offset)
+    _check_planes(normal, offset)
     c = check_curvature(c, x, normal, shared=True)
     if _is_one_set(normal, offset, c):
         square = safe_norm(x, wide=True).square() * _number(c)

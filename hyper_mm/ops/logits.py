@@ -25,6 +25,7 @@ from .stable import (
     sinhc,
     sqrt,
     takes_formulas,
+    takes_plain_backward,
     unit,
     upcast,
     widen,
@@ -127,7 +128,7 @@ class _Logits(Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         x, space, time, planes, scale = inputs = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if takes_plain_backward(grad):
             return recorded_gradients(_formula, inputs, grad)
         found = [torch.empty_like(t) for t in (x, space, time)]
         g_planes, g_scale = torch.zeros_like(planes), torch.zeros_like(scale)
@@ -164,7 +165,7 @@ class _PointLogits(Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         x, time, planes, scale = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if takes_plain_backward(grad):
             return recorded_gradients(_formula_of_points, (x, planes, scale, ctx.c), grad)
         g_x, g_scale = torch.empty_like(x), torch.zeros_like(scale)
         normals, last = planes[:, :-1].contiguous(), planes[:, -1].contiguous()
@@ -234,8 +235,13 @@ def lorentz_logits(x: Tensor | Points, weight: Tensor, offset: Tensor, c: Curvat
         Logits ``(..., K)``, in float32 or better.
 
     Raises:
-        ValueError: If ``c`` is a tensor of several elements, or ``x`` has another width.
+        ValueError: If ``c`` is a tensor of several elements, or shapes do not fit.
     """
+    if weight.ndim != 2 or offset.shape != weight.shape[:1]:
+        raise ValueError(
+            'weight and offset must be of shape (K, d) and (K,), got '
+            f'{tuple(weight.shape)} and {tuple(offset.shape)}'
+        )
     c = _check(x, c, weight.shape[-1])
     weight, offset = (widen(t) for t in upcast(weight, offset))
     o = (sqrt(c) * offset).unsqueeze(-1)
@@ -262,8 +268,13 @@ def lorentz_gyroplane_logits(x: Tensor | Points, p: Tensor, weight: Tensor, c: C
         Logits ``(..., K)``, in float32 or better.
 
     Raises:
-        ValueError: If ``c`` is a tensor of several elements, or ``x`` has another width.
+        ValueError: If ``c`` is a tensor of several elements, or shapes do not fit.
     """
+    if weight.ndim != 2 or p.shape != weight.shape:
+        raise ValueError(
+            f'p and weight must be of one shape (K, d), got {tuple(p.shape)} and '
+            f'{tuple(weight.shape)}'
+        )
     c = _check(x, c, weight.shape[-1])
     p, weight = (widen(t) for t in upcast(p, weight))
     normal = lorentz.transport0(p, unit(weight), c)  # (K, d), of length 1

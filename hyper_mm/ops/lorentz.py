@@ -27,6 +27,7 @@ from .stable import (
     Curvature,
     asinh,
     check_curvature,
+    check_sets,
     chord_to_distance,
     per_point,
     radial_asinhc,
@@ -220,6 +221,7 @@ def pairwise_inner(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         Products ``(..., n, m)``, accumulated in float64 and returned in the inputs' dtype.
     """
     x, y = upcast(x, y)
+    check_sets(x, y)
     a, b, c = widen(x), widen(y), check_curvature(c, x, y, shared=True)
     a = torch.cat([a, -time(a, c, keepdim=True)], -1)
     b = torch.cat([b, time(b, c, keepdim=True)], -1)
@@ -246,6 +248,7 @@ def pairwise_dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         Distances ``(..., n, m)``.
     """
     x, y = upcast(x, y)
+    check_sets(x, y)
     root = wide_sqrt(check_curvature(c, x, y, shared=True))
     factors = chord_factors(widen(x) * root, widen(y) * root)
     return distances(factors, x, y, squared_chord, root)
@@ -268,6 +271,7 @@ def pairwise_dist_tangent0(u: Tensor, v: Tensor, c: Curvature) -> Tensor:
     """
     same = u is v
     u, v = upcast(u, v)
+    check_sets(u, v)
     root = wide_sqrt(check_curvature(c, u, v, shared=True))
     x = y = expmap0(widen(u) * root, 1.0)
     if not same:
@@ -429,8 +433,7 @@ def centroid(x: Tensor, weight: Tensor | None = None, c: Curvature = 1.0) -> Ten
     Source: Law et al., Lorentzian Distance Learning for Hyperbolic Representations (ICML 2019).
     """
     (x,) = upcast(x)
-    if x.ndim < 2:
-        raise ValueError(f'points must be of shape (..., n, d), got {tuple(x.shape)}')
+    check_sets(x)
     weight, c = centroids.check_weight(weight, x), check_curvature(c, x, shared=True)
     found = centroids.centroid(_centroid, x, weight, c)
     return _centroid(x, weight, c) if found is None else found

@@ -19,11 +19,13 @@ from .stable import (
     Curvature,
     asinhc,
     check_curvature,
+    check_sets,
     per_point,
     recorded_gradients,
     safe_norm,
     squared_norm,
     takes_formulas,
+    takes_plain_backward,
     upcast,
     wide_sqrt,
     widen,
@@ -37,8 +39,7 @@ FIXED_STEPS = 16
 
 def _check_weight(weight: Tensor | None, x: Tensor) -> Tensor:
     """Weights ``(..., n)`` of points ``(..., n, d)``, in their dtype; ones if None."""
-    if x.ndim < 2:
-        raise ValueError(f'points must be of shape (..., n, d), got {tuple(x.shape)}')
+    check_sets(x)
     weight = check_weight(weight, x)
     return x.new_ones(x.shape[-2]) if weight is None else weight.to(x.dtype)
 
@@ -113,7 +114,7 @@ class _Mean(Function):
     def backward(ctx, grad: Tensor):
         x, weight, mean = ctx.saved_tensors
         mean = mean.detach()
-        if torch.is_grad_enabled():
+        if takes_plain_backward(grad):
             formula = partial(_refined, 2, mean)
             return *recorded_gradients(formula, (x, weight), grad), None, None
         with torch.enable_grad():

@@ -23,6 +23,8 @@ from .stable import (
     Curvature,
     artanhc,
     check_curvature,
+    check_sets,
+    check_widths,
     chord_to_distance,
     per_point,
     radial_tanhc,
@@ -165,6 +167,7 @@ def mobius_matvec(m: Tensor, x: Tensor, c: Curvature) -> Tensor:
         Points ``(..., k)``; the zero vector, with finite gradients, where ``x`` or ``M x`` is zero.
     """
     m, x = upcast(m, x)
+    check_widths(x)
     if m.ndim != 2 or m.shape[1] != x.shape[-1]:
         raise ValueError(f'm must have shape (k, {x.shape[-1]}), got {tuple(m.shape)}')
     with torch.autocast(x.device.type, enabled=False):
@@ -286,6 +289,7 @@ def pairwise_dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
         Distances ``(..., n, m)``.
     """
     x, y = upcast(x, y)
+    check_sets(x, y)
     root = wide_sqrt(check_curvature(c, x, y, shared=True))
     a, b = widen(x) * root, widen(y) * root
     wa, wb = 4 / gap(a), 1 / gap(b)
@@ -451,7 +455,6 @@ def transport0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
         Tangent vectors at ``x`` ``(..., d)``; NaN outside the ball.
     """
     x, v = upcast(x, v)
-    _check_dims(x, v)
     return v * gap(x, wide_sqrt(check_curvature(c, x, v)))
 
 
@@ -469,14 +472,7 @@ def transport_to0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
         Tangent vectors at the origin ``(..., d)``; NaN outside the ball.
     """
     x, v = upcast(x, v)
-    _check_dims(x, v)
     return v * (1 / wide_gap(x, wide_sqrt(check_curvature(c, x, v)))).to(v.dtype)
-
-
-def _check_dims(x: Tensor, v: Tensor) -> None:
-    """A gap is a column, which would broadcast with vectors of any other space."""
-    if x.shape[-1] != v.shape[-1]:
-        raise ValueError(f'x and v must have one dimension, got {x.shape[-1]} and {v.shape[-1]}')
 
 
 def radius(x: Tensor, c: Curvature) -> Tensor:

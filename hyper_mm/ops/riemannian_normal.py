@@ -136,7 +136,8 @@ def _radii(std: Tensor, shape: tuple[int, ...], dim: int, root, generator) -> Te
     s = (root * std.detach()).expand(shape).reshape(-1)
     mode = _mode(s, dim)
     peak = _log_radial(mode, s, dim)
-    found, open_ = torch.empty_like(mode), torch.ones_like(mode, dtype=torch.bool)
+    # where squares of the deviation overflow no draw would be kept: distances are infinite
+    found, open_ = torch.full_like(mode, torch.inf), (mode + peak).isfinite()
     while open_.any():
         at, width = mode[open_], s[open_]
         noise = torch.randn(at.shape, dtype=at.dtype, device=at.device, generator=generator)

@@ -34,7 +34,14 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from .stable import PLAIN, Curvature, is_readable, recorded_gradients, takes_formulas
+from .stable import (
+    PLAIN,
+    Curvature,
+    is_readable,
+    recorded_gradients,
+    takes_formulas,
+    takes_plain_backward,
+)
 
 _CACHE = 2**20
 """Numbers in float64 that are worked on at once: 8 MB. Fewer would take more calls."""
@@ -220,7 +227,7 @@ class _Rows(Function):
         form, count = ctx.form, len(ctx.form.basis[0])
         inputs, rest = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
         products, c = rest[: len(form.products)], rest[-1] if ctx.c is None else ctx.c
-        if torch.is_grad_enabled():
+        if takes_plain_backward(grad):
             *found, g_c = recorded_gradients(ctx.formula, (*inputs, c), grad)
             return None, None, None, g_c, *found
         needed = ctx.needs_input_grad[3:]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.forward_ad import unpack_dual
 
-from ..compat import is_compiling, is_exporting
+from ..compat import is_compiling, is_exporting, is_legacy_batched
 
 Curvature = Union[float, Tensor]
 """Absolute sectional curvature ``c > 0``: a float, or a tensor that broadcasts with the points."""
@@ -64,11 +64,27 @@ def check_widths(*points: Tensor) -> None:
         *points: Points and vectors.
 
     Raises:
-        ValueError: If they have not.
+        ValueError: If they have not, or are numbers.
     """
-    widths = [x.shape[-1] for x in points if x.ndim]
+    if any(x.ndim == 0 for x in points):
+        raise ValueError('points and vectors must be of shape (..., d), got a 0-dimensional tensor')
+    widths = [x.shape[-1] for x in points]
     if widths and min(widths) != max(widths):
         raise ValueError(f'points and vectors must have one dimension, got {widths}')
+
+
+def check_sets(*sets: Tensor) -> None:
+    """Checks that points are sets of points, of which all pairs are taken.
+
+    Args:
+        *sets: Points ``(..., n, d)``.
+
+    Raises:
+        ValueError: If one of them is a single point or a number.
+    """
+    for x in sets:
+        if x.ndim < 2:
+            raise ValueError(f'points must be of shape (..., n, d), got {tuple(x.shape)}')
 
 
 def check_curvature(
@@ -93,7 +109,7 @@ def check_curvature(
 
     Raises:
         ValueError: If it is not positive and finite, the shape of a tensor does not fit, or points
-            differ in their last dimension, which would broadcast.
+            are numbers or differ in their last dimension, which would broadcast.
         TypeError: If it is neither a number nor a floating point tensor.
     """
     check_widths(*points)
@@ -152,10 +168,24 @@ def takes_formulas(*tensors: object) -> bool:
     return any(unpack_dual(x).tangent is not None for x in tensors if isinstance(x, Tensor))
 
 
+def takes_plain_backward(grad: Tensor) -> bool:
+    """Whether a backward pass is to be made of plain operators, which write over nothing.
+
+    So it is where gradients are differentiated again, and where one pass is of many gradients at
+    once: ``torch.autograd.grad(is_grads_batched=True)``, ``jacobian(vectorize=True)``.
+
+    Args:
+        grad: Gradient that the pass is given.
+    """
+    if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+        return True
+    return is_legacy_batched(grad)
+
+
 def recorded_gradients(
     formula: Callable[..., Tensor], inputs: Sequence[object], grad: Tensor
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of a formula that can be differentiated again.
+    """Gradients of a formula by plain operators; in grad mode they can be differentiated again.
 
     Args:
         formula: Function of the inputs.
@@ -165,11 +195,14 @@ def recorded_gradients(
     Returns:
         For each input its gradient, None where there is none.
     """
-    # fresh names: the gradient of each must not contain paths through another
-    own = [x.view_as(x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # fresh names: the gradient of each must not contain paths through another
+        own = [x.view_as(x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
+        value = formula(*own)
     wanted = {i: x for i, x in enumerate(own) if isinstance(x, Tensor) and x.requires_grad}
     found = torch.autograd.grad(
-        formula(*own), list(wanted.values()), grad, create_graph=True, allow_unused=True
+        value, list(wanted.values()), grad, create_graph=again, allow_unused=True
     )
     all_of_them: list[Tensor | None] = [None] * len(own)
     for i, gradient in zip(wanted, found):
@@ -317,7 +350,7 @@ class _Ratio(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor):
         x, ratio = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if takes_plain_backward(grad):
             return recorded_gradients(ctx.quotient.formula, (x,), grad)[0], None
         return ctx.quotient.gradient(x, ratio) * grad, None
 
@@ -401,7 +434,7 @@ class _Radial(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         x, norm, r, ratio, *rest = ctx.saved_tensors
         root = rest[0] if rest else ctx.root
-        if torch.is_grad_enabled():
+        if takes_plain_backward(grad):
             formula = partial(_radial_formula, quotient=ctx.quotient)
             return *recorded_gradients(formula, (x, root), grad), None
         slope = (grad * x).sum(-1, keepdim=True) * ctx.quotient.gradient(r, ratio)
@@ -452,7 +485,7 @@ class _ChordToDistance(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:
         (t,) = ctx.saved_tensors
-        if not torch.is_grad_enabled():
+        if not takes_plain_backward(grad):
             slope = t.rsqrt().mul_((t + 4).rsqrt_())
             return slope.mul_(grad).masked_fill_(t == 0, 0)
         apart = t > 0

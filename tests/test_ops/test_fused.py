@@ -172,6 +172,19 @@ def test_second_derivatives_equal_the_formula(name, c):
         assert (a - b).abs().max() <= 1e-8 * (1 + b.abs().max())
 
 
+@pytest.mark.parametrize('name', [n for n in NAMES if n not in ('queries', 'keys')])
+def test_many_gradients_at_once(name):
+    """`is_grads_batched`, as so many passes; torch cannot with the rotations of the others."""
+    function, _, args = cases(0.7)[name]
+    leaves = [a for a in args if isinstance(a, torch.Tensor) and a.requires_grad]
+    value = function(*args)
+    pulls = randn(2, *value.shape, seed=9)
+    found = torch.autograd.grad(value, leaves, pulls, retain_graph=True, is_grads_batched=True)
+    singles = (torch.autograd.grad(value, leaves, pull, retain_graph=True) for pull in pulls)
+    for one, *others in zip(found, *singles):
+        assert_close(one, torch.stack(others), rtol=1e-9, atol=1e-9)
+
+
 def test_hessian_of_plain_autograd():
     x, cot = randn(2, 3), randn(2, 4)
     found, wanted = (

@@ -137,3 +137,27 @@ def test_outside_the_ball_all_distances_are_nan():
     p = torch.tensor([[0.5, 0.0], [1.0, 0.2]])
     value = H.poincare_pairwise_hyperplane_dist(p, torch.eye(2), torch.zeros(2), 1.0)
     assert value[0].isfinite().all() and value[1].isnan().all()
+
+
+PAIRS = (H.lorentz_pairwise_hyperplane_dist, H.poincare_pairwise_hyperplane_dist)
+
+
+@pytest.mark.parametrize('function', PAIRS)
+def test_sets_of_hyperplanes_broadcast(function):
+    """Normals of one shape and offsets of another, as far as their last dimensions agree."""
+    x, normal, offset = randn(2, 5, 4) / 8, randn(2, 3, 4, seed=1), randn(2, 3, seed=2)
+    for w, o in ((normal, offset[0]), (normal[0], offset), (normal[:1], offset)):
+        found = function(x, w, o, 0.7)
+        for k in range(2):
+            parts = (t.expand(2, *t.shape[-n:])[k] for t, n in ((w, 2), (o, 1)))
+            assert_close(found[k], function(x[k], *parts, 0.7))
+
+
+@pytest.mark.parametrize('function', PAIRS)
+def test_shapes_of_sets_are_checked(function):
+    x, normal = randn(5, 4) / 8, randn(3, 4, seed=1)
+    for shape in ((), (1,), (2,), (3, 1)):
+        with pytest.raises(ValueError, match=r'offset must be of shape \(..., 3\)'):
+            function(x, normal, torch.zeros(shape), 0.7)
+    with pytest.raises(ValueError, match=r'points must be of shape \(..., n, d\), got \(4,\)'):
+        function(x, normal[0], torch.zeros(1), 0.7)

@@ -190,3 +190,28 @@ def test_points_of_another_width_are_refused(width):
     points = clipped_points(x, torch.ones(1), 1.0, None)
     with pytest.raises(ValueError, match='x must have 4 dimensions'):
         lorentz_logits(points, w, o, 1.0)
+
+
+def test_shapes_of_planes_are_checked():
+    x, w, o = parts()
+    for weight, offset in ((w, o[:1]), (w, o[:, None]), (w, o[0]), (w[0], o[:1]), (w[None], o)):
+        with pytest.raises(ValueError, match='weight and offset must be of shape'):
+            lorentz_logits(x, weight, offset, 0.7)
+    for p, weight in ((w[:1], w), (w[0], w[0]), (w[None], w[None])):
+        with pytest.raises(ValueError, match='p and weight must be of one shape'):
+            lorentz_gyroplane_logits(x, p, weight, 0.7)
+
+
+@pytest.mark.parametrize('function', [lorentz_logits, lorentz_gyroplane_logits])
+def test_many_gradients_at_once(function):
+    x, w, o = parts(torch.float32)
+    inputs = (x, w, o) if function is lorentz_logits else (x, w / 4, w)
+    inputs = [t.clone().requires_grad_() for t in inputs]
+    for c in (0.7, torch.tensor(0.7)):
+        value = function(*inputs, c)
+        pulls = randn(2, *value.shape, seed=5).float()
+        options = {'retain_graph': True}
+        found = torch.autograd.grad(value, inputs, pulls, is_grads_batched=True, **options)
+        singles = (torch.autograd.grad(value, inputs, pull, **options) for pull in pulls)
+        for one, *others in zip(found, *singles):
+            assert_close(one, torch.stack(others), rtol=1e-4, atol=1e-5)

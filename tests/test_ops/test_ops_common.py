@@ -274,3 +274,22 @@ def test_ops_need_torch_alone():
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@select(lambda case: case.call.__name__ != '<lambda>')
+def test_numbers_are_no_points(name):
+    """They would broadcast with vectors of any space."""
+    tensors = make(name, 3, 4)
+    for k in range(len(tensors)):
+        given = [torch.tensor(0.1) if i == k else x for i, x in enumerate(tensors)]
+        with pytest.raises(ValueError, match='shape|dimension'):
+            CASES[name].call(*given, 0.7)
+
+
+@select(lambda case: case.call.__name__.startswith(('pairwise_inner', 'pairwise_dist')))
+@pytest.mark.parametrize('dtype', FLOATS)
+def test_pairs_are_of_sets(name, dtype):
+    x, y = make(name, 3, 4, dtype=dtype)
+    for given in ((x[0], y), (x, y[0]), (x[0], y[0])):
+        with pytest.raises(ValueError, match=r'points must be of shape \(..., n, d\), got \(4,\)'):
+            CASES[name].call(*given, 0.7)

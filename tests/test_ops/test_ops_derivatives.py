@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.testing import assert_close
 
 from tests.helpers.op_cases import CASES, edges, every, make, to_kind, trainable
 
-from .conftest import FLOATS
+from .conftest import FLOATS, randn
 
 
 @every
@@ -92,3 +93,40 @@ def test_func_grad(name):
     value = torch.vmap(torch.func.grad(total, argnums=last), in_dims)(*tensors)
     leaf = tensors[last].requires_grad_()
     torch.testing.assert_close(value, torch.autograd.grad(total(*tensors), leaf)[0])
+
+
+@every
+def test_many_gradients_at_once(name):
+    """`is_grads_batched`, of `jacobian(vectorize=True)`: as so many passes, once and twice."""
+    tensors = trainable(make(name, 3, 4, dtype=torch.float32))
+    value = CASES[name].call(*tensors, 0.7)
+    pulls = randn(2, *value.shape, seed=5).float()
+    found = torch.autograd.grad(value, tensors, pulls, retain_graph=True, is_grads_batched=True)
+    again = {'retain_graph': True, 'create_graph': True}
+    singles = [torch.autograd.grad(value, tensors, pull, **again) for pull in pulls]
+    for one, *others in zip(found, *singles):
+        assert_close(one, torch.stack(others), rtol=1e-4, atol=1e-4)
+    total = sum(g.square().sum() for g in singles[0])
+    if not total.requires_grad:  # linear in all of its inputs
+        return
+    options = {'retain_graph': True, 'allow_unused': True}
+    scale = torch.tensor([1.0, -2.0])
+    found = torch.autograd.grad(total, tensors, scale, is_grads_batched=True, **options)
+    for one, other in zip(found, torch.autograd.grad(total, tensors, **options)):
+        if other is not None:
+            expected = torch.stack([other, -2 * other])
+            assert_close(one, expected, rtol=1e-4, atol=1e-3)
+
+
+@every
+def test_many_gradients_under_vmap(name):
+    """Those of a graph that was made outside of the transform."""
+    tensors = trainable(make(name, 3, 4, dtype=torch.float32))
+    value = CASES[name].call(*tensors, 0.7)
+    pulls = randn(2, *value.shape, seed=5).float()
+
+    def pulled(pull):
+        return torch.autograd.grad(value, tensors, pull, retain_graph=True)
+
+    for one, *others in zip(torch.vmap(pulled)(pulls), *map(pulled, pulls)):
+        assert_close(one, torch.stack(others), rtol=1e-4, atol=1e-4)

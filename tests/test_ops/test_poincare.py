@@ -317,7 +317,7 @@ class TestMaps:
         assert all(g.isfinite().all() for g in torch.autograd.grad(y.sum(), (x, v)))
 
     def test_dimensions_must_agree(self):
-        with pytest.raises(ValueError, match='x and v must have one dimension, got 4 and 3'):
+        with pytest.raises(ValueError, match=r'must have one dimension, got \[4, 3\]'):
             P.transport0(randn(2, 4), randn(2, 3), 1.0)
 
 

@@ -123,3 +123,9 @@ def test_gradients_and_refusals():
         R.lorentz_riemannian_sample(MEAN, '1', C)
     with pytest.raises(ValueError, match='dim must be at least 1'):
         R.riemannian_log_normalizer(1.0, 0, C)
+
+
+@pytest.mark.parametrize('dim', [1, 2, 3, 5])
+def test_drawing_ends_where_squares_overflow(dim):
+    drawn = R.lorentz_riemannian_sample(torch.zeros(2, dim), 1e160, C)
+    assert not L.dist0(drawn, C).isfinite().any()

@@ -179,13 +179,13 @@ class ClassifierMixin:
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
-        stock = getattr(self, self.layer)
-        sizes = _sizes(stock)
         self.taxonomy: Taxonomy | None = None
         self.tree_loss: nn.Module | None = None
         self.triplet_loss: nn.Module | None = None
         if classifier is None and taxonomy is None:
             return
+        stock = getattr(self, self.layer, None)  # some heads of mmseg have none
+        sizes = _sizes(stock)
         if sizes is None:
             raise ValueError(
                 f'{type(self).__name__}.{self.layer} is {type(stock).__name__}, and only a linear '
@@ -275,7 +275,7 @@ class ClassifierMixin:
         return getattr(self, self.layer).radius(x.movedim(1, -1) if x.ndim == 4 else x)
 
 
-def _sizes(stock: nn.Module) -> tuple[int, int] | None:
+def _sizes(stock: nn.Module | None) -> tuple[int, int] | None:
     if isinstance(stock, nn.Linear):
         return stock.in_features, stock.out_features
     if isinstance(stock, nn.Conv2d) and stock.kernel_size == (1, 1) and stock.groups == 1:
