@@ -129,7 +129,7 @@ def check_curvature(
 
 
 def _check_value(value: float, name: str) -> None:
-    if not (value > 0 and math.isfinite(value)):
+    if not 0 < value < math.inf:  # compiled code cannot ask a symbolic number whether it is finite
         raise ValueError(f'{name} must be positive and finite, got {value} (the curvature is -c)')
 
 
@@ -569,7 +569,7 @@ def shares(r: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
     elif isinstance(t, (Tensor, bool)) or not isinstance(t, (int, float)):
         what = t.dtype if isinstance(t, Tensor) else type(t).__name__
         raise TypeError(f't must be a number or a floating point tensor, got {what}')
-    elif not math.isfinite(t):
+    elif not -math.inf < t < math.inf:  # as in _check_value
         raise ValueError(f't must be finite, got {t}')
     whole = sinhc(r)
     start, end = (part * sinhc((part * r).abs()) / whole for part in (1 - t, t))

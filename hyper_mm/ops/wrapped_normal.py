@@ -58,7 +58,7 @@ def check_values_of_std(std: float | Tensor) -> None:
     else:
         values = ()
     for value in values:
-        if not (value > 0 and math.isfinite(value)):
+        if not 0 < value < math.inf:
             raise ValueError(f'std must be positive and finite, got {value}')
 
 

@@ -222,6 +222,20 @@ def test_compiles_to_one_graph(name):
     compiled_agrees(name, 'aot_eager')
 
 
+@no_old_dynamo
+def test_compiled_code_takes_any_curvature():
+    """From the second number on the compiler takes it as a symbol."""
+    torch._dynamo.reset()
+    x, y = make('lorentz.dist', 6, 4, dtype=torch.float32)
+    compiled = torch.compile(lorentz.dist, backend='eager', fullgraph=True)
+    for c in (1.0, 0.7, 2.0):
+        torch.testing.assert_close(compiled(x, y, c), lorentz.dist(x, y, c), rtol=1e-5, atol=1e-6)
+    step = torch.compile(lorentz.geodesic, backend='eager', fullgraph=True)
+    for t in (0.1, 0.4, 0.9):
+        expected = lorentz.geodesic(x, y, t, 0.7)
+        torch.testing.assert_close(step(x, y, t, 0.7), expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.slow
 @every
 def test_every_op_compiles_to_one_graph(name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 from torch import Tensor
 
 from hyper_mm.checks import check_count
@@ -36,7 +38,8 @@ class TaxonomyMetric(BaseMetric):
     best predictions. Samples with scores of the classes (``seg_logits``, ``pred_score``) add
     ``consistency_depth{d}``: the part, in percent, of the predictions whose class is in the most
     probable group at that depth, where the probability of a group is the sum of those of its
-    classes.
+    classes; not so where pixels are predicted from other scores, as with mmseg's ``SegTTAModel``,
+    whose samples keep the scores of one view.
 
     Args:
         taxonomy: A file, an object or the name of one of our trees, see
@@ -66,6 +69,7 @@ class TaxonomyMetric(BaseMetric):
         self.topk = tuple(topk)
         self.ignore_index = ignore_index
         self.tree = Taxonomy.load(taxonomy)
+        self._told = False
 
     @BaseMetric.dataset_meta.setter  # type: ignore[attr-defined]
     def dataset_meta(self, meta: dict) -> None:
@@ -100,7 +104,7 @@ class TaxonomyMetric(BaseMetric):
                 )
 
     def _of_logits(self, sample: dict, labels: np.ndarray) -> np.ndarray | None:
-        """Consistent pixels at each depth; None without logits of all classes."""
+        """Consistent pixels at each depth; None without logits of all classes, or of others."""
         if 'seg_logits' not in sample:
             return None
         logits = sample['seg_logits']['data'].flatten(1)
@@ -111,9 +115,20 @@ class TaxonomyMetric(BaseMetric):
         places = counted.flatten().nonzero().squeeze(1).to(logits.device)
         agreed = np.zeros(len(self.tree.depths()), dtype=np.int64)
         for part in places.split(_CHUNK):
+            if not torch.equal(logits[:, part].argmax(0), found[part].long()):
+                self._tell_once(
+                    'TaxonomyMetric: seg_logits are not those of pred_sem_seg (SegTTAModel keeps '
+                    'those of its last view): such images are left out of the consistency'
+                )
+                return None
             probability = logits[:, part].float().softmax(0)
             agreed += consistent_counts(probability, found[part], self.tree)
         return agreed
+
+    def _tell_once(self, message: str) -> None:
+        if not self._told:
+            print_log(message, 'current', logging.WARNING)
+        self._told = True
 
     def _of_image(
         self, sample: dict, num: int

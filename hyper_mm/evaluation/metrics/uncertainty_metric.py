@@ -38,7 +38,7 @@ class UncertaintyMetric(BaseMetric):
 
     Raises:
         ValueError: If ``pixels`` or ``bins`` is not positive; in evaluation, for samples without
-            logits or scores.
+            logits or scores, or with logits of another prediction (test-time augmentation).
     """
 
     default_prefix = 'uncertainty'
@@ -72,6 +72,14 @@ class UncertaintyMetric(BaseMetric):
         logits = sample['seg_logits']['data'].flatten(1)[:, places].float().cpu()
         if len(logits) == 1:
             raise ValueError('UncertaintyMetric needs logits of two classes or more, got one')
+        if 'pred_sem_seg' in sample:
+            found = sample['pred_sem_seg']['data'].flatten()[places].cpu()
+            if not torch.equal(logits.argmax(0), found.long()):
+                raise ValueError(
+                    'UncertaintyMetric: seg_logits are not those of pred_sem_seg (SegTTAModel '
+                    'keeps those of its last view): leave the metric out of tests with '
+                    'augmentation'
+                )
         radius = None
         if 'embedding_radius' in sample:
             radius = sample['embedding_radius']['data'].flatten()[places].float().cpu()

@@ -58,8 +58,11 @@ def check_width(x: Tensor, width: int, name: str = 'features') -> None:
         name: What messages call the vectors.
 
     Raises:
+        TypeError: If they are not of a floating point type.
         ValueError: If the last dimension is another one, or there is none.
     """
+    if not x.is_floating_point():
+        raise TypeError(f'{name} must be of a floating point type, got {x.dtype}')
     if x.ndim == 0 or x.shape[-1] != width:
         raise ValueError(f'{name} must be of shape (..., {width}), got {tuple(x.shape)}')
 
@@ -81,8 +84,8 @@ class Classifier(nn.Module):
         scale: Initial factor of the features; ``embed_dims ** -0.5`` if None, or 0.01 with
             ``init='from_linear'``, and half of that in the ball, where coordinates count double.
         learn_scale: Train the factor.
-        init: ``'random'``, or ``'from_linear'``: weights of a linear classifier, with a ``bias``,
-            are accepted on load and taken over (:meth:`adopt_linear`).
+        init: ``'random'``, or ``'from_linear'``: weights of a linear classifier, with a ``bias`` or
+            without, are accepted on load and taken over (:meth:`adopt_linear`).
         logit_scale: Initial value of a trained factor of the logits; none if None. ``max_radius``
             limits logits, too, to the order of that radius times the weights, which grow slowly:
             with a factor they become as sharp as those of a linear classifier.
@@ -238,14 +241,17 @@ class Classifier(nn.Module):
         unexpected_keys: list, error_msgs: list,
     ) -> None:  # fmt: skip
         weight, bias = f'{prefix}weight', f'{prefix}bias'
-        if self.init == 'from_linear' and bias in state_dict and weight in state_dict:
+        # a linear classifier has a bias or nothing beside its weight
+        own = (f'{prefix}{key}' for key in self.state_dict() if key != 'weight')
+        linear = bias in state_dict or not any(key in state_dict for key in own)
+        if self.init == 'from_linear' and weight in state_dict and linear:
             try:
-                self.adopt_linear(state_dict[weight], state_dict[bias])
+                self.adopt_linear(state_dict[weight], state_dict.get(bias))
             except ValueError as error:
                 error_msgs.append(f'{prefix}: {error}')
                 return
             for key in (weight, bias):
-                del state_dict[key]
+                state_dict.pop(key, None)
             state_dict.update(self.state_dict(prefix=prefix))
         super()._load_from_state_dict(
             state_dict, prefix, metadata, strict, missing_keys, unexpected_keys, error_msgs

@@ -49,6 +49,10 @@ def test_consistency_of_pixels_and_images():
     scores = made.evaluate(2)
     assert scores['tree/consistency_depth1'] == 50
     assert scores['tree/consistency_depth2'] == 100
+    # as samples of SegTTAModel: merged predictions, and logits of one view
+    merged = dict(sample, seg_logits=dict(data=sample['seg_logits']['data'].flip(0)))
+    made.process(None, [merged])
+    assert 'tree/consistency_depth1' not in made.evaluate(1)
     del sample['seg_logits']
     made.process(None, [sample])
     assert 'tree/consistency_depth1' not in made.evaluate(1)

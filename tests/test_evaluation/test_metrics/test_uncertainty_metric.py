@@ -69,6 +69,15 @@ def test_refuses():
         metric.process(None, [dict(pred_label=1)])
     with pytest.raises(ValueError, match='two classes or more'):
         metric.process(None, [pixels(torch.zeros(1, 2, 2), torch.zeros(2, 2).long())])
+    # as samples of SegTTAModel: merged predictions, and logits of one view
+    logits, labels = example()
+    for found, fits in ((logits.argmax(0), True), (logits.argmin(0), False)):
+        sample = dict(pixels(logits, labels), pred_sem_seg=dict(data=found[None]))
+        if fits:
+            metric.process(None, [sample])
+        else:
+            with pytest.raises(ValueError, match='not those of pred_sem_seg .SegTTAModel'):
+                metric.process(None, [sample])
     metric.results = [tuple(np.zeros(0) for _ in range(4))]
     with pytest.raises(ValueError, match='no pixel with a label'):
         metric.compute_metrics(metric.results)

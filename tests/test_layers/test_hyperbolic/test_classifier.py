@@ -80,6 +80,9 @@ class TestFromLinear:
         stock = nn.Linear(8, 5, bias=False)
         model.adopt_linear(stock.weight, stock.bias)
         assert_close(model(x), stock(x), rtol=2e-3, atol=2e-3)
+        loaded = make(8, 5, init='from_linear')
+        loaded.load_state_dict(stock.state_dict())
+        assert torch.equal(loaded(x), model(x))
 
     def test_shapes_must_fit(self):
         with pytest.raises(ValueError, match=r'must be of shape \(5, 8\) and \(5,\), got \(4, 8\)'):
@@ -145,6 +148,11 @@ class TestClassifier:
         for call in (model, model.radius):
             with pytest.raises(ValueError, match=r'features must be of shape \(\.\.\., 8\), got'):
                 call(torch.randn(shape))
+
+    @pytest.mark.parametrize('dtype', [torch.long, torch.complex64])
+    def test_refuses_features_of_another_type(self, make, dtype):
+        with pytest.raises(TypeError, match='features must be of a floating point type'):
+            make(8, 5)(torch.ones(3, 8, dtype=dtype))
 
     def test_half_precision_features(self, make):
         model, x = make(8, 5), torch.randn(3, 8).half()

@@ -165,6 +165,17 @@ class TestSegmentation:
         with pytest.raises((ValueError, TypeError), match=words):
             segmentation(**options)
 
+    def test_heads_without_a_linear_layer(self):
+        """They are the stock heads, and have nothing to replace."""
+        pytest.importorskip('mmseg')
+        config = dict(
+            _scope_='mmseg', type='hyper_mm.PointHead', in_channels=[6], in_index=[0], channels=5,
+            num_classes=4,
+        )  # fmt: skip
+        assert ROOT.build(config).fc_seg.out_channels == 4
+        with pytest.raises(ValueError, match=r'PointHead\.conv_seg is NoneType'):
+            ROOT.build(dict(**config, classifier=dict(type='LorentzMLR')))
+
 
 def classification(**options):
     pytest.importorskip('mmpretrain')
