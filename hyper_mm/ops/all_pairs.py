@@ -14,14 +14,13 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from .backward import recorded_gradients, takes_plain_backward
 from .stable import (
     Curvature,
     chord_to_distance,
     is_readable,
-    recorded_gradients,
     squared_norm,
     takes_formulas,
-    takes_plain_backward,
 )
 
 _CLOSE = 1e-3

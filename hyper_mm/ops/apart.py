@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from .stable import Curvature, is_readable, recorded_gradients, takes_formulas, takes_plain_backward
+from .backward import recorded_gradients, takes_plain_backward
+from .stable import Curvature, is_readable, takes_formulas
 
 __all__ = ['dist']
 

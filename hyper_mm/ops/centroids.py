@@ -22,13 +22,12 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from .backward import recorded_gradients, takes_plain_backward
 from .stable import (
     PLAIN,
     Curvature,
     is_readable,
-    recorded_gradients,
     takes_formulas,
-    takes_plain_backward,
 )
 
 __all__ = ['centroid', 'check_weight']

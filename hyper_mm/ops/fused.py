@@ -20,12 +20,11 @@ from torch.nn import functional as F
 
 from ..deprecation import renamed_attributes
 from . import unfused
+from .backward import recorded_gradients, takes_plain_backward
 from .stable import (
     Curvature,
     check_curvature,
-    recorded_gradients,
     takes_formulas,
-    takes_plain_backward,
     upcast,
 )
 

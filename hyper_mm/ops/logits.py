@@ -16,16 +16,15 @@ from torch import Tensor
 from torch.autograd import Function
 
 from . import lorentz
+from .backward import recorded_gradients, takes_plain_backward
 from .stable import (
     Curvature,
     check_curvature,
-    recorded_gradients,
     safe_norm,
     signed_asinh,
     sinhc,
     sqrt,
     takes_formulas,
-    takes_plain_backward,
     unit,
     upcast,
     widen,

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from . import lorentz, poincare
+from .backward import recorded_gradients, takes_plain_backward
 from .centroids import check_weight
 from .stable import (
     Curvature,
@@ -21,11 +22,9 @@ from .stable import (
     check_curvature,
     check_sets,
     per_point,
-    recorded_gradients,
     safe_norm,
     squared_norm,
     takes_formulas,
-    takes_plain_backward,
     upcast,
     wide_sqrt,
     widen,
