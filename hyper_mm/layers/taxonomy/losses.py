@@ -127,7 +127,7 @@ class TreeMinLoss(nn.Module):
         counted = target != IGNORED
         nodes, target = nodes[counted], target[counted]
         least, largest = self.consistent(nodes)
-        there = self.labels[target]
+        there = self.labels.index_select(0, target)  # unlike [target], refuses negative classes
         loss = torch.where(there, F.softplus(-least), F.softplus(largest))
         if self.gamma:
             wrong = torch.where(there, torch.sigmoid(-least), torch.sigmoid(largest))

@@ -52,6 +52,12 @@ class TestTreeSoftmax:
 
 
 class TestTreeMin:
+    @pytest.mark.parametrize('label', [-2, 6])
+    def test_no_class_is_refused(self, label):
+        """A negative one but -1 would be a class from the end."""
+        with pytest.raises(IndexError):
+            TreeMinLoss(TREE)(logits(1, 9), torch.tensor([label]))
+
     def test_as_of_the_paper(self):
         z, model = logits(6, 9), TreeMinLoss(TREE)
         target = torch.tensor([OWL, HEN, COD, CUP, SKY, OWL])
