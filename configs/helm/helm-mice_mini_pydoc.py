@@ -1,6 +1,6 @@
 # HELM-MiCE in miniature, on the documentation of Python.
 #   python tools/train.py configs/helm/helm-mice_mini_pydoc.py
-# Result: not trained
+# Result: perplexity 141.5 ± 0.6 after 300 steps at 4e-3, seeds 0 1 2 (docs/tables/helm_pydoc.md)
 # Data: see _base_/datasets/pydoc_tokens.py; the model is that of helm-mice_mini_hierarcaps.py.
 _base_ = [
     '../_base_/models/helm-mice_mini.py',

@@ -113,7 +113,7 @@ def _distances(left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> Te
 
 
 class _Distances(Function):
-    """As :func:`_distances`, of matrices; ``D = log(1 + (t + s) / 2)``, ``s^2 = t (t + 4)``."""
+    """:func:`_distances` of matrices; ``D = log(1 + h + s)``, ``h = t / 2``, ``s^2 = h (h + 2)``."""
 
     @staticmethod
     def forward(ctx, left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -121,17 +121,19 @@ class _Distances(Function):
         n, m = len(left), len(right)
         result, root, most = rows.new_empty(n, m), rows.new_empty(n, m), columns.max()
         pieces, height = _pieces(n, m)
-        wide, t, other = left.new_empty(height, m), *rows.new_empty(2, height, m)
+        wide, narrow, other = left.new_empty(height, m), *rows.new_empty(2, height, m)
+        halves, ctx.apart = left / 2, True
         for i in pieces:
-            h = i.stop - i.start
-            product, part, s = torch.mm(left[i], right.mT, out=wide[:h]), t[:h], root[i]
-            part.copy_(product)
+            count = i.stop - i.start
+            h, s = narrow[:count], root[i]
+            h.copy_(torch.mm(halves[i], right.mT, out=wide[:count]))
             # one number decides in most pieces that no pair is coincident; NaN does not
-            if not part.min() > torch.minimum(rows[i].max(), most):
-                part.masked_fill_((part <= rows[i]) & (part <= columns), 0)
-            # two roots: t (t + 4) would overflow
-            torch.sqrt(part, out=s).mul_(torch.add(part, 4, out=other[:h]).sqrt_())
-            torch.log1p(part.add_(s).mul_(0.5), out=result[i])
+            if not 2 * h.min() > torch.minimum(rows[i].max(), most):
+                ctx.apart = False
+                h.masked_fill_((h <= rows[i] / 2) & (h <= columns / 2), 0)
+            # two roots: h (h + 2) would overflow
+            torch.sqrt(h, out=s).mul_(torch.add(h, 2, out=other[:count]).sqrt_())
+            torch.log1p(h.add_(s), out=result[i])
         ctx.save_for_backward(left, right, rows, columns, root)
         return result
 
@@ -146,14 +148,16 @@ class _Distances(Function):
         pieces, height = _pieces(*root.shape)
         wide, narrow = left.new_empty(height, len(right)), grad.new_empty(height, len(right))
         for i in pieces:
-            h, s = i.stop - i.start, root[i]
-            # dD / dt = 1 / s, and 0 where points coincide
-            slope = torch.div(grad[i], s, out=narrow[:h]).masked_fill_(s == 0, 0)
-            pull = wide[:h].copy_(slope)
+            count, s = i.stop - i.start, root[i]
+            # dD / dh = 1 / s, and 0 where points coincide
+            slope = torch.div(grad[i], s, out=narrow[:count])
+            if not ctx.apart:
+                slope.masked_fill_(s == 0, 0)
+            pull = wide[:count].copy_(slope)
             if g_left is not None:
-                torch.mm(pull, right, out=g_left[i])
+                torch.mm(pull, right, out=g_left[i]).div_(2)
             if g_right is not None:
-                g_right.addmm_(pull.mT, left[i])
+                g_right.addmm_(pull.mT, left[i], alpha=0.5)
         return g_left, g_right, None, None
 
 

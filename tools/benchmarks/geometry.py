@@ -6,8 +6,9 @@
 Peers (left out with a note where they are not installed): geoopt (full Lorentz vectors), HypLL
 (Poincare ball), and the formulas one writes by hand: the clamped arcosh on a matrix product, and
 the two-line exponential and logarithmic map. All times are of float32, forward and backward, the
-peers taking turns in one process; a ratio is the median of the ratios of the rounds. The errors are
-against 50-digit arithmetic on the same float32 numbers. Exits 0 whether targets are met or not.
+peers taking turns, in one process or, beside the libraries, each in one of its own; a ratio is the
+median of the ratios of the rounds. The errors are against 50-digit arithmetic on the same float32
+numbers. Exits 0 whether targets are met or not.
 """
 
 from __future__ import annotations
@@ -183,19 +184,36 @@ def timed(step: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def race(steps: dict[str, Callable[[], None]], rounds: int, burst: int = 1) -> dict[str, list]:
-    """Seconds of every step in every round; the steps take turns, after one unmeasured round.
-
-    With ``burst`` above 1, ``hyper_mm`` runs that many times in its turn and the median counts: a
-    step of milliseconds beside one of seconds would be measured by the memory the other leaves.
-    """
+def race(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, list]:
+    """Seconds of every step in every round; the steps take turns, after one unmeasured round."""
     seconds = {name: [] for name in steps}
     for k in range(rounds + 1):
         for name, step in steps.items():
-            runs = [timed(step) for _ in range(burst if name == 'hyper_mm' else 1)]
+            taken = timed(step)
             if k:
-                seconds[name].append(statistics.median(runs))
+                seconds[name].append(taken)
     return seconds
+
+
+def race_apart(peers: list[str], rounds: int, threads: int) -> dict[str, list]:
+    """Seconds of the distances of all pairs; the peers take turns, each in a fresh process.
+
+    In one process the gigabytes that one of them frees leave another the memory of the system
+    anew at each step, which takes half of the time of a step of milliseconds.
+    """
+    script = [str(Path(__file__).resolve()), '--threads', str(threads), '--time']
+    seconds = {peer: [] for peer in peers}
+    for _ in range(rounds):
+        for peer in peers:
+            seconds[peer].append(float(child(*script, peer)))
+    return seconds
+
+
+def measure_time(peer: str) -> None:
+    """Prints the median seconds of a step in this (fresh) process, of about two seconds of them."""
+    step = pairwise_step(peer)
+    first = min(timed(step) for _ in range(2))
+    print(statistics.median(timed(step) for _ in range(min(max(3, round(2 / first)), 50))))
 
 
 def ratio(numerator: list[float], denominator: list[float]) -> float:
@@ -242,11 +260,8 @@ def bench_pairwise(args: argparse.Namespace) -> tuple[list[Row], dict]:
     fast = race(
         {p: pairwise_step(p) for p in peers if p not in ('geoopt', 'hypll')}, 10 * args.repeats
     )
-    slow = race(
-        {p: pairwise_step(p) for p in peers if p in ('hyper_mm', 'geoopt', 'hypll')},
-        args.repeats,
-        burst=5,
-    )
+    apart = [p for p in peers if p in ('hyper_mm', 'geoopt', 'hypll')]
+    slow = race_apart(apart, args.repeats, args.threads)
     seconds = {**fast, **slow}
     rows = []
     for peer in PAIRWISE:
@@ -444,12 +459,16 @@ def main() -> None:
     parser.add_argument('--error-pairs', type=int, default=500, help='pairs a kind for the errors')
     parser.add_argument('--out', type=Path, help='file for all samples, JSON')
     parser.add_argument('--memory', choices=PAIRWISE, help=argparse.SUPPRESS)
+    parser.add_argument('--time', choices=PAIRWISE, help=argparse.SUPPRESS)
     args = parser.parse_args()
     import torch
 
     torch.set_num_threads(args.threads)
     if args.memory:
         measure_memory(args.memory)
+        return
+    if args.time:
+        measure_time(args.time)
         return
 
     benches = dict(zip(SECTIONS, (bench_pairwise, bench_maps, bench_error, bench_import)))
