@@ -113,7 +113,7 @@ def _distances(left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> Te
 
 
 class _Distances(Function):
-    """:func:`_distances` of matrices; ``D = log(1 + h + s)``, ``h = t / 2``, ``s^2 = h (h + 2)``."""
+    """:func:`_distances` of matrices: ``D = log(1 + h + s)``, ``h = t/2``, ``s^2 = h (h + 2)``."""
 
     @staticmethod
     def forward(ctx, left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
