@@ -199,7 +199,7 @@ def race_apart(peers: list[str], rounds: int, threads: int) -> dict[str, list]:
     """Seconds of the distances of all pairs; the peers take turns, each in a fresh process.
 
     In one process the gigabytes that one of them frees leave another the memory of the system
-    anew at each step, which takes half of the time of a step of milliseconds.
+    anew at each step, which takes a third of the time of a step of milliseconds.
     """
     script = [str(Path(__file__).resolve()), '--threads', str(threads), '--time']
     seconds = {peer: [] for peer in peers}
