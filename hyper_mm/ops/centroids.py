@@ -23,12 +23,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from .backward import recorded_gradients, takes_plain_backward
-from .stable import (
-    PLAIN,
-    Curvature,
-    is_readable,
-    takes_formulas,
-)
+from .stable import PLAIN, Curvature, is_readable, takes_formulas
 
 __all__ = ['centroid', 'check_weight']
 
