@@ -423,8 +423,10 @@ def centroid(x: Tensor, weight: Tensor | None = None, c: Curvature = 1.0) -> Ten
         c: Curvature: float, 0-dimensional, or ``(..., 1, 1)``.
 
     Returns:
-        Points ``(..., d)``, accumulated in float64 where digits would be lost, and returned in the
-        inputs' dtype. The origin where all weights are 0.
+        Points ``(..., d)``, accumulated in float64, with light-cone coordinates where digits would
+        be lost, and returned in the inputs' dtype. The origin where all weights are 0. Where values
+        cannot be read at once, more sets of weights than sets of points are plainly summed: of
+        points that are close together that keeps digits up to a scaled radius of 12.
 
     Raises:
         ValueError: If shapes do not fit, or a weight is negative, where values can be read at once
@@ -435,23 +437,7 @@ def centroid(x: Tensor, weight: Tensor | None = None, c: Curvature = 1.0) -> Ten
     (x,) = upcast(x)
     check_sets(x)
     weight, c = centroids.check_weight(weight, x), check_curvature(c, x, shared=True)
-    found = centroids.centroid(_centroid, x, weight, c)
-    return _centroid(x, weight, c) if found is None else found
-
-
-def _centroid(x: Tensor, weight: Tensor | None, c: Curvature) -> Tensor:
-    root = wide_sqrt(c)
-    a = widen(x) * root
-    a = torch.cat([a, time(a, 1.0, keepdim=True)], -1)
-    weight = a.new_ones(x.shape[-2]) if weight is None else weight.to(a.dtype)
-    total = (weight.unsqueeze(-2) @ a).squeeze(-2)
-    space, t0 = total[..., :-1], total[..., -1:]
-    length = safe_norm(space, keepdim=True)
-    # far out the difference is lost to rounding; its infimum is that of equal points
-    norm = ((t0 - length) * (t0 + length)).clamp_min(weight.sum(-1, keepdim=True).square())
-    scale = torch.where(norm > 0, torch.where(norm > 0, norm, 1).rsqrt(), 0)
-    root = root.squeeze(-2) if isinstance(root, Tensor) and root.ndim > 1 else root
-    return (space * scale / root).to(x.dtype)
+    return centroids.centroid(x, weight, c)
 
 
 def transport0(x: Tensor, v: Tensor, c: Curvature) -> Tensor:
