@@ -20,6 +20,8 @@ from .backward import recorded_gradients, takes_plain_backward
 from .stable import (
     Curvature,
     check_curvature,
+    is_readable,
+    large_norm,
     safe_norm,
     signed_asinh,
     sinhc,
@@ -76,6 +78,8 @@ def clipped_points(
     (x,) = upcast(x)
     root = sqrt(_one_number(check_curvature(c, x)))
     norm = safe_norm(x, wide=wide)
+    if not wide and max_radius is not None and not (is_readable(norm) and norm.isfinite().all()):
+        norm = large_norm(x)
     factor = factor.reshape(()).to(x.dtype)
     if wide:
         root = widen(root) if isinstance(root, Tensor) else root

@@ -272,6 +272,22 @@ def safe_norm(x: Tensor, keepdim: bool = False, wide: bool = False) -> Tensor:
     return norm if keepdim else norm.squeeze(-1)
 
 
+def large_norm(x: Tensor, keepdim: bool = False) -> Tensor:
+    """:func:`safe_norm` of vectors that may be so long that their squares overflow.
+
+    Args:
+        x: Vectors ``(..., d)``; in float32 squares overflow at a length of 1.8e19.
+        keepdim: Keep the last dimension, of size 1.
+
+    Returns:
+        Norms ``(...)``.
+    """
+    large = x.detach().abs().amax(-1, keepdim=True) > 1e15
+    scale = torch.where(large, 1e20, 1.0).to(x.dtype)
+    norm = safe_norm(x / scale, keepdim=True) * scale
+    return norm if keepdim else norm.squeeze(-1)
+
+
 class _Quotient(NamedTuple):
     """``f(x) / x`` for ``x >= 0``, whose slope is ``(f'(x) - f(x) / x) / x``."""
 

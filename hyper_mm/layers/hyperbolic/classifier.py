@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...checks import check_choice, check_count, check_positive, check_range
 from ...ops.logits import Points, clipped_points
-from ...ops.stable import is_readable, safe_norm
+from ...ops.stable import is_readable, large_norm, safe_norm
 from ..common.curvature import Curvature, LogParameter, curvature_options
 
 INITS = ('random', 'from_linear')
@@ -41,10 +41,7 @@ def clip_features(x: Tensor, radius: float | Tensor) -> Tensor:
         check_positive(radius=radius)
     elif is_readable(radius):
         check_positive(radius=radius.detach().min().item())
-    # squares of float32 numbers overflow at a length of 1.8e19
-    large = x.detach().abs().amax(-1, keepdim=True) > 1e15
-    scale = torch.where(large, 1e20, 1.0).to(x.dtype)
-    norm = safe_norm(x / scale, keepdim=True) * scale
+    norm = large_norm(x, keepdim=True)
     far = norm > radius
     return x * torch.where(far, radius / torch.where(far, norm, 1), 1)
 

@@ -103,7 +103,7 @@ class TestClassifier:
                 assert parameter.grad is not None, name
                 assert parameter.grad.isfinite().all(), name
 
-    @pytest.mark.parametrize('value', [0.0, 1e-6, 1.0, 100.0, 300.0, 1e4, 1e18])
+    @pytest.mark.parametrize('value', [0.0, 1e-6, 1.0, 100.0, 300.0, 1e4, 1e18, 1e30])
     @pytest.mark.parametrize('curvature', [0.1, 10.0])
     def test_values_and_gradients_are_finite_at_any_length(self, make, value, curvature):
         for limit in (None, 4.0):
@@ -124,6 +124,13 @@ class TestClassifier:
         assert_close(scaled * model.radius(x), torch.full((50,), 1.5), rtol=1e-5, atol=0)
         near = 0.01 * x
         assert_close(model.radius(near), free.radius(near))
+
+    def test_vectors_whose_squares_overflow_are_clipped(self, make):
+        model, x = make(8, 5, max_radius=6.0), torch.randn(3, 8)
+        expected = model(1e6 * x)
+        assert_close(model(1e25 * x), expected)
+        batch = torch.stack([1e25 * x, 1e6 * x])
+        assert_close(torch.vmap(model)(batch), torch.stack([expected, expected]))
 
     def test_within_the_farthest_radius_nothing_is_clipped(self, make):
         model = make(8, 5, scale=1.0)
