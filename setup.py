@@ -42,6 +42,25 @@ def read_version() -> str:
     return re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE)[1]
 
 
+def read_description() -> str:
+    """Reads README.md without links to files, which lead nowhere on a package index."""
+    path = ROOT / 'README.md'
+    text = path.read_text(encoding='utf-8') if path.exists() else ''
+    files = set(re.findall(r'^\[([^]]+)\]: (?!https?:)\S+$', text, re.MULTILINE))
+    text = re.sub(r'^\[[^]]+\]: (?!https?:)\S+\n', '', text, flags=re.MULTILINE)
+    text = re.sub(r'^!\[.*\n\n?(\*[^*]*\*\n\n)?', '', text, flags=re.MULTILINE)  # with its caption
+
+    def plain(match: re.Match) -> str:
+        label, target, name = match.groups()
+        is_file = not target.startswith('http') if target else (name or label) in files
+        return label if is_file else match[0]
+
+    text += (
+        '\nPages and tables that are named here are files of `docs/` in the source distribution.\n'
+    )
+    return re.sub(r'\[([^]]+)\](?:\(([^)]+)\)|\[([^]]+)\])?', plain, text)
+
+
 class BuildWithMim(build_py):
     """Adds `hyper_mm/.mim` with configs, tools and the model index, where mim and mmengine look.
 
@@ -85,9 +104,7 @@ setup(
     name='hyper_mm',
     version=read_version(),
     description='Hyperbolic and hierarchical components for OpenMMLab 2.x',
-    long_description=(
-        (ROOT / 'README.md').read_text(encoding='utf-8') if (ROOT / 'README.md').exists() else ''
-    ),
+    long_description=read_description(),
     long_description_content_type='text/markdown',
     author='The hyper_mm contributors',
     license='Apache-2.0',

@@ -64,6 +64,15 @@ def test_one_version(monkeypatch):
     assert definition(monkeypatch)['version'] == __version__
 
 
+def test_description_has_no_link_to_a_file(monkeypatch):
+    text = definition(monkeypatch)['long_description']
+    assert 'Hi-Mapper' in text and 'files of `docs/`' in text
+    assert '![' not in text
+    prose = re.sub(r'```.*?```|`[^`]*`', '', text, flags=re.DOTALL)
+    links = re.findall(r'\]\(([^)]*)\)|\]\[|^\[[^]]*\]:', prose, re.MULTILINE)
+    assert all(target.startswith('http') for target in links), links
+
+
 def test_installing_moves_no_other_package(source):
     pytest.importorskip('pip')
     args = ('install', '--dry-run', '--quiet', '--report', 'report.json')

@@ -191,3 +191,8 @@ def test_files_are_of_readable_length():
     files = {p for folder in folders for p in folder.rglob('*.py') if '.mim' not in p.parts}
     lengths = {p: len(p.read_text(encoding='utf-8').splitlines()) for p in files}
     assert not {str(p): n for p, n in lengths.items() if n > 550}
+
+
+def test_readme_is_readable_as_text():
+    lines = (REPO / 'README.md').read_text(encoding='utf-8').splitlines()
+    assert not [line for line in lines if len(line) >= 120]

@@ -5,9 +5,9 @@ and by topic, for both models: :mod:`~hyper_mm.ops.entailment` (angles and cones
 :mod:`~hyper_mm.ops.hyperplanes` and :mod:`~hyper_mm.ops.busemann` (what classifiers measure),
 :mod:`~hyper_mm.ops.means`, :mod:`~hyper_mm.ops.wrapped_normal`,
 :mod:`~hyper_mm.ops.riemannian_normal`, and :mod:`~hyper_mm.ops.coordinates` (other models and
-libraries). Their building blocks are in :mod:`~hyper_mm.ops.stable`, :mod:`~hyper_mm.ops.chord`,
-:mod:`~hyper_mm.ops.all_pairs`, :mod:`~hyper_mm.ops.motions`, :mod:`~hyper_mm.ops.rows` and
-:mod:`~hyper_mm.ops.apart`.
+libraries). Their building blocks are in :mod:`~hyper_mm.ops.inputs`, :mod:`~hyper_mm.ops.stable`,
+:mod:`~hyper_mm.ops.chord`, :mod:`~hyper_mm.ops.all_pairs`, :mod:`~hyper_mm.ops.motions`,
+:mod:`~hyper_mm.ops.rows` and :mod:`~hyper_mm.ops.apart`.
 """
 
 from . import (
@@ -15,6 +15,7 @@ from . import (
     coordinates,
     entailment,
     hyperplanes,
+    inputs,
     lorentz,
     means,
     poincare,
@@ -28,6 +29,7 @@ __all__ = [
     'coordinates',
     'entailment',
     'hyperplanes',
+    'inputs',
     'lorentz',
     'means',
     'poincare',

@@ -15,13 +15,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from .backward import recorded_gradients, takes_plain_backward
-from .stable import (
-    Curvature,
-    chord_to_distance,
-    is_readable,
-    squared_norm,
-    takes_formulas,
-)
+from .inputs import Curvature, is_readable, takes_formulas
+from .stable import chord_to_distance, squared_norm
 
 _CLOSE = 1e-3
 _COINCIDENT = 64 * torch.finfo(torch.float64).eps

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from .backward import recorded_gradients, takes_plain_backward
-from .stable import Curvature, is_readable, takes_formulas
+from .inputs import Curvature, is_readable, takes_formulas
 
 __all__ = ['dist']
 

@@ -14,20 +14,18 @@ import torch
 from torch import Tensor
 
 from . import poincare
-from .stable import (
+from .inputs import (
     Curvature,
     check_curvature,
     check_sets,
     is_readable,
     per_point,
-    signed_asinh,
-    squared_norm,
     takes_formulas,
-    unit,
     upcast,
     wide_sqrt,
     widen,
 )
+from .stable import signed_asinh, squared_norm, unit
 
 __all__ = [
     'lorentz_busemann',

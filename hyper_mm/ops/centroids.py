@@ -26,17 +26,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from .backward import recorded_gradients, takes_plain_backward
-from .stable import (
-    PLAIN,
-    Curvature,
-    is_readable,
-    safe_norm,
-    squared_norm,
-    takes_formulas,
-    unit,
-    wide_sqrt,
-    widen,
-)
+from .inputs import PLAIN, Curvature, is_readable, takes_formulas, wide_sqrt, widen
+from .stable import safe_norm, squared_norm, unit
 
 __all__ = ['centroid', 'check_weight', 'formula', 'in_few_passes']
 

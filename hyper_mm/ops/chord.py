@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .stable import Curvature, safe_norm, squared_norm, unit
+from .inputs import Curvature
+from .stable import safe_norm, squared_norm, unit
 
 
 def squared_chord(x: Tensor, y: Tensor, root: Curvature) -> Tensor:

@@ -21,16 +21,8 @@ import math
 import torch
 from torch import Tensor
 
-from .stable import (
-    Curvature,
-    check_curvature,
-    check_widths,
-    sqrt,
-    squared_norm,
-    upcast,
-    wide_sqrt,
-    widen,
-)
+from .inputs import Curvature, check_curvature, check_widths, sqrt, upcast, wide_sqrt, widen
+from .stable import squared_norm
 
 __all__ = [
     'from_ambient',

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from . import lorentz, poincare
+from .inputs import Curvature, check_widths, upcast
 from .lorentz import exterior_angle as lorentz_exterior_angle
 from .lorentz import half_aperture as lorentz_half_aperture
-from .stable import Curvature, angle_between, check_widths, safe_norm, upcast
+from .stable import angle_between, safe_norm
 
 __all__ = [
     'cone_energy',

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from .inputs import Curvature, sqrt
 from .rows import Form
-from .stable import Curvature, chord_to_distance, shares, sinhc, sqrt
+from .stable import chord_to_distance, shares, sinhc
 
 _FAR = 2.0**16
 """Largest ``c |x|^2`` (radius 6.2) up to which products in float64 have ten digits of a factor."""

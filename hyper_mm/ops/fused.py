@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from ..deprecation import renamed_attributes
 from . import unfused
 from .backward import recorded_gradients, takes_plain_backward
-from .stable import Curvature, check_curvature, takes_formulas, upcast
+from .inputs import Curvature, check_curvature, takes_formulas, upcast
 
 _CHUNK = 2**17
 """Elements of a tensor that a CPU goes over at once: what passes between stays in caches."""

@@ -11,20 +11,9 @@ import torch
 from torch import Tensor
 
 from . import forms, poincare, rows
+from .inputs import Curvature, check_curvature, check_sets, per_point, upcast, wide_sqrt, widen
 from .logits import Points, lorentz_logits
-from .stable import (
-    Curvature,
-    check_curvature,
-    check_sets,
-    per_point,
-    safe_norm,
-    signed_asinh,
-    squared_norm,
-    unit,
-    upcast,
-    wide_sqrt,
-    widen,
-)
+from .stable import safe_norm, signed_asinh, squared_norm, unit
 
 __all__ = [
     'gyroplane_dist',

@@ -17,20 +17,8 @@ from torch.autograd import Function
 
 from . import lorentz
 from .backward import recorded_gradients, takes_plain_backward
-from .stable import (
-    Curvature,
-    check_curvature,
-    is_readable,
-    large_norm,
-    safe_norm,
-    signed_asinh,
-    sinhc,
-    sqrt,
-    takes_formulas,
-    unit,
-    upcast,
-    widen,
-)
+from .inputs import Curvature, check_curvature, is_readable, sqrt, takes_formulas, upcast, widen
+from .stable import large_norm, safe_norm, signed_asinh, sinhc, unit
 
 __all__ = ['Points', 'clipped_points', 'lorentz_gyroplane_logits', 'lorentz_logits']
 

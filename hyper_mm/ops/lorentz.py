@@ -21,26 +21,28 @@ from . import apart, centroids, forms, rows
 from .all_pairs import chord_factors, distances
 from .chord import squared_chord, squared_chord_tangent0
 from .coordinates import from_ambient, from_klein, to_ambient, to_klein
+from .inputs import (
+    Curvature,
+    check_curvature,
+    check_sets,
+    per_point,
+    sqrt,
+    upcast,
+    wide_sqrt,
+    widen,
+)
 from .motions import geodesic, translate, transport, transport_to0
 from .poincare import to_lorentz as from_poincare
 from .stable import (
-    Curvature,
     asinh,
-    check_curvature,
-    check_sets,
     chord_to_distance,
-    per_point,
     radial_asinhc,
     radial_sinhc,
     safe_atan2,
     safe_norm,
     sinhc,
-    sqrt,
     squared_norm,
     unit,
-    upcast,
-    wide_sqrt,
-    widen,
 )
 
 __all__ = [

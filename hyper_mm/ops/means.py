@@ -16,19 +16,17 @@ from torch.autograd import Function
 from . import lorentz, poincare
 from .backward import recorded_gradients, takes_plain_backward
 from .centroids import check_weight
-from .stable import (
+from .inputs import (
     Curvature,
-    asinhc,
     check_curvature,
     check_sets,
     per_point,
-    safe_norm,
-    squared_norm,
     takes_formulas,
     upcast,
     wide_sqrt,
     widen,
 )
+from .stable import asinhc, safe_norm, squared_norm
 
 __all__ = ['einstein_midpoint', 'lorentz_frechet_mean', 'poincare_frechet_mean']
 

@@ -11,17 +11,8 @@ from torch import Tensor
 
 from . import forms, rows
 from .chord import squared_chord
-from .stable import (
-    Curvature,
-    check_curvature,
-    chord_to_distance,
-    shares,
-    squared_norm,
-    unit,
-    upcast,
-    wide_sqrt,
-    widen,
-)
+from .inputs import Curvature, check_curvature, upcast, wide_sqrt, widen
+from .stable import chord_to_distance, shares, squared_norm, unit
 
 __all__ = ['geodesic', 'translate', 'transport', 'transport_to0']
 

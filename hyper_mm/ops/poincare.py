@@ -19,26 +19,28 @@ from torch import Tensor
 
 from . import forms, rows
 from .all_pairs import Factors, distances
-from .stable import (
+from .inputs import (
     Curvature,
-    artanhc,
     check_curvature,
     check_sets,
     check_widths,
-    chord_to_distance,
     per_point,
+    sqrt,
+    upcast,
+    wide_sqrt,
+    widen,
+)
+from .stable import (
+    artanhc,
+    chord_to_distance,
     radial_tanhc,
     safe_norm,
     shares,
     sinhc,
-    sqrt,
     squared_norm,
     tanhc,
     unit,
-    upcast,
     wide_gap,
-    wide_sqrt,
-    widen,
 )
 
 __all__ = [

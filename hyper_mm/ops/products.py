@@ -16,7 +16,7 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from ..compat import is_autocasting, is_compiling, is_exporting
-from .stable import takes_formulas
+from .inputs import takes_formulas
 
 _LANES = 8
 """Numbers that a row should be a multiple of."""

@@ -20,16 +20,8 @@ import torch
 from torch import Tensor
 
 from . import lorentz, poincare
-from .stable import (
-    Curvature,
-    check_curvature,
-    log_sinhc,
-    per_point,
-    unit,
-    upcast,
-    wide_sqrt,
-    widen,
-)
+from .inputs import Curvature, check_curvature, per_point, upcast, wide_sqrt, widen
+from .stable import log_sinhc, unit
 from .wrapped_normal import check_same_space, check_sample_shape, check_values_of_std
 
 __all__ = [

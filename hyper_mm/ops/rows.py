@@ -35,7 +35,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from .backward import recorded_gradients, takes_plain_backward
-from .stable import PLAIN, Curvature, is_readable, takes_formulas
+from .inputs import PLAIN, Curvature, is_readable, takes_formulas
 
 _CACHE = 2**20
 """Numbers in float64 that are worked on at once: 8 MB. Fewer would take more calls."""

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..deprecation import renamed_attributes
 from . import lorentz
-from .stable import Curvature
+from .inputs import Curvature
 
 
 def to_ambient(x: Tensor, c: Curvature) -> Tensor:

@@ -19,17 +19,8 @@ import torch
 from torch import Tensor
 
 from . import lorentz, poincare
-from .stable import (
-    Curvature,
-    check_curvature,
-    is_readable,
-    log_sinhc,
-    per_point,
-    safe_norm,
-    upcast,
-    wide_sqrt,
-    widen,
-)
+from .inputs import Curvature, check_curvature, is_readable, per_point, upcast, wide_sqrt, widen
+from .stable import log_sinhc, safe_norm
 
 __all__ = [
     'lorentz_wrapped_log_prob',

@@ -14,7 +14,7 @@ from hyper_mm.ops import stable as S
 
 from ..conftest import TORCH
 from ..helpers.golden import relative
-from .conftest import FLOATS, HALVES, randn, vectors, vectors_of_length
+from .conftest import FLOATS, randn, vectors, vectors_of_length
 
 RATIOS = {
     'sinhc': (S.sinhc, torch.sinh, 80.0),
@@ -173,37 +173,3 @@ class TestAngles:
         value = S.safe_atan2(pair[0], pair[1])
         assert_close(value.item(), math.atan2(y, x))
         assert torch.autograd.grad(value, pair)[0].isfinite().all()
-
-
-class TestArguments:
-    @pytest.mark.parametrize('dtype', HALVES)
-    def test_upcast(self, dtype):
-        half = torch.ones(2, dtype=dtype)
-        assert [t.dtype for t in S.upcast(half)] == [torch.float32]
-        assert [t.dtype for t in S.upcast(half, half.double())] == [torch.float64] * 2
-        single = torch.ones(2)
-        assert S.upcast(single)[0] is single
-
-    def test_upcast_names_what_it_got(self):
-        with pytest.raises(TypeError, match='got list'):
-            S.upcast([1.0])
-        with pytest.raises(TypeError, match=r'got torch\.bool'):
-            S.upcast(torch.ones(2, dtype=torch.bool))
-
-    def test_check_curvature(self):
-        assert S.check_curvature(2) == 2
-        for shape in ((), (1,), (3, 1)):
-            c = torch.full(shape, 0.5, requires_grad=True)
-            assert S.check_curvature(c) is c
-        assert S.check_curvature(torch.tensor(0.5).half()).dtype == torch.float32
-        with pytest.raises(ValueError, match=r'c_in must be positive and finite, got -2'):
-            S.check_curvature(-2, name='c_in')
-
-    def test_roots(self):
-        c = torch.tensor([[4.0]])
-        assert S.sqrt(4.0) == S.wide_sqrt(4.0) == 2.0
-        assert S.sqrt(c).dtype == torch.float32
-        assert S.wide_sqrt(c).dtype == torch.float64
-        assert S.per_point(c).shape == (1,)
-        assert S.per_point(2.0) == 2.0
-        assert S.per_point(c.sum()).shape == ()

@@ -15,7 +15,7 @@ for library in ('mmseg', 'mmdet', 'mmpretrain', 'open_clip'):
 from mmengine.optim import build_optim_wrapper  # noqa: E402
 from mmengine.registry import DefaultScope  # noqa: E402
 
-from hyper_mm.ops.stable import PLAIN  # noqa: E402
+from hyper_mm.ops.inputs import PLAIN  # noqa: E402
 from tests.helpers.doors import Place, tensors  # noqa: E402
 from tests.helpers.hard_life import FAMILIES  # noqa: E402
 

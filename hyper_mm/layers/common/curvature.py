@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...ops.stable import is_readable
+from ...ops.inputs import is_readable
 
 
 class LogParameter(nn.Module):

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from ...checks import check_count, check_not_negative, check_positive
 from ...ops import busemann, lorentz
-from ...ops.stable import Curvature, sqrt, unit
+from ...ops.inputs import Curvature, sqrt
+from ...ops.stable import unit
 from ..common.curvature import LogParameter
 from .classifier import Classifier
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ...checks import check_choice, check_count, check_positive, check_range
+from ...ops.inputs import is_readable
 from ...ops.logits import Points, clipped_points
-from ...ops.stable import is_readable, large_norm, safe_norm
+from ...ops.stable import large_norm, safe_norm
 from ..common.curvature import Curvature, LogParameter, curvature_options
 
 INITS = ('random', 'from_linear')

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from hyper_mm.ops.stable import safe_norm, upcast
+from hyper_mm.ops.inputs import upcast
+from hyper_mm.ops.stable import safe_norm
 
 from ...checks import check_choice, check_range
 from ..common.saved_options import SavedOptions

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ...checks import check_choice, check_count, check_not_negative, check_positive
 from ...deprecation import renamed_arguments
 from ...ops import poincare
-from ...ops.stable import check_curvature, safe_norm, unit, upcast
+from ...ops.inputs import check_curvature, upcast
+from ...ops.stable import safe_norm, unit
 from .official import RiemannianGradient, official_pairwise_dist
 
 AFFINITIES = ('relu', 'raw', 'softmax')

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from ...checks import check_range
 from ...deprecation import renamed_arguments
 from ...ops import lorentz
-from ...ops.stable import unit, upcast
+from ...ops.inputs import upcast
+from ...ops.stable import unit
 
 
 class LorentzEmbedding(nn.Module):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...deprecation import renamed_arguments
-from ...ops.stable import upcast
+from ...ops.inputs import upcast
 from .cache import TokenCache
 from .hope import HoPE
 from .routed_experts import RoutedExperts, affine

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from ...deprecation import renamed_arguments
 from ...ops.fused import gated_ambient, gated_ambient_halves, to_ambient
+from ...ops.inputs import upcast
 from ...ops.products import linear
-from ...ops.stable import upcast
 from .linear import LorentzLinear
 from .routed_experts import affine
 

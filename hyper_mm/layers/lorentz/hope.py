@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...checks import check_positive
 from ...compat import is_compiling
 from ...deprecation import renamed_arguments
-from ...ops.stable import upcast
+from ...ops.inputs import upcast
 
 
 class HoPE(nn.Module):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ...ops.fused import to_ambient
+from ...ops.inputs import upcast
 from ...ops.products import linear
-from ...ops.stable import upcast
 
 
 class LorentzLinear(nn.Module):

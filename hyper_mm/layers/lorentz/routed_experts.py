@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from ...checks import check_choice
 from ...compat import in_backward, is_compiling, is_exporting
 from ...deprecation import renamed_arguments
+from ...ops.inputs import upcast
 from ...ops.products import linear
-from ...ops.stable import upcast
 from ..common.aux_losses import AuxLossSource
 
 _LOADS = threading.Lock()

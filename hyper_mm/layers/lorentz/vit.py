@@ -14,7 +14,7 @@ from ...checks import check_choice, check_count, check_range
 from ...compat import is_exporting
 from ...deprecation import renamed_arguments, renamed_value
 from ...ops.fused import to_ambient
-from ...ops.stable import upcast
+from ...ops.inputs import upcast
 from ...ops.unfused import RotationTable
 from ..common.curvature import Curvature, curvature_options
 from ..common.single_numbers import SingleNumbers

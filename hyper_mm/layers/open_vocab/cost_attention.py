@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyper_mm.ops.stable import upcast
+from hyper_mm.ops.inputs import upcast
 
 
 class GuidedProjection(nn.Module):

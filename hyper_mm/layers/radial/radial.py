@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyper_mm.ops import entailment, lorentz, poincare
-from hyper_mm.ops.stable import safe_norm, unit, upcast
+from hyper_mm.ops.inputs import upcast
+from hyper_mm.ops.stable import safe_norm, unit
 
 from ...checks import check_choice, check_not_negative, check_positive
 from ..common.curvature import Curvature, curvature_options

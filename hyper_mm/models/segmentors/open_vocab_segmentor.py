@@ -32,7 +32,7 @@ from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.models.utils.trained_weights import LoadsTrainedWeights
 from hyper_mm.models.utils.vocabulary_features import VocabularyEncoder
 from hyper_mm.models.utils.windows import GlobalWindows, resize
-from hyper_mm.ops.stable import upcast
+from hyper_mm.ops.inputs import upcast
 from hyper_mm.registry import MODELS
 
 CLASSES_AT_A_TIME = 64

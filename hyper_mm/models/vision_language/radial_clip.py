@@ -25,7 +25,8 @@ from hyper_mm.models.utils.open_clip import (
 from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.models.utils.trained_weights import LoadsTrainedWeights
 from hyper_mm.models.utils.vocabulary_features import VocabularyEncoder
-from hyper_mm.ops.stable import unit, upcast
+from hyper_mm.ops.inputs import upcast
+from hyper_mm.ops.stable import unit
 from hyper_mm.registry import MODELS
 
 
