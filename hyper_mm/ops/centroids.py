@@ -120,14 +120,18 @@ def formula(x: Tensor, weight: Tensor | None, c: Curvature) -> Tensor:
     """The same as a formula of any points and curvature, for any kind of differentiation."""
     root = wide_sqrt(c)
     a = widen(x) * root
+    one_set_each = weight is None or weight.ndim == 1 or weight.shape == x.shape[:-1]
     weight = a.new_ones(x.shape[-2]) if weight is None else weight.to(a.dtype)
     space = (weight.unsqueeze(-2) @ a).squeeze(-2)  # (..., d)
     total = (weight * (1 + squared_norm(a)).sqrt()).sum(-1, keepdim=True)
     length = safe_norm(space, keepdim=True)
     gap = (total - length) * (total + length)
-    shape = torch.broadcast_shapes(weight.shape, a.shape[:-1])
-    few = _LEAST if x.dtype == torch.float32 else _LEAST_WIDE
-    if not (gap > few * total.square()).all() if is_readable(x) else shape == a.shape[:-1]:
+    if is_readable(x):
+        few = _LEAST if x.dtype == torch.float32 else _LEAST_WIDE
+        lost = not (gap > few * total.square()).all()
+    else:  # always, but for many weights of one set, which would take the memory of as many sets
+        lost = one_set_each
+    if lost:
         gap = _light_cone_gap(a, weight, unit(space.detach()))
     # never less than for equal points; below it by rounding alone, where there is nothing to learn
     gap = gap.clamp_min(0.999 * weight.sum(-1, keepdim=True).square())
@@ -142,7 +146,7 @@ def _light_cone_gap(a: Tensor, weight: Tensor, direction: Tensor) -> Tensor:
     Args:
         a: Scaled points ``(..., n, d)``.
         weight: ``(..., n)``.
-        direction: Unit or zero vectors ``(..., d)``, of which ``D`` does not depend.
+        direction: Unit or zero vectors ``(..., d)``, on which ``D`` does not depend.
 
     Returns:
         ``(..., 1)``.
