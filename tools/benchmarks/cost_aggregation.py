@@ -13,12 +13,11 @@ one process; the table has the median of the ratios of neighboring runs, and its
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import time
 from typing import TYPE_CHECKING
 
-from timing import note, quartiles
+from timing import note, peak_rss, quartiles
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -63,13 +62,13 @@ def main() -> None:
     if args.memory:
         pad_len = 0 if args.all else 256
         module = CostAggregator(pad_len=pad_len, checkpoint=True)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_rss()
         seconds = step(module, inputs(args.memory, args.side))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = peak_rss()
         print(
             f'{args.memory} classes, of which {min(args.memory, pad_len or args.memory)} are '
             f'aggregated, one training step with checkpointing: {seconds:.1f} s, peak '
-            f'{peak / 2**20:.2f} GiB of the process, {(peak - before) / 2**20:.2f} GiB of the step'
+            f'{peak / 2**30:.2f} GiB of the process, {(peak - before) / 2**30:.2f} GiB of the step'
         )
         return
     ours = CostAggregator()

@@ -18,7 +18,6 @@ import importlib.util
 import json
 import math
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import mpmath
-from timing import note
+from timing import note, peak_rss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -219,20 +218,6 @@ def measure_time(peer: str) -> None:
 def ratio(numerator: list[float], denominator: list[float]) -> float:
     """Median of the ratios of the rounds."""
     return statistics.median(a / b for a, b in zip(numerator, denominator))
-
-
-def peak_rss() -> int:
-    """Largest resident size of this process so far, in bytes.
-
-    Linux keeps ``ru_maxrss`` over fork and exec, so that a child starts with that of its parent;
-    ``VmHWM`` is the process's own.
-    """
-    status = Path('/proc/self/status')
-    if status.exists():
-        line = next(s for s in status.read_text().splitlines() if s.startswith('VmHWM'))
-        return int(line.split()[1]) * 1024
-    scale = 1 if sys.platform == 'darwin' else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
 def measure_memory(peer: str) -> None:

@@ -30,7 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from timing import note, quartiles
+from timing import note, peak_rss, quartiles
 
 if TYPE_CHECKING:
     import torch
@@ -108,12 +108,6 @@ def show_steps(
         )
 
 
-def resident() -> float:
-    """Highest resident memory of this process, in MB; Linux keeps it."""
-    status = Path('/proc/self/status').read_text()
-    return int(status.split('VmHWM:')[1].split()[0]) / 1e3
-
-
 def peak(config: str, args: argparse.Namespace) -> float:
     """Highest memory of training steps above the model's own, in MB."""
     import torch
@@ -130,9 +124,9 @@ def peak(config: str, args: argparse.Namespace) -> float:
         step()
         return (torch.cuda.max_memory_allocated() - before) / 1e6
     Path('/proc/self/clear_refs').write_text('5')
-    before = resident()
+    before = peak_rss()
     step()
-    return resident() - before
+    return (peak_rss() - before) / 1e6
 
 
 def show_decoding(name: str, model: nn.Module, args: argparse.Namespace) -> None:
@@ -189,9 +183,10 @@ def show_generation(names: list[str], models: list[nn.Module], args: argparse.Na
             now = time.process_time() if args.device == 'cpu' else time.perf_counter()
             if turn:
                 taken[i].append(RUN * len(prompt) / (now - start))
-    low, median, high = statistics.quantiles(
-        [a / b for a, b in zip(*taken)], n=4, method='inclusive'
-    )
+    ratios = [a / b for a, b in zip(*taken)]
+    low, median, high = quartiles(ratios)
+    what = f'generation to token {args.decode}, tokens a second, {names[0]} over {names[1]}'
+    note(what, ratios, better='higher')
     ours, baseline = map(max, taken)
     print(
         f'generation to token {args.decode}, batch {args.decode_batch}: {names[0]} {ours:.0f} '
@@ -273,6 +268,7 @@ def main() -> None:
                 for c in PAIRS[key].values()
             )
             ours, baseline = (float(run.stdout.split()[-1]) for run in runs)
+            note(f'training memory, {names[0]} over {names[1]}', [ours / baseline])
             print(
                 f'training memory: {names[0]} {ours:.0f} MB, {names[1]} {baseline:.0f} MB, ratio '
                 f'{ours / baseline:.3f}',

@@ -265,17 +265,18 @@ def bench_memory(args: argparse.Namespace) -> None:
     """Class features in chunks beside all at once."""
     import torch
 
-    model = build(args, 2).train()
-    model.chunk, model.checkpoint = 1, True
-    model.text_features().sum().backward()  # what the first use loads is no activation
-    model.zero_grad()
-    model.set_vocabulary(names(args.classes))
     cot = torch.randn(args.classes, 512)
-    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     found, peaks = {}, {}
-    rivals = {'chunks': (args.chunk, True), 'all at once': (None, False)}
-    for name, (chunk, checkpoint) in rivals.items():
-        model.chunk, model.checkpoint = chunk, checkpoint
+    rivals = {
+        'chunks': dict(chunk=args.chunk, checkpoint=True),
+        'all at once': dict(chunk=None, checkpoint=False),
+    }
+    for name, options in rivals.items():
+        model = build(args, 2, **options).train()
+        model.text_features().sum().backward()  # what the first use loads is no activation
+        model.zero_grad()
+        model.set_vocabulary(names(args.classes))
+        trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         forget_peak()
         before, start = resident(), time.process_time()
         value = (model.text_features() * cot).sum()
@@ -283,6 +284,7 @@ def bench_memory(args: argparse.Namespace) -> None:
         peaks[name] = resident(peak=True) - before
         seconds = time.process_time() - start
         print(f'memory, {args.classes} classes, {name}: {peaks[name]:.0f} MiB, {seconds:.1f} s')
+        del model, trained, value
     errors = [
         ((a - b).abs().max() / b.abs().max()).item()
         for a, b in zip(*found.values())

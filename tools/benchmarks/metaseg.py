@@ -17,7 +17,6 @@ one of FOMAML, with the memory of each.
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from timing import ratio
+from timing import peak_rss, ratio
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,14 +70,14 @@ def contrast_step(size: int, loss: Callable[[Tensor, Tensor], Tensor]) -> Callab
 
 
 def measure_memory(size: int) -> None:
-    """Prints the KiB that a step adds to the peak of this (fresh) process."""
+    """Prints the bytes that a step adds to the peak of this (fresh) process."""
     from hyper_mm.layers.meta.boundary_contrast import boundary_info_nce
 
     contrast_step(8, boundary_info_nce)()
     step = contrast_step(size, boundary_info_nce)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_rss()
     step()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    print(peak_rss() - before)
 
 
 def bench_contrast(repeats: int) -> None:
@@ -96,7 +95,7 @@ def bench_contrast(repeats: int) -> None:
     for size in (SIZES[-1], 4 * SIZES[-1]):
         command = [sys.executable, __file__, '--memory', str(size)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        print(f'    memory at 2K = {size}: {int(done.stdout) / 1024:.0f} MiB')
+        print(f'    memory at 2K = {size}: {int(done.stdout) / 2**20:.0f} MiB')
 
 
 def discs(count: int, size: int) -> Tensor:
@@ -193,16 +192,16 @@ def bench_orders(repeats: int) -> None:
     for name in ORDERS:
         command = [sys.executable, __file__, '--order-memory', name]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        print(f'    memory of a step, {name}: {int(done.stdout.split()[-1]) / 1024:.0f} MiB')
+        print(f'    memory of a step, {name}: {int(done.stdout.split()[-1]) / 2**20:.0f} MiB')
 
 
 def measure_order_memory(name: str) -> None:
-    """Prints the KiB that a step adds to the peak of this (fresh) process."""
+    """Prints the bytes that a step adds to the peak of this (fresh) process."""
     for size in (32, 256):
         learner, episode = small_learner(size, algorithm=name)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_rss()
         backward(learner, learner([episode], mode='loss'))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    print(peak_rss() - before)
 
 
 def bench_episodes(repeats: int, steps: int = 8) -> None:
@@ -318,18 +317,18 @@ def bench_adapt(repeats: int) -> None:
         for count in (2, 18):
             command = [sys.executable, __file__, '--adapt-memory', config, str(count)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            mib = int(done.stdout.split()[-1]) / 1024
+            mib = int(done.stdout.split()[-1]) / 2**20
             print(f'    memory of a step on {count} images of 1024 x 1024: {mib:.0f} MiB')
             sys.stdout.flush()
 
 
 def measure_adapt_memory(config: str, count: int) -> None:
-    """Prints the KiB that a step adds to the peak of this (fresh) process, images left out."""
+    """Prints the bytes that a step adds to the peak of this (fresh) process, images left out."""
     items = support(count, 1024)
     adapt(config, support(1, 64), 1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_rss()
     adapt(config, items, 1)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    print(peak_rss() - before)
 
 
 def show(name: str, ours: Callable, peer: Callable, repeats: int, what: str) -> None:

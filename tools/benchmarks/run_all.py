@@ -134,6 +134,11 @@ def earlier(history: Path, entry: dict) -> dict[tuple[str, str], dict]:
     return found
 
 
+def shown(value: float) -> str:
+    """A figure with the digits that say something."""
+    return f'{value:,.0f}' if abs(value) >= 100 else f'{value:.3g}'
+
+
 def table(entry: dict, before: dict[tuple[str, str], dict]) -> str:
     """The report in Markdown."""
     where, lines = entry['machine'], []
@@ -150,10 +155,10 @@ def table(entry: dict, before: dict[tuple[str, str], dict]) -> str:
     ]
     for row in entry['figures']:
         old = before.get(key_of(row))
-        past = '-' if old is None else f'{old["median"]:.3g}'
+        past = '-' if old is None else shown(old['median'])
         lines.append(
-            f'| {row["benchmark"]} | {row["name"]} | {row["median"]:.3g} {row["unit"]} '
-            f'| {row["low"]:.3g} to {row["high"]:.3g} | {row["rounds"]} | {row["better"]} '
+            f'| {row["benchmark"]} | {row["name"]} | {shown(row["median"])} {row["unit"]} '
+            f'| {shown(row["low"])} to {shown(row["high"])} | {row["rounds"]} | {row["better"]} '
             f'| {past} |'
         )
     lines += ['', *(f'**{name} failed**: see {name}.log' for name in entry['failed'])]
@@ -176,6 +181,7 @@ def plot(entry: dict, file: Path) -> None:
     axes.axvline(1, color='gray', linewidth=0.8)
     axes.set_yticks(range(len(rows)), [f'{r["benchmark"]}: {r["name"]}' for r in rows], fontsize=7)
     axes.set_xscale('log')
+    axes.margins(y=0.01)
     axes.set_xlabel('ratio of times, median and quartiles (green: more is better, blue: less)')
     figure.tight_layout()
     figure.savefig(file, dpi=120)

@@ -1,4 +1,4 @@
-"""Times of two functions that take turns, so that what the machine does besides hits both.
+"""Times of two functions that take turns, so that what the machine does besides hits both; memory.
 
 Each benchmark notes its figures by :func:`note`, and run_all.py collects them.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import statistics
 import sys
 import time
@@ -103,3 +104,17 @@ def ratio(
     if name is not None:
         note(name, ratios, better=better, seconds=seconds)
     return seconds, quartiles(ratios)
+
+
+def peak_rss() -> int:
+    """Largest resident size of this process so far, in bytes.
+
+    Linux keeps ``ru_maxrss`` over fork and exec, so that a child starts with that of its parent;
+    ``VmHWM`` is the process's own.
+    """
+    status = Path('/proc/self/status')
+    if status.exists():
+        line = next(s for s in status.read_text().splitlines() if s.startswith('VmHWM'))
+        return int(line.split()[1]) * 1024
+    scale = 1 if sys.platform == 'darwin' else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
