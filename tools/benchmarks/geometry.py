@@ -419,7 +419,8 @@ def bench_import(args: argparse.Namespace) -> tuple[list[Row], dict]:
         value = statistics.median(samples)
         row = ('import', f'{module} after {before}', f'{value:.4f} s', f'<= {IMPORT_SECONDS} s')
         rows.append(Row(*row, value <= IMPORT_SECONDS))
-    return rows, {'seconds': seconds}
+        note(f'import, {module} after {before}', samples, unit='s')
+    return rows, {'import': seconds}
 
 
 def note_ratios(section: str, samples: dict) -> None:
