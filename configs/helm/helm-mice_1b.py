@@ -2,8 +2,8 @@
 #   python tools/train.py configs/helm/helm-mice_1b.py (one GPU: a quarter of the batch)
 # Result: not trained
 #   bash tools/dist_train.sh configs/helm/helm-mice_1b.py 4
-# Data: see _base_/datasets/wikipedia_tokens.py; 128,256 ids (Llama 3). the release trains this size
-# with one constant curvature.
+# Data: see _base_/datasets/wikipedia_tokens.py; 128,256 ids (Llama 3). The official code trains
+# this size with one constant curvature.
 _base_ = './deepseek_1b.py'
 model = dict(
     decoder=dict(

@@ -2,7 +2,7 @@
 #   python tools/train.py configs/himapper/himapper_deit-s_ade20k_parts.py
 # Result: not run
 #   python tools/test.py configs/himapper/himapper_deit-s_ade20k_parts.py CHECKPOINT
-# Data: data/ade20k_full_sample/ADE20K_2021_17_01 (the release's folder).
+# Data: data/ade20k_full_sample/ADE20K_2021_17_01 (the folder of the data set's archive).
 _base_ = ['himapper_deit-s_ade20k.py', '../_base_/datasets/ade20k_parts.py']
 model = dict(neck=dict(keep_hierarchy=True), test_cfg=dict(_delete_=True, mode='whole'))
 test_dataloader = dict(

@@ -1,4 +1,4 @@
-# HyperCLIP, CLIP ViT-L/14@336 on COCO-Stuff-164k; adapters in q, k, v of all blocks of both towers (the release leaves vision blocks 12 to 23 without, by oversight).
+# HyperCLIP, CLIP ViT-L/14@336 on COCO-Stuff-164k; adapters in q, k, v of all blocks of both towers (the official code leaves vision blocks 11 to 22, counted from 0, without, by oversight).
 #   python tools/train.py configs/hyperclip/hyperclip_vit-l14_coco-stuff164k.py
 # Result: not trained (paper: 0.9 above CAT-Seg on the mean of the six sets)
 # Data: data/coco_stuff164k (as mmseg prepares it). 4 GPUs x 1 image, 80k iterations.

@@ -1,4 +1,4 @@
-# Boundary-oriented episodic learning of a small U-Net. There is one training site: the other style comes from the unlabelled images of the test site, so this is no generalisation to unseen sites.
+# Boundary-oriented episodic learning of a small U-Net. There is one training site: the other style comes from the unlabeled images of the test site, so this is no generalization to unseen sites.
 #   python tools/train.py configs/metaseg/metaseg_unet_fundus-vessel.py
 # Result: not trained
 # Before it:

@@ -1,4 +1,4 @@
-# Boundary-oriented episodic learning of a small U-Net (FedDG without the federation): a step on the images must help with the same images in the colours of another site.
+# Boundary-oriented episodic learning of a small U-Net (FedDG without the federation): a step on the images must help with the same images in the colors of another site.
 #   python tools/train.py configs/metaseg/metaseg_unet_fundus.py
 # Result: not trained
 # Before it:

@@ -1,5 +1,5 @@
 # Hi-Mapper's fine-tuning on ImageNet-1k, the same for all backbones and both arms: 50 epochs of
-# batches of 1024 (8 GPUs x 128), AdamW 1e-4, weight decay 1e-4, cosine; EMA as in the released code
+# batches of 1024 (8 GPUs x 128), AdamW 1e-4, weight decay 1e-4, cosine; EMA as in the official code
 _base_ = '../default_runtime_mmpretrain.py'
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -1,4 +1,4 @@
-# The released recipe of CAT-Seg and HyperCLIP: 4 GPUs x 1 image, 80k iterations, no warm-up
+# The official recipe of CAT-Seg and HyperCLIP: 4 GPUs x 1 image, 80k iterations, no warm-up
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=2e-4, betas=(0.9, 0.999), weight_decay=1e-4),
