@@ -2,10 +2,11 @@
 
 :mod:`~hyper_mm.ops.lorentz` (hyperboloid, space components), :mod:`~hyper_mm.ops.poincare` (ball),
 and by topic, for both models: :mod:`~hyper_mm.ops.entailment` (angles and cones),
-:mod:`~hyper_mm.ops.hyperplanes` and :mod:`~hyper_mm.ops.busemann` (what classifiers measure),
-:mod:`~hyper_mm.ops.means`, :mod:`~hyper_mm.ops.wrapped_normal`,
+:mod:`~hyper_mm.ops.hyperplanes`, :mod:`~hyper_mm.ops.busemann` and :mod:`~hyper_mm.ops.logits`
+(what classifiers measure), :mod:`~hyper_mm.ops.means`, :mod:`~hyper_mm.ops.wrapped_normal`,
 :mod:`~hyper_mm.ops.riemannian_normal`, and :mod:`~hyper_mm.ops.coordinates` (other models and
-libraries). Their building blocks are in :mod:`~hyper_mm.ops.inputs`, :mod:`~hyper_mm.ops.stable`,
+libraries); for images :mod:`~hyper_mm.ops.frequency` and :mod:`~hyper_mm.ops.style`. Their building
+blocks are in :mod:`~hyper_mm.ops.inputs`, :mod:`~hyper_mm.ops.stable`,
 :mod:`~hyper_mm.ops.chord`, :mod:`~hyper_mm.ops.all_pairs`, :mod:`~hyper_mm.ops.motions`,
 :mod:`~hyper_mm.ops.rows` and :mod:`~hyper_mm.ops.apart`.
 """
@@ -14,13 +15,16 @@ from . import (
     busemann,
     coordinates,
     entailment,
+    frequency,
     hyperplanes,
     inputs,
+    logits,
     lorentz,
     means,
     poincare,
     riemannian_normal,
     stable,
+    style,
     wrapped_normal,
 )
 
@@ -28,12 +32,15 @@ __all__ = [
     'busemann',
     'coordinates',
     'entailment',
+    'frequency',
     'hyperplanes',
     'inputs',
+    'logits',
     'lorentz',
     'means',
     'poincare',
     'riemannian_normal',
     'stable',
+    'style',
     'wrapped_normal',
 ]
