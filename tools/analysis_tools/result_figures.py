@@ -136,8 +136,9 @@ def values(figure: Figure, text: str) -> dict[str, dict[str, tuple[float, float]
     table = next((rows for rows in tables(text) if wanted <= {*rows[0]}), None)
     if table is None:
         raise ValueError(f'{figure.table} must have a table with {sorted(wanted)}')
-    header, *rows = ([*reversed(row)] for row in table)  # of equal columns the first one counts
-    by_name = {row[-1]: dict(zip(header, row)) for row in rows}
+    # of equal columns and rows the first one counts
+    header, *rows = ([*reversed(row)] for row in table)
+    by_name = {row[-1]: dict(zip(header, row)) for row in reversed(rows)}
     found: dict[str, dict[str, tuple[float, float]]] = {}
     for panel in figure.panels:
         for arm in figure.arms:
