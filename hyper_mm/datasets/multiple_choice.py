@@ -55,9 +55,9 @@ class MultipleChoiceDataset(Dataset):
             before = [begin, *tokenizer.encode(context)]
             for index, option in enumerate(options):
                 after = tokenizer.encode(option)
-                if not after or len(before) + len(after) > max_length:
+                if not after or not option.strip() or len(before) + len(after) > max_length:
                     raise ValueError(
-                        f'{where}, option {index}: must have tokens, at most max_length = '
+                        f'{where}, option {index}: must have letters and tokens, at most max_length = '
                         f'{max_length} with the context, got {len(after)} behind {len(before)}'
                     )
                 self.items.append(
