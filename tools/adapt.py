@@ -22,8 +22,8 @@ without any meta-learning around it.
 
 A model of several tasks (hyper_mm.MultiTaskModel) is adapted to a new set of one of them by --task:
 seg as above; cls with folders of one folder of images a class; det with images/ and
-annotations.json (COCO). Where the classes differ, the last layers are new ones. Options of pictures,
-crops and windows are of seg alone.
+annotations.json (COCO). Where the classes differ, the last layers are new ones. Options of
+pictures, crops and windows are of seg alone.
 """
 
 from __future__ import annotations

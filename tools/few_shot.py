@@ -293,7 +293,8 @@ def train_once(args: argparse.Namespace, job: Training) -> Path:
         arguments = [folder / 'train_config.py', '--work-dir', folder, '--resume', '--seed', seed]
         how = dict(threads=args.threads, preload=LIBRARIES, lock=lock)
         run_script(TOOLS / 'train.py', arguments, folder / 'train.log', **how)
-        checkpoint = folder / Path((folder / 'last_checkpoint').read_text(encoding='utf-8').strip()).name
+        named = (folder / 'last_checkpoint').read_text(encoding='utf-8').strip()
+        checkpoint = folder / Path(named).name
         save_result(done, job.key, dict(checkpoint=checkpoint.name))
         return checkpoint
 

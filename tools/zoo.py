@@ -3,8 +3,8 @@
 No checkpoint of this package can be downloaded; these take minutes each. tools/zoo.json says which
 there are: config, data, figure and tolerance. Data that is not here (HYPER_MM_DATA or data) leaves
 a checkpoint out, with the name of the folder. A run that was interrupted goes on, and one that is
-done is not done again; where the config has changed it begins anew, and where it was other code that
-made it, that is said.
+done is not done again; where the config has changed it begins anew, and where it was other code
+that made it, that is said.
 
     python tools/zoo.py --list
     python tools/zoo.py                                   # all that the data here allows

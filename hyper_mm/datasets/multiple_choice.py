@@ -57,8 +57,9 @@ class MultipleChoiceDataset(Dataset):
                 after = tokenizer.encode(option)
                 if not after or not option.strip() or len(before) + len(after) > max_length:
                     raise ValueError(
-                        f'{where}, option {index}: must have letters and tokens, at most max_length = '
-                        f'{max_length} with the context, got {len(after)} behind {len(before)}'
+                        f'{where}, option {index}: must have tokens and letters, at most '
+                        f'max_length = {max_length} tokens with the context, got {len(after)} '
+                        f'behind {len(before)} for {option!r}'
                     )
                 self.items.append(
                     dict(

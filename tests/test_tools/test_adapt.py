@@ -284,6 +284,7 @@ def test_images_of_12_bits(tmp_path, capsys):
     arguments = [*model, '--support', tmp_path / 'site', '--out', tmp_path / 'out', '--steps', '1']
     refuse(capsys, arguments, 'a.png is an image of more than 8 bits, with values from 0 to 4092')
     refuse(capsys, [*arguments, '--window', '5', '5'], 'low must be below high')
+    refuse(capsys, [*arguments, '--window', '0', 'inf'], 'both finite, got 0 and inf')
     refuse(capsys, [*arguments, '--window', '5'], 'LOW HIGH or auto')
     # one image: halves are learned from and judged on in turn
     TOOL.main([str(a) for a in (*arguments, '--window', 'auto')])

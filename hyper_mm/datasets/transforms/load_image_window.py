@@ -48,8 +48,8 @@ class LoadImageWindow(LoadImageFromFile):
         backend_args: Backend of the files.
 
     Raises:
-        ValueError: If ``low`` is not below ``high`` or one is not finite; in use, if a file is no image of one or three
-            channels or has values that are not finite.
+        ValueError: If ``low`` is not below ``high`` or one is not finite; in use, if a file is no
+            image of one or three channels or has values that are not finite.
     """
 
     def __init__(self, low: float, high: float, backend_args: dict | None = None):

@@ -258,7 +258,7 @@ class SiteAdaptation:
         scores['pictures'] = [f'{case.name}.png' for case in cases[: options.pictures]]
         page = self._page(cases, choice, how, [*collapsed, *warnings])
         (options.out / 'report.html').write_text(page, encoding='utf-8')
-        text = json.dumps(_finite(scores), indent=2, allow_nan=False)
+        text = json.dumps(finite(scores), indent=2, allow_nan=False)
         (options.out / 'metrics.json').write_text(text + '\n', encoding='utf-8')
         return scores
 
@@ -496,10 +496,10 @@ def table_of(tried: dict[tuple[float | None, int], float]) -> list[list[str]]:
     return rows
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """A value for JSON, which has neither infinity nor NaN: null in their place."""
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -25,8 +25,8 @@ class FrozenTargetsHook(Hook):
 
     They are computed before a checkpoint is loaded, so those of a resumed run are the same. The
     file's name is made of the texts, the tokenizer, the modules of the text tower and their
-    weights: it is computed anew when one of them changes, and shared by runs with the same ones. The first process writes it, so all must
-    see the folder.
+    weights: it is computed anew when one of them changes, and shared by runs with the same ones.
+    The first process writes it, so all must see the folder.
 
     Args:
         cache_dir: Folder of the file; that of all runs of this work folder if None.

@@ -95,7 +95,8 @@ class HelmForTransformers(PreTrainedModel, GenerationMixin):
         wanted = options.get('torch_dtype') or options.get('dtype')
         if wanted in (None, 'auto'):
             return model.eval()
-        dtype = getattr(torch, wanted, None) if isinstance(wanted, str) else wanted
+        name = str(wanted).removeprefix('torch.')
+        dtype = getattr(torch, name, None) if isinstance(wanted, str) else wanted
         if not isinstance(dtype, torch.dtype):
             raise ValueError(f"torch_dtype must be a dtype of torch or 'auto', got {wanted!r}")
         return model.to(dtype).eval()
