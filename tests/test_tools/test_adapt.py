@@ -191,6 +191,8 @@ def test_bad_input(site, tmp_path, capsys):
     refuse(capsys, [*model, '--support', tmp_path], 'must hold the folders images')
     refuse(capsys, [*model, '--support', support, '--lr', '0'], 'lr must be positive')
     refuse(capsys, [*model, '--support', support, '--steps', '-1'], 'steps must be an integer')
+    names = [*model, '--support', support, '--classes', 'unsure', 'image', '--predict']
+    refuse(capsys, [*names, support / 'images'], "must not be called ['image', 'unsure']")
     (tmp_path / 'images').mkdir()
     (tmp_path / 'masks').mkdir()
     Image.new('RGB', (8, 8)).save(tmp_path / 'images' / 'a.png')

@@ -124,6 +124,12 @@ class SiteAdaptation:
         self.twice = self._copies()
         self.unlabeled = []
         if options.predict is not None:
+            taken = sorted({'image', 'unsure'} & {*self.info['classes']})
+            if taken:
+                raise ValueError(
+                    f'classes must not be called {taken} with --predict, whose table has columns '
+                    'of these names: rename them by --classes'
+                )
             folder = options.predict / 'images'
             self.unlabeled = site_folder.images_of(folder if folder.is_dir() else options.predict)
             site_folder.check_window(self.unlabeled, self.window)

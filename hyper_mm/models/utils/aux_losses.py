@@ -68,10 +68,10 @@ def hand_out_hierarchy(found: FoundHierarchy) -> None:
 class AuxLossMixin:
     """Mixin of a model, before its stock class: adds what its parts publish.
 
-    Losses of an :class:`~hyper_mm.layers.common.aux_losses.AuxLossSource` in training, and in prediction the hierarchy of a part with ``keep_hierarchy`` set.
-    Checkpoints of the stock model find their place where a neck was added to a list of necks.
-    ``type='hyper_mm.X'`` makes such a class of any registered model X; see
-    :mod:`hyper_mm.models.stock`.
+    Losses of an :class:`~hyper_mm.layers.common.aux_losses.AuxLossSource` in training, and in
+    prediction the hierarchy of a part with ``keep_hierarchy`` set. Checkpoints of the stock model
+    find their place where a neck was added to a list of necks. ``type='hyper_mm.X'`` makes such a
+    class of any registered model X; see :mod:`hyper_mm.models.stock`.
 
     Example:
         >>> class EncoderDecoder(AuxLossMixin, mmseg.models.EncoderDecoder):
