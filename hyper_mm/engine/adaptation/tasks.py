@@ -80,7 +80,7 @@ def single_task(cfg: Config, checkpoint: str, task: str, folder: Path) -> tuple[
     state = load_from_local(checkpoint, map_location='cpu')['state_dict']
     if any(name.startswith('rates.') for name in state):
         raise ValueError(
-            f"{checkpoint} has learned a rate for each weight of all tasks together (algorithm="
+            f'{checkpoint} has learned a rate for each weight of all tasks together (algorithm='
             "'metasgd'), which a model of one task has no place for: --task takes another algorithm"
         )
     prefix = ('model.' if wrapped else '') + f'tasks.{task}.'
