@@ -125,7 +125,7 @@ def test_detection_is_scored_at_the_size_of_the_file(model, tmp_path):
     state = torch.load(weights)['state_dict']
     for changes, wrong in (
         (dict(extra=torch.zeros(1)), 'extra'),
-        ({next(k for k in state if k.startswith('backbone.')): torch.zeros(1)}, 'backbone'),
+        ({next(k for k in state if 'backbone.' in k): torch.zeros(1)}, 'backbone'),
     ):
         torch.save(dict(state_dict={**state, **changes}), tmp_path / 'other.pth')
         with pytest.raises(ValueError, match=rf'other weights than the model .*: 1 .* {wrong}'):
