@@ -128,7 +128,7 @@ def test_detection_is_scored_at_the_size_of_the_file(model, tmp_path):
         ({next(k for k in state if 'backbone.' in k): torch.zeros(1)}, 'backbone'),
     ):
         torch.save(dict(state_dict={**state, **changes}), tmp_path / 'other.pth')
-        with pytest.raises(ValueError, match=rf'other weights than the model .*: 1 .* {wrong}'):
+        with pytest.raises(ValueError, match=rf'other weights than the model .*: 1 .*{wrong}'):
             tasks.TaskAdaptation(cfg, str(tmp_path / 'other.pth'), 'det', options, Console())
     adaptation = tasks.TaskAdaptation(cfg, weights, 'det', options, Console())
     sample = adaptation.support[1]['data_samples']
