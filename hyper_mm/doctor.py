@@ -154,7 +154,8 @@ def check_lvis() -> list[Row]:
 
     place = importlib.util.find_spec('lvis')
     source = Path(place.origin).with_name('eval.py') if place and place.origin else None
-    old = source is not None and source.is_file() and 'np.float)' in source.read_text()
+    text = source.read_text(encoding='utf-8') if source is not None and source.is_file() else ''
+    old = 'np.float)' in text
     if old and not hasattr(numpy, 'float'):
         detail = (
             f'{row.detail} of PyPI: LVISMetric stops, for numpy {numpy.__version__} has no float'

@@ -196,3 +196,46 @@ def test_files_are_of_readable_length():
 def test_readme_is_readable_as_text():
     lines = (REPO / 'README.md').read_text(encoding='utf-8').splitlines()
     assert not [line for line in lines if len(line) >= 120]
+
+
+MODULES = {'Image', 'tarfile', 'gzip', 'zipfile', 'os', 'lzma', 'bz2'}
+"""Whose ``open`` opens bytes if its mode does not say otherwise."""
+
+
+def texts_without_encoding(source: str) -> list[str]:
+    """Calls that open a file as text in the encoding of the machine, which is not always UTF-8."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or any(k.arg == 'encoding' for k in node.keywords):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else ''
+        if name in ('read_text', 'write_text'):
+            found.append(ast.unparse(node))
+        elif name == 'open' or ast.unparse(node.func) == 'open':
+            own = not name or ast.unparse(node.func.value) in MODULES
+            given = [k.value for k in node.keywords if k.arg == 'mode'] or node.args[own : own + 1]
+            mode = getattr(given[0], 'value', 'b') if given else 'r'
+            if 't' in str(mode) if name and own else 'b' not in str(mode):
+                found.append(ast.unparse(node))
+    return found
+
+
+@pytest.mark.parametrize(
+    'source, count',
+    [
+        ("p.read_text()\np.write_text('x')\np.read_text(encoding='utf-8')", 2),
+        ("open(p)\nopen(p, 'w')\nopen(p, 'rb')\nopen(p, encoding='utf-8')\nopen(p, mode='r')", 3),
+        ("p.open()\np.open('w', newline='')\np.open('ab')", 2),
+        ("Image.open(p)\ngzip.open(p)\ngzip.open(p, 'rt')\ntarfile.open(p, 'w:gz')", 1),
+    ],
+)
+def test_texts_without_encoding_are_found(source, count):
+    assert len(texts_without_encoding(source)) == count
+
+
+def test_texts_are_opened_as_utf_8():
+    left = {'.mim', 'experiments', 'benchmarks'}  # tools that read what they wrote themselves
+    folders = (REPO / 'hyper_mm', REPO / 'tools')
+    files = {p for folder in folders for p in folder.rglob('*.py') if not left & {*p.parts}}
+    found = {str(p): texts_without_encoding(p.read_text(encoding='utf-8')) for p in sorted(files)}
+    assert not {path: calls for path, calls in found.items() if calls}

@@ -22,17 +22,22 @@ without any meta-learning around it.
 
 A model of several tasks (hyper_mm.MultiTaskModel) is adapted to a new set of one of them by --task:
 seg as above; cls with folders of one folder of images a class; det with images/ and
-annotations.json (COCO). Where the classes differ, the last layers are new ones.
+annotations.json (COCO). Where the classes differ, the last layers are new ones. Options of
+pictures, crops and windows are of seg alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from options import add_config_options, default_device
 from rich.console import Console
 from rich.table import Table
+
+OF_SEGMENTATION = ('predict', 'window', 'crop', 'no_augment', 'classes', 'spacing', 'pictures')
+"""Options that are of no use where images are classified or boxes found."""
 
 
 def parse_args(argv: list[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
@@ -78,8 +83,8 @@ def read_window(given: list[str] | None) -> tuple[float, float] | str | None:
         low, high = map(float, given)
     except ValueError:
         raise ValueError(f'--window must be LOW HIGH or auto, got {" ".join(given)}') from None
-    if not low < high:
-        raise ValueError(f'--window: low must be below high, got {low:g} and {high:g}')
+    if not -math.inf < low < high < math.inf:
+        raise ValueError(f'--window: low must be below high, both finite, got {low:g} and {high:g}')
     return low, high
 
 
@@ -112,6 +117,7 @@ def adapt(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             spacing=args.spacing, classes=args.classes, device=args.device or default_device(),
             seed=args.seed,
         )  # fmt: skip
+        check_task(parser, args)
         cfg = Config.fromfile(args.config)
         cfg.merge_from_dict(args.cfg_options or {})
         init_default_scope(cfg.get('default_scope', 'mmseg'))
@@ -156,6 +162,20 @@ def adapt(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         console.print(f'predictions: {args.out}/predictions', markup=False, soft_wrap=True)
     command = f'python tools/test.py {args.out}/adapted.py {args.out}/adapted.pth'
     console.print(command, markup=False, soft_wrap=True)  # in one line, to be copied
+
+
+def check_task(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuses options of segmentation beside a task that does not know them.
+
+    Raises:
+        ValueError: With the option.
+    """
+    if args.task not in ('cls', 'det'):
+        return
+    for name in OF_SEGMENTATION:
+        if getattr(args, name) != parser.get_default(name):
+            option = '--' + name.replace('_', '-')
+            raise ValueError(f'{option} has no effect with --task {args.task}: leave it out')
 
 
 def show(console: Console, title: str, rows: list[list[str]]) -> None:

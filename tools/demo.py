@@ -109,7 +109,7 @@ def run_tool(name: str, *args: str, log: Path, show: str = '') -> str:
             print('   ', progress_line(line), flush=True)
 
     run_script(REPO / 'tools' / name, args, log, on_line=print_line)
-    return log.read_text()
+    return log.read_text(encoding='utf-8', errors='replace')
 
 
 def progress_line(line: str) -> str:
@@ -234,7 +234,8 @@ def main(argv: list[str] | None = None) -> int:
     checkpoint = run_dir / f'iter_{args.iters}.pth'
     if args.fresh:
         for folder in (work_dir / 'data', work_dir / 'pictures', run_dir):
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():  # what cannot be deleted is an error, not an earlier result
+                shutil.rmtree(folder)
     os.environ.setdefault('PYTHONWARNINGS', 'ignore')  # of the processes that it starts
     start = time.monotonic()
     print('Hi-Mapper on generated street, park and waterside scenes. It learns to label what is in')

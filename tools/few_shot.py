@@ -293,7 +293,8 @@ def train_once(args: argparse.Namespace, job: Training) -> Path:
         arguments = [folder / 'train_config.py', '--work-dir', folder, '--resume', '--seed', seed]
         how = dict(threads=args.threads, preload=LIBRARIES, lock=lock)
         run_script(TOOLS / 'train.py', arguments, folder / 'train.log', **how)
-        checkpoint = folder / Path((folder / 'last_checkpoint').read_text().strip()).name
+        named = (folder / 'last_checkpoint').read_text(encoding='utf-8').strip()
+        checkpoint = folder / Path(named).name
         save_result(done, job.key, dict(checkpoint=checkpoint.name))
         return checkpoint
 
@@ -345,7 +346,7 @@ def accuracies(
                     more = ['--out-item', 'metrics'] if name == 'metrics' else []
                     how = dict(threads=args.threads, preload=LIBRARIES, lock=lock)
                     run_script(needed[name], [*start, *more], folder / f'{name}.log', **how)
-                    results[name] = json.loads(part.read_text())
+                    results[name] = json.loads(part.read_text(encoding='utf-8'))
                     save_result(folder / f'{name}.json', key, results[name])
                     part.unlink()
         term = {'term': results['term']} if args.term else {}
@@ -441,7 +442,7 @@ def main(arguments: list[str] | None = None) -> None:
                 )
     rows = table(args.protocol, results)
     out = args.work_dir / args.name / args.protocol
-    with (out / 'table.csv').open('w', newline='') as file:
+    with (out / 'table.csv').open('w', newline='', encoding='utf-8') as file:
         csv.writer(file).writerows(rows)
     write_text(out / 'table.md', markdown(rows) + '\n')
     plot(rows, out / 'table.png')

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visualize_hierarchy import find_images
+from visualize_hierarchy import find_images, picture_files, write_picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -182,8 +182,6 @@ def main(argv: list[str] | None = None) -> int:
     for name in ('steps', 'leaves', 'levels', 'longest'):
         if getattr(args, name) < 1:
             parser.error(f'--{name} must be at least 1, got {getattr(args, name)}')
-    import cv2
-
     from hyper_mm.visualization import draw_hierarchy, hierarchy_page
 
     try:
@@ -204,11 +202,10 @@ def main(argv: list[str] | None = None) -> int:
     out_dir = Path(args.out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     drawings = []
-    for file, image in zip(drawn, pictured):
+    for file, image, target in zip(drawn, pictured, picture_files(drawn, out_dir)):
         drawings.append(drawing_of(module, features_of(backbone, image), image))
         picture = draw_hierarchy(**drawings[-1], title=file.name)
-        target = out_dir / f'{file.stem}_hierarchy.png'
-        cv2.imwrite(str(target), picture[..., ::-1])
+        write_picture(target, picture)
         print(target)
     page = out_dir / 'hierarchies.html'
     page.write_text(hierarchy_page(drawings, [file.name for file in drawn]), encoding='utf-8')

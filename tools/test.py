@@ -27,6 +27,8 @@ TTA_MODELS = {
     ),
     'mmpretrain': dict(type='AverageClsScoreTTA'),
 }
+METRIC_FILES = ('.json', '.yaml', '.yml', '.pkl', '.pickle')
+"""What mmengine writes metrics to."""
 OPEN_VOCABULARY, OPEN_VOCABULARY_TTA = 'OpenVocabSegmentor', 'hyper_mm.OpenVocabTTAModel'
 MODELS_WITHOUT_TTA = dict(
     HelmForCausalLM='texts have no views',
@@ -178,7 +180,11 @@ def main() -> None:
     from hyper_mm.engine.launch import build_runner, load_config
 
     predictions = args.out if args.out_item == 'pred' else None
-    try:
+    try:  # before a test of hours
+        if args.out_item == 'metrics' and not str(args.out).endswith(METRIC_FILES):
+            raise ValueError(
+                f'--out-item metrics needs --out FILE of {", ".join(METRIC_FILES)}, got {args.out}'
+            )
         cfg = load_config(args, ('test',))
         cfg.load_from = None if args.checkpoint == 'none' else args.checkpoint
         if args.show or args.show_dir:

@@ -15,13 +15,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from options import add_config_options, default_device
 
 if TYPE_CHECKING:
+    import numpy as np
     from mmengine.dataset import Compose
     from torch import nn
 
@@ -49,7 +50,7 @@ def find_images(paths: Iterable[str | os.PathLike], limit: int | None = None) ->
     """Lists images.
 
     Args:
-        paths: Images, or folders of images (not searched recursively).
+        paths: Images, or folders of images (not searched recursively, without hidden files).
         limit: Most images to return.
 
     Returns:
@@ -64,7 +65,11 @@ def find_images(paths: Iterable[str | os.PathLike], limit: int | None = None) ->
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            found += sorted(
+                p
+                for p in path.iterdir()
+                if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith('.')
+            )
         elif path.is_file():
             found.append(path)
         else:
@@ -72,6 +77,33 @@ def find_images(paths: Iterable[str | os.PathLike], limit: int | None = None) ->
     if not found:
         raise FileNotFoundError(f'no image in {", ".join(map(str, paths))}')
     return found[:limit]
+
+
+def picture_files(images: Sequence[Path], folder: Path) -> list[Path]:
+    """Files of the pictures of images; those of images of one name are numbered.
+
+    Args:
+        images: The images.
+        folder: Folder of the pictures.
+    """
+    found: dict[Path, None] = {}
+    for image in images:
+        names = (image.stem, *(f'{image.stem}_{number}' for number in range(2, len(images) + 1)))
+        files = (folder / f'{name}_hierarchy.png' for name in names)
+        found[next(file for file in files if file not in found)] = None
+    return [*found]
+
+
+def write_picture(file: Path, picture: np.ndarray) -> None:
+    """Writes an RGB picture.
+
+    Raises:
+        OSError: If it cannot be written, of which OpenCV says nothing.
+    """
+    import cv2
+
+    if not cv2.imwrite(str(file), picture[..., ::-1]):
+        raise OSError(f'could not write {file}')
 
 
 def load_model(
@@ -136,8 +168,6 @@ def main(argv: list[str] | None = None) -> int:
     """Draw the images that the command line asks for."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    import cv2
-
     from hyper_mm.visualization import (
         attention_summary,
         draw_hierarchy,
@@ -157,12 +187,11 @@ def main(argv: list[str] | None = None) -> int:
     out_dir.mkdir(parents=True, exist_ok=True)
     names = {'classes': meta.get('classes', ()), 'palette': meta.get('palette')}
     drawings = []
-    for path in images:
+    for path, target in zip(images, picture_files(images, out_dir)):
         drawing = hierarchy_of(model, pipeline, path)
         drawings.append(drawing)
         picture = draw_hierarchy(**drawing, **names, title=path.name)
-        target = out_dir / f'{path.stem}_hierarchy.png'
-        cv2.imwrite(str(target), picture[..., ::-1])
+        write_picture(target, picture)
         summary = attention_summary(drawing['attention'], drawing['assigned'])[::-1]
         distinct = ' '.join(f'{s.distinctness:.2f}' for s in summary)
         visible = ' '.join(f'{s.visible}/{len(s.shares)}' for s in summary)

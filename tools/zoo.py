@@ -3,7 +3,8 @@
 No checkpoint of this package can be downloaded; these take minutes each. tools/zoo.json says which
 there are: config, data, figure and tolerance. Data that is not here (HYPER_MM_DATA or data) leaves
 a checkpoint out, with the name of the folder. A run that was interrupted goes on, and one that is
-done is not done again.
+done is not done again; where the config has changed it begins anew, and where it was other code
+that made it, that is said.
 
     python tools/zoo.py --list
     python tools/zoo.py                                   # all that the data here allows
@@ -115,7 +116,7 @@ def digest(state: dict[str, torch.Tensor]) -> str:
 def last_checkpoint(folder: Path) -> Path | None:
     """The checkpoint that a run of a folder ended with."""
     named = folder / 'last_checkpoint'
-    path = Path(named.read_text().strip()) if named.is_file() else None
+    path = Path(named.read_text(encoding='utf-8').strip()) if named.is_file() else None
     return path if path is not None and path.is_file() else None
 
 
@@ -142,30 +143,49 @@ def make(name: str, entry: dict[str, Any], work: Path, iterations: int | None) -
 
     Returns:
         ``figure``, ``sha256`` of the weights (None where nothing is trained), ``checkpoint``,
-        ``minutes`` and ``versions``.
+        ``minutes``, ``versions`` and ``code``, its digest.
     """
-    import importlib.metadata
+    from mmengine.config import Config
 
-    from hyper_mm.engine.records import write_text
+    from hyper_mm.engine.launch import parse_options
+    from hyper_mm.engine.records import claim, key_of
 
     folder = work / (name if iterations is None else f'{name}_{iterations}-iterations')
-    made = work / 'data'
+    places = dict(made=work / 'data', data=data_folder())
+    config = REPO / 'configs' / entry['config']
+    options = options_of(entry, iterations, places)
+    cfg = Config.fromfile(config, import_custom_modules=False)
+    cfg.merge_from_dict(parse_options(options[1:]))
+    with claim(folder, dict(config=key_of(cfg)['config'])):  # what is of another config goes aside
+        return make_in(folder, entry, places, config, options, iterations)
+
+
+def make_in(
+    folder: Path,
+    entry: dict[str, Any],
+    places: dict[str, Path],
+    config: Path,
+    options: list[str],
+    iterations: int | None,
+) -> dict[str, Any]:
+    """Makes a checkpoint in a folder that is claimed for it; see :func:`make`."""
+    import importlib.metadata
+
+    from hyper_mm.engine.records import code_digest, write_text
+
+    made, work = places['made'], places['made'].parent
     result = folder / 'result.json'
     wanted = dict(entry={k: v for k, v in entry.items() if k in ('config', 'options')},
                   iterations=iterations)  # fmt: skip
     if result.is_file():
-        old = json.loads(result.read_text())
+        old = json.loads(result.read_text(encoding='utf-8'))
         if old.get('wanted') == wanted and Path(old['checkpoint'] or result).is_file():
             return old
-    folder.mkdir(parents=True, exist_ok=True)
-    places = dict(made=made, data=data_folder())
     started = time.monotonic()
     for what, script, *words in entry.get('makes', ()):
         if not (made / f'{what}.done').is_file():
             run(script, [word.format(**places) for word in words], work / f'{what}.log')
             write_text(made / f'{what}.done', '')
-    config = REPO / 'configs' / entry['config']
-    options = options_of(entry, iterations, places)
     checkpoint, sha = None, None
     if entry.get('trained', True):
         given = [config, '--work-dir', folder, '--seed', SEED, '--resume', *options]
@@ -187,6 +207,7 @@ def make(name: str, entry: dict[str, Any], work: Path, iterations: int | None) -
         checkpoint=checkpoint and str(checkpoint),
         minutes=round((time.monotonic() - started) / 60, 1),
         versions=versions,
+        code=code_digest(),
     )
     write_text(result, json.dumps(found, indent=1) + '\n')
     return found
@@ -202,7 +223,11 @@ def verdict(entry: dict[str, Any], found: dict[str, Any]) -> tuple[bool, str]:
     Returns:
         Whether the figure is as expected, and a sentence.
     """
+    from hyper_mm.engine.records import code_digest
+
     value = f'{entry["metric"]} {found["figure"]:.4g}'
+    if found.get('code', code_digest()) != code_digest():
+        value += ' (made by other code; delete its folder to make it anew)'
     if found['wanted']['iterations'] is not None:
         return True, f'{value} after {found["wanted"]["iterations"]} iterations, not compared'
     if entry.get('expected') is None:

@@ -56,7 +56,7 @@ class LoadADE20KParts(BaseTransform):
 
     Raises:
         ValueError: For an unknown ``rest``; in use, for label maps of different sizes or that are
-            no images, and data sets that reduce label 0 or rename labels.
+            no images or are called otherwise, and data sets that reduce label 0 or rename labels.
         FileNotFoundError: If there is no map of objects.
     """
 
@@ -85,8 +85,10 @@ class LoadADE20KParts(BaseTransform):
                 'classes (its labels are 4096 * object + part, and pixels of no object ignored)'
             )
         path = Path(results['seg_map_path'])
+        if not path.name.endswith('_seg.png'):  # its parts would be the map itself
+            raise ValueError(f"seg_map_path must end with '_seg.png', got {path}")
         objects = decode_ids(path)
-        beside = path.with_name(path.name.replace('_seg.png', '_parts_1.png'))
+        beside = path.with_name(f'{path.name.removesuffix("_seg.png")}_parts_1.png')
         parts = decode_ids(beside) if beside.exists() else np.zeros_like(objects)
         if parts.shape != objects.shape:
             raise ValueError(f'{beside} is of size {parts.shape}, its objects of {objects.shape}')

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-from mmengine.fileio import isdir
+from mmengine.fileio import isdir, list_dir_or_file
 from mmseg.datasets import BaseSegDataset
 
 
@@ -21,6 +22,7 @@ class AdeLayoutDataset(BaseSegDataset):
 
     Raises:
         FileNotFoundError: If there is no folder of images; the message names the setting.
+        ValueError: If there are no images of the suffix in it; the message names what there is.
     """
 
     SOURCE = ''
@@ -50,4 +52,22 @@ class AdeLayoutDataset(BaseSegDataset):
                 'for example --cfg-options train_dataloader.dataset.data_root=DIR '
                 f'val_dataloader.dataset.data_root=DIR. {self.SOURCE}'
             )
-        return super().load_data_list()
+        found = super().load_data_list()
+        if not found:
+            listed = f' ({self.ann_file} lists none)' if self.ann_file else ''
+            raise ValueError(
+                f'{type(self).__name__}: {without_images(folder, self.img_suffix)}{listed}'
+            )
+        return found
+
+
+def without_images(folder: str, suffix: str) -> str:
+    """What to say of a folder that has no images of a suffix: what it has.
+
+    Args:
+        folder: The folder.
+        suffix: The suffix.
+    """
+    files = list_dir_or_file(folder, list_dir=False, recursive=True)
+    held = sorted({Path(file).suffix for file in files})
+    return f'{folder} has no images of img_suffix={suffix!r}, only files of {held}'

@@ -177,6 +177,19 @@ class EpisodeDataset(Dataset):
         return self.num_episodes
 
     def __getitem__(self, index: int) -> dict:
+        if not 0 <= index < len(self):
+            raise IndexError(f'index must be 0 to {len(self) - 1}, got {index}')
+        return self.episode(index)
+
+    def episode(self, index: int) -> dict:
+        """An episode by its number, which ``num_episodes`` does not limit.
+
+        Args:
+            index: At least 0; with the seed, it decides the draw.
+
+        Raises:
+            ValueError: If a class has too few images beside those of the others.
+        """
         draw = np.random.default_rng((self.seed, index))
         names = list(self.groups)
         chosen = [names[i] for i in draw.choice(len(names), self.n_way, replace=False)]

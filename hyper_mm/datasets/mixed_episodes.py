@@ -87,12 +87,14 @@ class MixedEpisodeDataset(Dataset):
         return self.num_episodes
 
     def __getitem__(self, index: int) -> Episode:
+        if not 0 <= index < len(self):
+            raise IndexError(f'index must be 0 to {len(self) - 1}, got {index}')
         draw = np.random.default_rng((self.seed, index))
         task = [*self.datasets][draw.choice(len(self.datasets), p=self.shares)]
         dataset = self.datasets[task]
         dataset.seed = self.seed
         batches = {}
-        for part, items in dataset[index].items():
+        for part, items in dataset.episode(index).items():
             for item in items:
                 item['data_samples'].set_metainfo(dict(task=task))
             batches[part] = dict(pseudo_collate(items), task=task)

@@ -55,10 +55,11 @@ class MultipleChoiceDataset(Dataset):
             before = [begin, *tokenizer.encode(context)]
             for index, option in enumerate(options):
                 after = tokenizer.encode(option)
-                if not after or len(before) + len(after) > max_length:
+                if not after or not option.strip() or len(before) + len(after) > max_length:
                     raise ValueError(
-                        f'{where}, option {index}: must have tokens, at most max_length = '
-                        f'{max_length} with the context, got {len(after)} behind {len(before)}'
+                        f'{where}, option {index}: must have tokens and letters, at most '
+                        f'max_length = {max_length} tokens with the context, got {len(after)} '
+                        f'behind {len(before)} for {option!r}'
                     )
                 self.items.append(
                     dict(

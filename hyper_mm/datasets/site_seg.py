@@ -9,11 +9,12 @@ from pathlib import Path
 import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
-from mmengine.fileio import exists, get, isdir, list_dir_or_file
+from mmengine.fileio import exists, get, isdir
 from mmseg.datasets import BaseSegDataset
 
 from hyper_mm.registry import DATASETS
 
+from .ade_layout import without_images
 from .files import read_json
 from .image_folders import is_hidden
 from .transforms.load_image_window import check_depth
@@ -43,7 +44,8 @@ class SiteSegDataset(BaseSegDataset):
 
     Raises:
         ValueError: If there are no sites or no such split, a site has no images of the suffix, an
-            image of the split is missing, or labels are no classes; the message names the file.
+            image of the split is missing or there are several of its name (in subfolders), or
+            labels are no classes; the message names the file.
         FileNotFoundError: If a folder, a label map or ``splits.json`` is missing.
     """
 
@@ -80,11 +82,7 @@ class SiteSegDataset(BaseSegDataset):
                 if not any(map(is_hidden, Path(info['img_path']).relative_to(top).parts))
             ]
             if not infos:
-                files = list_dir_or_file(folders['img_path'], list_dir=False, recursive=True)
-                raise ValueError(
-                    f'{folders["img_path"]} has no images of img_suffix={self.img_suffix!r}, only '
-                    f'files of {sorted({Path(file).suffix for file in files})}'
-                )
+                raise ValueError(without_images(folders['img_path'], self.img_suffix))
             if splits is not None:
                 infos = self._of_split(infos, splits, site, path)
             self._check_maps(infos)
@@ -109,12 +107,18 @@ class SiteSegDataset(BaseSegDataset):
                 f'{path}: {site}, {self.split} must be a list of names without suffix, got {names}'
             )
         twice = [name for name, count in Counter(names).items() if count > 1]
-        stems = {Path(info['img_path']).stem: info for info in infos}
+        stems = Counter(Path(info['img_path']).stem for info in infos)
         missing = [name for name in names if name not in stems]
         if not names or twice or missing:
             raise ValueError(
                 f'{path}: {site}, {self.split} must list images of {self.img_suffix}, each once; '
                 f'missing {missing[:5]}, twice {twice[:5]}, of {len(names)}'
+            )
+        several = [name for name in names if stems[name] > 1]
+        if several:  # of which one may belong to the test
+            raise ValueError(
+                f'{path}: {site}, {self.split} must name one image each, and there are several '
+                f'called {several[:5]} in subfolders: give them different names'
             )
         return [info for info in infos if Path(info['img_path']).stem in {*names}]
 

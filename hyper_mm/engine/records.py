@@ -236,7 +236,7 @@ def folder_key(folder: Path) -> dict[str, str]:
 
 def _read_json(file: Path) -> dict:
     try:
-        kept = json.loads(file.read_text())
+        kept = json.loads(file.read_text(encoding='utf-8'))
     except (FileNotFoundError, ValueError):
         return {}
     return kept if isinstance(kept, dict) else {}
@@ -273,7 +273,7 @@ class FolderLock:
         self._turn = FolderLock._threads[os.path.realpath(self.file)]
         self._turn.acquire()
         try:
-            self._stream = self.file.open('a+')
+            self._stream = self.file.open('a+', encoding='utf-8')
             self._acquire(time.monotonic() + self.patience)
             self._stream.truncate(0)
             command = shlex.join(sys.argv)[:500]

@@ -118,13 +118,13 @@ def call(
     ours, theirs = context.Pipe()
     place = dict(log=str(log), threads=threads, environment=environment, folder=os.getcwd())
     shared = None if lock is None else _Shared(lock.fileno())
-    log.write_text('')
+    log.write_text('', encoding='utf-8')
     process = context.Process(target=_work, args=(theirs, shared, place, function, arguments))
     process.start()
     theirs.close()
     _running.add(process)
     try:
-        with log.open(errors='replace') as output:
+        with log.open(encoding='utf-8', errors='replace') as output:
             answer = _answer(ours, process, output, on_line)
     except BaseException:
         _kill(process)
@@ -134,7 +134,7 @@ def call(
         _running.discard(process)
     if answer is None or isinstance(answer, str):
         what = f'was killed or died ({process.exitcode})' if answer is None else answer
-        tail = '\n'.join(log.read_text(errors='replace').splitlines()[-TAIL:])
+        tail = '\n'.join(log.read_text(encoding='utf-8', errors='replace').splitlines()[-TAIL:])
         raise RuntimeError(f'{name or function.__name__} failed ({what}), see {log}:\n{tail}')
     return answer
 
@@ -244,11 +244,11 @@ def _work(channel, shared: _Shared | None, place: dict, function: Callable, argu
     os.environ.clear()
     os.environ.update(place['environment'])
     os.chdir(place['folder'])
-    with open(place['log'], 'a') as file:
+    with open(place['log'], 'a', encoding='utf-8') as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)
+        stream.reconfigure(line_buffering=True, encoding='utf-8')
     if place['threads'] is not None and 'torch' in sys.modules:  # it read another environment
         sys.modules['torch'].set_num_threads(place['threads'])
     start = time.monotonic()

@@ -70,6 +70,9 @@ def test_bad_input(scene):
     write_ids(scene / 'a_parts_1.png', np.zeros((4, 4), int))
     with pytest.raises(ValueError, match='of size'):
         LoadADE20KParts().transform(dict(seg_map_path=str(scene / 'a_seg.png')))
+    (scene / 'a_seg.png').rename(scene / 'a.png')  # whose parts would be the objects again
+    with pytest.raises(ValueError, match=r"seg_map_path must end with '_seg.png', got .*a\.png"):
+        LoadADE20KParts().transform(dict(seg_map_path=str(scene / 'a.png')))
 
 
 def test_without_labels_and_with_those_of_other_data_sets(scene):

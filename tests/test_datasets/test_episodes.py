@@ -104,6 +104,12 @@ def test_episodes_are_a_function_of_seed_and_number(root):
     assert [paths(data, i) for i in range(9)] == [paths(same, i) for i in range(9)]
     same.seed = 1
     assert [paths(data, i) for i in range(9)] != [paths(same, i) for i in range(9)]
+    short = episodes(root, n_query=2)
+    short.num_episodes = 2
+    assert len([*short]) == 2  # a loop over it ends
+    for index in (2, -1):
+        with pytest.raises(IndexError, match=f'index must be 0 to 1, got {index}'):
+            short[index]
 
 
 def test_folds_split_the_classes(root):

@@ -38,6 +38,11 @@ def test_the_stream_draws_all_kinds(datasets):
     assert kinds == [again[i].support['task'] for i in range(12)]
     again.seed = 1
     assert kinds != [again[i].support['task'] for i in range(12)]
+    with pytest.raises(IndexError, match='index must be 0 to 29, got 30'):
+        data[30]
+    # the length of the stream is its own, not that of its parts
+    one = DATASETS.build(mixed(dict(cls=dict(datasets['cls'], num_episodes=1)), num_episodes=3))
+    assert len([*one]) == 3
     one = DATASETS.build(mixed(dict(cls=datasets['cls'])))
     paths = [[s.img_path for s in one[i].support['data_samples']] for i in (0, 0, 1)]
     assert paths[0] == paths[1] != paths[2]

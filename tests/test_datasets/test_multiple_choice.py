@@ -90,6 +90,7 @@ def test_the_tokenizer_of_a_folder_of_tokens(tmp_path):
         ('{"context": "a", "options": ["b", "c"], "answer": 2}', 'got 2 of .*b.*c'),
         ('{"context": "a", "options": ["b"], "answer": 0}', 'got 0 of .*b'),
         ('{"context": "a", "options": ["b", ""], "answer": 0}', 'option 1: must have tokens'),
+        ('{"context": "a", "options": ["b", " "], "answer": 0}', 'option 1: .* and letters'),
         ('{"context": "a a a a", "options": ["b", "c"], "answer": 0}', 'max_length = 5'),
         ('', 'has no questions'),
     ],

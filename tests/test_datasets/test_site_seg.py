@@ -151,3 +151,14 @@ def test_damaged_splits(root, data):
     assert found is None or set(json.loads(data)['a']['train']) == {
         info['img_path'].rsplit('/', 1)[-1][:-4] for info in found.load_data_list()
     }
+
+
+def test_a_split_cannot_name_two_images(root):
+    """Of which one may be of another split."""
+    for part in ('images', 'labels'):
+        (root / 'a' / part / 'more').mkdir()
+        (root / 'a' / part / '3.png').rename(root / 'a' / part / 'more' / '0.png')
+    (root / 'splits.json').write_text('{"a": {"train": ["0", "1"], "val": ["2"]}}')
+    with pytest.raises(ValueError, match=r"a, train must name one .*called \['0'\] in subfolders"):
+        build(root, split='train')
+    assert len(build(root, split='val')) == 1 and len(build(root)) == 4

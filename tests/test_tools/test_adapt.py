@@ -191,6 +191,8 @@ def test_bad_input(site, tmp_path, capsys):
     refuse(capsys, [*model, '--support', tmp_path], 'must hold the folders images')
     refuse(capsys, [*model, '--support', support, '--lr', '0'], 'lr must be positive')
     refuse(capsys, [*model, '--support', support, '--steps', '-1'], 'steps must be an integer')
+    names = [*model, '--support', support, '--classes', 'unsure', 'image', '--predict']
+    refuse(capsys, [*names, support / 'images'], "must not be called ['image', 'unsure']")
     (tmp_path / 'images').mkdir()
     (tmp_path / 'masks').mkdir()
     Image.new('RGB', (8, 8)).save(tmp_path / 'images' / 'a.png')
@@ -284,6 +286,7 @@ def test_images_of_12_bits(tmp_path, capsys):
     arguments = [*model, '--support', tmp_path / 'site', '--out', tmp_path / 'out', '--steps', '1']
     refuse(capsys, arguments, 'a.png is an image of more than 8 bits, with values from 0 to 4092')
     refuse(capsys, [*arguments, '--window', '5', '5'], 'low must be below high')
+    refuse(capsys, [*arguments, '--window', '0', 'inf'], 'both finite, got 0 and inf')
     refuse(capsys, [*arguments, '--window', '5'], 'LOW HIGH or auto')
     # one image: halves are learned from and judged on in turn
     TOOL.main([str(a) for a in (*arguments, '--window', 'auto')])

@@ -120,3 +120,19 @@ def test_demo_learns_and_draws_and_uses_what_exists(demo, tmp_path):
     assert miou > 5 * chance
     second = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert 'Already trained' in second
+
+
+def test_fresh_stops_at_what_it_cannot_delete(demo, tmp_path, monkeypatch):
+    """Or an earlier result would be shown as the new one."""
+    (tmp_path / 'data' / 'x').mkdir(parents=True)
+
+    def refuse(*args, **kwargs):
+        raise PermissionError('read-only')
+
+    def step(*args):
+        raise RuntimeError('it goes on')
+
+    monkeypatch.setattr(demo, 'step', step)
+    monkeypatch.setattr(demo.os, 'rmdir', refuse)
+    with pytest.raises(PermissionError):
+        demo.main(['--fresh', '--work-dir', str(tmp_path)])

@@ -7,6 +7,7 @@ import importlib.util
 import math
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -276,12 +277,18 @@ def test_scope_must_be_given_and_installed(tmp_path):
 def test_errors_of_the_command_line_are_one_line(tmp_path, monkeypatch, capsys):
     config = tmp_path / 'config.py'
     config.write_text('model = dict()\n')
-    for name, args in (('train', []), ('test', ['none.pth'])):
+    metrics = ['none.pth', '--out-item', 'metrics']
+    for name, args, words in (
+        ('train', [], ''),
+        ('test', ['none.pth'], ''),
+        ('test', metrics, '--out-item metrics needs --out FILE'),
+        ('test', [*metrics, '--out', 'scores.csv'], 'of .json, .*got scores.csv'),
+    ):
         monkeypatch.setattr(sys, 'argv', [f'{name}.py', str(config), *args])
         with pytest.raises(SystemExit) as exit_info:
             tool(name).main()
         assert exit_info.value.code == 2
-        assert 'error: ' in capsys.readouterr().err.splitlines()[-1]
+        assert re.search(f'error: .*{words}', capsys.readouterr().err.splitlines()[-1])
 
 
 def test_options_of_training(config, tmp_path):

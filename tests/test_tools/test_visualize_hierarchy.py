@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -179,3 +181,23 @@ def test_missing_and_unusable_images(tool, files, tmp_path, capsys):
     with pytest.raises(SystemExit):
         tool.main([str(files[0]), str(files[1]), str(tmp_path / 'nowhere')])
     assert 'no image or folder' in capsys.readouterr().err
+
+
+def test_pictures_of_equal_names_are_kept_apart(tool, tmp_path):
+    images = [Path(name) for name in ('x/a.jpg', 'x/a.png', 'y/a.jpg', 'y/b.png', 'x/a_2.png')]
+    found = tool.picture_files(images, tmp_path)
+    names = ('a', 'a_2', 'a_3', 'b', 'a_2_2')
+    assert found == [tmp_path / f'{name}_hierarchy.png' for name in names]
+
+
+def test_pictures_that_cannot_be_written(tool, tmp_path):
+    with pytest.raises(OSError, match=r'could not write .*nowhere/a\.png'):
+        tool.write_picture(tmp_path / 'nowhere' / 'a.png', np.zeros((2, 2, 3), np.uint8))
+    tool.write_picture(tmp_path / 'a.png', np.full((2, 2, 3), (255, 0, 0), np.uint8))
+    assert cv2.imread(str(tmp_path / 'a.png'))[0, 0].tolist() == [0, 0, 255]  # BGR
+
+
+def test_hidden_files_are_no_images(tool, tmp_path):
+    for name in ('a.png', '._a.png'):
+        (tmp_path / name).touch()
+    assert tool.find_images([tmp_path]) == [tmp_path / 'a.png']

@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from hyper_mm.engine.records import code_digest
 from tests.conftest import REPO
 from tests.helpers.tools import load_tool
 
@@ -58,6 +59,35 @@ def test_verdict():
     assert not good and 'NOT as expected' in text
     assert tool.verdict(dict(entry, expected=None), found(figure=8.0))[0]
     assert tool.verdict(entry, found(figure=0.0, wanted=dict(iterations=2)))[0]
+    assert 'made by other code' in tool.verdict(entry, found(code='x'))[1]
+    assert 'code' not in tool.verdict(entry, found(code=code_digest()))[1]
+
+
+def test_a_result_is_of_the_config_as_it_is(tmp_path, monkeypatch):
+    work, config, calls = tmp_path / 'zoo', tmp_path / 'configs' / 'a.py', []
+    config.parent.mkdir()
+    entry = dict(config='a.py', metric='mIoU')
+
+    def run(script, arguments, log):
+        calls.append(script)
+        checkpoint = work / 'a' / 'iter_1.pth'
+        if script == 'tools/train.py':
+            assert not checkpoint.exists()  # else it would be gone on with
+            torch.save(dict(state_dict=dict(x=torch.ones(1))), checkpoint)
+            (work / 'a' / 'last_checkpoint').write_text(str(checkpoint))
+        return f'mIoU: {len(calls)}'
+
+    monkeypatch.setattr(tool, 'REPO', tmp_path)
+    monkeypatch.setattr(tool, 'run', run)
+    config.write_text('lr = 0.1\n')
+    assert tool.make('a', entry, work, None)['figure'] == 2
+    assert tool.make('a', entry, work, None)['figure'] == 2
+    config.write_text('lr = 0.2\n')
+    with pytest.warns(UserWarning, match='was of another config: it is kept as'):
+        assert tool.make('a', entry, work, None)['figure'] == 4
+    assert calls == ['tools/train.py', 'tools/test.py'] * 2
+    (aside,) = work.glob('old_a_*')
+    assert json.loads((aside / 'result.json').read_text())['figure'] == 2
 
 
 def test_what_is_missing_is_left_out_by_name(tmp_path, monkeypatch, capsys):

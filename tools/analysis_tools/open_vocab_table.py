@@ -115,7 +115,8 @@ def test(args: argparse.Namespace, name: str) -> float | str:
 
 def score(log: Path) -> float | None:
     """Score (mIoU) in the output of a test."""
-    found = re.findall(r'\bmIoU: +([0-9.]+|nan)\b', log.read_text(errors='replace'))
+    text = log.read_text(encoding='utf-8', errors='replace')
+    found = re.findall(r'\bmIoU: +([0-9.]+|nan)\b', text)
     return float(found[-1]) if found else None
 
 

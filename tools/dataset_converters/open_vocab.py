@@ -264,6 +264,7 @@ def write(item: Item, folders: tuple[Path, Path], suffix: str, shrink: bool) -> 
 
     Raises:
         ValueError: If sizes differ, a file is missing, or labels are not of the data set.
+        OSError: If a file cannot be written, as on a full disk.
     """
     import cv2
 
@@ -286,11 +287,13 @@ def write(item: Item, folders: tuple[Path, Path], suffix: str, shrink: bool) -> 
         size = tuple(round(factor * side) for side in labels.shape[::-1])
         image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
         labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
-        cv2.imwrite(str(target), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        if not cv2.imwrite(str(target), image, [cv2.IMWRITE_JPEG_QUALITY, 95]):
+            raise OSError(f'could not write {target}')
     else:
         shutil.copyfile(item.image, target)
     part = label_target.with_name(f'part-{label_target.name}')
-    cv2.imwrite(str(part), labels)
+    if not cv2.imwrite(str(part), labels):
+        raise OSError(f'could not write {part}')
     part.replace(label_target)
     return True
 
@@ -341,7 +344,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         count = convert(args.name, args.source, args.out_dir, args.labels, args.split)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     print(f'{count} images in {args.out_dir}')
 

@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
             raise ValueError(f'{args.root} has no site with a folder {args.images}')
     except (ValueError, OSError, re.error) as error:
         parser.error(str(error))
-    (args.root / 'splits.json').write_text(json.dumps(found, indent=1) + '\n')
+    (args.root / 'splits.json').write_text(json.dumps(found, indent=1) + '\n', encoding='utf-8')
 
 
 if __name__ == '__main__':

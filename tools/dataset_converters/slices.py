@@ -61,7 +61,7 @@ def write_slices(
         Names of the slices.
 
     Raises:
-        ValueError: If labels are of another size or no numbers of 0 to 255.
+        ValueError: If labels are of another size or no numbers of 0 to 255, or there are none.
     """
     from PIL import Image
     from tqdm import tqdm
@@ -79,6 +79,7 @@ def write_slices(
                 raise ValueError(f'{labels[patient]} is {marks.shape}, {file} {values.shape}')
             if not np.isin(np.unique(marks), np.arange(256)).all():
                 raise ValueError(f'{labels[patient]} must hold numbers of classes, 0 to 255')
+        before = len(names)
         for number in range(0, len(values), every):
             if marks is not None and not marks[number].any():
                 continue
@@ -89,6 +90,10 @@ def write_slices(
                 mask = Image.fromarray(marks[number].astype(np.uint8))
                 mask.save(out / 'masks' / f'{name}.png')
             names.append(name)
+        if len(names) == before:
+            print(f'{patient}: no slice, since no label is in one of them')
+    if not names:
+        raise ValueError(f'no label in any slice of {sorted(map(str, labels.values()))}')
     return names
 
 

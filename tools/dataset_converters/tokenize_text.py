@@ -129,10 +129,23 @@ def write_json(path: Path, content: dict) -> None:
     part.replace(path)
 
 
-def description(args: argparse.Namespace, spec: dict) -> dict:
-    """What must be equal for a conversion to be gone on with."""
+def description(args: argparse.Namespace, spec: dict, digests: bool = True) -> dict:
+    """What must be equal for a conversion to be gone on with.
+
+    Args:
+        args: Parsed arguments.
+        spec: Of the tokenizer.
+        digests: Whether the contents of the files are part of it, as they were not in older ones.
+    """
+    from hyper_mm.engine.records import file_digest
+
+    files = [[path.name, path.stat().st_size] for path in args.files]
+    if digests:
+        files = [[*known, file_digest(path)] for known, path in zip(files, args.files)]
+        if spec['type'] == 'file':
+            spec = dict(spec, sha256=file_digest(args.tokenizer))
     return dict(
-        files=[[path.name, path.stat().st_size] for path in args.files],
+        files=files,
         tokenizer=spec,
         columns=args.columns,
         group=args.group,
@@ -321,7 +334,7 @@ def convert(args: argparse.Namespace) -> dict:
         if not path.is_file():
             continue
         found = read_json(path)
-        if found.get('made_from') != wanted:
+        if found.get('made_from') not in (wanted, description(args, tokenizer.spec, False)):
             raise ValueError(
                 f'{args.out} must be empty or of the same files and options: {path} is of '
                 f'{found.get("made_from")}'

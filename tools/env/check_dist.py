@@ -121,7 +121,9 @@ def install_and_run(wheel: Path, folder: Path, code: str, beside: bool) -> None:
         run(*pip, '--no-deps', str(wheel))
         packages = run(python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))')
         # the packages of this environment, without its editable installation of hyper_mm
-        Path(packages.strip(), 'stack.pth').write_text(sysconfig.get_path('purelib') + '\n')
+        Path(packages.strip(), 'stack.pth').write_text(
+            sysconfig.get_path('purelib') + '\n', encoding='utf-8'
+        )
     else:
         run(*pip, '-c', str(CONSTRAINTS), pinned(REQUIREMENTS / 'ops.txt', 'torch'), str(wheel))
     env = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}

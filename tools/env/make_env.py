@@ -80,7 +80,11 @@ def fingerprint(stack: Stack, root: Path = ROOT) -> str:
 def is_current(venv: Path, mark: str) -> bool:
     """Tells whether `venv` was completed with the fingerprint `mark` and still has its Python."""
     stamp = venv / STAMP_NAME
-    return (venv / 'bin' / 'python').exists() and stamp.is_file() and stamp.read_text() == mark
+    return (
+        (venv / 'bin' / 'python').exists()
+        and stamp.is_file()
+        and stamp.read_text(encoding='utf-8') == mark
+    )
 
 
 def find_uv() -> str:
@@ -138,7 +142,9 @@ def create_venv(uv: str, venv: Path, version: str | None) -> None:
 
 def pinned(requirements: Path, name: str) -> str:
     """Returns the line `name==version` of a requirement file."""
-    match = re.search(rf'^{re.escape(name)}==[^\s;#]+', requirements.read_text(), re.MULTILINE)
+    match = re.search(
+        rf'^{re.escape(name)}==[^\s;#]+', requirements.read_text(encoding='utf-8'), re.MULTILINE
+    )
     if match is None:
         raise EnvError(f'{requirements} does not pin {name}')
     return match[0]
@@ -227,7 +233,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('\nmake env: interrupted; call it again to go on', file=sys.stderr)
         return 130
-    (venv / STAMP_NAME).write_text(mark)
+    (venv / STAMP_NAME).write_text(mark, encoding='utf-8')
     say(f'{stack.folder} is ready, after {clock(time.monotonic() - started)} minutes')
     return 0
 

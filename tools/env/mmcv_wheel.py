@@ -160,11 +160,11 @@ def is_whole(wheel: Path) -> bool:
         return False
     beside, found = wheel.with_name(f'{wheel.name}.sha256'), file_hash(wheel)
     if beside.is_file():
-        return beside.read_text().strip() == found
+        return beside.read_text(encoding='utf-8').strip() == found
     if not agrees_with_record(wheel):
         return False
     with contextlib.suppress(OSError):  # a cache that is only read
-        beside.write_text(f'{found}\n')
+        beside.write_text(f'{found}\n', encoding='utf-8')
     return True
 
 

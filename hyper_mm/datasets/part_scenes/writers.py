@@ -112,7 +112,7 @@ def _is_finished(folder: Path, name: str, job: _Job, overwrite: bool) -> bool:
             )
         return False
     try:
-        there = json.loads(path.read_text())
+        there = json.loads(path.read_text(encoding='utf-8'))
         complete = there.pop('complete')
         is_ours = there['generator'] == 'part_scenes'
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -48,14 +48,14 @@ class LoadImageWindow(LoadImageFromFile):
         backend_args: Backend of the files.
 
     Raises:
-        ValueError: If ``low`` is not below ``high``; in use, if a file is no image of one or three
-            channels or has values that are not finite.
+        ValueError: If ``low`` is not below ``high`` or one is not finite; in use, if a file is no
+            image of one or three channels or has values that are not finite.
     """
 
     def __init__(self, low: float, high: float, backend_args: dict | None = None):
         super().__init__(to_float32=True, color_type='unchanged', backend_args=backend_args)
-        if not low < high:
-            raise ValueError(f'low must be below high, got {low} and {high}')
+        if not -np.inf < low < high < np.inf:
+            raise ValueError(f'low must be below high, both finite, got {low} and {high}')
         self.low, self.high = low, high
 
     def transform(self, results: dict) -> dict:

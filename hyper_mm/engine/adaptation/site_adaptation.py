@@ -105,10 +105,7 @@ class SiteAdaptation:
         self.learner = steps.build_learner(cfg, checkpoint, None if names is None else len(names))
         self.learner.to(options.device)
         self.plain = self.learner.algorithm == 'fomaml' and not _is_meta(cfg)
-        if options.rate is not None and self.learner.rates is not None:
-            raise ValueError(
-                f'--lr must be left out: the model has learned its rates; got {options.rate}'
-            )
+        steps.check_rates(self.learner, options.rate, options.rates)
         count = self.learner.model.num_classes
         if count > site_folder.IGNORED:
             raise ValueError(
@@ -127,6 +124,12 @@ class SiteAdaptation:
         self.twice = self._copies()
         self.unlabeled = []
         if options.predict is not None:
+            taken = sorted({'image', 'unsure'} & {*self.info['classes']})
+            if taken:
+                raise ValueError(
+                    f'classes must not be called {taken} with --predict, whose table has columns '
+                    'of these names: rename them by --classes'
+                )
             folder = options.predict / 'images'
             self.unlabeled = site_folder.images_of(folder if folder.is_dir() else options.predict)
             site_folder.check_window(self.unlabeled, self.window)
@@ -261,15 +264,15 @@ class SiteAdaptation:
         scores['pictures'] = [f'{case.name}.png' for case in cases[: options.pictures]]
         page = self._page(cases, choice, how, [*collapsed, *warnings])
         (options.out / 'report.html').write_text(page, encoding='utf-8')
-        text = json.dumps(_finite(scores), indent=2)
-        (options.out / 'metrics.json').write_text(text + '\n')
+        text = json.dumps(finite(scores), indent=2, allow_nan=False)
+        (options.out / 'metrics.json').write_text(text + '\n', encoding='utf-8')
         return scores
 
     def _clear(self) -> None:
         """Removes what an earlier run into the same folder has written, by its ``metrics.json``."""
         out = self.options.out
         try:
-            earlier = json.loads((out / 'metrics.json').read_text())
+            earlier = json.loads((out / 'metrics.json').read_text(encoding='utf-8'))
             names = [str(row['image']) for row in earlier['predicted']]
             drawn = [str(name) for name in earlier.get('pictures', [])]
         except (OSError, ValueError, KeyError, TypeError):
@@ -432,7 +435,7 @@ class SiteAdaptation:
             )
             progress.advance(task)
         rows.sort(key=lambda row: -row['unsure'])
-        with (top / 'predictions.csv').open('w', newline='') as stream:
+        with (top / 'predictions.csv').open('w', newline='', encoding='utf-8') as stream:
             writer = csv.DictWriter(stream, [*rows[0]])
             writer.writeheader()
             writer.writerows(rows)
@@ -499,10 +502,10 @@ def table_of(tried: dict[tuple[float | None, int], float]) -> list[list[str]]:
     return rows
 
 
-def _finite(value: Any) -> Any:
-    """A value for JSON, which has no infinity."""
+def finite(value: Any) -> Any:
+    """A value for JSON, which has neither infinity nor NaN: null in their place."""
     if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
+        return {k: finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and math.isinf(value) else value
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

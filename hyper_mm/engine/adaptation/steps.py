@@ -12,7 +12,7 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor
 
 from hyper_mm.models.meta.episodic_model import EpisodicModel
-from hyper_mm.models.meta.meta_learner import MetaLearner, batch_norms
+from hyper_mm.models.meta.meta_learner import DivergedError, MetaLearner, batch_norms
 from hyper_mm.registry import MODELS
 
 from .views import Half, Part, Views, folds
@@ -81,6 +81,24 @@ def build_learner(cfg: Config, checkpoint: str, classes: int | None = None) -> M
     return model
 
 
+def check_rates(learner: MetaLearner, rate: float | None, rates: Sequence[float] | None) -> None:
+    """Refuses rates for a model that has learned its own, which alone would be taken.
+
+    Args:
+        learner: The model.
+        rate: A rate that is given, or None.
+        rates: Rates to try, or None.
+
+    Raises:
+        ValueError: It says which option to leave out.
+    """
+    for option, given in (('--lr', rate), ('--rates', rates)):
+        if given and learner.rates is not None:
+            raise ValueError(
+                f'{option} must be left out: the model has learned its rates; got {given}'
+            )
+
+
 def norms_of_one_image(model: torch.nn.Module) -> list[str]:
     """Kinds of layers that normalize an image by its own mean and spread over places.
 
@@ -145,7 +163,7 @@ def fit(
         The adapted weights, the loss before each step, and the kept weights by their steps.
 
     Raises:
-        ValueError: If the loss becomes infinite or not a number.
+        DivergedError: If the loss becomes infinite or not a number.
     """
     before, mode = learner.inner_lr, learner.model.training
     parameters, buffers = learner.initial_state()
@@ -297,7 +315,7 @@ def choose(
         for rate in rates:
             try:
                 _, _, found = fit(learner, views, steps, rate, tried, step)
-            except ValueError:  # the rate is too great
+            except DivergedError:  # the rate is too great
                 for number in tried:
                     scores.setdefault((rate, number), []).append(float('-inf'))
                 continue

@@ -16,6 +16,7 @@ from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.progress import Progress
 
+from hyper_mm.datasets.files import read_json
 from hyper_mm.datasets.image_folders import class_folders
 from hyper_mm.models.meta.meta_learner import MetaLearner, batch_norms
 from hyper_mm.registry import DATASETS, METRICS, MODELS
@@ -56,7 +57,8 @@ def single_task(cfg: Config, checkpoint: str, task: str, folder: Path) -> tuple[
         Config with the model and the test data of the task, and the file of its weights.
 
     Raises:
-        ValueError: If the model does not have the task, or the test data are not of several tasks.
+        ValueError: If the model does not have the task, the test data are not of several tasks, or
+            the model has learned rates of its own, which belong to all tasks together.
     """
     from hyper_mm.checkpoints import load_from_local
 
@@ -76,6 +78,11 @@ def single_task(cfg: Config, checkpoint: str, task: str, folder: Path) -> tuple[
     own = [m.metric for m in cfg.get('test_evaluator', []) if m.get('task') == task]
     found.test_evaluator = own
     state = load_from_local(checkpoint, map_location='cpu')['state_dict']
+    if any(name.startswith('rates.') for name in state):
+        raise ValueError(
+            f'{checkpoint} has learned a rate for each weight of all tasks together (algorithm='
+            "'metasgd'), which a model of one task has no place for: --task takes another algorithm"
+        )
     prefix = ('model.' if wrapped else '') + f'tasks.{task}.'
     kept = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     if wrapped:
@@ -114,7 +121,8 @@ class TaskAdaptation:
         console: Where it is told.
 
     Raises:
-        ValueError: If support and query have other classes, or there are fewer than two images.
+        ValueError: If support and query have other classes, there are fewer than two images, the
+            weights are those of another model, or the model has learned the rates that are given.
     """
 
     def __init__(self, cfg: Config, checkpoint: str, task: str, options, console: Console):
@@ -134,6 +142,7 @@ class TaskAdaptation:
         for head in heads_of(model, task):
             head['num_classes'] = len(self.classes)
         self.learner, self.new = self._build(checkpoint)
+        steps.check_rates(self.learner, options.rate, options.rates)
         self.learner.to(options.device)
 
     def _build(self, checkpoint: str) -> tuple[MetaLearner, list[str]]:
@@ -145,6 +154,13 @@ class TaskAdaptation:
         state = torch.load(checkpoint, map_location='cpu', weights_only=True)['state_dict']
         own = model.state_dict()
         fit = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
+        parts = ('backbone.', 'neck.') if self.plain else ('model.backbone.', 'model.neck.')
+        wrong = {*own} ^ {*state} | {k for k in {*own} - {*fit} if k.startswith(parts)}
+        if wrong:  # only layers that depend on the classes may be new
+            raise ValueError(
+                f'{checkpoint} holds other weights than the model of the config: {len(wrong)} '
+                f'differ, such as {min(wrong)}'
+            )
         model.load_state_dict(fit, strict=False)
         if self.plain:
             norms = 'frozen' if batch_norms(model) else 'batch'
@@ -227,7 +243,8 @@ class TaskAdaptation:
             tried=[dict(rate=r, steps=n, score=s) for (r, n), s in choice.table.items()
                    if math.isfinite(s)],
         )  # fmt: skip
-        (options.out / 'metrics.json').write_text(json.dumps(scores, indent=2) + '\n')
+        text = json.dumps(scores, indent=2) + '\n'
+        (options.out / 'metrics.json').write_text(text, encoding='utf-8')
         self._write_model()
         return scores
 
@@ -275,7 +292,7 @@ def classes_of(folder: Path, task: str) -> tuple[str, ...]:
     file = folder / 'annotations.json'
     if not file.is_file():
         raise FileNotFoundError(f'no {file}: boxes in the format of COCO')
-    categories = json.loads(file.read_text()).get('categories', [])
+    categories = read_json(file).get('categories', [])
     if not categories:
         raise ValueError(f'{file} must have categories')
     return tuple(category['name'] for category in sorted(categories, key=lambda c: c['id']))

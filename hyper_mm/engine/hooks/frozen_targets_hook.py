@@ -24,9 +24,9 @@ class FrozenTargetsHook(Hook):
     """Sets the frozen embeddings of all training texts in :class:`hyper_mm.RadialCLIP`.
 
     They are computed before a checkpoint is loaded, so those of a resumed run are the same. The
-    file's name is made of the texts, the tokenizer and the weights: it is computed anew when one of
-    them changes, and shared by runs with the same ones. The first process writes it, so all must
-    see the folder.
+    file's name is made of the texts, the tokenizer, the modules of the text tower and their
+    weights: it is computed anew when one of them changes, and shared by runs with the same ones.
+    The first process writes it, so all must see the folder.
 
     Args:
         cache_dir: Folder of the file; that of all runs of this work folder if None.
@@ -78,6 +78,10 @@ def _all_texts(dataset) -> dict[str, str]:
 
 def _key(clip: nn.Module, texts: dict[str, str]) -> str:
     digest = hashlib.sha256(str(clip.tokenizer).encode())
+    for name, module in clip.named_modules():  # equal weights serve GELU and QuickGELU
+        if name and name.partition('.')[0] != 'visual':
+            parts = type(module).__qualname__, getattr(module, 'num_heads', ''), module.extra_repr()
+            digest.update(f'{name} {parts}'.encode())
     for name, weight in clip.state_dict().items():
         if not name.startswith('visual.'):
             digest.update(name.encode())

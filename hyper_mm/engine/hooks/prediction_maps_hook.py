@@ -41,7 +41,8 @@ class PredictionMapsHook(Hook):
 
     Raises:
         ValueError: For numbers outside their range, if nothing is to be drawn, or, in the test, for
-            predictions without radii, a level that the tree has not, or other classes.
+            predictions without radii, a level that the tree has not, other classes, or two images
+            of one name.
 
     Example:
         >>> custom_hooks = [dict(type='hyper_mm.PredictionMapsHook', taxonomy='camvid')]
@@ -68,7 +69,7 @@ class PredictionMapsHook(Hook):
         self.taxonomy, self.levels, self.uncertainty = taxonomy, levels, uncertainty
         self.radius, self.interval, self.out_dir = radius, interval, out_dir
         self._levels: dict[int, tuple[torch.Tensor, Any]] = {}
-        self._seen = 0
+        self._seen, self._drawn = 0, dict[str, str]()
         if taxonomy is not None:
             self._check_levels(Taxonomy.load(taxonomy))
 
@@ -83,7 +84,7 @@ class PredictionMapsHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Compares the classes of the data set with the tree, and makes its visualizers."""
-        self._seen, self._levels = 0, {}
+        self._seen, self._levels, self._drawn = 0, {}, {}
         if self.taxonomy is None:
             return
         from mmseg.visualization import SegLocalVisualizer
@@ -116,6 +117,12 @@ class PredictionMapsHook(Hook):
                 continue
             folder.mkdir(parents=True, exist_ok=True)
             stem = Path(sample.img_path).stem
+            if self._drawn.setdefault(stem, sample.img_path) != sample.img_path:
+                raise ValueError(
+                    f'PredictionMapsHook: the pictures of {sample.img_path} and '
+                    f'{self._drawn[stem]} would be the same files: give images of different '
+                    'folders different names'
+                )
             if self.uncertainty:
                 if 'embedding_radius' not in sample:
                     raise ValueError(

@@ -13,7 +13,7 @@ from hyper_mm.checks import check_positive
 from hyper_mm.engine.unwrap import unwrap_model
 from hyper_mm.registry import HOOKS
 
-_KEY = 'prompt_average'
+_KEY, _OF = 'prompt_average', 'prompt_average_of'
 
 
 def gaussian_weights(epochs: int, mean: float, std: float) -> list[float]:
@@ -49,7 +49,8 @@ class PromptAveragingHook(Hook):
         part: Submodule of the model that has the prompts.
 
     Raises:
-        ValueError: If ``std`` is not positive, or, in use, ``part`` has no trained parameter.
+        ValueError: If ``std`` is not positive, or, in use, ``part`` has no trained parameter, or a
+            run is resumed that has kept no sums, or those of other weights.
 
     Source: Khattak et al., Self-regulating Prompts (ICCV 2023).
     """
@@ -81,8 +82,26 @@ class PromptAveragingHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Saves the sums."""
         checkpoint[_KEY] = {name: total.cpu() for name, total in self.sums.items()}
+        checkpoint[_OF] = self._weighted_by(runner)
+
+    def _weighted_by(self, runner: Runner) -> dict[str, float]:
+        """What the weights of the epochs depend on."""
+        return dict(epochs=runner.max_epochs, mean=self.mean, std=self.std)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Restores the sums of a run that is resumed."""
-        if runner._resume:
-            self.sums = dict(checkpoint.get(_KEY, {}))
+        if not runner._resume:
+            return
+        if _KEY not in checkpoint:
+            raise ValueError(
+                'PromptAveragingHook: the checkpoint has no sums of the epochs before it, so that '
+                'their share of the average would be missing: resume a run that had this hook, or '
+                'begin anew by load_from'
+            )
+        own = self._weighted_by(runner)
+        if checkpoint.get(_OF, own) != own:  # older checkpoints do not say
+            raise ValueError(
+                f'PromptAveragingHook: the sums of the checkpoint are weighted by '
+                f'{checkpoint[_OF]}, now the weights are those of {own}'
+            )
+        self.sums = dict(checkpoint[_KEY])

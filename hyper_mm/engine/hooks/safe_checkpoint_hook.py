@@ -72,7 +72,7 @@ def mend_last_checkpoint(folder: Path) -> Path | None:
     last = folder / 'last_checkpoint'
     if not last.is_file():
         return None
-    named = last.read_text().strip()
+    named = last.read_text(encoding='utf-8').strip()
     if '://' in named or (named and is_whole(Path(named))):
         return None
     files = [p for p in folder.glob('*.pth') if p.name.startswith(('iter_', 'epoch_'))]

@@ -6,10 +6,16 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
 from hyper_mm.checks import check_positive
+from hyper_mm.near_misses import suggestion
 from hyper_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-from .hyperbolic_optim import accept_old_state, whole_shape
+from .hyperbolic_optim import accept_old_state, custom_keys, whole_shape
 
+PARAMWISE = (
+    *('custom_keys', 'component_lr_mult', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult'),
+    *('flat_decay_mult', 'dwconv_decay_mult', 'dcn_offset_lr_mult', 'bypass_duplicate'),
+)
+"""Entries of ``paramwise_cfg``: mmengine's and ours."""
 WRAPPERS = ('module', '_fsdp_wrapped_module', '_checkpoint_wrapped_module', '_orig_mod')
 """Names that wrappers put into the paths of parameters."""
 
@@ -35,7 +41,8 @@ class ComponentOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             backbone). A config of a model that is new as a whole sets it to 1.
 
     Raises:
-        ValueError: If ``component_lr_mult`` is not positive, or the optimizer has no ``lr``.
+        ValueError: If ``component_lr_mult`` is not positive, the optimizer has no ``lr``, or
+            ``paramwise_cfg`` has an entry, or a custom key a multiplier, that nothing reads.
 
     Example:
         >>> optim_wrapper = dict(
@@ -45,6 +52,13 @@ class ComponentOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
         paramwise_cfg = {'custom_keys': {}, **(paramwise_cfg or {})}
+        unknown = sorted(set(paramwise_cfg) - {*PARAMWISE})
+        if unknown:
+            raise ValueError(
+                f'paramwise_cfg must be of {PARAMWISE}, got {unknown}'
+                f'{suggestion(unknown[0], PARAMWISE)}'
+            )
+        custom_keys(dict(custom_keys=paramwise_cfg['custom_keys']))  # refuses other multipliers
         self.component_lr_mult = paramwise_cfg.pop('component_lr_mult', None)
         if self.component_lr_mult is not None:
             check_positive(component_lr_mult=self.component_lr_mult)

@@ -16,9 +16,18 @@ def confusion(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> 
         labels: True classes, any shape.
         predictions: Predicted classes, same shape.
         num_classes: K.
+
+    Raises:
+        ValueError: If a prediction beside a label that counts is no class.
     """
     counted = (labels >= 0) & (labels < num_classes)
-    pairs = labels[counted].astype(np.int64) * num_classes + predictions[counted]
+    found = predictions[counted].astype(np.int64)
+    wrong = np.unique(found[(found < 0) | (found >= num_classes)])
+    if len(wrong):
+        raise ValueError(
+            f'predictions must be classes 0..{num_classes - 1}, got {wrong[:5].tolist()}'
+        )
+    pairs = labels[counted].astype(np.int64) * num_classes + found
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 

@@ -151,7 +151,7 @@ class DiceHausdorffMetric(BaseMetric):
         """
         file, names = Path(str(self.cases)), self._resolve()[0]
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open('w', newline='') as stream:
+        with file.open('w', newline='', encoding='utf-8') as stream:
             writer = csv.writer(stream)
             writer.writerow(['image', 'structure', 'dice', f'hd{self.percentile:g}'])
             for image, scores in results:

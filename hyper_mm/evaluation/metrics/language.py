@@ -78,12 +78,22 @@ class MultipleChoiceAccuracy(BaseMetric):
         question and option together, ``context``, the number of tokens of the question, and
         integers ``question``, ``option``, ``num_options``, ``answer`` (the right option) and
         ``letters``; see :class:`hyper_mm.MultipleChoiceDataset`.
+
+        Raises:
+            ValueError: If an option has no token that is predicted, or a log-probability is not
+                finite.
         """
         names = ('question', 'option', 'num_options', 'answer', 'letters')
         for sample in data_samples:
             start = int(sample['context']) - 1  # where the first token of the option is predicted
             kept = sample['valid'][start:]
             score = sample['log_probs'][start:][kept].double().sum().item()
+            if not kept.any() or not math.isfinite(score):
+                raise ValueError(
+                    f'log_probs of question {int(sample["question"])}, option '
+                    f'{int(sample["option"])} must be finite, of at least one token, got a sum of '
+                    f'{score} over {int(kept.sum())}'
+                )
             self.results.append(dict(score=score, **{name: int(sample[name]) for name in names}))
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:

@@ -52,7 +52,8 @@ class OVIoUMetric(BaseMetric):
 
     Raises:
         ValueError: If ``absent`` is unknown; in evaluation, if labels or predictions are no
-            classes, ``ignore_index`` is one, or ``seen_classes`` are not among the classes.
+            classes, ``ignore_index`` is one, ``seen_classes`` are not among the classes, or two
+            images of ``output_dir`` have one name.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class OVIoUMetric(BaseMetric):
         self.collapse = collapse
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.format_only = format_only
+        self._written: dict[str, str] = {}
         if self.output_dir is not None and is_main_process():
             self.output_dir.mkdir(parents=True, exist_ok=True)
 
@@ -135,7 +137,13 @@ class OVIoUMetric(BaseMetric):
         labels = predicted.cpu().numpy()
         wide = max(len(self.dataset_meta['classes']) - 1, labels.max(initial=0)) > 255
         image = Image.fromarray(labels.astype(np.uint16 if wide else np.uint8))
-        image.save(self.output_dir / f'{Path(path).stem}.png')
+        name = f'{Path(path).stem}.png'
+        if self._written.setdefault(name, path) != path:
+            raise ValueError(
+                f'output_dir: {path} and {self._written[name]} would be the same file {name}: give '
+                'images of different folders different names'
+            )
+        image.save(self.output_dir / name)
 
     def compute_metrics(self, results: list[Tensor | None]) -> dict[str, float]:
         """Means over classes.

@@ -9,9 +9,9 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from hyper_mm.checks import check_choice
+from hyper_mm.layers.common.aux_losses import AuxLossSource
 from hyper_mm.layers.common.curvature import Curvature
 from hyper_mm.layers.lorentz.vit import LorentzVisionTransformer
-from hyper_mm.models.utils.aux_losses import AuxLossSource
 from hyper_mm.models.utils.own_init import OwnInit
 from hyper_mm.ops import lorentz
 from hyper_mm.ops.fused import to_ambient

@@ -85,11 +85,21 @@ class HelmForTransformers(PreTrainedModel, GenerationMixin):
 
         Args:
             folder: The folder.
-            **options: ``torch_dtype``; others are transformers' own, and without effect.
+            **options: ``torch_dtype`` or ``dtype``, of torch or by name, ``'auto'`` being that of
+                the weights; others are transformers' own, and without effect.
+
+        Raises:
+            ValueError: If there is no such dtype.
         """
         model = cls(HelmConfig(read_config(folder)), load_pretrained(folder))
-        dtype = options.get('torch_dtype')
-        return model.to(dtype).eval() if isinstance(dtype, torch.dtype) else model.eval()
+        wanted = options.get('torch_dtype') or options.get('dtype')
+        if wanted in (None, 'auto'):
+            return model.eval()
+        name = str(wanted).removeprefix('torch.')
+        dtype = getattr(torch, name, None) if isinstance(wanted, str) else wanted
+        if not isinstance(dtype, torch.dtype):
+            raise ValueError(f"torch_dtype must be a dtype of torch or 'auto', got {wanted!r}")
+        return model.to(dtype).eval()
 
     def save_pretrained(self, folder: str | Path, *_: object, **options: object) -> None:
         """Writes a folder; see :func:`.interchange.save_pretrained`, whose ``tokens`` it takes."""

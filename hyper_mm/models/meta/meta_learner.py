@@ -32,6 +32,10 @@ _LEFT: ContextVar[list[dict[str, Tensor]] | None] = ContextVar('hyper_mm_buffers
 """Buffers that the episodes of a batch have left."""
 
 
+class DivergedError(ValueError):
+    """The loss of an inner step is not finite."""
+
+
 @MODELS.register_module()
 class MetaLearner(EpisodicModel):
     r"""Trains the initial weights from which a few gradient steps on a support do best.
@@ -235,7 +239,8 @@ class MetaLearner(EpisodicModel):
             The parameters after the step, detached, and the mean loss before it.
 
         Raises:
-            ValueError: If there are no batches, or the loss is not finite.
+            DivergedError: If the loss is not finite.
+            ValueError: If there are no batches.
         """
         names, rates = self._names(), self._rates()
         current = {n: p.detach().requires_grad_(n in names) for n, p in parameters.items()}
@@ -245,7 +250,7 @@ class MetaLearner(EpisodicModel):
             images = len(batch['inputs'])
             loss = self.model.parse_losses(self.call(current, buffers, batch, 'loss'))[0]
             if not loss.isfinite():
-                raise ValueError(
+                raise DivergedError(
                     f'the loss of a step is {loss.item()}: a smaller rate, or an image with values '
                     'that are not finite'
                 )

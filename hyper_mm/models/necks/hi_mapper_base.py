@@ -10,8 +10,8 @@ from torch import Tensor
 from hyper_mm.checks import check_not_negative, check_range
 from hyper_mm.compat import is_compiling
 from hyper_mm.layers import Hierarchy, HierarchyMapper
+from hyper_mm.layers.common.aux_losses import AuxLossSource
 from hyper_mm.models.utils.aux_losses import (
-    AuxLossSource,
     FoundHierarchy,
     hand_out_hierarchy,
     hierarchies_are_collected,

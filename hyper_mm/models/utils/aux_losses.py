@@ -14,13 +14,10 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 from mmengine.structures import BaseDataElement, PixelData
-from torch import Tensor, nn
+from torch import Tensor
 
 from hyper_mm.layers import Hierarchy
-from hyper_mm.layers.common.aux_losses import (
-    AuxLossSource,
-    collect_losses,
-)
+from hyper_mm.layers.common.aux_losses import collect_losses
 from hyper_mm.models.utils.added_neck import load_listed_necks
 
 
@@ -69,12 +66,12 @@ def hand_out_hierarchy(found: FoundHierarchy) -> None:
 
 
 class AuxLossMixin:
-    """Mixin of a model, before its stock class: adds what :class:`AuxLossSource` parts publish.
+    """Mixin of a model, before its stock class: adds what its parts publish.
 
-    Losses in training, and in prediction the hierarchy of a part with ``keep_hierarchy`` set.
-    Checkpoints of the stock model find their place where a neck was added to a list of necks.
-    ``type='hyper_mm.X'`` makes such a class of any registered model X; see
-    :mod:`hyper_mm.models.stock`.
+    Losses of an :class:`~hyper_mm.layers.common.aux_losses.AuxLossSource` in training, and in
+    prediction the hierarchy of a part with ``keep_hierarchy`` set. Checkpoints of the stock model
+    find their place where a neck was added to a list of necks. ``type='hyper_mm.X'`` makes such a
+    class of any registered model X; see :mod:`hyper_mm.models.stock`.
 
     Example:
         >>> class EncoderDecoder(AuxLossMixin, mmseg.models.EncoderDecoder):
@@ -167,8 +164,3 @@ def attach_hierarchy(
         data = {name: x[index] for name, x in maps.items()}
         pixels = PixelData(metainfo=dict(input_shape=input_shape), **data)
         sample.set_field(pixels, 'hierarchy', dtype=PixelData)
-
-
-def aux_loss_sources(model: nn.Module) -> dict[str, AuxLossSource]:
-    """Components of a model that may publish losses, by their path."""
-    return {n: m for n, m in model.named_modules() if isinstance(m, AuxLossSource)}

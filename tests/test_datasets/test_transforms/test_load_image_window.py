@@ -31,8 +31,9 @@ def test_windows(tmp_path):
     (tmp_path / 'e.png').write_bytes(b'none')
     with pytest.raises(ValueError, match='e.png is no image'):
         load(dict(img_path=str(tmp_path / 'e.png')))
-    with pytest.raises(ValueError, match='low must be below high, got 3 and 3'):
-        TRANSFORMS.build(dict(type='hyper_mm.LoadImageWindow', low=3, high=3))
+    for low, high in ((3, 3), (0, np.inf), (-np.inf, 0), (np.nan, 1)):
+        with pytest.raises(ValueError, match=f'low must be below high.* got {low} and {high}'):
+            TRANSFORMS.build(dict(type='hyper_mm.LoadImageWindow', low=low, high=high))
 
 
 def test_backends(tmp_path):

@@ -1,5 +1,6 @@
 """Options and tables of an adaptation; the whole of it is tested with tools/adapt.py."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,11 @@ import pytest
 pytest.importorskip('mmseg')
 pytest.importorskip('monai')
 
-from hyper_mm.engine.adaptation.site_adaptation import Options, table_of  # noqa: E402
+from hyper_mm.engine.adaptation.site_adaptation import (  # noqa: E402
+    Options,
+    finite,
+    table_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,3 +38,9 @@ def test_table_of_what_was_tried():
         ['1', 'diverges', 'diverges'],
     ]
     assert table_of({}) == []
+
+
+def test_scores_are_json():
+    """Which has no NaN: a reader of another language stops at it."""
+    scores = dict(a=[1.0, math.nan, -math.inf], b=dict(c=(math.inf, 2, 'x', None)))
+    assert finite(scores) == dict(a=[1.0, None, None], b=dict(c=[None, 2, 'x', None]))

@@ -89,6 +89,24 @@ def test_rates_that_diverge_are_not_chosen(learner):
         steps.choose(learner, data(), [1e30], 4, OPTIONS)
 
 
+def test_an_error_that_no_rate_caused_is_not_taken_for_one(learner, monkeypatch):
+    def broken(*args, **kwargs):
+        raise ValueError('a.png is no image')
+
+    monkeypatch.setattr(Views, 'step', broken)
+    with pytest.raises(ValueError, match='a.png is no image'):
+        steps.choose(learner, data(), [0.1, 0.3], 4, OPTIONS)
+
+
+def test_rates_are_not_given_beside_learned_ones(learner):
+    steps.check_rates(learner, 0.1, None)
+    learner.rates = torch.nn.ParameterList()
+    steps.check_rates(learner, None, None)
+    for option, given in (('--lr', (0.1, None)), ('--rates', (None, [0.1, 0.3]))):
+        with pytest.raises(ValueError, match=f'{option} must be left out: .* learned its rates'):
+            steps.check_rates(learner, *given)
+
+
 def test_rates_to_try(learner):
     assert steps.rates_of(learner, True) == [*steps.PLAIN_RATES]
     assert steps.rates_of(learner, False) == pytest.approx([0.1, 0.3, 0.9])

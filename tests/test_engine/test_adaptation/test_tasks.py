@@ -119,9 +119,17 @@ def test_detection_is_scored_at_the_size_of_the_file(model, tmp_path):
     assert all(name.startswith('bbox_head.conv_cls') for name in found['new'])
     assert 0 <= found['after']['pascal_voc/mAP'] <= 1
     cfg, weights = tasks.single_task(Config.fromfile(model[0]), model[1], 'det', tmp_path / 'x')
-    options = type('O', (), dict(support=tmp_path, query=None, device='cpu'))
+    options = type('O', (), dict(support=tmp_path, query=None, device='cpu', rate=None, rates=None))
     from rich.console import Console
 
+    state = torch.load(weights)['state_dict']
+    for changes, wrong in (
+        (dict(extra=torch.zeros(1)), 'extra'),
+        ({next(k for k in state if 'backbone.' in k): torch.zeros(1)}, 'backbone'),
+    ):
+        torch.save(dict(state_dict={**state, **changes}), tmp_path / 'other.pth')
+        with pytest.raises(ValueError, match=rf'other weights than the model .*: 1 .*{wrong}'):
+            tasks.TaskAdaptation(cfg, str(tmp_path / 'other.pth'), 'det', options, Console())
     adaptation = tasks.TaskAdaptation(cfg, weights, 'det', options, Console())
     sample = adaptation.support[1]['data_samples']
     original = tasks._original(sample)['gt_instances']['bboxes']
@@ -158,3 +166,24 @@ def test_tasks_that_are_not_there(model, tmp_path):
         tasks.single_task(cfg, model[1], 'cls', tmp_path)
     with pytest.raises(FileNotFoundError, match='annotations.json'):
         tasks.classes_of(tmp_path, 'det')
+    names = json.dumps(dict(categories=[dict(id=1, name='Bär')]), ensure_ascii=False)
+    (tmp_path / 'annotations.json').write_text(names, encoding='utf-8')
+    assert tasks.classes_of(tmp_path, 'det') == ('Bär',)
+
+
+def test_learned_rates_of_all_tasks_are_not_dropped(model, tmp_path):
+    state = torch.load(model[1])['state_dict']
+    torch.save(dict(state_dict={**state, 'rates.0': torch.ones(1)}), tmp_path / 'meta.pth')
+    with pytest.raises(ValueError, match="learned a rate for each weight .*'metasgd'"):
+        tasks.single_task(Config.fromfile(model[0]), str(tmp_path / 'meta.pth'), 'seg', tmp_path)
+
+
+@pytest.mark.parametrize(
+    'option',
+    [('--predict', 'x'), ('--window', '0', '9'), ('--crop', '32'), ('--no-augment',),
+     ('--classes', 'a', 'b'), ('--spacing', '0.5'), ('--pictures', '3')],
+)  # fmt: skip
+def test_options_of_segmentation_are_not_ignored(model, tmp_path, capsys, option):
+    with pytest.raises(SystemExit):
+        run(model, tmp_path, '--task', 'cls', *option)
+    assert f'{option[0]} has no effect with --task cls' in capsys.readouterr().err

@@ -46,3 +46,8 @@ def test_folder(tmp_path):
         model.clip.text_projection.mul_(1.5)
     run(model, tmp_path / 'c', cache_dir=str(tmp_path / 'shared'))
     assert len(list((tmp_path / 'shared').glob('*.npy'))) == 2  # other weights, other targets
+    tower = {**CLIP['model'], 'quick_gelu': False}
+    other = RadialCLIP(dict(CLIP, model=tower))
+    other.load_state_dict(model.state_dict())  # the same weights of another activation
+    run(other, tmp_path / 'd', cache_dir=str(tmp_path / 'shared'))
+    assert len(list((tmp_path / 'shared').glob('*.npy'))) == 3

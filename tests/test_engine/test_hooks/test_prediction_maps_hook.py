@@ -81,3 +81,23 @@ def test_the_origin_is_bright():
     light = heat.astype(int).sum(-1)[0]
     assert light[0] > light[1] > light[2]
     assert Taxonomy.load('part_scenes').depths() == range(1, 3)
+
+
+def test_images_of_one_name_are_refused(tmp_path):
+    """Their pictures would be the same files."""
+    import torch
+    from mmengine.structures import BaseDataElement, PixelData
+
+    hook = PredictionMapsHook(out_dir=str(tmp_path / 'maps'))
+    hook.before_test(None)
+
+    def draw(name):
+        sample = BaseDataElement(metainfo=dict(img_path=name))
+        sample.embedding_radius = PixelData(data=torch.zeros(1, 2, 2))
+        hook.after_test_iter(None, 0, outputs=[sample])
+
+    for name in ('x/a.png', 'x/a.png', 'x/b.png'):
+        draw(name)
+    with pytest.raises(ValueError, match='y/a.jpg and x/a.png would be the same files'):
+        draw('y/a.jpg')
+    assert len([*(tmp_path / 'maps').iterdir()]) == 2

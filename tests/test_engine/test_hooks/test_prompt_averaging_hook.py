@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -51,3 +53,25 @@ def test_bad_use(images, tmp_path):
     runner, _ = build(images, tmp_path / 'bad')
     with pytest.raises(ValueError, match='no parameter'):
         PromptAveragingHook(part='clip').after_train_epoch(runner)
+
+
+def test_resumes_that_would_lose_a_part_of_the_average():
+    """Of runs without the hook, or with other weights of the epochs."""
+    runner, kept = SimpleNamespace(max_epochs=4, _resume=True), {}
+    hook = PromptAveragingHook(mean=3.0, std=1.5)
+    hook.sums = dict(context=torch.ones(2))
+    hook.before_save_checkpoint(runner, kept)
+    again = PromptAveragingHook(mean=3.0, std=1.5)
+    again.after_load_checkpoint(runner, kept)
+    assert torch.equal(again.sums['context'], torch.ones(2))
+    with pytest.raises(ValueError, match='no sums of the epochs before it'):
+        again.after_load_checkpoint(runner, {})
+    with pytest.raises(ValueError, match="weighted by .*'std': 1.5.* now .*'std': 2.0"):
+        PromptAveragingHook(mean=3.0, std=2.0).after_load_checkpoint(runner, kept)
+    with pytest.raises(ValueError, match="weighted by .*'epochs': 4.* now .*'epochs': 8"):
+        again.after_load_checkpoint(SimpleNamespace(max_epochs=8, _resume=True), kept)
+    del kept['prompt_average_of']  # of an older version
+    again.after_load_checkpoint(runner, kept)
+    begun = PromptAveragingHook()
+    begun.after_load_checkpoint(SimpleNamespace(max_epochs=4, _resume=False), {})
+    assert begun.sums == {}

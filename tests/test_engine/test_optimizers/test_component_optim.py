@@ -150,6 +150,11 @@ def test_frozen_parameters_are_left_out():
             'component_lr_mult must be positive, got 0',
         ),
         (dict(optimizer=dict(type='Adadelta')), 'optimizer must have an lr, got'),
+        (
+            dict(paramwise_cfg=dict(norm_decay_mul=0)),
+            r"got \['norm_decay_mul'\], did you mean 'norm_decay_mult'",
+        ),
+        (dict(paramwise_cfg=dict(custom_keys=dict(head=dict(lr_mul=2)))), 'lr_mul'),
     ],
 )
 def test_bad_arguments(cfg, message):

@@ -76,3 +76,12 @@ def test_calibration():
     correct = rng.random(20000) < confidence
     assert S.calibration_error(correct, confidence) < 0.02
     assert S.calibration_error(correct, np.ones(20000)) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize('wrong', [-1, 4, 255])
+def test_predictions_that_are_no_class(wrong):
+    """They would count in the row of another class."""
+    labels = np.array([0, 2, 255], np.uint8)
+    with pytest.raises(ValueError, match=rf'predictions must be classes 0..3, got \[{wrong}\]'):
+        S.confusion(labels, np.array([0, wrong, 0]), 4)
+    assert S.confusion(labels, np.array([0, 1, wrong]), 4).sum() == 2  # no label there

@@ -71,3 +71,13 @@ def test_multiple_choice():
 def test_missing_option():
     with pytest.raises(ValueError, match=r'question 3 must have options 0 to 2, got \[0, 2\]'):
         evaluate('MultipleChoiceAccuracy', [option(3, i, [0.0], 1, answer=0, of=3) for i in (0, 2)])
+
+
+@pytest.mark.parametrize(
+    'scores, valid', [([-1.0, math.nan], None), ([-math.inf], None), ([-1.0, -1.0], [False, False])]
+)
+def test_options_without_a_score(scores, valid):
+    """One of no tokens would be the most probable, one of NaN never chosen."""
+    samples = [option(0, 0, [-1.0], 1, answer=0), option(0, 1, scores, 1, answer=0, valid=valid)]
+    with pytest.raises(ValueError, match='question 0, option 1 must be finite, of at least one'):
+        evaluate('MultipleChoiceAccuracy', samples)

@@ -143,3 +143,16 @@ def test_nothing_to_score():
 def test_bad_input(pair, options, message):
     with pytest.raises(ValueError, match=message):
         evaluate([pair], **options)
+
+
+def test_label_maps_of_one_name(tmp_path):
+    """The second would overwrite the first; the same image again is no other one."""
+    metric = OVIoUMetric(output_dir=str(tmp_path), format_only=True)
+    metric.dataset_meta = dict(classes=['a', 'b'])
+    one = sample([[0]], [[0]])
+    for _ in range(2):
+        metric.process({}, [one])
+    other = dict(sample([[1]], [[0]]), img_path='elsewhere/picture.png')
+    with pytest.raises(ValueError, match='elsewhere/picture.png and somewhere/picture.jpg would'):
+        metric.process({}, [other])
+    assert np.array(Image.open(tmp_path / 'picture.png')).tolist() == [[0]]

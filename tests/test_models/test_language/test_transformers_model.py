@@ -63,5 +63,10 @@ def test_loss_and_folders(tmp_path):
     ):
         assert isinstance(again, HelmForTransformers)
         assert torch.equal(again(ids).logits, model(ids).logits)
-    half = HelmForTransformers.from_pretrained(tmp_path, torch_dtype=torch.bfloat16)
-    assert half(ids).logits.dtype == torch.bfloat16
+    for given in (torch.bfloat16, 'bfloat16', 'torch.bfloat16'):
+        half = HelmForTransformers.from_pretrained(tmp_path, torch_dtype=given)
+        assert half(ids).logits.dtype == torch.bfloat16
+    assert HelmForTransformers.from_pretrained(tmp_path, dtype='float64').dtype == torch.float64
+    assert HelmForTransformers.from_pretrained(tmp_path, torch_dtype='auto').dtype == torch.float32
+    with pytest.raises(ValueError, match="torch_dtype must be .* got 'half2'"):
+        HelmForTransformers.from_pretrained(tmp_path, torch_dtype='half2')

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from hyper_mm.models.meta.meta_learner import DivergedError
 from hyper_mm.registry import MODELS
 
 from ...conftest import golden_files
@@ -227,6 +228,12 @@ def test_bad_input():
     learner = build(Net(lambda logits, y: (logits.detach() * y).sum()))
     with pytest.raises(ValueError, match='no gradient'):
         learner(data, mode='loss')
+
+
+def test_a_loss_that_is_not_finite_is_an_error_of_its_own():
+    learner, data = build(Net(lambda logits, y: logits.square().sum() * torch.inf)), episodes(1)
+    with pytest.raises(DivergedError, match='the loss of a step is inf'):
+        learner.step([data[0]['support']], *learner.initial_state())
 
 
 def _rank(rank, folder):

@@ -172,3 +172,15 @@ def test_sizes_that_differ(tmp_path):
     names.write_text('a')
     message = convert('voc20', tmp_path, tmp_path / 'out', fails=True)
     assert 'a.jpg is (5, 5), its label map (6, 8)' in message
+
+
+def test_a_file_that_cannot_be_written(tmp_path, monkeypatch):
+    """As on a full disk, of which OpenCV says nothing."""
+    image(tmp_path / 'JPEGImages/a.jpg')
+    (tmp_path / 'SegmentationClass').mkdir()
+    Image.fromarray(np.ones((6, 8), np.uint8)).save(tmp_path / 'SegmentationClass/a.png')
+    names = tmp_path / 'ImageSets/Segmentation/val.txt'
+    names.parent.mkdir(parents=True)
+    names.write_text('a')
+    monkeypatch.setattr(cv2, 'imwrite', lambda *args: False)
+    assert 'could not write' in convert('voc20', tmp_path, tmp_path / 'out', fails=True)

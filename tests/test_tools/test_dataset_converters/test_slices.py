@@ -24,8 +24,9 @@ def test_labeled_slices_of_each_patient(tmp_path, capsys):
     labels = np.zeros((4, 3, 6), np.uint8)
     labels[1, 2, 2] = 1
     labels[0, 0, 4] = 2
-    files = [f'{p}={volume(tmp_path / f"{p}.nii.gz", values, (1, 2, 1))}' for p in 'ab']
+    files = [f'{p}={volume(tmp_path / f"{p}.nii.gz", values, (1, 2, 1))}' for p in 'abc']
     marks = [f'{p}={volume(tmp_path / f"{p}_seg.nii", labels)}' for p in 'ab']
+    marks.append(f'c={volume(tmp_path / "c_seg.nii", np.zeros_like(labels))}')
     out = tmp_path / 'site'
     TOOL.main([*files, '--labels', *marks, '--every', '2', '-o', str(out)])
     names = sorted(path.stem for path in (out / 'masks').iterdir())
@@ -34,7 +35,8 @@ def test_labeled_slices_of_each_patient(tmp_path, capsys):
     assert image.tolist() == values[:, :, 2].T.tolist()
     mask = np.asarray(Image.open(out / 'masks' / 'a_0002.png'))
     assert mask.shape == (3, 4) and np.argwhere(mask).tolist() == [[2, 1]]
-    assert 'not square' in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert 'not square' in told and 'c: no slice, since no label' in told
     TOOL.main([files[0], '-o', str(tmp_path / 'new')])
     assert len([*(tmp_path / 'new' / 'images').iterdir()]) == 6
     assert not (tmp_path / 'new' / 'masks').exists()
@@ -53,6 +55,7 @@ def test_bad_input(tmp_path, capsys):
         ([f'a={good}', '--every', '0'], '--every'),
         ([f'a={good}', '--labels', f'a={other}'], 'b.nii is (3, 3, 4)'),
         ([f'a={good}', '--labels', f'a={many}'], 'numbers of classes'),
+        ([f'a={good}', '--labels', f'a={good}'], 'no label in any slice of'),
         ([f'a={flat}'], 'three axes'),
         ([f'a={tmp_path / "e.txt"}'], 'must be of .dcm'),
     ):

@@ -286,3 +286,18 @@ def test_damaged_tables(tool, tmp_path, data):
     args = tool.parse_args([str(tmp_path), str(tmp_path / 'a.csv'), '--columns', 'x', 'y'])
     with (tmp_path / 'a.csv').open('rb') as file:
         reads(lambda: list(tool.documents(file, tmp_path / 'a.csv', args)), 'a.csv')
+
+
+def test_files_of_the_same_size_are_told_apart(tool, tmp_path):
+    """A conversion is not taken for that of other texts; an older one has no digests."""
+    path, out = tmp_path / 'a.txt', tmp_path / 'out'
+    path.write_text('red')
+    meta = convert(tool, out, path, '--val-share', '0')
+    assert convert(tool, out, path, '--val-share', '0') == meta
+    older = json.loads((out / 'meta.json').read_text())
+    older['made_from']['files'] = [entry[:2] for entry in older['made_from']['files']]
+    path.write_text('tan')
+    with pytest.raises(ValueError, match='must be empty or of the same files'):
+        convert(tool, out, path, '--val-share', '0')
+    (out / 'meta.json').write_text(json.dumps(older))
+    convert(tool, out, path, '--val-share', '0')
