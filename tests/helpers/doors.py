@@ -29,7 +29,7 @@ def write_files(folder: Path) -> dict[str, str]:
     """An image, a label map of two classes, and a bank of amplitudes of two domains."""
     generator = np.random.default_rng(0)
     paths = {k: str(folder / name) for k, name in dict(
-        img_path='image.png', seg_map_path='label.png', bank='bank.npz').items()}  # fmt: skip
+        img_path='image.png', seg_map_path='label_seg.png', bank='bank.npz').items()}  # fmt: skip
     image = generator.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
     label = np.zeros((HEIGHT, WIDTH), np.uint8)
     label[::2, 10:70] = 1
@@ -139,7 +139,7 @@ class Place:
             gt_label=index % 2,
             domain='a',
             label_map=None,
-            segments_info=[dict(id=0x010101, category=0, is_thing=True)],  # of label.png
+            segments_info=[dict(id=0x010101, category=0, is_thing=True)],  # of label_seg.png
             reduce_zero_label=any(given),
             seg_fields=[],
             task='hierarcaps',
