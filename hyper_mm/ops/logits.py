@@ -17,7 +17,7 @@ from torch.autograd import Function
 
 from . import lorentz
 from .backward import recorded_gradients, takes_plain_backward
-from .inputs import Curvature, check_curvature, is_readable, sqrt, takes_formulas, upcast, widen
+from .inputs import Curvature, check_curvature, sqrt, takes_formulas, upcast, widen
 from .stable import large_norm, safe_norm, signed_asinh, sinhc, unit
 
 __all__ = ['Points', 'clipped_points', 'lorentz_gyroplane_logits', 'lorentz_logits']
@@ -65,9 +65,8 @@ def clipped_points(
     """
     (x,) = upcast(x)
     root = sqrt(_one_number(check_curvature(c, x)))
-    norm = safe_norm(x, wide=wide)
-    if not wide and max_radius is not None and not (is_readable(norm) and norm.isfinite().all()):
-        norm = large_norm(x)
+    clips = max_radius is not None and not wide  # what is clipped may be of any length
+    norm = large_norm(x) if clips else safe_norm(x, wide=wide)
     factor = factor.reshape(()).to(x.dtype)
     if wide:
         root = widen(root) if isinstance(root, Tensor) else root

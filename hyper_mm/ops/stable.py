@@ -127,6 +127,10 @@ def large_norm(x: Tensor, keepdim: bool = False) -> Tensor:
     Returns:
         Norms ``(...)``.
     """
+    if is_readable(x):
+        norm = safe_norm(x, keepdim=keepdim)
+        if norm.isfinite().all():
+            return norm
     large = x.detach().abs().amax(-1, keepdim=True) > 1e15
     scale = torch.where(large, 1e20, 1.0).to(x.dtype)
     norm = safe_norm(x / scale, keepdim=True) * scale

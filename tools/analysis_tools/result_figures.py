@@ -36,6 +36,11 @@ class Figure(NamedTuple):
     arms: dict[str, str]
 
 
+def own_names(*arms: str) -> dict[str, str]:
+    """Arms that are called in a figure what they are called in the table."""
+    return dict(zip(arms, arms))
+
+
 FIGURES = {
     'hyperclip': Figure(
         'hyperclip_lite',
@@ -58,25 +63,16 @@ FIGURES = {
             'superclasses, 16': 'superclasses, accuracy, %',
             'omniglot, 16': 'Omniglot, accuracy, %',
         },
-        {
-            name: name
-            for name in (
-                'zero-shot',
-                'CoOp',
-                'CoOp + LatHAdapter',
-                'deep prompts',
-                'deep prompts + LatHAdapter',
-            )
-        },
+        own_names(
+            *('zero-shot', 'CoOp', 'CoOp + LatHAdapter'),
+            *('deep prompts', 'deep prompts + LatHAdapter'),
+        ),
     ),
     'radial': Figure(
         'radial_minilm',
         ('arm', 'trained', 'tau_d'),
         {'tau_d': 'order of captions, tau_d', 'HyperLex rho': 'HyperLex, rho'},
-        {
-            name: name
-            for name in ('untuned', 'radial', 'cone', 'Lorentz', 'Poincare', 'adapter')
-        },
+        own_names('untuned', 'radial', 'cone', 'Lorentz', 'Poincare', 'adapter'),
     ),
     'helm': Figure(
         'helm_hierarcaps',
