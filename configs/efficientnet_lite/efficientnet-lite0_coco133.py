@@ -2,7 +2,7 @@
 #   python tools/train.py configs/efficientnet_lite/efficientnet-lite0_coco133.py
 # Result: 7.3 mIoU (one run)
 # Data: data/coco133_sem. 400 iterations of 8 images; all 133 classes are trained and tested. The rate is 4 times that of
-# the other configs here: at theirs so many classes are hardly learned in so few steps.
+# the other configs here, at which one run reaches 3.6 mIoU.
 _base_ = [
     '../_base_/models/fcn_efficientnet-lite0.py',
     '../_base_/datasets/coco133.py',
