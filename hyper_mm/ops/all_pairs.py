@@ -3,11 +3,13 @@
 A squared chord is a product of two vectors, one of each point (:func:`chord_factors`), and so the
 chords of all pairs are a matrix product. On a processor it is computed some rows at a time, which
 become distances while they are in a cache: the product in float64 is never in memory as a whole.
+Distances are always of products in float64; gradients are where they cancel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import NamedTuple
 
 import torch
@@ -25,6 +27,22 @@ _CHUNK = 1 << 22
 
 _CACHE = 1 << 17
 """Pairs that become distances at once: 1 MB in float64."""
+
+
+_LONG = 1e30
+"""Squared space components of which products stay finite in float32."""
+
+
+class _Nearness(Enum):
+    """Distance of the nearest pair, which decides how gradients are accumulated.
+
+    The gradient of a pair is a difference of vectors about ``|a|^2 / h`` times as long. Where that
+    is no more than 8, it keeps its digits in products in the dtype of the points.
+    """
+
+    COINCIDENT = 'some pair may be coincident'
+    NEAR = 'gradients cancel'
+    FAR = 'gradients do not cancel'
 
 
 class Factors(NamedTuple):
@@ -54,10 +72,40 @@ def chord_factors(a: Tensor, b: Tensor) -> Factors:
         a: Points ``(..., n, d)``.
         b: Points ``(..., m, d)``.
     """
+    plain = takes_formulas(a, b)
+    return Factors(*(_factors(a, b) if plain else _ChordFactors.apply(a, b)))
+
+
+def _factors(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     a2, b2 = squared_norm(a, keepdim=True), squared_norm(b, keepdim=True)
     p, q = (s / ((s + 1).sqrt() + 1) for s in (a2, b2))
     left = torch.cat([2 * p, torch.full_like(p, 2), -2 * a], -1)
-    return Factors(left, torch.cat([q + 1, q, b], -1), a2, b2)
+    return left, torch.cat([q + 1, q, b], -1), a2, b2
+
+
+class _ChordFactors(Function):
+    """:func:`_factors`, with ``dp = a da / a0``; the magnitudes have no gradient."""
+
+    @staticmethod
+    def forward(ctx, a: Tensor, b: Tensor):
+        left, right, a2, b2 = _factors(a, b)
+        ctx.save_for_backward(a, b, left, right)
+        ctx.mark_non_differentiable(a2, b2)
+        return left, right, a2, b2
+
+    @staticmethod
+    def backward(ctx, g_left: Tensor, g_right: Tensor, *_: Tensor):
+        a, b, left, right = ctx.saved_tensors
+        if takes_plain_backward(g_left) or takes_plain_backward(g_right):
+            return recorded_gradients(lambda *x: _factors(*x)[:2], (a, b), (g_left, g_right))
+        g_a = g_b = None
+        if ctx.needs_input_grad[0]:  # a0 = p + 1
+            pull = 4 * g_left[..., :1] / (left[..., :1] + 2)
+            g_a = torch.addcmul(-2 * g_left[..., 2:], a, pull)
+        if ctx.needs_input_grad[1]:
+            pull = g_right[..., :2].sum(-1, keepdim=True) / right[..., :1]
+            g_b = torch.addcmul(g_right[..., 2:], b, pull)
+        return g_a, g_b
 
 
 def distances(
@@ -114,21 +162,20 @@ class _Distances(Function):
     def forward(ctx, left: Tensor, right: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         # left (n, k), right (m, k), rows (n, 1), columns (1, m); s (n, m) is kept
         n, m = len(left), len(right)
-        result, root, most = rows.new_empty(n, m), rows.new_empty(n, m), columns.max()
+        result, root = rows.new_empty(n, m), rows.new_empty(n, m)
         pieces, height = _pieces(n, m)
-        wide, narrow, other = left.new_empty(height, m), *rows.new_empty(2, height, m)
-        halves, ctx.apart = left / 2, True
+        wide, narrow = left.new_empty(height, m), rows.new_empty(height, m)
+        halves, column, ctx.nearness = left / 2, columns.max().item(), []
         for i in pieces:
-            count = i.stop - i.start
-            h, s = narrow[:count], root[i]
-            h.copy_(torch.mm(halves[i], right.mT, out=wide[:count]))
-            # one number decides in most pieces that no pair is coincident; NaN does not
-            if not 2 * h.min() > torch.minimum(rows[i].max(), most):
-                ctx.apart = False
+            h, s = narrow[: i.stop - i.start], root[i]
+            h.copy_(torch.mm(halves[i], right.mT, out=wide[: len(h)]))
+            nearness = _nearness(h.min().item(), rows[i].max().item(), column)
+            if nearness is _Nearness.COINCIDENT:
                 h.masked_fill_((h <= rows[i] / 2) & (h <= columns / 2), 0)
             # two roots: h (h + 2) would overflow
-            torch.sqrt(h, out=s).mul_(torch.add(h, 2, out=other[:count]).sqrt_())
+            torch.sqrt(h, out=s).mul_(torch.add(h, 2, out=result[i]).sqrt_())
             torch.log1p(h.add_(s), out=result[i])
+            ctx.nearness.append(nearness)
         ctx.save_for_backward(left, right, rows, columns, root)
         return result
 
@@ -139,21 +186,40 @@ class _Distances(Function):
             return recorded_gradients(_distances, (left, right, rows, columns), grad)
         of_left, of_right = ctx.needs_input_grad[:2]
         g_left = torch.empty_like(left) if of_left else None
-        g_right = torch.zeros_like(right) if of_right else None
+        # in the dtype of accumulation, and for far pairs in that of the points
+        dtypes = [left.dtype, root.dtype][: 1 + (_Nearness.FAR in ctx.nearness)]
+        sides = [(left.to(dtype), right.to(dtype)) for dtype in dtypes]
+        sums = [torch.zeros_like(b) for _, b in sides] if of_right else []
         pieces, height = _pieces(*root.shape)
-        wide, narrow = left.new_empty(height, len(right)), grad.new_empty(height, len(right))
-        for i in pieces:
-            count, s = i.stop - i.start, root[i]
+        room = grad.new_empty(height, len(right))
+        for i, nearness in zip(pieces, ctx.nearness):
             # dD / dh = 1 / s, and 0 where points coincide
-            slope = torch.div(grad[i], s, out=narrow[:count])
-            if not ctx.apart:
-                slope.masked_fill_(s == 0, 0)
-            pull = wide[:count].copy_(slope)
+            slope = torch.div(grad[i], root[i], out=room[: i.stop - i.start])
+            if nearness is _Nearness.COINCIDENT:
+                slope.masked_fill_(root[i] == 0, 0)
+            which = nearness is _Nearness.FAR
+            a, b = sides[which]
+            slope = slope.to(a.dtype)
             if g_left is not None:
-                torch.mm(pull, right, out=g_left[i]).div_(2)
-            if g_right is not None:
-                g_right.addmm_(pull.mT, left[i], alpha=0.5)
+                g_left[i] = torch.mm(slope, b).div_(2)
+            if of_right:
+                sums[which].addmm_(slope.mT, a[i], alpha=0.5)
+        g_right = sums[0].add_(sum(sums[1:])) if of_right else None
         return g_left, g_right, None, None
+
+
+def _nearness(least: float, row: float, column: float) -> _Nearness:
+    """How near the nearest pair of some rows may be; NaN counts as coincident.
+
+    Args:
+        least: The least ``h``.
+        row: The largest bound of a coincident pair of the rows.
+        column: The same of all columns.
+    """
+    if not 2 * least > min(row, column):
+        return _Nearness.COINCIDENT
+    most = max(row, column) / _COINCIDENT
+    return _Nearness.FAR if most / 8 <= least and most < _LONG else _Nearness.NEAR
 
 
 def _pieces(n: int, m: int) -> tuple[list[slice], int]:

@@ -25,14 +25,16 @@ def takes_plain_backward(grad: Tensor) -> bool:
 
 
 def recorded_gradients(
-    formula: Callable[..., Tensor], inputs: Sequence[object], grad: Tensor
+    formula: Callable[..., Tensor | tuple[Tensor, ...]],
+    inputs: Sequence[object],
+    grad: Tensor | tuple[Tensor, ...],
 ) -> tuple[Tensor | None, ...]:
     """Gradients of a formula by plain operators; in grad mode they can be differentiated again.
 
     Args:
         formula: Function of the inputs.
         inputs: Tensors, of which some may depend on others, and numbers.
-        grad: Gradient of its result.
+        grad: Gradient of its result, or of each where it has several.
 
     Returns:
         For each input its gradient, None where there is none.

@@ -22,11 +22,11 @@ from .stable import large_norm, safe_norm, signed_asinh, sinhc, unit
 
 __all__ = ['Points', 'clipped_points', 'lorentz_gyroplane_logits', 'lorentz_logits']
 
-_CHUNK = 2**16
-"""Logits at once and thread on a processor."""
+_CHUNK = 2**18
+"""Numbers in memory at once and thread on a processor: 1 MB in float32."""
 
-_LARGE = 2**22
-"""Logits at once on an accelerator."""
+_LARGE = 2**24
+"""Numbers in memory at once on an accelerator."""
 
 _ROWS = 64
 """Least number of rows of a matrix product."""
@@ -180,7 +180,9 @@ def _pieces(planes: Tensor, *tensors: Tensor) -> Iterator[tuple]:
     """Yields pieces of tensors ``(n, ...)``, and room for logits and points of as many rows."""
     classes, width = planes.shape
     numbers = _CHUNK * torch.get_num_threads() if planes.device.type == 'cpu' else _LARGE
-    step = min(max(numbers // max(classes, width), _ROWS), max(len(tensors[0]), 1))
+    n = max(len(tensors[0]), 1)
+    step = min(max(numbers // (4 * classes + width), _ROWS), n)
+    step = math.ceil(n / math.ceil(n / step))  # pieces of one height
     rooms = [*planes.new_empty(4, step, classes), planes.new_empty(step, width)]
     for parts in zip(*(t.split(step) for t in tensors)):
         if len(parts[0]) < step:

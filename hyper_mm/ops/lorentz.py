@@ -240,6 +240,8 @@ def pairwise_dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
     close pairs, a sparse set, recomputed from differences, which takes time in proportion to their
     number. Compiled code and transforms of :mod:`torch.func` cannot count them, and recompute all
     float64 pairs, some rows at a time: there, batch dimensions of float32 are faster.
+    Gradients of float32 are summed in float64, too, but where no pair of some rows is close for
+    its radius (:mod:`hyper_mm.ops.all_pairs`): there float32 keeps six digits.
 
     Args:
         x: Points ``(..., n, d)``.
@@ -252,8 +254,9 @@ def pairwise_dist(x: Tensor, y: Tensor, c: Curvature) -> Tensor:
     x, y = upcast(x, y)
     check_sets(x, y)
     root = wide_sqrt(check_curvature(c, x, y, shared=True))
-    factors = chord_factors(widen(x) * root, widen(y) * root)
-    return distances(factors, x, y, squared_chord, root)
+    unscaled = not isinstance(root, Tensor) and root == 1
+    a, b = (widen(z) if unscaled else widen(z) * root for z in (x, y))
+    return distances(chord_factors(a, b), x, y, squared_chord, root)
 
 
 def pairwise_dist_tangent0(u: Tensor, v: Tensor, c: Curvature) -> Tensor:

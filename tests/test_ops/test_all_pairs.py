@@ -1,5 +1,7 @@
 """Distances of all pairs, in pieces and by the formula."""
 
+import math
+
 import pytest
 import torch
 
@@ -43,6 +45,77 @@ def test_factors_of_chords():
     torch.testing.assert_close(left @ right.mT, torch.tensor(expected, dtype=torch.float64))
     assert torch.equal(x2, x.square().sum(-1, keepdim=True))
     assert torch.equal(y2, y.square().sum(-1, keepdim=True))
+
+
+def test_gradients_of_factors():
+    """First and second ones, of each side alone, equal those of the formula."""
+    x, y = torch.randn(4, 5, dtype=torch.float64), torch.randn(2, 3, 5, dtype=torch.float64)
+    x[0] = 0
+    x.requires_grad_(), y.requires_grad_()
+
+    def factors(*points):
+        return all_pairs.chord_factors(*points)[:2]
+
+    assert torch.autograd.gradcheck(factors, (x, y), check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(factors, (x, y))
+    for sides in ((x, y.detach()), (x.detach(), y)):
+        for found, expected in zip(factors(*sides), all_pairs._factors(*sides)):
+            if expected.requires_grad:
+                weight = torch.randn_like(expected)
+                one, other = (
+                    torch.autograd.grad((t * weight).sum(), [z for z in sides if z.requires_grad])
+                    for t in (found, expected)
+                )
+                torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize('radius', [1e-3, 0.5, 2.0, 8.0, 38.0])
+@pytest.mark.parametrize('width', [2, 128])
+def test_gradients_of_far_pairs_in_float32(radius, width):
+    """Where a gradient does not cancel, products of float32 numbers keep its digits."""
+    u, v = torch.rand(300, width) + 0.1, -torch.rand(200, width) - 0.1
+    x, y = (expmap0(radius * t / t.norm(dim=-1, keepdim=True), 1.0) for t in (u, v))
+    weight = torch.rand(300, 200)
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        points = [t.to(dtype).requires_grad_() for t in (x, y)]
+        value = pairwise_dist(*points, 1.0)
+        found.append(torch.autograd.grad((value * weight.to(dtype)).sum(), points))
+    for one, other in zip(*found):
+        error = (one.double() - other).norm(dim=-1) / other.norm(dim=-1)
+        assert error.max() < 4e-6
+
+
+def test_what_is_accumulated_in_float64():
+    """A pair that is near for its radius, in some rows alone, and lengths beyond float32."""
+    kinds = all_pairs._Nearness
+    bound = all_pairs._COINCIDENT
+
+    def kind(least, row, column):
+        return all_pairs._nearness(least, bound * row, bound * column)
+
+    assert kind(1.0, 8.0, 7.9) is kinds.FAR
+    assert kind(1.0, 8.1, 0.1) is kinds.NEAR
+    assert kind(1.0, 0.1, 8.1) is kinds.NEAR
+    assert kind(bound, 1.0, 1.0) is kinds.NEAR
+    assert kind(bound / 2, 1.0, 1.0) is kinds.COINCIDENT
+    assert kind(0.0, 1.0, 1.0) is kinds.COINCIDENT
+    assert kind(1e32, 1e31, 1e31) is kinds.NEAR
+    assert kind(math.nan, 1.0, 1.0) is kinds.COINCIDENT
+    assert kind(1.0, math.nan, 1.0) is kinds.COINCIDENT
+    assert kind(math.inf, math.inf, math.inf) is not kinds.FAR
+
+
+def test_rows_of_every_kind(narrow):
+    """Coincident, near and far pairs in pieces of one product; each piece has its accuracy."""
+    x = torch.tensor([[1.0, 0.0], [9.0, 1.0], [-1.0, 0.5], [-2.0, 0.1], [1.0, 1e-2], [0.9, 0.0]])
+    y = torch.tensor([[1.0, 0.0], [2.0, 0.0]])
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        points = [t.to(dtype).requires_grad_() for t in (x, y)]
+        found.append(torch.autograd.grad(pairwise_dist(*points, 1.0).sum(), points))
+    for one, other in zip(*found):
+        torch.testing.assert_close(one.double(), other, rtol=2e-6, atol=2e-6)
 
 
 def test_close_pairs_are_computed_again():
