@@ -183,7 +183,7 @@ def test_built_wheel_appears_complete(mmcv_wheel, monkeypatch, tmp_path, capfd):
 
 
 def test_failed_build_leaves_nothing_and_shows_the_end_of_its_log(
-    mmcv_wheel, monkeypatch, tmp_path
+    mmcv_wheel, monkeypatch, tmp_path, capsys
 ):
     monkeypatch.setattr(mmcv_wheel, 'check_compiler', lambda python: None)
     script = 'seq 100; echo "c++: fatal error: Killed signal terminated program cc1plus"; exit 1'
@@ -198,6 +198,7 @@ def test_failed_build_leaves_nothing_and_shows_the_end_of_its_log(
     assert '\n50\n' in log.read_text()
     log.unlink()
     assert list((tmp_path / 'cache').iterdir()) == []
+    assert 'make ops-demo' in ''.join(capsys.readouterr())  # what to do while it is compiled
 
 
 def test_missing_compiler_is_named(mmcv_wheel, monkeypatch, tmp_path):
