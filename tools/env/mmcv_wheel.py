@@ -337,7 +337,7 @@ def build_wheel(requirement: str, venv: Path, folder: Path, device: str) -> Path
     # no cache of pip's: it would serve a wheel that was built against another torch
     command = [str(python), '-m', 'pip', 'wheel', '-v', '--no-cache-dir', '--no-deps']
     command += ['--no-build-isolation', '--no-binary', name, requirement, '-w', str(temporary)]
-    say(f'compiling {requirement} for {device}: about 10 minutes, once on this machine (log: {log})')
+    say(f'compiling {requirement} for {device}: 10 minutes, once on this machine (log: {log})')
     say('meanwhile, in another terminal: make ops-demo (the geometry alone, a minute)')
     try:
         if run_logged(command, build_environment(venv, device), log, requirement) != 0:
