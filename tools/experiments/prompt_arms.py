@@ -6,31 +6,39 @@
 
 The image tower is convolutional and frozen, so that prompts are of the texts alone and images are
 encoded once, as they are (no augmentation). Sets: classes of Tiny ImageNet; the same images under
-superclasses of BREEDS' hierarchy; the alphabets of Omniglot. **The image tower was trained on all
-classes of ImageNet with labels**: nothing about these images is new to it, only the fit of the
-texts is; Omniglot is new.
+superclasses of BREEDS' hierarchy; one image of each class of ImageNet under superclasses, where
+shots and tests are of different classes; the alphabets of Omniglot; the drawn things of PartScenes.
+**The image tower was trained on all classes of ImageNet with labels**: the classes of the first
+three sets are known to it, only the fit of the texts is new; Omniglot and PartScenes are new.
 
 Each arm takes the learning rate of a grid that has the highest accuracy with four shots of 20 other
-classes of Tiny ImageNet, which are not reported. The temperature of all arms, zero-shot included,
-is the one of the least cross-entropy of the untrained model there. Runs and features are kept, and
-used again where options and code are the same.
+classes of Tiny ImageNet, which are not reported. Where the head has another rate than the same
+prompts without it, these are also trained at its rate. The temperature of all arms, zero-shot
+included, is the one of the least cross-entropy of the untrained model there. Runs and features are
+kept, and used again where options, images and code are the same.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import math
 import os
 import random
 import statistics
 import time
-import zipfile
-from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from prompt_sets import (
+    Task,
+    breeds,
+    omniglot,
+    part_scenes,
+    read_image,
+    superclasses,
+    tiny_imagenet,
+)
 from tables import command, markdown, standard_error, versions, write_table
 
 if TYPE_CHECKING:
@@ -44,41 +52,35 @@ ARMS: dict[str, dict] = {
     'LatHAdapter alone': dict(head=HEAD),
     'CoOp': dict(prompts=WORDS),
     'CoOp + LatHAdapter': dict(prompts=WORDS, head=HEAD),
+    'CoOp, rate of the head': dict(prompts=WORDS),
     'deep prompts': dict(prompts=DEEP),
     'deep prompts + LatHAdapter': dict(prompts=DEEP, head=HEAD),
+    'deep prompts, rate of the head': dict(prompts=DEEP),
 }
 """Prompts and head of each arm."""
-PAIRS = {
-    'LatHAdapter alone': 'zero-shot',
-    'CoOp + LatHAdapter': 'CoOp',
-    'deep prompts + LatHAdapter': 'deep prompts',
+RATE_OF = {
+    'CoOp, rate of the head': 'CoOp + LatHAdapter',
+    'deep prompts, rate of the head': 'deep prompts + LatHAdapter',
 }
+"""Arms that take the rate of another one; they are left out where it is theirs anyway."""
+PAIRS = (
+    ('LatHAdapter alone', 'zero-shot'),
+    ('CoOp + LatHAdapter', 'CoOp'),
+    ('CoOp + LatHAdapter', 'CoOp, rate of the head'),
+    ('deep prompts + LatHAdapter', 'deep prompts'),
+    ('deep prompts + LatHAdapter', 'deep prompts, rate of the head'),
+)
 """Arms with the head, and the same without it."""
-RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 BATCH = 128
 """Images of a step; all where there are fewer."""
-POOL = 25
-"""Images of a class that shots are drawn of; the others are tested."""
-
-
-class Task(NamedTuple):
-    """A set of images and class names.
-
-    Attributes:
-        names: The classes.
-        train: Name of an image and its label, of which shots are drawn.
-        test: The same of those that are tested.
-    """
-
-    names: list[str]
-    train: list[tuple[str, int]]
-    test: list[tuple[str, int]]
-
-    def of(self, labels: list[int]) -> Task:
-        """The part of some of the classes, numbered anew."""
-        new = {label: number for number, label in enumerate(labels)}
-        parts = [[(x, new[y]) for x, y in part if y in new] for part in (self.train, self.test)]
-        return Task([self.names[label] for label in labels], *parts)
+SETS = {
+    'classes': 'classes of Tiny ImageNet',
+    'superclasses': 'superclasses of Tiny ImageNet',
+    'breeds': 'superclasses of ImageNet, tested on other classes than trained',
+    'omniglot': 'alphabets',
+    'part-scenes': 'drawn things',
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -87,7 +89,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--arms', nargs='+', default=list(ARMS), help='names of arms')
-    parser.add_argument('--sets', nargs='+', default=['classes', 'superclasses', 'omniglot'])
+    parser.add_argument('--sets', nargs='+', default=list(SETS))
     parser.add_argument('--shots', type=int, nargs='+', default=[1, 4, 16])
     parser.add_argument('--seeds', type=int, nargs='+', default=[1, 2, 3])
     parser.add_argument('--tune-seed', type=int, default=100)
@@ -101,63 +103,30 @@ def parse_args() -> argparse.Namespace:
     args.data = args.data or Path(os.environ.get('HYPER_MM_DATA', 'data'))
     for name, given, known in (
         ('arms', args.arms, list(ARMS)),
-        ('sets', args.sets, ['classes', 'superclasses', 'omniglot']),
+        ('sets', args.sets, list(SETS)),
     ):
         if not set(given) <= set(known):
             parser.error(f'--{name} must be some of {known}, got {given}')
+    for arm in args.arms:
+        if RATE_OF.get(arm, arm) not in args.arms:
+            parser.error(f'--arms must hold {RATE_OF[arm]!r}, whose rate {arm!r} takes')
+    args.arms = sorted(args.arms, key=list(ARMS).index)
     return args
 
 
-def tiny_imagenet(folder: Path, count: int) -> tuple[Task, Task, list[str]]:
-    """Some classes of Tiny ImageNet, 20 others, and the WordNet ids of the first."""
-    from hyper_mm.datasets.image_folders import class_folders, images_below, read_names
-
-    names = read_names(folder / 'train')
-    ids = [sub.name for sub in class_folders(folder / 'train')]
-    chosen = random.Random(0).sample(ids, count + 20)
-
-    def task(part: list[str], kept: int | None = None) -> Task:
-        train, test = [], []
-        for label, wnid in enumerate(part):
-            files = [str(x) for x in images_below(folder / 'train' / wnid)]
-            train += [(file, label) for file in files[:POOL]]
-            more = [str(x) for x in images_below(folder / 'val' / wnid)]
-            test += [(file, label) for file in [*more, *files[POOL:]][:kept]]
-        return Task([names[wnid] for wnid in part], train, test)
-
-    reported = sorted(chosen[:count])
-    return task(reported), task(sorted(chosen[count:]), 10), reported
-
-
-def superclasses(classes: Task, ids: list[str], hierarchy: Path, depth: int = 3) -> Task:
-    """The same images under the superclasses that have two classes or more."""
-    from hyper_mm.datasets.breeds import ancestors_at, node_names
-
-    above, members = ancestors_at(hierarchy, depth), defaultdict(list)
-    for label, wnid in enumerate(ids):
-        if wnid in above:
-            members[above[wnid]].append(label)
-    kept = sorted(node for node, labels in members.items() if len(labels) > 1)
-    number = {label: i for i, node in enumerate(kept) for label in members[node]}
-    names, found = node_names(hierarchy), []
-    for part in (classes.train, classes.test):
-        found.append([(x, number[y]) for x, y in part if y in number])
-    return Task([names[node] for node in kept], *found)
-
-
-def omniglot(path: Path, each: int = 60) -> Task:
-    """Alphabets of Omniglot, ``each`` images to draw shots of and as many to test."""
-    with zipfile.ZipFile(path) as file:
-        files = defaultdict(list)
-        for name in sorted(file.namelist()):
-            if name.endswith('.png'):
-                files[name.split('/')[-3]].append(f'{path}!{name}')
-    names, train, test = sorted(files), [], []
-    for label, name in enumerate(names):
-        drawn = random.Random(label).sample(files[name], 2 * each)
-        train += [(x, label) for x in drawn[:each]]
-        test += [(x, label) for x in drawn[each:]]
-    return Task([name.strip('_').replace('_', ' ') for name in names], train, test)
+def tasks_of(args: argparse.Namespace) -> tuple[dict[str, Task], Task]:
+    """The sets that are wanted, and the one that rates are chosen on."""
+    classes, tuning, ids = tiny_imagenet(args.data / 'tiny_imagenet', args.classes)
+    makers = {
+        'classes': lambda: classes,
+        'superclasses': lambda: superclasses(
+            classes, ids, args.data / 'imagenet_sample' / 'hierarchy' / 'modified'
+        ),
+        'breeds': lambda: breeds(args.data / 'imagenet_sample'),
+        'omniglot': lambda: omniglot(next((args.data / 'omniglot').glob('*.zip'))),
+        'part-scenes': part_scenes,
+    }
+    return {name: makers[name]() for name in args.sets}, tuning
 
 
 class Images:
@@ -180,27 +149,18 @@ class Images:
             self.known = kept['features'] if kept['key'] == key else {}
 
     def __call__(self, paths: list[str]) -> Tensor:
-        """Features ``(N, D)`` of files, or of members of a zip, ``zip!member``."""
+        """Features ``(N, D)`` of what ``read_image`` takes."""
         import torch
 
         new = [path for path in dict.fromkeys(paths) if path not in self.known]
         for number, path in enumerate(new, 1):
             with torch.no_grad():
-                image = self.clip.encode_image(self._read(path)[None])[0]
+                image = self.clip.encode_image(self.preprocess(read_image(path))[None])[0]
             self.known[path] = torch.nn.functional.normalize(image, dim=-1)
             if number % 500 == 0 or number == len(new):
                 self.file.parent.mkdir(parents=True, exist_ok=True)
                 torch.save(dict(features=self.known, key=self.key), self.file)
         return torch.stack([self.known[path] for path in paths])
-
-    def _read(self, path: str) -> Tensor:
-        from PIL import Image
-
-        archive, _, member = path.partition('!')
-        if not member:
-            return self.preprocess(Image.open(path))
-        with zipfile.ZipFile(archive) as file:
-            return self.preprocess(Image.open(io.BytesIO(file.read(member))))
 
 
 def build(arm: str, classes: int, scale: float) -> nn.Module:
@@ -317,65 +277,60 @@ def main() -> None:
 
     from hyper_mm import lite_clip
     from hyper_mm.datasets.shots import half
-    from hyper_mm.engine.records import key_of, load_result, save_result
+    from hyper_mm.engine.records import code_digest, key_of, load_result, save_result
 
     torch.set_num_threads(args.threads)
     MMLogger.get_instance('prompt_arms', log_level='WARNING')
     clip, preprocess, _ = lite_clip()
-    images = Images(
-        clip, preprocess, args.work_dir / 'features.pt', dict(data=str(args.data.resolve()))
-    )
-    classes, tuning, ids = tiny_imagenet(args.data / 'tiny_imagenet', args.classes)
-    tasks = dict(classes=classes)
-    if 'superclasses' in args.sets:
-        hierarchy = args.data / 'imagenet_sample' / 'hierarchy' / 'modified'
-        tasks['superclasses'] = superclasses(classes, ids, hierarchy)
-    if 'omniglot' in args.sets:
-        (archive,) = (args.data / 'omniglot').glob('*.zip')
-        tasks['omniglot'] = omniglot(archive)
-    for task in tasks.values():
+    kept = dict(data=str(args.data.resolve()), code=code_digest())
+    images = Images(clip, preprocess, args.work_dir / 'features.pt', kept)
+    tasks, tuning = tasks_of(args)
+    for task in (*tasks.values(), tuning):
         images([x for x, _ in [*task.train, *task.test]])
     scale = calibrated(images, tuning)
     print(f'scale {scale:g}', flush=True)
 
-    def result(
-        arm: str, name: str, task: Task, tests: list[Task], shots: int, rate: float, seed: int
-    ) -> dict:
-        options = dict(arm=ARMS[arm], name=name, shots=shots, rate=rate, seed=seed)
-        key = key_of(dict(options, steps=args.steps, classes=args.classes, scale=scale))
-        place = f'{list(ARMS).index(arm)}_{shots}shots_{rate:g}_{seed}.json'
-        file = args.work_dir / name / place
+    def result(arm: str, name: str, tests: list[Task], shots: int, rate: float, seed: int) -> dict:
+        """A run that trains on the first of some tasks and tests all."""
+        options = dict(
+            arm=ARMS[arm], shots=shots, rate=rate, seed=seed, steps=args.steps, scale=scale
+        )
+        key = key_of(options, sets=[task.digest(args.data) for task in tests])
+        first = [*ARMS.values()].index(ARMS[arm])  # equal arms have their runs in common
+        file = args.work_dir / name / f'{first}_{shots}shots_{rate:g}_{seed}.json'
         found = load_result(file, key)
         if found is None:
-            found = run(arm, images, task, tests, scale, shots, rate, seed, args.steps)
+            found = run(arm, images, tests[0], tests, scale, shots, rate, seed, args.steps)
             save_result(file, key, found)
         print(name, arm, f'{shots} shots, lr {rate:g}, seed {seed}:', json.dumps(found), flush=True)
         return found
 
-    labels = range(len(classes.names))
-    base, new = (classes.of(list(half(labels, part))) for part in ('base', 'new'))
-    few, transfer, best = {}, {}, {}
-    for arm in args.arms:
-        best[arm], shots, seeds = 0.0, args.shots, args.seeds
-        if ARMS[arm]:
-            best[arm] = max(
-                RATES,
-                key=lambda rate, arm=arm: result(
-                    arm, 'tune', tuning, [tuning], 4, rate, args.tune_seed
-                )['accuracy'][0],
-            )
-        else:
-            shots, seeds = args.shots[:1], args.seeds[:1]
-        for name in args.sets:
+    def best_rate(arm: str) -> float:
+        """The rate of the highest accuracy on the classes that are not reported."""
+        if not ARMS[arm]:
+            return 0.0
+        found = {r: result(arm, 'tune', [tuning], 4, r, args.tune_seed) for r in RATES}
+        return max(RATES, key=lambda rate: found[rate]['accuracy'][0])
+
+    best = {arm: best_rate(arm) for arm in args.arms if arm not in RATE_OF}
+    for arm, other in RATE_OF.items():
+        equal = [best[x] for x in args.arms if x in best and ARMS[x] == ARMS[arm]]
+        if arm in args.arms and best[other] not in equal:
+            best[arm] = best[other]
+    args.arms = [arm for arm in args.arms if arm in best]
+    few, transfer = {}, {}
+    for name, task in tasks.items():
+        rows = list(range(len(task.names)))
+        halves = [task.of(half(rows, part)) for part in ('base', 'new')]
+        for arm in args.arms:
+            seeds, shots = (args.seeds, args.shots) if ARMS[arm] else (args.seeds[:1], [0])
             for count in shots:
                 few[arm, name, count] = [
-                    result(arm, name, tasks[name], [tasks[name]], count, best[arm], seed)
-                    for seed in seeds
+                    result(arm, name, [task], count, best[arm], seed) for seed in seeds
                 ]
-        transfer[arm] = [
-            result(arm, 'base-to-new', base, [base, new], max(args.shots), best[arm], seed)
-            for seed in seeds
-        ]
+            transfer[arm, name] = [
+                result(arm, f'{name}_halves', halves, max(shots), best[arm], seed) for seed in seeds
+            ]
     text = page(args, tasks, few, transfer, best, scale)
     print(text)
     if args.out:
@@ -385,40 +340,51 @@ def main() -> None:
 def page(
     args: argparse.Namespace, tasks: dict, few: dict, transfer: dict, best: dict, scale: float
 ) -> str:
-    """Both tables, and what produced them."""
+    """The tables, and what produced them."""
+    most = max(args.shots)
 
-    def values(arm: str, name: str, shots: int) -> list[float]:
-        shots = shots if ARMS[arm] else args.shots[0]
-        return [found['accuracy'][0] for found in few[arm, name, shots]]
+    def values(arm: str, name: str) -> list[list[float]]:
+        """One list of accuracies for each column of the table of a set."""
+        shots = args.shots if ARMS[arm] else [0] * len(args.shots)
+        found = [[x['accuracy'][0] for x in few[arm, name, count]] for count in shots]
+        return [*found, *parts_of(transfer[arm, name])]
 
-    columns = [(name, shots) for name in args.sets for shots in args.shots]
-    rows = [['arm', 'trained', 'lr', *(f'{name}, {shots}' for name, shots in columns), 's/step']]
-    gains = [['with the head minus without', *rows[0][3:-1], 'base', 'new', 'HM']]
-    halves = [['arm', 'base', 'new', 'HM']]
+    columns = [*(f'{count} shots' for count in args.shots), 'base', 'new', 'HM']
+    head = ['arm', 'trained', 'lr', *(f'{name}, {most}' for name in tasks), 's/step']
+    summary, parts = [head], []
     for arm in args.arms:
-        found = few[arm, args.sets[0], args.shots[0]][0]
+        found = few[arm, next(iter(tasks)), args.shots[0] if ARMS[arm] else 0][0]
         shown = [f'{best[arm]:g}', f'{found["seconds"]:.2f}'] if ARMS[arm] else ['', '']
-        cells = [standard_error(values(arm, *column)) for column in columns]
-        rows.append([arm, f'{found["trained"]:,}', shown[0], *cells, shown[1]])
-        halves.append([arm, *map(standard_error, parts_of(transfer[arm]))])
-        other = PAIRS.get(arm)
-        if other in args.arms:
-            pairs = [(values(arm, *c), values(other, *c)) for c in columns]
-            pairs += zip(parts_of(transfer[arm]), parts_of(transfer[other]))
-            gains.append([arm, *(standard_error(paired(*pair)) for pair in pairs)])
-    sets = ', '.join(
-        f'{name}: {len(task.names)} classes, {len(task.test)} tested images'
-        for name, task in tasks.items()
+        cells = [standard_error(values(arm, name)[len(args.shots) - 1]) for name in tasks]
+        summary.append([arm, f'{found["trained"]:,}', shown[0], *cells, shown[1]])
+    for name, task in tasks.items():
+        halves = (len(task.names) + 1) // 2
+        parts.append(
+            f'`{name}` ({SETS[name]}): {len(task.names)} classes, {len(task.test)} tested images; '
+            f'base and new: {halves} and {len(task.names) - halves} classes.'
+        )
+        rows = [[arm, *map(standard_error, values(arm, name))] for arm in args.arms]
+        parts.append(markdown([['arm', *columns], *rows]))
+    pairs = [pair for pair in PAIRS if {*pair} <= {*args.arms}]
+    gains = [['with the head', 'minus', 'set', *columns]]
+    for arm, other in pairs:
+        for name in tasks:
+            differences = map(paired, values(arm, name), values(other, name))
+            gains.append([arm, other, name, *map(standard_error, differences)])
+    return '\n\n'.join(
+        [
+            f'Top-1 in percent with {most} shots of each class, by set; inverse temperature '
+            f'{scale:g}.',
+            markdown(summary),
+            f'By shots of each class, and from base to new classes: {most} shots of the first half '
+            'of the classes (base), tested on each half among its own names; HM is the harmonic '
+            'mean of both.',
+            *parts,
+            *(['Differences, paired by seed:', markdown(gains)] if pairs else []),
+            command(),
+            f'{versions()}; {args.threads} threads.',
+        ]
     )
-    parts = [
-        f'Top-1 in percent by set and shots of each class; inverse temperature {scale:g}. {sets}.',
-        markdown(rows),
-        f'From base to new classes, {max(args.shots)} shots of the first half of the classes:',
-        markdown(halves),
-    ]
-    if len(gains) > 1:
-        parts.append(markdown(gains))
-    return '\n\n'.join([*parts, command(), f'{versions()}; {args.threads} threads.'])
 
 
 def parts_of(found: list[dict]) -> list[list[float]]:

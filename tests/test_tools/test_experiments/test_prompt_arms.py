@@ -1,6 +1,5 @@
 """Arms of the study of prompts on LiteCLIP, on a small model and made-up images."""
 
-import zipfile
 from types import SimpleNamespace
 
 import pytest
@@ -67,12 +66,6 @@ def task(tool):
     return tool.Task(['cat', 'dog', 'sea', 'bear'], train, test)
 
 
-def test_part_of_a_task(task):
-    found = task.of([2, 0])
-    assert found.names == ['sea', 'cat'] and len(found.train) == 12 and len(found.test) == 8
-    assert {y for x, y in found.train if x[0] == '2'} == {0}
-
-
 def test_every_arm_trains(small, task):
     images, parts = Known(4), [task.of([0, 1]), task.of([2, 3])]
     plain = small.run('zero-shot', images, task, [task, *parts], 10.0, 4, 0.0, 0, 3)
@@ -84,7 +77,7 @@ def test_every_arm_trains(small, task):
             assert len(found['accuracy']) == 3 and found['seconds'] > 0, arm
             counts[arm] = found['trained']
     assert counts['CoOp'] == 4 * 24 and counts['deep prompts'] == 3 * 4 * 24
-    for arm, other in small.PAIRS.items():
+    for arm, other in small.PAIRS:
         assert counts[arm] == counts.get(other, 0) + counts['LatHAdapter alone']
 
 
@@ -107,17 +100,7 @@ def test_scale_of_least_loss(small, task):
     assert found in [2.0**power for power in range(2, 9)]
 
 
-def test_omniglot_is_read_from_the_archive(tool, tmp_path):
-    with zipfile.ZipFile(tmp_path / 'small.zip', 'w') as file:
-        for alphabet in ('Greek', 'Early_Aramaic'):
-            for i in range(5):
-                Image.new('1', (8, 8), i % 2).save(tmp_path / 'x.png')
-                file.write(tmp_path / 'x.png', f'images/{alphabet}/character01/{i}.png')
-    found = tool.omniglot(tmp_path / 'small.zip', each=2)
-    assert found.names == ['Early Aramaic', 'Greek']
-    assert len(found.train) == len(found.test) == 4
-    assert not {x for x, _ in found.train} & {x for x, _ in found.test}
-
+def test_features_are_kept(tool, tmp_path):
     class Model:
         calls = 0
 
@@ -128,7 +111,9 @@ def test_omniglot_is_read_from_the_archive(tool, tmp_path):
     def read(image):
         return torch.ones(3) * (1 + image.convert('L').getpixel((0, 0)))
 
-    paths = [x for x, _ in found.train]
+    paths = [str(tmp_path / f'{i}.png') for i in range(4)]
+    for i, path in enumerate(paths):
+        Image.new('L', (8, 8), 50 * i).save(path)
     file = tmp_path / 'features.pt'
     first = tool.Images(Model(), read, file, dict(a=1))(paths)
     assert Model.calls == 4 and first.shape == (4, 3)
@@ -145,25 +130,68 @@ def test_halves_and_pairs(tool):
     assert tool.paired([3.0, 5.0], [1.0, 2.0]) == [2, 3]
 
 
+def found(value):
+    return dict(accuracy=[value, value], trained=1234, seconds=0.25)
+
+
 def test_page(tool, task):
-    args = SimpleNamespace(
-        sets=['classes'], shots=[1, 4], seeds=[1, 2], arms=list(tool.ARMS), threads=1
-    )
-
-    def found(value):
-        return dict(accuracy=[value, value], trained=1234, seconds=0.25)
-
-    few = {('zero-shot', 'classes', 1): [found(40.0)]}
-    transfer = {'zero-shot': [found(40.0)]}
-    for place, arm in enumerate(args.arms[1:]):
-        for shots in args.shots:
-            few[arm, 'classes', shots] = [found(50.0 + place), found(52.0 + place)]
-        transfer[arm] = few[arm, 'classes', 4]
-    best = dict.fromkeys(args.arms, 1e-3)
-    text = tool.page(args, dict(classes=task), few, transfer, best, 32.0)
+    sets, arms = ['classes', 'omniglot'], list(tool.ARMS)
+    args = SimpleNamespace(sets=sets, shots=[1, 4], seeds=[1, 2], arms=arms, threads=1)
+    few, transfer = {}, {}
+    for name in sets:
+        few['zero-shot', name, 0] = transfer['zero-shot', name] = [found(40.0)]
+        for place, arm in enumerate(arms[1:]):
+            for shots in args.shots:
+                few[arm, name, shots] = [found(50.0 + place), found(52.0 + place)]
+            transfer[arm, name] = few[arm, name, 4]
+    best = dict.fromkeys(arms, 1e-3)
+    text = tool.page(args, dict.fromkeys(sets, task), few, transfer, best, 32.0)
     lines = [x for x in text.splitlines() if x.startswith('| LatHAdapter alone')]
     assert '51.00 ± 1.00' in lines[0] and '1,234' in lines[0] and '0.25' in lines[0]
-    assert lines[2].count('11.00 ± 1.00') == 5  # minus zero-shot, which has one seed
-    lines = [x for x in text.splitlines() if x.startswith('| CoOp + LatHAdapter')]
-    assert lines[2].count('1.00 ± 0.00') == 5
-    assert 'classes: 4 classes, 16 tested images' in text
+    assert [line.count('51.00 ± 1.00') for line in lines[:3]] == [2, 5, 5]
+    assert len(lines) == 5  # minus zero-shot, which has one seed, in two sets
+    assert lines[3].startswith('| LatHAdapter alone | zero-shot | classes |')
+    assert lines[3].count('11.00 ± 1.00') == 5
+    (line,) = (x for x in text.splitlines() if x.startswith('| CoOp + LatHAdapter | CoOp | omni'))
+    assert line.count('1.00 ± 0.00') == 5
+    assert '`classes` (classes of Tiny ImageNet): 4 classes, 16 tested images' in text
+
+
+def test_arms_at_the_rate_of_others(small, task, tmp_path, monkeypatch, capsys):
+    """Plain prompts are trained again only where the head has another rate than they."""
+    import hyper_mm
+
+    for name, module in (('lite_clip', hyper_mm), ('write_table', small)):
+        monkeypatch.setattr(module, name, lambda *_: (None, None, None))
+    monkeypatch.setattr(small, 'tasks_of', lambda args: (dict(classes=task), task))
+    monkeypatch.setattr(small, 'Images', lambda *_: Known(4))
+    rates = {'CoOp': 1e-3, 'CoOp + LatHAdapter': 1e-3, 'deep prompts': 1e-2}
+    trained = []
+
+    def run(arm, images, task, tests, scale, shots, rate, seed, steps):
+        trained.append((arm, rate))
+        return found(60.0 if rate == rates.get(arm, 3e-3) else 50.0)
+
+    monkeypatch.setattr(small, 'run', run)
+    command = ['tool', '--work-dir', str(tmp_path), '--shots', '2', '--seeds', '1', '--out', 'x']
+    monkeypatch.setattr('sys.argv', command)
+    small.main()
+    assert trained.count(('deep prompts, rate of the head', 3e-3)) == 2
+    assert not any(arm == 'CoOp, rate of the head' for arm, _ in trained)
+    text = capsys.readouterr().out
+    assert '| deep prompts + LatHAdapter | deep prompts, rate of the head | classes |' in text
+    assert '| CoOp, rate of the head |' not in text
+    count = len(trained)
+    small.main()
+    assert len(trained) == count  # all is kept
+
+
+def test_an_arm_needs_the_one_whose_rate_it_takes(tool, monkeypatch, capsys):
+    monkeypatch.setattr('sys.argv', ['tool', '--arms', 'CoOp, rate of the head'])
+    with pytest.raises(SystemExit):
+        tool.parse_args()
+    assert "must hold 'CoOp + LatHAdapter'" in capsys.readouterr().err
+    monkeypatch.setattr('sys.argv', ['tool', '--sets', 'cars'])
+    with pytest.raises(SystemExit):
+        tool.parse_args()
+    assert '--sets must be some of' in capsys.readouterr().err
