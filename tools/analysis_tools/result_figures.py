@@ -59,13 +59,15 @@ FIGURES = {
         'lathadapter_lite',
         ('arm', 'trained', 'classes, 16'),
         {
-            'classes, 16': 'classes, accuracy, %',
-            'superclasses, 16': 'superclasses, accuracy, %',
-            'omniglot, 16': 'Omniglot, accuracy, %',
+            'classes, 16': 'classes, %',
+            'superclasses, 16': 'superclasses, %',
+            'breeds, 16': 'BREEDS, %',
+            'omniglot, 16': 'Omniglot, %',
+            'part-scenes, 16': 'PartScenes, %',
         },
         own_names(
             *('zero-shot', 'CoOp', 'CoOp + LatHAdapter'),
-            *('deep prompts', 'deep prompts + LatHAdapter'),
+            *('deep prompts', 'deep prompts + LatHAdapter', 'deep prompts, rate of the head'),
         ),
     ),
     'radial': Figure(
@@ -153,10 +155,11 @@ def draw(figure: Figure, shown: dict[str, dict[str, tuple[float, float]]], file:
     from matplotlib import pyplot as plt
 
     places = range(len(figure.arms))[::-1]
+    width = 2.4 if len(figure.panels) < 4 else 1.7
     canvas, row = plt.subplots(
         1,
         len(figure.panels),
-        figsize=(2.6 + 2.4 * len(figure.panels), 0.8 + 0.3 * len(figure.arms)),
+        figsize=(2.6 + width * len(figure.panels), 0.8 + 0.3 * len(figure.arms)),
         sharey=True,
         squeeze=False,
     )
