@@ -349,7 +349,7 @@ def page(
         found = [[x['accuracy'][0] for x in few[arm, name, count]] for count in shots]
         return [*found, *parts_of(transfer[arm, name])]
 
-    columns = [*(f'{count} shots' for count in args.shots), 'base', 'new', 'HM']
+    columns = [*(f'{count} shot{"s" * (count > 1)}' for count in args.shots), 'base', 'new', 'HM']
     head = ['arm', 'trained', 'lr', *(f'{name}, {most}' for name in tasks), 's/step']
     summary, parts = [head], []
     for arm in args.arms:
