@@ -73,8 +73,18 @@ VARIANTS = (
 """What stands behind the data set in the name of a config."""
 COMMAND = re.compile(r'#   (?:\S+ )*?python tools/(train|test)\.py (configs/\S+\.py)')
 FIGURE = re.compile(
-    r'([\d.]+)(?: ± [\d.]+)? (% top-1|mIoU|box AP50)|(perplexity|leaf purity|tau_d) ([\d.]+)'
+    r'([\d.]+)(?: ± [\d.]+)? (% top-1|mIoU|Dice|box AP50)|(perplexity|leaf purity|tau_d) ([\d.]+)'
 )
+TASKS = {
+    'top-1': 'Image Classification',
+    'mIoU': 'Semantic Segmentation',
+    'Dice': 'Semantic Segmentation',
+    'box AP50': 'Object Detection',
+    'perplexity': 'Language Modeling',
+    'leaf purity': 'Part Discovery',
+    'tau_d': 'Hierarchical Retrieval',
+}
+"""Task of each metric, as metafiles name it."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +181,10 @@ def metafile(method: str, headers: list[Header]) -> str:
         model['Metadata'] = dict(Description=header.title, Result=header.result)
         if header.figures:
             dataset = [p for p in model['Name'].split('_') if p not in VARIANTS][-1]
-            model['Results'] = [dict(Task=method, Dataset=dataset, Metrics=header.figures)]
+            model['Results'] = [
+                dict(Task=TASKS[metric], Dataset=dataset, Metrics={metric: value})
+                for metric, value in header.figures.items()
+            ]
         models.append(model)
     content = dict(Collections=[collection], Models=models)
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)

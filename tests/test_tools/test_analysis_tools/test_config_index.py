@@ -53,12 +53,22 @@ def test_header(config):
         ('not trained (paper: 46.3 mIoU)', {}),
         ('27.01 ± 4.05 % top-1, seeds 0 1 2 (docs/t.md)', {'top-1': 27.01}),
         ('tau_d 0.909 ± 0.028, HyperLex rho 0.069 ± 0.040 (docs/t.md)', {'tau_d': 0.909}),
+        ('81.2 Dice of nuclei (87.1 mDice)', {'Dice': 81.2}),
         ('41.7 mIoU, leaf purity 0.631 (k-means 0.611)', {'mIoU': 41.7, 'leaf purity': 0.631}),
     ],
 )
 def test_figures(config, result, figures):
     text = HEADER.replace('12.3 ± 0.4 mIoU (t.md)', result)
     assert config(text).figures == figures
+
+
+def test_a_figure_names_its_task(config):
+    header = config(HEADER.replace('12.3 ± 0.4 mIoU (t.md)', '41.7 mIoU, leaf purity 0.631'))
+    (model,) = yaml.safe_load(index.metafile('himapper', [header]))['Models']
+    assert [(r['Task'], r['Metrics']) for r in model['Results']] == [
+        ('Semantic Segmentation', {'mIoU': 41.7}),
+        ('Part Discovery', {'leaf purity': 0.631}),
+    ]
 
 
 @pytest.mark.parametrize(
