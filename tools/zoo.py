@@ -169,9 +169,7 @@ def make_in(
     iterations: int | None,
 ) -> dict[str, Any]:
     """Makes a checkpoint in a folder that is claimed for it; see :func:`make`."""
-    import importlib.metadata
-
-    from hyper_mm.engine.records import code_digest, write_text
+    from hyper_mm.engine.records import code_digest, package_versions, write_text
 
     made, work = places['made'], places['made'].parent
     result = folder / 'result.json'
@@ -199,14 +197,13 @@ def make_in(
     options = options_of(entry, None, places)
     given = [config, checkpoint or 'none', '--work-dir', folder / 'test', *options]
     text = run('tools/test.py', given, folder / 'test.log')
-    versions = {x: importlib.metadata.version(x) for x in ('torch', 'numpy', 'mmengine', 'mmcv')}
     found = dict(
         wanted=wanted,
         figure=figure(text, entry['metric']),
         sha256=sha,
         checkpoint=checkpoint and str(checkpoint),
         minutes=round((time.monotonic() - started) / 60, 1),
-        versions=versions,
+        versions=package_versions(),
         code=code_digest(),
     )
     write_text(result, json.dumps(found, indent=1) + '\n')

@@ -198,10 +198,16 @@ def code_digest() -> str:
     package = Path(__file__).resolve().parents[1]
     sources = sorted(path for path in package.rglob('*.py') if '.mim' not in path.parts)
     parts = {str(path.relative_to(package)): file_digest(path) for path in sources}
+    return _digest(list({**parts, **package_versions()}.items()))
+
+
+def package_versions() -> dict[str, str]:
+    """Returns the versions of the distributions of ``PACKAGES`` that are installed."""
+    found = {}
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            parts[name] = importlib.metadata.version(name)
-    return _digest(list(parts.items()))
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def save_result(file: Path, key: dict[str, str], result: dict) -> None:

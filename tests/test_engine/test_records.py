@@ -26,6 +26,12 @@ def test_key_is_of_the_values_and_not_of_where_results_go(tmp_path):
     assert all(len(part) == 64 for part in key.values())
 
 
+def test_versions_are_of_what_is_installed(monkeypatch):
+    """OpenMMLab has other names on the other line of its packages."""
+    monkeypatch.setattr(records, 'PACKAGES', ('no-such-package', 'torch'))
+    assert list(records.package_versions()) == ['torch']
+
+
 def test_files_count_by_their_content(tmp_path):
     a, b = tmp_path / 'a' / 'x.pth', tmp_path / 'b' / 'x.pth'
     for path, text in ((a, 'one'), (b, 'two')):
