@@ -43,12 +43,25 @@ def in_backward() -> bool:
     return not is_compiling() and torch._C._current_graph_task_id() != -1
 
 
+if hasattr(torch, 'get_autocast_dtype'):
+    _is_autocasting = torch.is_autocast_enabled
+else:  # torch 2.1 to 2.3
+
+    def _is_autocasting(device: str) -> bool:
+        return torch.is_autocast_cpu_enabled() if device == 'cpu' else torch.is_autocast_enabled()
+
+
 def is_autocasting(device: str) -> bool:
     """Whether autocast is on for a type of device."""
-    try:
-        return torch.is_autocast_enabled(device)
-    except TypeError:  # torch 2.1 to 2.3
-        return torch.is_autocast_cpu_enabled() if device == 'cpu' else torch.is_autocast_enabled()
+    return _is_autocasting(device)
+
+
+if hasattr(torch._C._functorch, 'is_legacy_batchedtensor'):
+    _is_legacy_batched = torch._C._functorch.is_legacy_batchedtensor
+else:  # torch 2.1 and some later ones
+
+    def _is_legacy_batched(x: torch.Tensor) -> bool:
+        return torch._C._dispatch_keys(x).has(torch._C._dispatch_key_parse('Batched'))
 
 
 def is_legacy_batched(x: torch.Tensor) -> bool:
@@ -56,5 +69,4 @@ def is_legacy_batched(x: torch.Tensor) -> bool:
 
     That is a transform of its own, older than those of `torch.func`.
     """
-    ask = getattr(torch._C._functorch, 'is_legacy_batchedtensor', None)
-    return ask is not None and ask(x)
+    return _is_legacy_batched(x)

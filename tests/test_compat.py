@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_compiling_is_known_before_torch_2_3(monkeypatch):
-    monkeypatch.delattr(torch.compiler, 'is_compiling')
+    monkeypatch.delattr(torch.compiler, 'is_compiling', raising=False)
     try:
         importlib.reload(compat)
         monkeypatch.setitem(sys.modules, 'torch._dynamo', None)
@@ -28,14 +28,15 @@ def test_compiling_is_known_before_torch_2_3(monkeypatch):
     finally:
         monkeypatch.undo()
         importlib.reload(compat)
-    assert compat._is_compiling is torch.compiler.is_compiling
+    if hasattr(torch.compiler, 'is_compiling'):
+        assert compat._is_compiling is torch.compiler.is_compiling
 
 
 def test_layers_compute_without_it():
     code = """
 import pytest
 import torch
-del torch.compiler.is_compiling
+vars(torch.compiler).pop('is_compiling', None)
 from hyper_mm.layers import HierarchyMapper
 from hyper_mm.ops import lorentz
 mapper = HierarchyMapper(16, num_leaves=8, num_levels=3, width=8, num_heads=2)
@@ -75,16 +76,47 @@ def test_autocast_of_a_device(monkeypatch):
     assert not compat.is_autocasting('cpu') and not compat.is_autocasting('cuda')
     with torch.autocast('cpu', torch.bfloat16):
         assert compat.is_autocasting('cpu') and not compat.is_autocasting('cuda')
-    on = torch.is_autocast_enabled('cuda')
+    monkeypatch.delattr(torch, 'get_autocast_dtype', raising=False)  # torch 2.1 to 2.3
+    monkeypatch.setattr(torch, 'is_autocast_enabled', lambda: False)
+    try:
+        importlib.reload(compat)
+        for state in (True, False):
+            monkeypatch.setattr(torch, 'is_autocast_cpu_enabled', lambda state=state: state)
+            assert compat.is_autocasting('cpu') is state and compat.is_autocasting('cuda') is False
+    finally:
+        monkeypatch.undo()
+        importlib.reload(compat)
 
-    def without_argument():  # torch 2.1 to 2.3
-        return on
 
-    for state in (True, False):
-        with monkeypatch.context() as patch:
-            patch.setattr(torch, 'is_autocast_enabled', without_argument)
-            patch.setattr(torch, 'is_autocast_cpu_enabled', lambda state=state: state)
-            assert compat.is_autocasting('cpu') is state and compat.is_autocasting('cuda') is on
+def test_batches_of_gradients_are_told_without_a_function_for_it(monkeypatch):
+    """torch 2.1 names them among the keys of dispatch alone."""
+    parse = getattr(torch._C, '_dispatch_key_parse', None) or torch._C._parse_dispatch_key
+    monkeypatch.setattr(torch._C, '_dispatch_key_parse', parse, raising=False)
+    monkeypatch.delattr(torch._C._functorch, 'is_legacy_batchedtensor', raising=False)
+    found = []
+
+    class Ask(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, grad):
+            found.append(compat.is_legacy_batched(grad))
+            return grad * 2
+
+    try:
+        importlib.reload(compat)
+        x = torch.ones(3, requires_grad=True)
+        y = Ask.apply(x)
+        for shape, batched in (((3,), False), ((4, 3), True)):
+            torch.autograd.grad(
+                y, x, torch.ones(shape), retain_graph=True, is_grads_batched=batched
+            )
+        assert found == [False, True]
+    finally:
+        monkeypatch.undo()
+        importlib.reload(compat)
 
 
 class Doubled(torch.nn.Module):

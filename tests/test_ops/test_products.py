@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from hyper_mm.ops import products
 
+from ..conftest import no_old_dynamo
+
 
 @pytest.fixture
 def taken(monkeypatch):
@@ -80,6 +82,7 @@ def test_where_plain_maps_are_taken(taken):
     assert not taken
 
 
+@no_old_dynamo
 @pytest.mark.parametrize('bias', [True, False])
 @pytest.mark.parametrize('count, dims', [(1, 5), (1, 8), (3, 13)])
 def test_compiled_maps_are_filled(count, dims, bias):
