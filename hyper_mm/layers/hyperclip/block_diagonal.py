@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hyper_mm.ops.inputs import upcast
 from hyper_mm.ops.stable import safe_norm
 
-from ...checks import check_choice, check_range
+from ...checks import check_choice, check_count, check_range
 from ..common.saved_options import SavedOptions
 
 SPACES = ('poincare', 'euclidean')
@@ -58,7 +58,8 @@ class BlockDiagonalMobius(SavedOptions, nn.Module):
         transposed: bool = False,
     ):
         super().__init__()
-        if block_size < 1 or dim % block_size:
+        check_count(1, block_size=block_size)
+        if dim % block_size:
             divisors = [n for n in range(1, dim + 1) if dim % n == 0]
             raise ValueError(
                 f'block_size must divide the width {dim} (one of {divisors}), got {block_size}'

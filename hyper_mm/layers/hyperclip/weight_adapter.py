@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,13 +83,21 @@ class WeightAdapter:
     ):
         check_subset(PROJECTIONS, projections=projections)
         check_subset(TOWERS, towers=towers)
+        if layers is not None and (isinstance(layers, str) or not isinstance(layers, Iterable)):
+            raise TypeError(
+                f'layers must be a sequence of numbers or names, or None, got {layers!r}'
+            )
         if layers is not None and not layers:
             raise ValueError('layers must name at least one layer, or be None for all')
+        if not isinstance(name, str):
+            raise TypeError(f'name must be a string, got {name!r}')
         if not re.fullmatch(r'[\w-]+', name) or hasattr(AdaptedWeight, name) or name in _RESERVED:
             raise ValueError(
                 'name must be of letters, digits, _ and -, and no attribute of torch.nn.Module, '
                 f'got {name!r}'
             )
+        if checkpoint is not None and not isinstance(checkpoint, (str, os.PathLike)):
+            raise TypeError(f'checkpoint must be a path or None, got {checkpoint!r}')
         if checkpoint is not None and not Path(checkpoint).is_file():
             raise ValueError(f'checkpoint must be a file or None, there is no {str(checkpoint)!r}')
         self.projections = tuple(one for one in PROJECTIONS if one in projections)
@@ -367,7 +376,17 @@ class WeightAdapter:
             ValueError: See :meth:`load_state_dict`.
             ImportError: If the file needs safetensors, which is not installed.
         """
-        self.load_state_dict(load_tensors(path))
+        try:
+            state = load_tensors(path)
+        except (ImportError, OSError):
+            raise
+        except Exception as error:  # of many types: those of pickle, zipfile and safetensors
+            raise ValueError(f'{str(path)!r} is no file of an adapter: {error}') from error
+        if not isinstance(state, Mapping):
+            raise ValueError(
+                f'{str(path)!r} is no file of an adapter: it holds a {type(state).__name__}'
+            )
+        self.load_state_dict(state)
 
     def _check_attached(self) -> nn.Module:
         if self.model is None:

@@ -97,7 +97,7 @@ class PromptedCLIP(LoadsTrainedWeights, OwnInit, BaseClassifier):
         self.prompts = None if prompts is None else self._learner(dict(prompts))
         self.head = None if head is None else MODELS.build(head)
         self._check_head()
-        self.vocabulary: Vocabulary | None = None
+        self._vocabulary: Vocabulary | None = None
         self._class_names: list[str] = []
         self._meta: dict = {}
         self._parts: list[int] | None = None
@@ -184,10 +184,19 @@ class PromptedCLIP(LoadsTrainedWeights, OwnInit, BaseClassifier):
             raise ValueError('templates go with a list of names; a vocabulary has its own')
         vocabulary = Vocabulary.load(vocabulary)
         self._encoder.tokens(self._prompted(vocabulary))  # reports prompts that are too long
-        self.vocabulary = vocabulary
+        self._vocabulary = vocabulary
         self._class_names[:] = vocabulary.names  # in place: inferencers hold the list
         rows = range(len(vocabulary))
         self._parts = [len(half(rows, x)) for x in ('base', 'new')] if halves else None
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The classes; what :meth:`set_vocabulary` takes can be assigned."""
+        return self._vocabulary
+
+    @vocabulary.setter
+    def vocabulary(self, value: str | Sequence[str] | Mapping | Vocabulary) -> None:
+        self.set_vocabulary(value)
 
     def _prompted(self, vocabulary: Vocabulary) -> Vocabulary:
         """The classes in the words of the prompt learner, if it has words."""

@@ -158,9 +158,18 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
         self._check_pixels()
 
     def _check_pixels(self) -> None:
-        """Warns of a mean or standard deviation that are not those of the model's images."""
+        """Warns of a mean or standard deviation other than those of the model's images."""
         given = [getattr(self.data_preprocessor, key, None) for key in ('mean', 'std')]
-        if not hasattr(self.clip.visual, 'image_mean') or any(x is None for x in given):
+        if not hasattr(self.clip.visual, 'image_mean'):
+            return
+        if any(x is None for x in given):
+            mean, std = ([round(x, 2) for x in values] for values in pixel_range(self.clip))
+            print_log(
+                f'data_preprocessor has no mean and std: give it mean={mean}, std={std}, or images '
+                'that are normalized by them',
+                logger='current',
+                level=logging.WARNING,
+            )
             return
         for name, own, wanted in zip(('mean', 'std'), given, pixel_range(self.clip)):
             if not torch.allclose(own.flatten().cpu(), own.new_tensor(wanted).cpu(), atol=0.5):
@@ -240,6 +249,14 @@ class OpenVocabSegmentor(LoadsTrainedWeights, OwnInit, BaseSegmentor):
                 'which averages them'
             )
         self._encoder.tokens(vocabulary)  # reports prompts that are too long
+        label = getattr(self.decode_head, 'ignore_index', 255)
+        named = 'background' in vocabulary.names
+        if self.background_threshold is not None and not named and label < len(vocabulary):
+            raise ValueError(
+                f'with test_cfg.background_threshold, pixels of no class get the label {label}, '
+                f'which is {vocabulary.names[label]!r} of the {len(vocabulary)} names: '
+                "add the name 'background' to it"
+            )
         return vocabulary
 
     @property

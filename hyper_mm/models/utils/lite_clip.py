@@ -286,7 +286,8 @@ class LitePreprocess:
 
         Raises:
             TypeError: If it is no image of PIL.
-            ValueError: If its numbers have no known range: mode ``'F'``, or ``'I'`` beyond 16 bits.
+            ValueError: If it is empty, or its numbers have no known range: mode ``'F'``, or ``'I'``
+                beyond 16 bits, or with nothing beyond 8.
         """
         return self.transform(to_rgb(image))
 
@@ -298,8 +299,15 @@ def to_rgb(image: Image) -> Image:
 
     if not isinstance(image, images.Image):
         raise TypeError(f'image must be an image of PIL, got {type(image).__name__}')
+    if 0 in image.size:
+        raise ValueError(f'image must have pixels, got the size {image.size}')
     if image.mode == 'F' or image.mode.startswith('I'):
         pixels = np.asarray(image)
+        if image.mode == 'I' and 0 < pixels.max() < 256:
+            raise ValueError(
+                f"image of mode 'I' has values of {pixels.min()} to {pixels.max()}, of 8 or of 16 "
+                "bits: convert it to mode 'L' or 'I;16'"
+            )
         if image.mode == 'F' or pixels.size and (pixels.min() < 0 or pixels.max() > 65535):
             raise ValueError(
                 f'image must have 8 or 16 bits a channel, got mode {image.mode!r} with values of '

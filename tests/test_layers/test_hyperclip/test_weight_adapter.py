@@ -256,6 +256,28 @@ class TestFiles:
         with pytest.raises(ValueError, match=r'there is no .*nothing\.pth'):
             LoRAAdapter(2, checkpoint=tmp_path / 'nothing.pth')
 
+    @pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
+    def test_files_of_something_else(self, suffix, tmp_path):
+        file = tmp_path / f'junk.{suffix}'
+        file.write_text('no tensors')
+        with pytest.raises(ValueError, match=rf"junk\.{suffix}' is no file of an adapter"):
+            LoRAAdapter(2, checkpoint=file).attach(make_clip())
+        torch.save([1], tmp_path / 'list.pth')
+        with pytest.raises(ValueError, match="list.pth' is no file of an adapter: it holds a list"):
+            LoRAAdapter(2, checkpoint=tmp_path / 'list.pth').attach(make_clip())
+
+    @pytest.mark.parametrize(
+        'options, message',
+        [
+            (dict(checkpoint=3), 'checkpoint must be a path or None, got 3'),
+            (dict(name=3), 'name must be a string, got 3'),
+            (dict(layers=-1), 'layers must be'),
+        ],
+    )
+    def test_options_of_other_types(self, options, message):
+        with pytest.raises(TypeError, match=message):
+            LoRAAdapter(2, **options)
+
 
 def test_layers_of_lora():
     model = nn.Sequential(nn.MultiheadAttention(8, 2), nn.MultiheadAttention(8, 2))

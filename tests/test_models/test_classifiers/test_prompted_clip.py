@@ -424,6 +424,15 @@ class TestInferencer:
         assert found['pred_class'] in ('sea', 'sky')
 
 
+def test_classes_can_be_assigned():
+    model = build()
+    model.vocabulary = ['cat', 'dog']
+    assert list(model.vocabulary.names) == ['cat', 'dog'] and len(model.text_features()) == 2
+    with pytest.raises((TypeError, ValueError)):
+        model.vocabulary = 3
+    assert list(model.vocabulary.names) == ['cat', 'dog']
+
+
 def test_promptsrc_encodes_its_templates_once(monkeypatch):
     from hyper_mm.models.utils import vocabulary_features
 

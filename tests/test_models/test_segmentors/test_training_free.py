@@ -107,6 +107,10 @@ def test_background():
     for value in (0, 1, -0.1):
         with pytest.raises(ValueError, match='test_cfg.background_threshold must be in'):
             build(test_cfg=dict(background_threshold=value))
+    many = [f'n{i}' for i in range(300)]
+    with pytest.raises(ValueError, match=r"get the label 255, which is 'n255' of the 300 names"):
+        build(names=many, decode_head=head, test_cfg=test_cfg)
+    assert len(build(names=[*many, 'background'], decode_head=head, test_cfg=test_cfg).vocabulary)
 
 
 def test_augmentation_knows_the_background():

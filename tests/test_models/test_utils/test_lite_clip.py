@@ -160,6 +160,10 @@ def test_images_without_a_range(model):
         model[1](images.new('F', (4, 4), 0.5))
     with pytest.raises(ValueError, match="mode 'I' with values of 70000 to 70000"):
         model[1](images.new('I', (4, 4), 70000))
+    with pytest.raises(ValueError, match="mode 'I' has values of 200 to 200, of 8 or of 16 bits"):
+        model[1](images.new('I', (4, 4), 200))
+    with pytest.raises(ValueError, match=r'must have pixels, got the size \(0, 3\)'):
+        model[1](images.new('RGB', (0, 3)))
     with pytest.raises(TypeError, match='image of PIL, got Tensor'):
         LitePreprocess((32, 32))(torch.zeros(3, 4, 4))
 
