@@ -155,9 +155,12 @@ def build_lite_clip(name: str = 'lite-clip-b0', image_size: int | None = None) -
         pixels by :data:`MEAN` and :data:`STD`.
 
     Raises:
+        TypeError: If the name is no string.
         ValueError: If there is no such model, or a package holds other files than those known.
         ModuleNotFoundError: If a package is not installed.
     """
+    if not isinstance(name, str):
+        raise TypeError(f'name must be a string, got {name!r}')
     config = model_config(name, image_size)
     import open_clip
     from open_clip.model import set_model_preprocess_cfg
@@ -314,6 +317,8 @@ def to_rgb(image: Image) -> Image:
                 f'{pixels.min()} to {pixels.max()}: scale it to 0..255 and convert it'
             )
         image = images.fromarray(np.round(pixels / 257).astype(np.uint8))
+    if image.mode in ('La', 'RGBa'):  # of premultiplied opacity, which PIL converts in two steps
+        image = image.convert(image.mode.upper())
     return image.convert('RGB')
 
 

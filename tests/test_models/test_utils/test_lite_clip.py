@@ -138,13 +138,16 @@ def test_texts_that_are_too_long(model):
 
 @needs_packages
 @pytest.mark.parametrize(
-    'mode', ['1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'CMYK', 'YCbCr', 'HSV', 'I', 'I;16']
+    'mode',
+    ['1', 'L', 'LA', 'P', 'PA', 'RGB', 'RGBA', 'CMYK', 'YCbCr', 'HSV', 'I', 'I;16', 'La', 'RGBa'],
 )
 def test_images_of_any_mode(model, mode):
     images = pytest.importorskip('PIL.Image')
     gray = images.new('L', (30, 20), 255)
     image = images.new(mode, (30, 20), 65535) if mode[0] == 'I' else None
-    if image is None:
+    if mode in ('La', 'RGBa'):
+        image = gray.convert(mode.upper()).convert(mode)
+    elif image is None:
         image = gray.convert('LA').convert(mode) if mode == 'PA' else gray.convert('RGB')
         image = image if mode == 'PA' else image.convert(mode)
     assert image.mode == mode
@@ -174,6 +177,8 @@ def test_bad_input(cache):
 
     with pytest.raises(ValueError, match="'lite-clip-b1' is known.*did you mean 'lite-clip-b"):
         hyper_mm.lite_clip('lite-clip-b1')
+    with pytest.raises(TypeError, match='name must be a string, got None'):
+        hyper_mm.lite_clip(None)
     with pytest.raises(ValueError, match="'lite-clip' is known"):
         build_open_clip('lite-clip')
     with pytest.raises(ValueError, match="precision must be 'fp32' for lite-clip-b0"):
