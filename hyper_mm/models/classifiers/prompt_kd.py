@@ -119,7 +119,7 @@ class PromptKD(PromptedCLIP):
     ) -> None:
         """Changes the classes; see :meth:`hyper_mm.PromptedCLIP.set_vocabulary`."""
         self.teacher.set_vocabulary(vocabulary, **options)
-        self.vocabulary, self._parts = self.teacher.vocabulary, self.teacher._parts
+        self._vocabulary, self._parts = self.teacher.vocabulary, self.teacher._parts
         self._class_names[:] = self.vocabulary.names
 
     def text_features(self) -> Tensor:
