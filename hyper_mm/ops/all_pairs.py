@@ -28,7 +28,6 @@ _CHUNK = 1 << 22
 _CACHE = 1 << 17
 """Pairs that become distances at once: 1 MB in float64."""
 
-
 _LONG = 1e30
 """Squared space components of which products stay finite in float32."""
 

@@ -156,15 +156,20 @@ class WeightAdapter:
                     update = self.make_update(tower, weight, parts)
                     updates[weight.key] = update.to(weight.frozen.device)
             made.append(AdaptedLayer(name, tower, attention, updates))
+        self.layers = made
+        if self.checkpoint is not None:
+            try:
+                self.load(self.checkpoint)
+            except Exception:
+                self.layers = []  # the model is as it was
+                raise
         self._before = {name: p.requires_grad for name, p in model.named_parameters()}
         if self.freeze:
             model.requires_grad_(False)
-        self.model, self.layers = model, made
+        self.model = model
         for layer in made:
             self._insert(layer)
         use_adapters(model, self.name)
-        if self.checkpoint is not None:
-            self.load(self.checkpoint)
         return self
 
     def _choose(self, model: nn.Module) -> Iterator[tuple[str, str, AttentionLayer]]:

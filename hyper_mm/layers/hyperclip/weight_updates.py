@@ -238,21 +238,24 @@ class FullTuning(WeightAdapter):
             raise ValueError(
                 f'the model has an adapter already, {adapter_names(model)}; full tuning is alone'
             )
+        own = {n: p for n, p in model.named_parameters() if tower_of(model, n) in self.towers}
+        self._tuned, self._base = own, {name: p.detach().clone() for name, p in own.items()}
+        if self.checkpoint is not None:
+            try:
+                self.load(self.checkpoint)
+            except Exception:
+                self._tuned, self._base = {}, {}  # the model is as it was
+                raise
         self._before = {name: p.requires_grad for name, p in model.named_parameters()}
         model.requires_grad_(False)
+        for parameter in own.values():
+            parameter.requires_grad_(True)
         self.model = model
         self.layers = [
             AdaptedLayer(name, tower, attention, {})
             for tower, layers in found.items()
             for name, attention in layers.items()
         ]
-        for name, parameter in model.named_parameters():
-            if tower_of(model, name) in self.towers:
-                parameter.requires_grad_(True)
-                self._tuned[name] = parameter
-                self._base[name] = parameter.detach().clone()
-        if self.checkpoint is not None:
-            self.load(self.checkpoint)
         return self
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:

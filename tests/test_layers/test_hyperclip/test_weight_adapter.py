@@ -263,8 +263,17 @@ class TestFiles:
         with pytest.raises(ValueError, match=rf"junk\.{suffix}' is no file of an adapter"):
             LoRAAdapter(2, checkpoint=file).attach(make_clip())
         torch.save([1], tmp_path / 'list.pth')
+        model = make_clip()
+        before = {name: p.requires_grad for name, p in model.named_parameters()}
+        adapter = LoRAAdapter(2, checkpoint=tmp_path / 'list.pth')
         with pytest.raises(ValueError, match="list.pth' is no file of an adapter: it holds a list"):
-            LoRAAdapter(2, checkpoint=tmp_path / 'list.pth').attach(make_clip())
+            adapter.attach(model)
+        assert before == {name: p.requires_grad for name, p in model.named_parameters()}
+        assert adapter.model is None and adapter_names(model) == [] and not adapter.layers
+        with pytest.raises(ValueError, match="list.pth' is no file of an adapter"):
+            FullTuning(checkpoint=tmp_path / 'list.pth').attach(model)
+        assert before == {name: p.requires_grad for name, p in model.named_parameters()}
+        LoRAAdapter(2).attach(model)
 
     @pytest.mark.parametrize(
         'options, message',
